@@ -1,0 +1,82 @@
+"""SqueezeBertBackbone: token ids -> hidden states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from sqb_tf import layers
+from sqb_tf.config import SqueezeBertConfig
+
+INPUT_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
+
+
+def as_config(config: SqueezeBertConfig | dict[str, Any]) -> SqueezeBertConfig:
+    """`config`, or the one of a serialized dict."""
+    return config if isinstance(config, SqueezeBertConfig) else SqueezeBertConfig.from_dict(config)
+
+
+def token_inputs() -> dict[str, keras.KerasTensor]:
+    """The three int32 `[batch, length]` inputs, by name."""
+    return {name: keras.Input((None,), dtype="int32", name=name) for name in INPUT_NAMES}
+
+
+class ConfiguredModel(keras.Model):
+    """A functional model that serializes as its constructor's arguments.
+
+    XLA is off unless asked for: `compile(jit_compile=True)` works, but compiling 12 layers takes
+    over a minute on CPU, again for every sequence length, which Keras' "auto" would choose.
+    """
+
+    def compile(self, *args: Any, jit_compile: bool = False, **kwargs: Any) -> None:
+        """As `keras.Model.compile`, with `jit_compile=False` by default."""
+        super().compile(*args, jit_compile=jit_compile, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"config": self.config.to_dict(), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="sqb_tf")
+class SqueezeBertBackbone(ConfiguredModel):
+    """The encoder of SqueezeBERT (arXiv 2006.11316) with BERT's pooler.
+
+    Inputs: `input_word_ids`, `input_mask` (1 token, 0 padding), `input_type_ids` (0 first text, 1
+    second), each int32 `[batch, length]`, length at most `config.max_position_embeddings`.
+    Outputs: `sequence_output` `[batch, length, hidden_size]`; `pooled_output` `[batch, hidden_size]`,
+    the first token through a dense tanh layer.
+    """
+
+    def __init__(
+        self, config: SqueezeBertConfig | dict[str, Any], name: str = "backbone", **kwargs: Any
+    ) -> None:
+        config = as_config(config)
+        embeddings = layers.Embeddings(config, name="embeddings")
+        mask_bias = layers.MaskBias(name="mask_bias")
+        blocks = [
+            layers.EncoderBlock(config, name=f"encoder_{i}")
+            for i in range(config.num_hidden_layers)
+        ]
+        pooler = keras.layers.Dense(
+            config.hidden_size,
+            activation="tanh",
+            kernel_initializer=layers.initializer(config),
+            name="pooler",
+        )
+
+        inputs = token_inputs()
+        hidden = embeddings(inputs["input_word_ids"], inputs["input_type_ids"])
+        bias = mask_bias(inputs["input_mask"])
+        for block in blocks:
+            hidden, _ = block(hidden, bias)
+        outputs = {"sequence_output": hidden, "pooled_output": pooler(hidden[:, 0])}
+        super().__init__(inputs, outputs, name=name, **kwargs)
+
+        self.config = config
+        self.embeddings = embeddings
+        self.blocks = blocks
+        self.pooler = pooler

@@ -1,0 +1,143 @@
+"""SqueezeBertConfig: the architecture's hyperparameters, validated, and the named presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from sqb_tf.errors import InputError
+
+# The activations whose names mean the same to Keras, to `transformers` and to the lowering.
+# `gelu` is the exact (erf) form, as in BERT; `gelu_new` and `gelu_pytorch_tanh` its tanh form.
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish", "tanh")
+
+
+@dataclasses.dataclass(frozen=True)
+class SqueezeBertConfig:
+    """Hyperparameters of SqueezeBERT (Iandola et al. 2020, arXiv 2006.11316, section 3).
+
+    Field names and defaults are those of `transformers`' `SqueezeBertConfig`; the defaults are the
+    paper's model. `*_groups` is the number of groups of the grouped convolution that takes the place
+    of each position-wise dense layer (1 is a dense layer).
+
+    Raises:
+        InputError: a value is of the wrong type, out of range, or does not divide as it must.
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    q_groups: int = 4
+    k_groups: int = 4
+    v_groups: int = 4
+    post_attention_groups: int = 1
+    intermediate_groups: int = 4
+    output_groups: int = 4
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_type(field.name, field.type, getattr(self, field.name))
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)}: expected 0 <= value < 1")
+        for name in ("initializer_range", "layer_norm_eps"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}={getattr(self, name)}: expected a value above 0")
+        if self.hidden_act not in ACTIVATIONS:
+            raise InputError(f"hidden_act={self.hidden_act!r}: expected one of {ACTIVATIONS}")
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"hidden_size={self.hidden_size} is not divisible by "
+                f"num_attention_heads={self.num_attention_heads}"
+            )
+        for name, sizes in {
+            "q_groups": (self.hidden_size,),
+            "k_groups": (self.hidden_size,),
+            "v_groups": (self.hidden_size,),
+            "post_attention_groups": (self.hidden_size,),
+            "intermediate_groups": (self.hidden_size, self.intermediate_size),
+            "output_groups": (self.hidden_size, self.intermediate_size),
+        }.items():
+            for size in sizes:
+                if size % getattr(self, name):
+                    raise InputError(
+                        f"{name}={getattr(self, name)} does not divide {size} channels: "
+                        "a grouped convolution needs equal groups"
+                    )
+
+    @property
+    def head_size(self) -> int:
+        """Channels of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> SqueezeBertConfig:
+        """The preset `name` (see `PRESETS`), with fields replaced by `overrides`."""
+        if name not in PRESETS:
+            raise InputError(f"unknown preset {name!r}: expected one of {', '.join(PRESETS)}")
+        return cls.from_dict({**PRESETS[name], **overrides})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SqueezeBertConfig:
+        """The config of a dict as `to_dict` writes it. An unknown key is an `InputError`."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(f"unknown config keys: {', '.join(unknown)}; known: {sorted(known)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, JSON-ready."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> SqueezeBertConfig:
+        """The config of a `config.json`; `InputError` names the file if it cannot be used."""
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as a config: {error}") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{path}: expected a JSON object")
+        try:
+            return cls.from_dict(values)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    def to_json(self, path: str | Path) -> None:
+        """Writes `to_dict()` to `path`."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _check_type(name: str, kind: str, value: Any) -> None:
+    """`kind` is the annotation's text; ints must be positive, and bool is not an int here."""
+    accepted = {"int": (int,), "float": (int, float), "str": (str,)}[kind]
+    if not isinstance(value, accepted) or isinstance(value, bool):
+        raise InputError(f"{name}={value!r}: expected {kind}")
+    if kind == "int" and value < 1:
+        raise InputError(f"{name}={value}: expected at least 1")
+
+
+# `squeezebert-base` is the paper's. The two smaller ones were chosen from the latency/accuracy figure
+# that `benchmarks/presets.py` draws (docs/presets.png): each keeps the paper's proportions (head of
+# 64 or 32 channels, 4x feed-forward, groups of 4) and sits on its knee.
+PRESETS: dict[str, dict[str, Any]] = {
+    "squeezebert-base": {},
+    "squeezebert-small": dict(
+        hidden_size=256, num_hidden_layers=4, num_attention_heads=4, intermediate_size=1024
+    ),
+    "squeezebert-tiny": dict(
+        hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=512
+    ),
+}

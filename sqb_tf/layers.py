@@ -1,0 +1,255 @@
+"""The layers of SqueezeBERT (arXiv 2006.11316, section 3), on `keras.ops` alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from sqb_tf.config import SqueezeBertConfig
+
+# Added to the attention scores of padding. exp(-1e4) is 0 in float32, and the value fits in float16.
+MASK_BIAS = -1e4
+
+
+def activation(name: str) -> Any:
+    """The Keras activation of a config's `hidden_act`."""
+    if name in ("gelu_new", "gelu_pytorch_tanh"):
+        return lambda x: keras.activations.gelu(x, approximate=True)
+    return keras.activations.get(name)
+
+
+@keras.saving.register_keras_serializable(package="sqb_tf")
+class GroupedConv1D(keras.layers.Conv1D):
+    """A `keras.layers.Conv1D` whose kernel-size-1 grouped form is computed as matrix products.
+
+    Same constructor, same kernel `[kernel_size, in / groups, out]`, same results to float rounding.
+    On CPU the gradient of a grouped convolution costs about 7 times its forward pass; one product per
+    group has no such cost. Everything but a plain pointwise projection goes to `Conv1D` as it is.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """`[batch, length, in]` -> `[batch, length, filters]`."""
+        if not self._is_pointwise():
+            return super().call(inputs)
+        kernel = ops.squeeze(ops.convert_to_tensor(self.kernel), axis=0)  # [in / groups, out]
+        if self.groups == 1:
+            outputs = ops.matmul(inputs, kernel)
+        else:
+            outputs = ops.concatenate(
+                [
+                    ops.matmul(x, w)
+                    for x, w in zip(
+                        ops.split(inputs, self.groups, axis=-1),
+                        ops.split(kernel, self.groups, axis=-1),
+                        strict=True,
+                    )
+                ],
+                axis=-1,
+            )
+        if self.use_bias:
+            outputs = ops.add(outputs, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def _is_pointwise(self) -> bool:
+        return (
+            self.kernel_size == (1,)
+            and self.strides == (1,)
+            and self.data_format == "channels_last"
+            and self.lora_rank is None
+        )
+
+
+def projection(config: SqueezeBertConfig, filters: int, groups: int, name: str, **kwargs: Any):
+    """A position-wise projection: BERT's dense layer as a grouped convolution of kernel size 1."""
+    return GroupedConv1D(
+        filters,
+        kernel_size=1,
+        groups=groups,
+        kernel_initializer=initializer(config),
+        name=name,
+        **kwargs,
+    )
+
+
+def initializer(config: SqueezeBertConfig) -> keras.initializers.Initializer:
+    """BERT's: a normal distribution cut at two standard deviations."""
+    return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+
+
+class _ConfiguredLayer(keras.layers.Layer):
+    """A layer built from a `SqueezeBertConfig`, which is all that it serializes."""
+
+    def __init__(self, config: SqueezeBertConfig | dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config = (
+            config
+            if isinstance(config, SqueezeBertConfig)
+            else SqueezeBertConfig.from_dict(dict(config))
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "config": self.config.to_dict()}
+
+
+@keras.saving.register_keras_serializable(package="sqb_tf")
+class Embeddings(_ConfiguredLayer):
+    """Word + position + type embeddings, layer norm, dropout.
+
+    ids and type ids `[batch, length]` -> `[batch, length, hidden_size]`.
+    """
+
+    def __init__(self, config: SqueezeBertConfig | dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        config = self.config
+
+        def table(rows: int, name: str) -> keras.layers.Embedding:
+            return keras.layers.Embedding(
+                rows,
+                config.hidden_size,
+                embeddings_initializer=initializer(config),
+                dtype=self.dtype_policy,
+                name=name,
+            )
+
+        self.word_embeddings = table(config.vocab_size, "word_embeddings")
+        self.position_embeddings = table(config.max_position_embeddings, "position_embeddings")
+        self.token_type_embeddings = table(config.type_vocab_size, "token_type_embeddings")
+        self.layer_norm = keras.layers.LayerNormalization(
+            epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="layer_norm"
+        )
+        self.dropout = keras.layers.Dropout(
+            config.hidden_dropout_prob, dtype=self.dtype_policy, name="dropout"
+        )
+
+    def build(self, word_ids_shape: Any, type_ids_shape: Any = None) -> None:
+        for table in (self.word_embeddings, self.position_embeddings, self.token_type_embeddings):
+            table.build()
+        self.layer_norm.build((*word_ids_shape, self.config.hidden_size))
+
+    def call(self, word_ids: Any, type_ids: Any, training: bool | None = None) -> Any:
+        length = ops.shape(word_ids)[-1]
+        outputs = self.word_embeddings(word_ids) + self.token_type_embeddings(type_ids)
+        # A slice of the table, not a look-up of arange: no ids to go out of range.
+        positions = self.position_embeddings.embeddings[:length]
+        outputs = self.layer_norm(outputs + ops.cast(positions, outputs.dtype))
+        return self.dropout(outputs, training=training)
+
+    def compute_output_shape(self, word_ids_shape: Any, type_ids_shape: Any = None) -> Any:
+        return (*word_ids_shape, self.config.hidden_size)
+
+
+@keras.saving.register_keras_serializable(package="sqb_tf")
+class SelfAttention(_ConfiguredLayer):
+    """Multi-head self-attention with grouped query, key and value projections.
+
+    hidden `[batch, length, hidden_size]` and mask bias `[batch, 1, 1, length]` -> context of
+    hidden's shape, and the attention probabilities `[batch, heads, length, length]`.
+    """
+
+    def __init__(self, config: SqueezeBertConfig | dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        config, size = self.config, self.config.hidden_size
+        dtype = dict(dtype=self.dtype_policy)
+        self.query = projection(config, size, config.q_groups, "query", **dtype)
+        self.key = projection(config, size, config.k_groups, "key", **dtype)
+        self.value = projection(config, size, config.v_groups, "value", **dtype)
+        self.dropout = keras.layers.Dropout(
+            config.attention_probs_dropout_prob, name="dropout", **dtype
+        )
+
+    def build(self, hidden_shape: Any, mask_bias_shape: Any = None) -> None:
+        for layer in (self.query, self.key, self.value):
+            layer.build(hidden_shape)
+
+    def call(self, hidden: Any, mask_bias: Any, training: bool | None = None) -> tuple[Any, Any]:
+        config = self.config
+        # The scale goes into the query, which is smaller than the scores.
+        query = self._split_heads(self.query(hidden) * (config.head_size**-0.5))
+        key = self._split_heads(self.key(hidden))
+        value = self._split_heads(self.value(hidden))
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) + mask_bias
+        probabilities = ops.softmax(scores, axis=-1)
+        context = ops.matmul(self.dropout(probabilities, training=training), value)
+        context = ops.transpose(context, (0, 2, 1, 3))  # [batch, length, heads, head_size]
+        return ops.reshape(context, ops.shape(hidden)), probabilities
+
+    def _split_heads(self, x: Any) -> Any:
+        """`[batch, length, hidden]` -> `[batch, heads, length, head_size]`."""
+        config, length = self.config, ops.shape(x)[1]
+        x = ops.reshape(x, (-1, length, config.num_attention_heads, config.head_size))
+        return ops.transpose(x, (0, 2, 1, 3))
+
+    def compute_output_shape(self, hidden_shape: Any, mask_bias_shape: Any = None) -> Any:
+        batch, length, _ = hidden_shape
+        return hidden_shape, (batch, self.config.num_attention_heads, length, length)
+
+
+@keras.saving.register_keras_serializable(package="sqb_tf")
+class EncoderBlock(_ConfiguredLayer):
+    """One encoder block: attention, post-attention projection, grouped feed-forward pair.
+
+    Each of the two halves ends in dropout, residual sum and layer norm, as in BERT. Shapes as
+    `SelfAttention`.
+    """
+
+    def __init__(self, config: SqueezeBertConfig | dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        config = self.config
+        dtype = dict(dtype=self.dtype_policy)
+
+        def norm(name: str) -> keras.layers.LayerNormalization:
+            return keras.layers.LayerNormalization(
+                epsilon=config.layer_norm_eps, name=name, **dtype
+            )
+
+        self.attention = SelfAttention(config, name="attention", **dtype)
+        self.post_attention = projection(
+            config, config.hidden_size, config.post_attention_groups, "post_attention", **dtype
+        )
+        self.post_attention_norm = norm("post_attention_norm")
+        self.intermediate = projection(
+            config,
+            config.intermediate_size,
+            config.intermediate_groups,
+            "intermediate",
+            activation=activation(config.hidden_act),
+            **dtype,
+        )
+        self.output_projection = projection(
+            config, config.hidden_size, config.output_groups, "output_projection", **dtype
+        )
+        self.output_norm = norm("output_norm")
+        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, name="dropout", **dtype)
+
+    def build(self, hidden_shape: Any, mask_bias_shape: Any = None) -> None:
+        self.attention.build(hidden_shape)
+        self.post_attention.build(hidden_shape)
+        self.post_attention_norm.build(hidden_shape)
+        self.intermediate.build(hidden_shape)
+        self.output_projection.build((*hidden_shape[:-1], self.config.intermediate_size))
+        self.output_norm.build(hidden_shape)
+
+    def call(self, hidden: Any, mask_bias: Any, training: bool | None = None) -> tuple[Any, Any]:
+        context, probabilities = self.attention(hidden, mask_bias, training=training)
+        context = self.dropout(self.post_attention(context), training=training)
+        hidden = self.post_attention_norm(hidden + context)
+        update = self.output_projection(self.intermediate(hidden))
+        update = self.dropout(update, training=training)
+        return self.output_norm(hidden + update), probabilities
+
+    def compute_output_shape(self, hidden_shape: Any, mask_bias_shape: Any = None) -> Any:
+        return self.attention.compute_output_shape(hidden_shape)
+
+
+@keras.saving.register_keras_serializable(package="sqb_tf")
+class MaskBias(keras.layers.Layer):
+    """Mask of ones and zeros `[batch, length]` -> bias `[batch, 1, 1, length]`: 0, or -1e4 at padding."""
+
+    def call(self, input_mask: Any) -> Any:
+        mask = ops.cast(input_mask, self.compute_dtype)
+        return ((1.0 - mask) * MASK_BIAS)[:, None, None, :]
+
+    def compute_output_shape(self, input_mask_shape: Any) -> Any:
+        return (input_mask_shape[0], 1, 1, input_mask_shape[1])

@@ -1,0 +1,80 @@
+"""Texts or pairs of texts -> the three model inputs, in tf.data or eagerly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from sqb_tf.errors import InputError
+from sqb_tf.tokenizer import WordPieceTokenizer
+
+# [CLS] a [SEP] b [SEP]: the shortest input that holds a token of each text.
+MIN_SEQ_LENGTH = 5
+
+
+def check_seq_length(seq_length: int, max_position_embeddings: int) -> None:
+    """`InputError` unless inputs of `seq_length` tokens can be made and the model has positions for them."""
+    if not MIN_SEQ_LENGTH <= seq_length <= max_position_embeddings:
+        raise InputError(
+            f"seq_length {seq_length}: expected {MIN_SEQ_LENGTH} to {max_position_embeddings} "
+            "(the model's max_position_embeddings)"
+        )
+
+
+class Preprocessor:
+    """`[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`, cut to `seq_length` tokens.
+
+    The longer of two texts is cut first (`transformers`' `longest_first`).
+    """
+
+    def __init__(self, tokenizer: WordPieceTokenizer, seq_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.seq_length = seq_length
+
+    def ragged(
+        self, texts: Sequence[str] | tf.Tensor, pairs: Sequence[str] | tf.Tensor | None = None
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Word ids and type ids of each text, unpadded, int32 `[n, None]`."""
+        first = self.tokenizer(texts)
+        if pairs is None:
+            segments = [_cut(first, self.seq_length - 2)]
+        else:
+            second, budget = self.tokenizer(pairs), self.seq_length - 3
+            # The closed form of "drop a token of the longer text, of the second if they are equal".
+            kept = tf.maximum(budget - second.row_lengths(), (budget + 1) // 2)
+            first = _cut(first, kept)
+            segments = [first, _cut(second, budget - first.row_lengths())]
+        word_ids, type_ids = tf_text.combine_segments(
+            segments, self.tokenizer.cls_id, self.tokenizer.sep_id
+        )
+        return word_ids, tf.cast(type_ids, tf.int32)
+
+    def pad(
+        self, word_ids: tf.RaggedTensor, type_ids: tf.RaggedTensor, length: int | None = None
+    ) -> dict[str, tf.Tensor]:
+        """The inputs of the model, int32 `[n, length]`; `length` defaults to the longest row."""
+        shape = None if length is None else (None, length)
+        return {
+            "input_word_ids": word_ids.to_tensor(self.tokenizer.pad_id, shape=shape),
+            "input_mask": tf.ones_like(word_ids).to_tensor(shape=shape),
+            "input_type_ids": type_ids.to_tensor(shape=shape),
+        }
+
+    def __call__(
+        self,
+        texts: Sequence[str] | tf.Tensor,
+        pairs: Sequence[str] | tf.Tensor | None = None,
+        length: int | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """`pad(*ragged(texts, pairs), length)`."""
+        return self.pad(*self.ragged(texts, pairs), length=length)
+
+
+def _cut(ids: tf.RaggedTensor, lengths: tf.Tensor | int) -> tf.RaggedTensor:
+    """The first `lengths` (a number, or one for each row) ids of every row."""
+    places = tf.ragged.range(ids.row_lengths())
+    limits = tf.broadcast_to(tf.cast(lengths, tf.int64), [ids.nrows()])
+    kept = places.with_flat_values(places.flat_values < tf.gather(limits, ids.value_rowids()))
+    return tf.ragged.boolean_mask(ids, kept)

@@ -1,0 +1,55 @@
+"""Progress with time left, on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Progress:
+    """`label 120/400 30% 0:12 left loss 0.31`: redrawn on a terminal, a line every 10 s in a log."""
+
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
+        self.label, self.total = label, total
+        self._first, self._start = done, time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._interval = 0.2 if self._terminal else 10.0
+        self._next = self._start + self._interval
+
+    def update(self, done: int, note: str = "") -> None:
+        """Shows `done` of `total`, and `note`, if it is time to."""
+        now = time.monotonic()
+        if now < self._next and done < self.total:
+            return
+        self._next = now + self._interval
+        rate = max(done - self._first, 1) / max(now - self._start, 1e-9)
+        line = (
+            f"{self.label} {done}/{self.total} {100 * done // max(self.total, 1)}% "
+            f"{clock((self.total - done) / rate)} left {note}"
+        )
+        end = "\n" if not self._terminal or done >= self.total else "\r"
+        print(line.ljust(78), end=end, file=sys.stderr, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """`h:mm:ss`, without the hours when there are none."""
+    minutes, seconds = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def say(message: str) -> None:
+    """One line of progress on standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
+    """`items`, with their progress shown."""
+    progress = Progress(label, total)
+    for done, item in enumerate(items, 1):
+        yield item
+        progress.update(done)

@@ -1,0 +1,1 @@
+"""Kinds of data: one file each, read as streams of examples."""

@@ -1,0 +1,133 @@
+"""Delimited text files (TSV, CSV, JSONL) as re-iterable streams of examples."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqb_tf.errors import InputError
+
+SUFFIXES = (".tsv", ".csv", ".jsonl")
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One labelled text or pair; `pair` is None for a single text, `label` None where unlabelled."""
+
+    text: str
+    pair: str | None = None
+    label: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Names of the columns (TSV and CSV) or keys (JSONL) of an example."""
+
+    text: str = "text"
+    pair: str | None = None
+    label: str | None = "label"
+
+
+@dataclasses.dataclass(frozen=True)
+class DelimitedFile:
+    """A `.tsv`, `.csv` or `.jsonl` file. Iterating opens it anew and holds one row at a time.
+
+    TSV is split at tabs with no quoting (GLUE's form); CSV is RFC 4180; each has a header line. JSONL
+    holds one object a line. All are UTF-8, with or without a byte order mark.
+
+    Raises (while iterating):
+        InputError: naming file and line: unreadable, not UTF-8, a missing column, an empty text.
+    """
+
+    path: Path
+    columns: Columns = Columns()
+
+    def __post_init__(self) -> None:
+        if self.path.suffix not in SUFFIXES:
+            raise InputError(f"{self.path}: expected a file ending in {', '.join(SUFFIXES)}")
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: no such file")
+
+    def __iter__(self) -> Iterator[Example]:
+        rows = {".tsv": _tsv_rows, ".csv": _csv_rows, ".jsonl": _json_rows}[self.path.suffix]
+        for line, row in rows(self.path):
+            yield self._example(line, row)
+
+    def _example(self, line: int, row: dict[str, Any]) -> Example:
+        def cell(column: str | None) -> str | None:
+            if column is None:
+                return None
+            if row.get(column) is None:
+                found = ", ".join(key for key in row if key) or "none"
+                raise InputError(
+                    f"{self.path}:{line}: no column {column!r}; found: {found}. "
+                    "Name the columns with --text-column, --pair-column, --label-column"
+                )
+            if not str(row[column]).strip():
+                raise InputError(f"{self.path}:{line}: {column!r} is empty: expected text")
+            return str(row[column])
+
+        return Example(*map(cell, dataclasses.astuple(self.columns)))
+
+
+def find_split(folder: Path, split: str) -> Path:
+    """`folder/split.tsv`, `.csv` or `.jsonl`, whichever is there."""
+    for suffix in SUFFIXES:
+        if (folder / f"{split}{suffix}").is_file():
+            return folder / f"{split}{suffix}"
+    raise InputError(
+        f"{folder}: no {split}.tsv, {split}.csv or {split}.jsonl"
+        if folder.is_dir()
+        else f"{folder}: no such file or folder"
+    )
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Decoded lines with their ends; an error names the line that is not UTF-8."""
+    try:
+        with open(path, "rb") as file:
+            for number, raw in enumerate(file, 1):
+                try:
+                    line = raw.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    raise InputError(
+                        f"{path}:{number}: not UTF-8 (byte {error.start + 1} of the line): "
+                        "save the file as UTF-8"
+                    ) from None
+                yield line.removeprefix("\ufeff") if number == 1 else line
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _tsv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    lines = (line.rstrip("\r\n") for line in _lines(path))
+    header = next(lines, "").split("\t")
+    for number, line in enumerate(lines, 2):
+        if line:
+            yield number, dict(zip(header, line.split("\t"), strict=False))
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(_lines(path))
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}: not CSV: {error}") from None
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}:{number}: not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}:{number}: expected a JSON object a line")
+        yield number, row

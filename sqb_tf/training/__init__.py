@@ -1,0 +1,1 @@
+"""Fine-tuning: pipeline, optimizer, callbacks, the run."""

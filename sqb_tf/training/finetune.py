@@ -1,0 +1,319 @@
+"""Fine-tuning a sequence classifier (or regressor): data in, bundle out."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+import random
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sqb_tf.checkpoint import bundle
+from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.errors import InputError
+from sqb_tf.files import check_writable, staged_file
+from sqb_tf.heads import SqueezeBertClassifier
+from sqb_tf.preprocessing import Preprocessor, check_seq_length
+from sqb_tf.progress import say
+from sqb_tf.tasks.delimited import Example
+from sqb_tf.tasks.task import Split, Task, metric
+from sqb_tf.tokenizer import WordPieceTokenizer, learn_vocabulary, read_vocabulary
+from sqb_tf.training.callbacks import RunState, SaveState, ShowProgress, TensorBoardCurves
+from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
+from sqb_tf.training.pipeline import example_stream, prediction_batches, training_batches
+
+CALIBRATION_EXAMPLES = 64
+VERIFICATION_EXAMPLES = 256
+# The vocabulary is learned from so many texts at most: its word counts are held in memory.
+VOCABULARY_EXAMPLES = 500_000
+PREDICTION_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneOptions:
+    """What shapes a run. Two runs with equal options on CPU give equal weights."""
+
+    preset: str | None = "squeezebert-tiny"  # or
+    init: str | None = None  # a bundle to start from
+    vocabulary: str | None = None  # vocab.txt; None: learn one from the training texts
+    vocab_size: int = 8000  # of a learned vocabulary
+    lowercase: bool = True
+    epochs: int = 3
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    warmup: float = 0.1  # share of the steps
+    weight_decay: float = 0.01
+    seq_length: int = 128  # tokens, the special ones included
+    dropout: float | None = None  # None: the config's
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.preset is None) == (self.init is None):
+            raise InputError("give either preset or init, not both")
+        for name in ("epochs", "batch_size", "vocab_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} {getattr(self, name)}: expected at least 1")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate {self.learning_rate}: expected a value above 0")
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"warmup {self.warmup}: expected 0 <= share < 1")
+
+
+def finetune(
+    task: Task,
+    output: str | Path,
+    options: FinetuneOptions,
+    resume: bool = False,
+    save_every: int | None = None,
+    command: str = "",
+) -> dict[str, Any]:
+    """Fine-tunes on `task` and writes the bundle of the best epoch to `output`.
+
+    The run keeps its state in `OUTPUT.training` and removes it at the end. With `resume` it goes on
+    from the last state there, with the same data order; without, it starts anew.
+
+    Returns:
+        The contents of the bundle's `metrics.json`.
+
+    Raises:
+        InputError: bad data or options, or a `resume` of a run with other ones.
+    """
+    output = Path(output)
+    check_writable(output)
+    start = time.monotonic()
+    say(f"reading {task.data}")
+    labels, num_examples = task.survey()
+    work = _open_work(output, task, options, resume)
+    # The same seed gives the same run only if no kernel sums in the order its threads finish.
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(options.seed)
+    model, tokenizer = _build(task, labels, options, work)
+    run = _Run(task, options, labels, tokenizer, model, num_examples, work)
+    history = run.train(save_every)
+
+    bundle.load_weights(model, work / "best.weights.h5")
+    value = history["best"]
+    metrics = {
+        "metric": {"name": task.metric_name, "value": value},
+        "best_epoch": history["best_epoch"],
+        "train_examples": num_examples,
+        "dev_examples": history["dev_examples"],
+        "parameters": model.count_params(),
+        "seconds": round(time.monotonic() - start, 1),
+        "options": dataclasses.asdict(options),
+    }
+    bundle.save(
+        output,
+        model,
+        tokenizer.vocabulary,
+        labels,
+        bundle.TaskInfo(
+            task=task.name,
+            kind=task.kind,
+            paired=task.columns.pair is not None,
+            seq_length=options.seq_length,
+            lowercase=tokenizer.lowercase,
+            metric=metrics["metric"],
+            data=str(task.data),
+            command=command,
+        ),
+        calibration=_sample(task.split("train"), CALIBRATION_EXAMPLES),
+        verification=_sample(task.split("dev"), VERIFICATION_EXAMPLES),
+        metrics=metrics,
+    )
+    shutil.copytree(work / "logs", output / "logs")
+    shutil.rmtree(work)
+    return metrics
+
+
+def predict(
+    model: keras.Model, preprocessor: Preprocessor, split: Split, paired: bool
+) -> np.ndarray:
+    """The model's outputs for every example, in order, float32 `[n, labels]`."""
+    examples = example_stream(_Unlabelled(split), None, paired)
+    batches = prediction_batches(examples, preprocessor, PREDICTION_BATCH, paired)
+    return model.predict(batches, verbose=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unlabelled:
+    """A split whose targets are not needed."""
+
+    split: Split
+
+    def __iter__(self):
+        for example in self.split:
+            yield Example(example.text, example.pair, "0")
+
+
+def _open_work(output: Path, task: Task, options: FinetuneOptions, resume: bool) -> Path:
+    """The folder of the run's state, checked to be of the same run if it is resumed."""
+    work = output.with_name(output.name + ".training")
+    record = work / "run.json"
+    ours = {
+        "task": task.name,
+        "data": str(task.data.resolve()),
+        "columns": dataclasses.asdict(task.columns),
+        "limit": task.limit,
+        **dataclasses.asdict(options),
+    }
+    if resume and record.is_file():
+        theirs = json.loads(record.read_text(encoding="utf-8"))
+        for name, value in ours.items():
+            if theirs.get(name) != value:
+                raise InputError(
+                    f"--resume: the run in {work} has {name} {theirs.get(name)!r}, not {value!r}: "
+                    "repeat its flags, or start anew without --resume"
+                )
+        return work
+    if resume:
+        say(f"nothing to resume at {work}: starting from the beginning")
+    if work.exists():
+        shutil.rmtree(work)
+    work.mkdir(parents=True)
+    with staged_file(record) as staged:
+        staged.write_text(json.dumps(ours, indent=2), encoding="utf-8")
+    return work
+
+
+def _build(
+    task: Task, labels: list[str], options: FinetuneOptions, work: Path
+) -> tuple[SqueezeBertClassifier, WordPieceTokenizer]:
+    """The model and its tokenizer, new or from the bundle of `init`."""
+    if options.init is not None:
+        source = bundle.load(options.init)
+        model, tokenizer = source, source.tokenizer
+        check_seq_length(options.seq_length, model.config.max_position_embeddings)
+        if source.labels != labels:
+            # Another task: the encoder comes along, the head starts anew.
+            model = SqueezeBertClassifier(source.config, num_labels=len(labels))
+            model.backbone.set_weights(source.backbone.get_weights())
+        return model, tokenizer
+    positions = SqueezeBertConfig.from_preset(options.preset).max_position_embeddings
+    check_seq_length(options.seq_length, positions)
+    vocabulary = _vocabulary(task, options, work)
+    overrides: dict[str, Any] = {"vocab_size": len(vocabulary)}
+    if options.dropout is not None:
+        overrides["hidden_dropout_prob"] = options.dropout
+        overrides["attention_probs_dropout_prob"] = options.dropout
+    config = SqueezeBertConfig.from_preset(options.preset, **overrides)
+    tokenizer = WordPieceTokenizer(vocabulary, options.lowercase)
+    return SqueezeBertClassifier(config, num_labels=len(labels)), tokenizer
+
+
+def _vocabulary(task: Task, options: FinetuneOptions, work: Path) -> list[str]:
+    """The user's vocabulary, or one learned from the training texts (once for a run)."""
+    if options.vocabulary is not None:
+        return read_vocabulary(options.vocabulary)
+    learned = work / "vocab.txt"
+    if not learned.is_file():
+        say(f"learning a vocabulary of {options.vocab_size} tokens")
+        examples = itertools.islice(task.split("train"), VOCABULARY_EXAMPLES)
+        texts = [text for e in examples for text in (e.text, e.pair) if text is not None]
+        vocabulary = learn_vocabulary(texts, options.vocab_size, options.lowercase)
+        with staged_file(learned) as staged:
+            staged.write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    return read_vocabulary(learned)
+
+
+def _sample(split: Split, size: int) -> list[Example]:
+    """A uniform sample in one pass (reservoir sampling), the same every time."""
+    choose = random.Random(0)
+    chosen: list[Example] = []
+    for index, example in enumerate(split):
+        if index < size:
+            chosen.append(example)
+        elif (slot := choose.randint(0, index)) < size:
+            chosen[slot] = example
+    return chosen
+
+
+class _Run:
+    """The loop over epochs: train, evaluate on dev, keep the best."""
+
+    def __init__(
+        self,
+        task: Task,
+        options: FinetuneOptions,
+        labels: list[str],
+        tokenizer: WordPieceTokenizer,
+        model: SqueezeBertClassifier,
+        num_examples: int,
+        work: Path,
+    ) -> None:
+        self.task, self.options, self.model, self.work = task, options, model, work
+        self.paired = task.columns.pair is not None
+        self.preprocessor = Preprocessor(tokenizer, options.seq_length)
+        classification = task.kind == "classification"
+        self.label_ids = {l: i for i, l in enumerate(labels)} if classification else None
+        self.steps_per_epoch = math.ceil(num_examples / options.batch_size)
+        self.total_steps = self.steps_per_epoch * options.epochs
+        schedule = LinearWarmupDecay(
+            options.learning_rate, round(self.total_steps * options.warmup), self.total_steps
+        )
+        model.compile(
+            adamw(schedule, options.weight_decay),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            if classification
+            else keras.losses.MeanSquaredError(),
+        )
+
+    def train(self, save_every: int | None) -> dict[str, Any]:
+        """Trains what is left of the run; the best dev metric, its epoch, the dev examples."""
+        state = RunState(self.work / "state", self.model)
+        done = state.restore()
+        if done:
+            say(f"resuming at step {done} of {self.total_steps}")
+        dev = self.task.split("dev")
+        targets = self._targets(dev)
+        curves = TensorBoardCurves(state, self.work / "logs")
+        callbacks = [
+            SaveState(state, save_every),
+            ShowProgress(state, self.total_steps),
+            curves,
+        ]
+        examples = example_stream(self.task.split("train"), self.label_ids, self.paired)
+        for epoch in range(int(state.epochs_judged), self.options.epochs):
+            skip = int(state.step) - epoch * self.steps_per_epoch
+            if skip < self.steps_per_epoch:  # else killed between the last step and its judging
+                batches = training_batches(
+                    examples,
+                    self.preprocessor,
+                    self.options.batch_size,
+                    self.options.seed,
+                    epoch,
+                    self.paired,
+                    skip,
+                )
+                self.model.fit(
+                    batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=callbacks, verbose=0
+                )
+            outputs = predict(self.model, self.preprocessor, dev, self.paired)
+            value = metric(self.task.kind, outputs, targets)
+            say(f"epoch {epoch + 1}/{self.options.epochs}: dev {self.task.metric_name} {value:.4f}")
+            curves.dev({self.task.metric_name: value})
+            if value > float(state.best):
+                state.best.assign(value)
+                state.best_epoch.assign(epoch + 1)
+                with staged_file(self.work / "best.weights.h5") as staged:
+                    self.model.save_weights(staged, overwrite=True)
+            state.epochs_judged.assign(epoch + 1)
+            state.save()
+        return {
+            "best": float(state.best),
+            "best_epoch": int(state.best_epoch),
+            "dev_examples": len(targets),
+        }
+
+    def _targets(self, split: Split) -> np.ndarray:
+        if self.label_ids is None:
+            return np.array([float(e.label) for e in split])
+        return np.array([self.label_ids[e.label] for e in split])

@@ -1,0 +1,79 @@
+"""Examples -> tf.data batches for `model.fit` and `model.predict`."""
+
+from __future__ import annotations
+
+import random
+
+import tensorflow as tf
+
+from sqb_tf.preprocessing import Preprocessor
+from sqb_tf.tasks.task import Split
+
+# Texts, not tensors, wait in the shuffle buffer: some 20 MB at 200 bytes each.
+SHUFFLE_BUFFER = 100_000
+# So many batches are sorted by length together: enough that a batch's texts are nearly equally long.
+SORTED_BATCHES = 100
+
+
+def example_stream(split: Split, label_ids: dict[str, int] | None, paired: bool) -> tf.data.Dataset:
+    """(text, pair, target) scalars. Targets are label ids, or numbers when `label_ids` is None."""
+
+    def examples():
+        for example in split:
+            target = float(example.label) if label_ids is None else label_ids[example.label]
+            yield example.text, example.pair if paired else "", target
+
+    target_dtype = tf.float32 if label_ids is None else tf.int32
+    return tf.data.Dataset.from_generator(
+        examples,
+        output_signature=tuple(tf.TensorSpec((), d) for d in (tf.string, tf.string, target_dtype)),
+    )
+
+
+def training_batches(
+    examples: tf.data.Dataset,
+    preprocessor: Preprocessor,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    paired: bool,
+    skip: int = 0,
+) -> tf.data.Dataset:
+    """One epoch of (inputs, targets) batches, a function of `seed` and `epoch` alone.
+
+    Shuffled, then sorted by length within `SORTED_BATCHES` batches (which are shuffled again), so
+    that little is padded and yet every epoch has exactly `ceil(examples / batch_size)` steps. The
+    first `skip` batches, which a resumed run has seen, are left out.
+    """
+    order = random.Random(f"{seed} {epoch}").getrandbits(62)
+    chunks = examples.shuffle(SHUFFLE_BUFFER, seed=order, reshuffle_each_iteration=False).batch(
+        batch_size * SORTED_BATCHES
+    )
+
+    def sorted_batches(index, chunk):
+        texts, pairs, targets = chunk
+        word_ids, type_ids = preprocessor.ragged(texts, pairs if paired else None)
+        by_length = tf.argsort(word_ids.row_lengths(), stable=True)
+        starts = tf.range(0, tf.size(targets), batch_size)
+        starts = tf.random.experimental.stateless_shuffle(starts, seed=[order, index])
+
+        def batch(start):
+            rows = by_length[start : start + batch_size]
+            inputs = preprocessor.pad(tf.gather(word_ids, rows), tf.gather(type_ids, rows))
+            return inputs, tf.gather(targets, rows)
+
+        return tf.data.Dataset.from_tensor_slices(starts).map(batch)
+
+    batches = chunks.enumerate().flat_map(sorted_batches)
+    return batches.skip(skip).prefetch(tf.data.AUTOTUNE)
+
+
+def prediction_batches(
+    examples: tf.data.Dataset, preprocessor: Preprocessor, batch_size: int, paired: bool
+) -> tf.data.Dataset:
+    """(inputs, targets) batches in the order of the examples, each padded to its longest text."""
+
+    def batch(texts, pairs, targets):
+        return preprocessor(texts, pairs if paired else None), targets
+
+    return examples.batch(batch_size).map(batch).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,93 @@
+"""Fine-tunes SqueezeBERT on labelled texts and writes a bundle."""
+
+import argparse
+
+import cli
+
+from sqb_tf.config import PRESETS
+
+EPILOG = """examples:
+  python tools/finetune.py --data sqb_tf/demo --output runs/demo
+  python tools/finetune.py --data GLUE/SST-2 --task sst2 --preset squeezebert-small --output runs/sst2
+  python tools/finetune.py --data reviews.csv --text-column body --label-column stars \\
+      --task regression --output runs/stars
+
+A killed or interrupted run continues exactly where it was saved last with --resume."""
+
+
+def main(args: argparse.Namespace) -> int:
+    from sqb_tf.tasks.delimited import Columns
+    from sqb_tf.tasks.task import Task
+    from sqb_tf.training.finetune import FinetuneOptions, finetune
+
+    task = Task(
+        args.task,
+        args.data,
+        Columns(args.text_column, args.pair_column, args.label_column),
+        args.limit,
+    )
+    options = FinetuneOptions(
+        preset=None if args.init else args.preset,
+        init=args.init,
+        vocabulary=args.vocab,
+        vocab_size=args.vocab_size,
+        lowercase=not args.cased,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        warmup=args.warmup,
+        weight_decay=args.weight_decay,
+        seq_length=args.seq_length,
+        dropout=args.dropout,
+        seed=args.seed,
+    )
+    metrics = finetune(
+        task, args.output, options, args.resume, save_every=args.save_every, command=cli.command()
+    )
+    metric = metrics["metric"]
+    table = (
+        f"bundle           {args.output}\n"
+        f"dev {metric['name']:<12} {metric['value']:.4f} "
+        f"({metrics['dev_examples']} examples, epoch {metrics['best_epoch']})\n"
+        f"parameters       {metrics['parameters']:,}\n"
+        f"seconds          {metrics['seconds']}"
+    )
+    cli.emit(args, table, metrics)
+    return cli.DONE
+
+
+def flags() -> argparse.ArgumentParser:
+    made = cli.parser(__doc__, EPILOG)
+    made.add_argument(
+        "--data", required=True, help="folder with train and dev files, or one .tsv/.csv/.jsonl"
+    )
+    made.add_argument(
+        "--task",
+        default="classification",
+        help="classification, regression, or a published layout: sst2",
+    )
+    cli.add_columns(made)
+    made.add_argument("--preset", default="squeezebert-small", help=f"size: {', '.join(PRESETS)}")
+    made.add_argument("--init", metavar="DIR", help="start from this bundle instead of a preset")
+    made.add_argument("--output", required=True, metavar="DIR", help="the bundle to write")
+    made.add_argument("--vocab", metavar="FILE", help="vocab.txt; none: learned from the texts")
+    made.add_argument("--vocab-size", type=int, default=8000, help="of a learned vocabulary")
+    made.add_argument("--cased", action="store_true", help="keep upper case and accents")
+    made.add_argument("--epochs", type=int, default=3, help="passes over the training data")
+    made.add_argument("--batch-size", type=int, default=32, help="examples a step")
+    made.add_argument("--learning-rate", type=float, default=3e-4, help="AdamW's peak rate")
+    made.add_argument("--warmup", type=float, default=0.1, help="share of steps that warm up")
+    made.add_argument("--weight-decay", type=float, default=0.01, help="AdamW's decay")
+    made.add_argument("--dropout", type=float, help="dropout rate; none: the preset's")
+    made.add_argument("--seq-length", type=int, default=128, help="longest input in tokens")
+    made.add_argument("--limit", type=int, help="use only the first N examples of each split")
+    made.add_argument("--seed", type=int, default=0, help="the same seed repeats a run exactly")
+    made.add_argument("--resume", action="store_true", help="go on from the last saved step")
+    made.add_argument(
+        "--save-every", type=int, help="steps between saved states; none: every 60 seconds"
+    )
+    return made
+
+
+if __name__ == "__main__":
+    cli.run(main, flags())
