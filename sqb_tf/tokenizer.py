@@ -33,9 +33,7 @@ def read_vocabulary(path: str | Path) -> list[str]:
     return tokens
 
 
-def learn_vocabulary(
-    texts: Iterable[str], vocab_size: int, lowercase: bool = True
-) -> list[str]:
+def learn_vocabulary(texts: Iterable[str], vocab_size: int, lowercase: bool = True) -> list[str]:
     """A WordPiece vocabulary of about `vocab_size` tokens, learned from `texts`.
 
     BERT's special tokens come first, `[PAD]` with id 0. The algorithm is tensorflow-text's

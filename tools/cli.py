@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shlex
 import sys
@@ -37,8 +38,7 @@ def run(tool: Callable[[argparse.Namespace], int], made: argparse.ArgumentParser
     """Parses the flags, calls `tool`, exits with its code: 2 and one line for bad input."""
     args = made.parse_args()
     if not args.verbose:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+        _hush()
     try:
         code = tool(args)
         sys.stdout.flush()
@@ -54,16 +54,68 @@ def run(tool: Callable[[argparse.Namespace], int], made: argparse.ArgumentParser
     sys.exit(code)
 
 
-def emit(args: argparse.Namespace, table: str, result: dict[str, Any]) -> None:
-    """The table to stdout and the result to the file of `--json` (`-`: to stdout instead)."""
+def numbers(text: str, flag: str) -> list[int]:
+    """The whole numbers above 0 of `16,128`."""
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or min(values) < 1:
+        raise InputError(f"{flag} {text}: expected whole numbers above 0, as 16,128")
+    return sorted(set(values))
+
+
+def add_held_out(made: argparse.ArgumentParser) -> None:
+    """The flags that name held-out examples."""
+    made.add_argument("--data", help="folder or file; none: the held-out sample in the bundle")
+    made.add_argument("--task", help="layout of --data; none: the bundle's own task")
+    add_columns(made)
+    made.add_argument("--split", default="dev", help="split of --data: dev or test")
+    made.add_argument("--limit", type=int, help="use only the first N held-out examples")
+
+
+def held_out(args: argparse.Namespace, info: Any) -> tuple[list[Any], str]:
+    """The held-out examples that the flags name, and where they are from."""
+    from sqb_tf.tasks.delimited import Columns
+    from sqb_tf.tasks.task import Task
+
+    if args.limit is not None and args.limit < 1:
+        raise InputError(f"--limit {args.limit}: expected at least 1")
+    if args.data is None:
+        return info.sample("verification")[: args.limit], f"{info.directory}/verification.jsonl"
+    columns = Columns(args.text_column, args.pair_column, args.label_column)
+    task = Task(args.task or info.task.task, args.data, columns, args.limit)
+    split = task.split(args.split)
+    return list(split), split.name
+
+
+def package_record(content: bytes) -> dict[str, Any]:
+    """What a package says of itself: recipe, lowering, lengths, versions, calibration, signatures."""
+    from tflite.runner import Runner
+
+    runner = Runner(content)
+    signatures = {
+        s.name: {"inputs": s.inputs, "outputs": s.outputs, "seq_length": s.seq_length}
+        for s in runner.signatures.values()
+    }
+    return {**runner.package.properties, "signatures": signatures}
+
+
+def write_json(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    """The result to the file of `--json`, or to stdout for `-`."""
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     if args.json == "-":
         sys.stdout.write(text)
-        return
-    print(table)
-    if args.json:
+    elif args.json:
         with staged_file(args.json) as staged:
             staged.write_text(text, encoding="utf-8")
+
+
+def emit(args: argparse.Namespace, table: str, result: dict[str, Any]) -> None:
+    """The table to stdout and the result to the file of `--json` (`-`: to stdout instead)."""
+    if args.json != "-":
+        print(table)
+    write_json(args, result)
 
 
 def command() -> str:
@@ -76,6 +128,19 @@ def add_columns(made: argparse.ArgumentParser) -> None:
     made.add_argument("--text-column", default="text", help="column of the text")
     made.add_argument("--pair-column", help="column of the second text, for pairs")
     made.add_argument("--label-column", default="label", help="column of the label or number")
+
+
+def _hush() -> None:
+    """Sends what native code writes to standard error nowhere; Python's own messages still come.
+
+    TensorFlow, MLIR and LiteRT print notes there that no level of logging turns off.
+    """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
 
 
 def _fail(args: argparse.Namespace, message: str) -> None:

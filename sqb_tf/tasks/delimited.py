@@ -86,8 +86,12 @@ def find_split(folder: Path, split: str) -> Path:
     )
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Decoded lines with their ends; an error names the line that is not UTF-8."""
+def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """(line number from 1, line with its end) of a UTF-8 file, streamed; no byte order mark.
+
+    Raises:
+        InputError: naming the file that cannot be read or the line that is not UTF-8.
+    """
     try:
         with open(path, "rb") as file:
             for number, raw in enumerate(file, 1):
@@ -98,21 +102,21 @@ def _lines(path: Path) -> Iterator[str]:
                         f"{path}:{number}: not UTF-8 (byte {error.start + 1} of the line): "
                         "save the file as UTF-8"
                     ) from None
-                yield line.removeprefix("\ufeff") if number == 1 else line
+                yield number, line.removeprefix("\ufeff") if number == 1 else line
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _tsv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    lines = (line.rstrip("\r\n") for line in _lines(path))
-    header = next(lines, "").split("\t")
-    for number, line in enumerate(lines, 2):
+    lines = ((number, line.rstrip("\r\n")) for number, line in numbered_lines(path))
+    header = next(lines, (1, ""))[1].split("\t")
+    for number, line in lines:
         if line:
-            yield number, dict(zip(header, line.split("\t"), strict=False))
+            yield number, dict(zip(header, line.split("\t")))
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(_lines(path))
+    reader = csv.DictReader(line for _, line in numbered_lines(path))
     try:
         for row in reader:
             yield reader.line_num, row
@@ -121,7 +125,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in numbered_lines(path):
         if not line.strip():
             continue
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,9 @@ from sqb_tf.tasks.delimited import Columns, DelimitedFile, Example, find_split
 DEMO = Path(__file__).resolve().parent.parent / "demo"
 # Share of a single training file that is held out as dev when no dev file is named.
 HELD_OUT_PERCENT = 10
+
+# The metric of each kind of target; higher is better.
+METRICS = {"classification": "accuracy", "regression": "pearson"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Task:
     @property
     def metric_name(self) -> str:
         """The metric that decides which checkpoint is best; higher is better."""
-        return {"classification": "accuracy", "regression": "pearson"}[self.kind]
+        return METRICS[self.kind]
 
     def split(self, which: str) -> Split:
         """The examples of `train`, `dev` or `test`; an unreadable one is an `InputError`."""
@@ -140,7 +143,7 @@ class Task:
             for example in split:
                 counts[which] += 1
                 if self.kind == "regression":
-                    self._check_number(example, split.name)
+                    check_number(example, split.name)
                 else:
                     seen[which].add(example.label)
             if not counts[which]:
@@ -163,14 +166,36 @@ class Task:
             return list(self.spec.label_names.values())
         return sorted(labels)
 
-    @staticmethod
-    def _check_number(example: Example, name: str) -> None:
-        try:
-            finite = np.isfinite(float(example.label))
-        except ValueError:
-            finite = False
-        if not finite:
-            raise InputError(f"{name}: target {example.label!r} is not a number")
+
+def check_number(example: Example, name: str) -> None:
+    """`InputError` unless the target of a regression's example is a finite number."""
+    try:
+        finite = np.isfinite(float(example.label))
+    except ValueError:
+        finite = False
+    if not finite:
+        raise InputError(f"{name}: target {example.label!r} is not a number")
+
+
+def targets(labels: Sequence[str], examples: Sequence[Example], kind: str) -> np.ndarray:
+    """Label ids, or the numbers of a regression, `[n]`.
+
+    Raises:
+        InputError: no examples, a label that `labels` lacks, a target that is not a number.
+    """
+    if not examples:
+        raise InputError("no examples in the data")
+    if kind == "regression":
+        for example in examples:
+            check_number(example, "the data")
+        return np.array([float(e.label) for e in examples])
+    unknown = sorted({str(e.label) for e in examples} - set(labels))
+    if unknown:
+        raise InputError(
+            f"labels that the model does not have: {', '.join(unknown)}; it has {', '.join(labels)}"
+        )
+    ids = {label: i for i, label in enumerate(labels)}
+    return np.array([ids[e.label] for e in examples])
 
 
 def metric(kind: str, outputs: np.ndarray, targets: np.ndarray) -> float:

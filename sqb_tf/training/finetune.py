@@ -253,7 +253,7 @@ class _Run:
         self.paired = task.columns.pair is not None
         self.preprocessor = Preprocessor(tokenizer, options.seq_length)
         classification = task.kind == "classification"
-        self.label_ids = {l: i for i, l in enumerate(labels)} if classification else None
+        self.label_ids = {label: i for i, label in enumerate(labels)} if classification else None
         self.steps_per_epoch = math.ceil(num_examples / options.batch_size)
         self.total_steps = self.steps_per_epoch * options.epochs
         schedule = LinearWarmupDecay(

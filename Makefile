@@ -1,0 +1,47 @@
+# make demo, make test: each makes what it needs, once.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+MEDIAPIPE := .venv-mediapipe
+TORCH := .venv-torch
+RUN := $(VENV)/bin/python
+export CUDA_VISIBLE_DEVICES ?= -1
+
+.PHONY: demo test test-all bench lint clean
+
+demo: $(VENV)/.installed $(MEDIAPIPE)/.installed ## fine-tune, convert, verify, MediaPipe, benchmark
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh $(MEDIAPIPE)/bin/python
+
+test: lint $(MEDIAPIPE)/.installed ## everything but the slow tests; what .ci/run runs
+	$(RUN) -m pytest -m "not slow" --durations=10
+
+test-all: lint $(MEDIAPIPE)/.installed ## the slow tests too
+	$(RUN) -m pytest
+
+bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion and inference, side by side
+	$(RUN) benchmarks/training_step.py --torch-python $(TORCH)/bin/python --json runs/bench/training_step.json
+	$(RUN) benchmarks/conversion.py --json runs/bench/conversion.json
+	$(RUN) benchmarks/inference.py --report runs/bench/inference
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean: ## removes environments, runs and caches
+	rm -rf $(VENV) $(MEDIAPIPE) $(TORCH) runs .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v[:2] != (3, 11) and f"Python 3.11 is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -r requirements.txt
+	$(VENV)/bin/python -m pip check
+	touch $@
+
+$(MEDIAPIPE)/.installed: tests/mediapipe/requirements.txt tests/mediapipe/setup.sh
+	sh tests/mediapipe/setup.sh "$(PYTHON)" $(MEDIAPIPE)
+	touch $@
+
+$(TORCH)/.installed: benchmarks/torch-requirements.txt
+	$(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python -m pip install -r benchmarks/torch-requirements.txt
+	touch $@

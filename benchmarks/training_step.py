@@ -1,0 +1,236 @@
+"""Time of a full training step on CPU: ours, ours on stock Conv1D, transformers' PyTorch.
+
+A step is forward, backward and AdamW through Keras' compiled train step (jit_compile=False). "stock"
+is the same model, with the same weights, on `keras.layers.Conv1D(groups=...)`. The three take turns
+step by step, so that a machine that drifts slows all alike. PyTorch runs in an environment of its
+own (torch-requirements.txt) and is left out without --torch-python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+TORCH_SCRIPT = Path(__file__).resolve().with_name("torch_training_step.py")
+LEARNING_RATE, WEIGHT_DECAY = 3e-5, 0.01  # as in torch_training_step.py
+PAUSE = 0.3  # seconds before a step, for the threads of the one before to go idle
+
+Step = Callable[[], dict[str, float]]  # runs one step: {"seconds", "cpu", "loss"}
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="squeezebert-base", help="default: %(default)s")
+    parser.add_argument("--batch-size", type=int, default=16, help="default: %(default)s")
+    parser.add_argument("--seq-length", type=int, default=128, help="default: %(default)s")
+    parser.add_argument(
+        "--steps", type=int, default=5, help="steps of each, after the first (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="of each (default: %(default)s)")
+    parser.add_argument(
+        "--torch-python", type=Path, help="python with torch-requirements.txt installed"
+    )
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    args = parser.parse_args()
+    if min(args.steps, args.batch_size, args.seq_length, args.threads) < 1:
+        parser.error("--steps, --batch-size, --seq-length and --threads must be at least 1")
+    return args
+
+
+def say(message: str) -> None:
+    """One line of progress on standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def use_threads(threads: int) -> None:
+    """Holds TensorFlow, and where the system can this process and its children, to `threads`."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+@contextlib.contextmanager
+def stock_convolutions() -> Iterator[None]:
+    """Models built in this context project with `keras.layers.Conv1D`."""
+    import keras
+
+    from sqb_tf import layers
+
+    ours = layers.GroupedConv1D
+    layers.GroupedConv1D = keras.layers.Conv1D
+    try:
+        yield
+    finally:
+        layers.GroupedConv1D = ours
+
+
+def keras_model(config: Any) -> Any:
+    """A compiled classifier; the same seed each time, so that dropout drops the same."""
+    import keras
+
+    from sqb_tf import SqueezeBertClassifier
+
+    keras.utils.set_random_seed(0)
+    model = SqueezeBertClassifier(config, num_labels=2)
+    model.compile(
+        keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    return model
+
+
+def keras_step(model: Any, batch_size: int, seq_length: int) -> Step:
+    """Steps of `model` on one random batch. The first traces, and makes the optimizer's variables."""
+    import numpy as np
+
+    generator, shape = np.random.default_rng(0), (batch_size, seq_length)
+    inputs = {
+        "input_word_ids": generator.integers(0, model.config.vocab_size, shape, dtype="int32"),
+        "input_mask": np.ones(shape, "int32"),
+        "input_type_ids": np.zeros(shape, "int32"),
+    }
+    labels = generator.integers(0, 2, (batch_size,), dtype="int32")
+
+    def step() -> dict[str, float]:
+        start, cpu_start = time.perf_counter(), time.process_time()
+        # Made inside the traced step, the variables would have Keras trace it twice.
+        model.optimizer.build(model.trainable_variables)
+        loss = model.train_on_batch(inputs, labels)
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
+        return {"seconds": seconds, "cpu": cpu, "loss": float(loss)}
+
+    return step
+
+
+@contextlib.contextmanager
+def torch_step(
+    python: Path, config: Any, batch_size: int, seq_length: int, threads: int
+) -> Iterator[tuple[Step, dict[str, str]]]:
+    """Steps of PyTorch's model in a child process, and the versions there."""
+    child = subprocess.Popen(
+        [python, TORCH_SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def ask(question: dict[str, Any]) -> dict[str, Any]:
+        child.stdin.write(json.dumps(question) + "\n")
+        child.stdin.flush()
+        answer = child.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{TORCH_SCRIPT.name} ended early: its error is above")
+        return json.loads(answer)
+
+    setup = dict(config=config.to_dict(), batch_size=batch_size, seq_length=seq_length)
+    with child:  # closes its standard input, which ends it, and waits
+        versions = ask({**setup, "threads": threads})
+        yield (lambda: ask({})), versions
+
+
+def measure(steps: dict[str, Step], count: int) -> dict[str, list[dict[str, float]]]:
+    """The first step of each, then `count` rounds of one step of each."""
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in steps}
+    for number in range(count + 1):
+        for name, step in steps.items():
+            time.sleep(PAUSE)
+            results[name].append(step())
+            say(f"step {number}/{count} {name}: {results[name][-1]['seconds']:.2f} s")
+    return results
+
+
+def summarize(results: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """First step and statistics of the later ones, in seconds."""
+    rows = {}
+    for name, (first, *later) in results.items():
+        seconds = [step["seconds"] for step in later]
+        rows[name] = {
+            "first": first["seconds"],
+            "median": statistics.median(seconds),
+            "min": min(seconds),
+            "max": max(seconds),
+            "cpu_median": statistics.median(step["cpu"] for step in later),
+            "first_loss": first["loss"],
+        }
+        rows[name]["first_over_median"] = rows[name]["first"] / rows[name]["median"]
+    return rows
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report for people."""
+    columns = "first", "median", "min", "max", "cpu_median", "first_over_median", "first_loss"
+    lines = [
+        f"{report['preset']}, batch {report['batch_size']} x {report['seq_length']} tokens, "
+        f"{report['threads']} threads, {report['steps']} steps after the first; seconds",
+        f"{'':12}" + "".join(f"{name.replace('first_over_', 'first/'):>14}" for name in columns),
+    ]
+    for name, row in report["rows"].items():
+        lines.append(f"{name:12}" + "".join(f"{row[column]:14.3f}" for column in columns))
+    for name, ratio in report["times_faster_than"].items():
+        lines.append(
+            f"ours is {ratio['median']:.2f}x as fast as {name} by the median, "
+            f"{ratio['min']:.2f}x by the minimum"
+        )
+    versions = (f"{name} {version}" for name, version in report["versions"].items())
+    return "\n".join([*lines, ", ".join(versions)])
+
+
+def main() -> None:
+    """Measures, prints the table, writes the JSON."""
+    args = parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    use_threads(args.threads)
+    import keras
+    import tensorflow as tf
+
+    from sqb_tf import SqueezeBertConfig
+
+    config = SqueezeBertConfig.from_preset(args.preset)
+    size = args.batch_size, args.seq_length
+    versions = {"python": platform.python_version()}
+    versions.update(tensorflow=tf.__version__, keras=keras.__version__)
+    ours = keras_model(config)
+    with stock_convolutions():
+        stock = keras_model(config)
+    stock.set_weights(ours.get_weights())
+    steps = {"ours": keras_step(ours, *size), "stock": keras_step(stock, *size)}
+    with contextlib.ExitStack() as stack:
+        if args.torch_python:
+            steps["torch"], torch_versions = stack.enter_context(
+                torch_step(args.torch_python, config, *size, args.threads)
+            )
+            versions.update(torch_versions)
+        results = measure(steps, args.steps)
+
+    rows = summarize(results)
+    report = {
+        **{name: getattr(args, name) for name in ("preset", "batch_size", "seq_length")},
+        **{name: getattr(args, name) for name in ("threads", "steps")},
+        "versions": versions,
+        "rows": rows,
+        "times_faster_than": {
+            name: {key: rows[name][key] / rows["ours"][key] for key in ("median", "min")}
+            for name in rows
+            if name != "ours"
+        },
+        "all_steps": results,
+    }
+    print(table(report))
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

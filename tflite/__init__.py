@@ -1,0 +1,16 @@
+"""The mobile side: lowering, quantization, packaging, running, verification, measurement.
+
+Names load on first use, so that importing the package does not import TensorFlow.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_LAZY = {"Runner": "tflite.runner", "convert": "tflite.converter"}
+__all__ = list(_LAZY)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'tflite' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

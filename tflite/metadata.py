@@ -1,0 +1,256 @@
+"""The TFLite Model Metadata flatbuffer: nested dicts to bytes and back.
+
+Schema: `metadata_schema.fbs` of tflite-support and MediaPipe (file identifier M001). The packages
+that ship generated code for it cannot be installed beside TensorFlow 2.20, so the tables used here
+are listed below and written with `flatbuffers.Builder` directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flatbuffers
+from flatbuffers import number_types
+from flatbuffers.table import Table
+
+FILE_IDENTIFIER = b"M001"
+# The oldest metadata parser that knows input_process_units, which the tokenizer needs.
+MIN_PARSER_VERSION = "1.1.0"
+
+VOCABULARY_FILE = "vocab.txt"
+LABELS_FILE = "labels.txt"
+PROPERTIES_FILE = "sqb.json"
+
+# What MediaPipe's BertPreprocessorCalculator looks for in TensorMetadata.name, by our input names.
+_MEDIAPIPE_INPUTS = {
+    "input_word_ids": ("ids", "Token ids of the text."),
+    "input_type_ids": ("segment_ids", "0 for the first text, 1 for the second."),
+    "input_mask": ("mask", "1 for a token, 0 for padding."),
+}
+
+# The kinds of field, besides a table's name and, in a list, a vector of such tables.
+_STRING, _FLOATS, _FILE_TYPE = "string", "[float]", "AssociatedFileType"
+# A union is a byte that tells the type, in the slot before the value's: {type code: table}.
+_CONTENT_PROPERTIES = {1: "FeatureProperties"}
+_PROCESS_UNIT_OPTIONS = {4: "BertTokenizerOptions"}
+
+# AssociatedFileType, in the order of its values.
+_FILE_TYPES = (
+    "UNKNOWN",
+    "DESCRIPTIONS",
+    "TENSOR_AXIS_LABELS",
+    "TENSOR_VALUE_LABELS",
+    "TENSOR_AXIS_SCORE_CALIBRATION",
+    "VOCABULARY",
+    "SCANN_INDEX_FILE",
+)
+
+# table: {field: (slot, kind)}. A field's slot is its place in the schema's table; unions take two.
+_TABLES: dict[str, dict[str, tuple[int, Any]]] = {
+    "ModelMetadata": {
+        "name": (0, _STRING),
+        "description": (1, _STRING),
+        "version": (2, _STRING),
+        "subgraph_metadata": (3, ["SubGraphMetadata"]),
+        "author": (4, _STRING),
+        "license": (5, _STRING),
+        "associated_files": (6, ["AssociatedFile"]),
+        "min_parser_version": (7, _STRING),
+    },
+    "SubGraphMetadata": {
+        "name": (0, _STRING),
+        "description": (1, _STRING),
+        "input_tensor_metadata": (2, ["TensorMetadata"]),
+        "output_tensor_metadata": (3, ["TensorMetadata"]),
+        "associated_files": (4, ["AssociatedFile"]),
+        "input_process_units": (5, ["ProcessUnit"]),
+        "output_process_units": (6, ["ProcessUnit"]),
+    },
+    "TensorMetadata": {
+        "name": (0, _STRING),
+        "description": (1, _STRING),
+        "content": (3, "Content"),  # 2 is dimension_names
+        "process_units": (4, ["ProcessUnit"]),
+        "stats": (5, "Stats"),
+        "associated_files": (6, ["AssociatedFile"]),
+    },
+    "Content": {"content_properties": (0, _CONTENT_PROPERTIES)},
+    "FeatureProperties": {},
+    "Stats": {"max": (0, _FLOATS), "min": (1, _FLOATS)},
+    "ProcessUnit": {"options": (0, _PROCESS_UNIT_OPTIONS)},
+    "BertTokenizerOptions": {"vocab_file": (0, ["AssociatedFile"])},
+    "AssociatedFile": {
+        "name": (0, _STRING),
+        "description": (1, _STRING),
+        "type": (2, _FILE_TYPE),
+    },
+}
+
+
+def text_model_metadata(
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    labelled: Sequence[str],
+    *,
+    name: str,
+    description: str,
+) -> dict[str, Any]:
+    """Describes a BERT-like model the way MediaPipe's text tasks expect it.
+
+    Args:
+        inputs: signature names of the first subgraph's inputs, in the subgraph's own order, by
+            which MediaPipe tells the tensors of the ids, the segment ids and the mask apart.
+        outputs: signature names of its outputs, in the subgraph's order.
+        labelled: those outputs whose last axis the labels file names.
+        name: the model's name.
+        description: one sentence on what it does.
+
+    Returns:
+        The `ModelMetadata` table as a nested dict, for `build`.
+
+    Source: mediapipe/tasks/python/metadata/metadata_writers/metadata_writer.py,
+    `add_bert_text_input` and `add_classification_output`.
+    """
+    vocabulary = _file(VOCABULARY_FILE, "VOCABULARY", "WordPiece vocabulary, one token per line.")
+    labels = _file(LABELS_FILE, "TENSOR_AXIS_LABELS", "Labels in the order of the scores.")
+    subgraph = {
+        "input_tensor_metadata": [
+            _tensor(*_MEDIAPIPE_INPUTS.get(name, (name, ""))) for name in inputs
+        ],
+        "output_tensor_metadata": [
+            _tensor(name, "", [labels] if name in labelled else []) for name in outputs
+        ],
+        "input_process_units": [
+            {"options": {"BertTokenizerOptions": {"vocab_file": [vocabulary]}}}
+        ],
+    }
+    return {
+        "name": name,
+        "description": description,
+        "subgraph_metadata": [subgraph],
+        "associated_files": [_file(PROPERTIES_FILE, "UNKNOWN", "Casing, lengths, recipe, task.")],
+        "min_parser_version": MIN_PARSER_VERSION,
+    }
+
+
+def build(metadata: dict[str, Any]) -> bytes:
+    """Writes a `ModelMetadata` flatbuffer.
+
+    Args:
+        metadata: the table's fields by schema name: strings, lists, and dicts for tables; a union
+            is `{table name: table}`, a file type its name in the schema.
+
+    Raises:
+        KeyError: a field that `_TABLES` does not list.
+    """
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_write(builder, "ModelMetadata", metadata), FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def read(buffer: bytes) -> dict[str, Any]:
+    """Reads a `ModelMetadata` flatbuffer back into what `build` takes.
+
+    Fields that `_TABLES` does not list, from other writers, are left out.
+
+    Raises:
+        ValueError: the buffer has not the identifier M001.
+        struct.error, IndexError, TypeError: the buffer is damaged.
+    """
+    if bytes(buffer[4:8]) != FILE_IDENTIFIER:
+        raise ValueError(f"file identifier {bytes(buffer[4:8])!r}, expected {FILE_IDENTIFIER!r}")
+    root = Table(buffer, 0)
+    root.Pos = root.Indirect(0)
+    return _read(root, "ModelMetadata")
+
+
+def _file(name: str, kind: str, description: str) -> dict[str, Any]:
+    return {"name": name, "description": description, "type": kind}
+
+
+def _tensor(name: str, description: str, files: Sequence[dict] = ()) -> dict[str, Any]:
+    tensor = {
+        "name": name,
+        "description": description,
+        "content": {"content_properties": {"FeatureProperties": {}}},
+        "stats": {"max": [1.0], "min": [0.0]} if name == "probabilities" else {},
+        "associated_files": list(files),
+    }
+    return {field: value for field, value in tensor.items() if value}
+
+
+def _write(builder: flatbuffers.Builder, table: str, values: dict[str, Any]) -> int:
+    """Writes one table, its children first as the format demands, and returns its offset."""
+    fields = []
+    for name, value in values.items():
+        slot, kind = _TABLES[table][name]
+        if kind == _FILE_TYPE:
+            fields.append((builder.PrependInt8Slot, slot, _FILE_TYPES.index(value)))
+            continue
+        if isinstance(kind, dict):
+            ((member, value),) = value.items()
+            code = next(code for code, candidate in kind.items() if candidate == member)
+            fields.append((builder.PrependUint8Slot, slot, code))
+            slot, kind = slot + 1, member
+        offset = _write_child(builder, kind, value)
+        fields.append((builder.PrependUOffsetTRelativeSlot, slot, offset))
+    # One slot more than the highest one used; a reader takes missing slots for defaults.
+    builder.StartObject(max((slot for _, slot, _ in fields), default=-1) + 1)
+    for prepend, slot, value in fields:
+        prepend(slot, value, 0)
+    return builder.EndObject()
+
+
+def _write_child(builder: flatbuffers.Builder, kind: Any, value: Any) -> int:
+    """Writes a string, vector or table that a field refers to, and returns its offset."""
+    if kind == _STRING:
+        return builder.CreateString(value)
+    if kind == _FLOATS:
+        builder.StartVector(4, len(value), 4)
+        for number in reversed(value):
+            builder.PrependFloat32(number)
+        return builder.EndVector()
+    if isinstance(kind, str):
+        return _write(builder, kind, value)
+    offsets = [_write(builder, kind[0], item) for item in value]
+    builder.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return builder.EndVector()
+
+
+def _read(table: Table, name: str) -> dict[str, Any]:
+    """Reads the fields that are present in the table at `table.Pos`."""
+    values = {}
+    for field, (slot, kind) in _TABLES[name].items():
+        if isinstance(kind, dict):
+            member = kind.get(table.GetSlot(_vtable(slot), 0, number_types.Uint8Flags))
+            offset = table.Offset(_vtable(slot + 1))
+            if member and offset:
+                values[field] = {member: _read_child(table, offset, member)}
+        elif kind == _FILE_TYPE:
+            code = table.GetSlot(_vtable(slot), 0, number_types.Int8Flags)
+            values[field] = _FILE_TYPES[code]
+        elif offset := table.Offset(_vtable(slot)):
+            values[field] = _read_child(table, offset, kind)
+    return values
+
+
+def _read_child(table: Table, offset: int, kind: Any) -> Any:
+    """Reads the string, vector or table referred to at `offset` from the table's position."""
+    position = table.Pos + offset
+    if kind == _STRING:
+        return table.String(position).decode()
+    if kind == _FLOATS:
+        return table.GetVectorAsNumpy(number_types.Float32Flags, offset).tolist()
+    if isinstance(kind, str):
+        return _read(Table(table.Bytes, table.Indirect(position)), kind)
+    start = table.Vector(offset)
+    items = (table.Indirect(start + 4 * index) for index in range(table.VectorLen(offset)))
+    return [_read(Table(table.Bytes, item), kind[0]) for item in items]
+
+
+def _vtable(slot: int) -> int:
+    """Where a slot's entry is in the vtable: after the two 16-bit sizes."""
+    return 4 + 2 * slot

@@ -1,0 +1,195 @@
+"""Running a package through LiteRT: the only place that imports an interpreter."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from sqb_tf.errors import InputError
+from tflite import package
+
+# Texts tokenized at once; what is in memory of a stream.
+BATCH_SIZE = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """One entry point: input and output names, and its length in tokens (None: dynamic)."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    seq_length: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """The result for one text: the top label, and every label's score in the order of the labels."""
+
+    label: str
+    scores: dict[str, float]
+
+    @classmethod
+    def of(cls, labels: Sequence[str], scores: np.ndarray) -> Classification:
+        """The classification of an output vector `[labels]`."""
+        named = {label: float(score) for label, score in zip(labels, scores, strict=True)}
+        return cls(labels[int(scores.argmax())], named)
+
+
+class Runner:
+    """A packaged `.tflite`, run on the CPU (XNNPACK) with `num_threads` threads.
+
+    Raises:
+        InputError: not a package, or a file that LiteRT cannot open.
+    """
+
+    def __init__(self, path: str | Path | bytes, num_threads: int = 1) -> None:
+        if num_threads < 1:
+            raise InputError(f"num_threads {num_threads}: expected at least 1")
+        name = "package" if isinstance(path, bytes) else str(path)
+        self.package = package.unpack(path)
+        try:
+            self.interpreter = (
+                Interpreter(model_content=path, num_threads=num_threads)
+                if isinstance(path, bytes)
+                else Interpreter(model_path=str(path), num_threads=num_threads)
+            )
+            self._runners = {
+                key: self.interpreter.get_signature_runner(key)
+                for key in self.interpreter.get_signature_list()
+            }
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{name}: LiteRT cannot open it: {reason}") from None
+        self.signatures = {key: _signature(key, r) for key, r in self._runners.items()}
+        self._preprocessor = None
+
+    def __call__(
+        self, inputs: Mapping[str, np.ndarray], signature: str | None = None
+    ) -> dict[str, np.ndarray]:
+        """Named int32 inputs `[1, length]` -> named outputs.
+
+        Without `signature`, the shortest that takes the length; inputs are padded with zeros to a
+        fixed one.
+        """
+        length = inputs["input_word_ids"].shape[1]
+        chosen = self.signatures[signature] if signature else self.choose(length)
+        if chosen.seq_length is not None:
+            inputs = {k: _fit(v, chosen.seq_length) for k, v in inputs.items()}
+        return self._runners[chosen.name](**inputs)
+
+    def choose(self, length: int) -> Signature:
+        """The signature for a text of `length` tokens: dynamic, or the shortest that is long enough.
+
+        A text longer than every fixed signature gets the longest one.
+        """
+        fixed = sorted(
+            (s for s in self.signatures.values() if s.seq_length), key=lambda s: s.seq_length
+        )
+        if len(fixed) < len(self.signatures):
+            return next(s for s in self.signatures.values() if s.seq_length is None)
+        return next((s for s in fixed if s.seq_length >= length), fixed[-1])
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the scores, in the order of the output."""
+        return self.package.labels or ["score"]
+
+    @property
+    def kind(self) -> str:
+        """`classification` or `regression`."""
+        return self.package.properties.get("kind", "classification")
+
+    @property
+    def paired(self) -> bool:
+        """Whether the package classifies pairs of texts."""
+        return bool(self.package.properties.get("paired"))
+
+    @property
+    def preprocessor(self):
+        """The preprocessing that the package was trained with, from its own vocabulary."""
+        if self._preprocessor is None:
+            # Late: TensorFlow takes seconds to import and raw tensors do not need it.
+            from sqb_tf.preprocessing import Preprocessor
+            from sqb_tf.tokenizer import WordPieceTokenizer
+
+            properties = self.package.properties
+            longest = max((s.seq_length or 0) for s in self.signatures.values())
+            self._preprocessor = Preprocessor(
+                WordPieceTokenizer(self.package.vocabulary, properties["lowercase"]),
+                longest or properties["max_seq_length"],
+            )
+        return self._preprocessor
+
+    def inputs(
+        self, examples: Iterable[tuple[str, str | None]], batch_size: int = BATCH_SIZE
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """The model's inputs `[1, length]` of each (text, pair or None), streamed."""
+        examples = check_pairing(examples, self.paired)
+        while chunk := list(itertools.islice(examples, batch_size)):
+            texts, pairs = [text for text, _ in chunk], [pair for _, pair in chunk]
+            word_ids, type_ids = self.preprocessor.ragged(texts, pairs if self.paired else None)
+            for word, kind in zip(word_ids, type_ids, strict=True):
+                word, kind = word.numpy()[np.newaxis], kind.numpy()[np.newaxis]
+                yield {
+                    "input_word_ids": word,
+                    "input_mask": np.ones_like(word),
+                    "input_type_ids": kind,
+                }
+
+    def outputs(
+        self, examples: Iterable[tuple[str, str | None]], batch_size: int = BATCH_SIZE
+    ) -> Iterator[np.ndarray]:
+        """The output vector `[labels]` of each (text, pair or None), streamed."""
+        for inputs in self.inputs(examples, batch_size):
+            (output,) = self(inputs).values()
+            yield output[0]
+
+    def classify(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None
+    ) -> list[Classification]:
+        """Labels with scores of `texts` (or of pairs of texts).
+
+        Raises:
+            InputError: a package of pairs without `pairs`, or the reverse.
+        """
+        examples = zip(texts, itertools.repeat(None) if pairs is None else pairs)
+        return [found for _, found in self.stream(examples)]
+
+    def stream(
+        self, examples: Iterable[tuple[str, str | None]], batch_size: int = BATCH_SIZE
+    ) -> Iterator[tuple[tuple[str, str | None], Classification]]:
+        """Each (text, pair or None) with its classification, in order, at constant memory."""
+        seen, examples = itertools.tee(examples)  # no further apart than a batch
+        for example, scores in zip(seen, self.outputs(examples, batch_size)):
+            yield example, Classification.of(self.labels, scores)
+
+
+def check_pairing(
+    examples: Iterable[tuple[str, str | None]], paired: bool
+) -> Iterator[tuple[str, str | None]]:
+    """`examples`, or an `InputError` at the first one that is a pair and should not be, or the reverse."""
+    for text, pair in examples:
+        if (pair is not None) != paired:
+            raise InputError(
+                "the model takes pairs of texts" if paired else "the model takes single texts"
+            )
+        yield text, pair
+
+
+def _signature(key: str, runner: object) -> Signature:
+    inputs, outputs = runner.get_input_details(), runner.get_output_details()
+    length = int(inputs["input_word_ids"]["shape_signature"][1])
+    return Signature(key, tuple(inputs), tuple(outputs), None if length < 0 else length)
+
+
+def _fit(values: np.ndarray, length: int) -> np.ndarray:
+    """`[1, n]` padded with zeros, or cut with the last token kept, to `[1, length]`."""
+    if values.shape[1] > length:
+        return np.concatenate([values[:, : length - 1], values[:, -1:]], axis=1)
+    return np.pad(values, [(0, 0), (0, length - values.shape[1])])
