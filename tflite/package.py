@@ -150,10 +150,10 @@ def _parse(model: bytes, origin: str) -> schema.ModelT:
         graph = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
     except _DAMAGED as error:
         raise InputError(f"{origin}: damaged TFLite model ({error}); convert it again") from error
-    if any(buffer.offset for buffer in graph.buffers):
-        raise InputError(
-            f"{origin}: keeps weights behind the flatbuffer; expected a model under 2 GB"
-        )
+    for buffer in graph.buffers:
+        if buffer.offset:  # behind the flatbuffer, where ai-edge-quantizer keeps a large model's
+            buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
     if not any(signature.subgraphIndex == 0 for signature in graph.signatureDefs or []):
         raise InputError(
             f"{origin}: no signature for the first subgraph; convert from functions with named "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,11 +77,37 @@ class Runner:
         Without `signature`, the shortest that takes the length; inputs are padded with zeros to a
         fixed one.
         """
+        chosen, inputs = self._fitted(inputs, signature)
+        return self._runners[chosen.name](**inputs)
+
+    def prepare(
+        self, inputs: Mapping[str, np.ndarray], signature: str | None = None
+    ) -> Callable[[], None]:
+        """Does what `__call__` does before the run (resize, allocate, copy); returns the run alone.
+
+        For timing it. What is returned holds until this runner is used again.
+        """
+        chosen, inputs = self._fitted(inputs, signature)
+        # Through what the runner keeps to itself: public methods reach the first signature only.
+        runner = self._runners[chosen.name]
+        wrapper, subgraph = runner._interpreter_wrapper, runner._subgraph_index
+        for name, values in inputs.items():
+            shape = np.array(values.shape, np.int32)
+            wrapper.ResizeInputTensor(runner._inputs[name], shape, False, subgraph)
+        wrapper.AllocateTensors(subgraph)
+        for name, values in inputs.items():
+            wrapper.SetTensor(runner._inputs[name], values, subgraph)
+        return lambda: runner._interpreter_wrapper.Invoke(subgraph)  # `runner` keeps the model alive
+
+    def _fitted(
+        self, inputs: Mapping[str, np.ndarray], signature: str | None
+    ) -> tuple[Signature, Mapping[str, np.ndarray]]:
+        """The signature to run, and the inputs as long as it needs them."""
         length = inputs["input_word_ids"].shape[1]
         chosen = self.signatures[signature] if signature else self.choose(length)
         if chosen.seq_length is not None:
             inputs = {k: _fit(v, chosen.seq_length) for k, v in inputs.items()}
-        return self._runners[chosen.name](**inputs)
+        return chosen, inputs
 
     def choose(self, length: int) -> Signature:
         """The signature for a text of `length` tokens: dynamic, or the shortest that is long enough.

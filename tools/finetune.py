@@ -8,7 +8,7 @@ from sqb_tf.config import PRESETS
 
 EPILOG = """examples:
   python tools/finetune.py --data sqb_tf/demo --output runs/demo
-  python tools/finetune.py --data GLUE/SST-2 --task sst2 --preset squeezebert-small --output runs/sst2
+  python tools/finetune.py --data GLUE/SST-2 --task sst2 --preset squeezebert-small
   python tools/finetune.py --data reviews.csv --text-column body --label-column stars \\
       --task regression --output runs/stars
 
@@ -41,12 +41,13 @@ def main(args: argparse.Namespace) -> int:
         dropout=args.dropout,
         seed=args.seed,
     )
+    output = args.output or f"runs/{args.task}"
     metrics = finetune(
-        task, args.output, options, args.resume, save_every=args.save_every, command=cli.command()
+        task, output, options, args.resume, save_every=args.save_every, command=cli.command()
     )
     metric = metrics["metric"]
     table = (
-        f"bundle           {args.output}\n"
+        f"bundle           {output}\n"
         f"dev {metric['name']:<12} {metric['value']:.4f} "
         f"({metrics['dev_examples']} examples, epoch {metrics['best_epoch']})\n"
         f"parameters       {metrics['parameters']:,}\n"
@@ -69,11 +70,11 @@ def flags() -> argparse.ArgumentParser:
     cli.add_columns(made)
     made.add_argument("--preset", default="squeezebert-small", help=f"size: {', '.join(PRESETS)}")
     made.add_argument("--init", metavar="DIR", help="start from this bundle instead of a preset")
-    made.add_argument("--output", required=True, metavar="DIR", help="the bundle to write")
+    made.add_argument("--output", metavar="DIR", help="bundle to write; none: runs/TASK")
     made.add_argument("--vocab", metavar="FILE", help="vocab.txt; none: learned from the texts")
     made.add_argument("--vocab-size", type=int, default=8000, help="of a learned vocabulary")
     made.add_argument("--cased", action="store_true", help="keep upper case and accents")
-    made.add_argument("--epochs", type=int, default=3, help="passes over the training data")
+    made.add_argument("--epochs", type=int, default=2, help="passes over the training data")
     made.add_argument("--batch-size", type=int, default=32, help="examples a step")
     made.add_argument("--learning-rate", type=float, default=3e-4, help="AdamW's peak rate")
     made.add_argument("--warmup", type=float, default=0.1, help="share of steps that warm up")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import tensorflow as tf
@@ -11,6 +12,8 @@ from sqb_tf.tasks.task import Split
 
 # Texts, not tensors, wait in the shuffle buffer: some 20 MB at 200 bytes each.
 SHUFFLE_BUFFER = 100_000
+# Examples that Python hands to tf.data at once: one by one, each costs 0.3 ms, in blocks 0.01 ms.
+BLOCK = 512
 # So many batches are sorted by length together: enough that a batch's texts are nearly equally long.
 SORTED_BATCHES = 100
 
@@ -18,16 +21,22 @@ SORTED_BATCHES = 100
 def example_stream(split: Split, label_ids: dict[str, int] | None, paired: bool) -> tf.data.Dataset:
     """(text, pair, target) scalars. Targets are label ids, or numbers when `label_ids` is None."""
 
-    def examples():
-        for example in split:
-            target = float(example.label) if label_ids is None else label_ids[example.label]
-            yield example.text, example.pair if paired else "", target
+    def blocks():
+        examples = iter(split)
+        while block := list(itertools.islice(examples, BLOCK)):
+            yield (
+                [example.text for example in block],
+                [example.pair if paired else "" for example in block],
+                [float(e.label) if label_ids is None else label_ids[e.label] for e in block],
+            )
 
     target_dtype = tf.float32 if label_ids is None else tf.int32
     return tf.data.Dataset.from_generator(
-        examples,
-        output_signature=tuple(tf.TensorSpec((), d) for d in (tf.string, tf.string, target_dtype)),
-    )
+        blocks,
+        output_signature=tuple(
+            tf.TensorSpec((None,), d) for d in (tf.string, tf.string, target_dtype)
+        ),
+    ).unbatch()
 
 
 def training_batches(

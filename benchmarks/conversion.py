@@ -1,0 +1,153 @@
+"""Time and peak memory of converting a bundle to int8, beside the stock converter's dynamic range.
+
+Each conversion runs in a fresh process, alternating; both start from the same Keras model, loaded. The
+clock covers the conversion alone, the peak is the whole process's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+STOCK, OURS = "stock dynamic range", "ours int8"
+
+
+def stock(model: Any) -> bytes:
+    """The way of TensorFlow's guide: the Keras model exported, converted with `Optimize.DEFAULT`.
+
+    At the fixed length of 128 tokens: the converter has no built-ins for the Keras model with open
+    batch and length.
+    """
+    import keras
+    import tensorflow as tf
+
+    from sqb_tf.backbone import INPUT_NAMES
+
+    with tempfile.TemporaryDirectory() as folder:
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint(
+            "serving_default",
+            lambda inputs: model(inputs, training=False),
+            [{name: tf.TensorSpec((1, 128), tf.int32, name=name) for name in INPUT_NAMES}],
+        )
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        return converter.convert()
+
+
+def ours(model: Any) -> bytes:
+    """`tflite.convert`, calibration and packaging included."""
+    from tflite import convert
+
+    return convert(model, "int8")
+
+
+def measure_here(directory: str, which: str) -> dict[str, Any]:
+    """One conversion in this process: seconds, peak memory in MB, size in MB."""
+    import ai_edge_quantizer  # noqa: F401  both processes hold the same libraries
+    import tensorflow as tf
+
+    import sqb_tf
+
+    model = sqb_tf.load(directory)
+    # Both start with a model that has run: kernels chosen, functions traced.
+    model(model.preprocessor(["warm-up"]), training=False)
+    tf.get_logger().setLevel("ERROR")
+    start = time.perf_counter()
+    content = {STOCK: stock, OURS: ours}[which](model)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return {"which": which, "seconds": seconds, "peak_mb": peak, "size_mb": len(content) / 1e6}
+
+
+def measure(directory: str, which: str) -> dict[str, Any]:
+    """`measure_here` in a fresh process."""
+    command = [sys.executable, __file__, "--model", directory, "--one", which]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def random_bundle(directory: Path, preset: str) -> None:
+    """A bundle of `preset` with fresh weights: conversion costs the same as for trained ones."""
+    import sqb_tf
+    from sqb_tf.checkpoint import bundle
+    from sqb_tf.tasks.task import DEMO, Task
+    from sqb_tf.tokenizer import learn_vocabulary
+
+    task = Task("classification", DEMO, limit=64)
+    texts = [example.text for example in Task("classification", DEMO).split("train")]
+    vocabulary = learn_vocabulary(texts, 4000)
+    config = sqb_tf.SqueezeBertConfig.from_preset(preset)
+    vocabulary += [f"[unused{i}]" for i in range(config.vocab_size - len(vocabulary))]
+    labels, _ = Task("classification", DEMO).survey()
+    model = sqb_tf.SqueezeBertClassifier(config, num_labels=len(labels))
+    info = bundle.TaskInfo(
+        "classification", "classification", False, 128, True, {}, str(DEMO), "benchmark"
+    )
+    sample = list(task.split("train"))
+    bundle.save(directory, model, vocabulary, labels, info, sample, sample, {})
+
+
+def main() -> None:
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    made.add_argument("--preset", default="squeezebert-base", help="size of the model")
+    made.add_argument("--model", metavar="DIR", help="a bundle; none: fresh weights of --preset")
+    made.add_argument("--runs", type=int, default=3, help="conversions of each kind")
+    made.add_argument("--json", metavar="FILE", help="write the figures as JSON")
+    made.add_argument("--one", help=argparse.SUPPRESS)
+    args = made.parse_args()
+    if args.one:
+        print(json.dumps(measure_here(args.model, args.one)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        directory = args.model
+        if directory is None:
+            directory = str(Path(folder) / "bundle")
+            random_bundle(Path(directory), args.preset)
+        rows = [measure(directory, which) for _ in range(args.runs) for which in (STOCK, OURS)]
+    report(rows, args)
+
+
+def report(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    """The table, the ratios and the JSON."""
+    medians = {
+        which: {
+            key: statistics.median(row[key] for row in rows if row["which"] == which)
+            for key in ("seconds", "peak_mb", "size_mb")
+        }
+        for which in (STOCK, OURS)
+    }
+    print(f"{'conversion':<22}{'seconds':>9}{'peak MB':>9}{'file MB':>9}   seconds, each run")
+    for which, values in medians.items():
+        runs = ", ".join(f"{row['seconds']:.1f}" for row in rows if row["which"] == which)
+        print(
+            f"{which:<22}{values['seconds']:>9.1f}{values['peak_mb']:>9.0f}"
+            f"{values['size_mb']:>9.2f}   {runs}"
+        )
+    ratios = {
+        key: medians[OURS][key] / medians[STOCK][key] for key in ("seconds", "peak_mb", "size_mb")
+    }
+    print(
+        f"ours / stock: time {ratios['seconds']:.2f}, peak memory {ratios['peak_mb']:.2f}, "
+        f"size {ratios['size_mb']:.2f}"
+    )
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        result = {"preset": args.preset, "runs": rows, "medians": medians, "ratios": ratios}
+        Path(args.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Real text to measure with: each text at its own length, or cut to a wanted one. Never random ids.
+
+Random ids would spread over the embedding table as no sentence does, and miss the caches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from sqb_tf.errors import InputError
+from sqb_tf.tasks.delimited import DelimitedFile, numbered_lines
+from sqb_tf.tasks.task import DEMO, Task
+from tflite.runner import Runner
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """Texts, or pairs of them, and where they are from.
+
+    Raises:
+        InputError: no texts.
+    """
+
+    examples: list[tuple[str, str | None]]
+    source: str
+
+    def __post_init__(self) -> None:
+        if not self.examples:
+            raise InputError(f"{self.source}: no texts in it: expected at least one")
+
+    @classmethod
+    def demo(cls) -> Text:
+        """The dev sentences of the shipped demo."""
+        path = DEMO / "dev.tsv"
+        return cls([(e.text, e.pair) for e in DelimitedFile(path)], str(path))
+
+    @classmethod
+    def of_task(cls, task: Task) -> Text:
+        """The dev split of a task."""
+        split = task.split("dev")
+        return cls([(e.text, e.pair) for e in split], split.name)
+
+    @classmethod
+    def of_file(cls, path: str | Path, limit: int | None = None) -> Text:
+        """The lines of a file that are not blank, the first `limit`; a tab parts a pair."""
+        lines = (line.rstrip("\r\n") for _, line in numbered_lines(path))
+        parts = (line.partition("\t") for line in lines if line.strip())
+        examples = ((text, pair if tab else None) for text, tab, pair in parts)
+        return cls(list(itertools.islice(examples, limit)), str(path))
+
+
+def longest(runner: Runner) -> int:
+    """The most tokens that a package takes."""
+    return runner.preprocessor.seq_length
+
+
+def each(runner: Runner, text: Text) -> list[dict[str, np.ndarray]]:
+    """Inputs `[1, tokens]` of every text at its own length, through the package's preprocessing."""
+    return list(runner.inputs(text.examples))
+
+
+def of_length(runner: Runner, text: Text, length: int) -> dict[str, np.ndarray]:
+    """Inputs `[1, length]` without padding: the texts one after another, cut.
+
+    Few texts are repeated. A package of pairs gets two such runs of text, even if `text` has no pairs.
+
+    Raises:
+        InputError: a length too short to hold text, or texts without a token.
+    """
+    from sqb_tf.preprocessing import MIN_SEQ_LENGTH, Preprocessor  # late: imports TensorFlow
+
+    if length < MIN_SEQ_LENGTH:
+        raise InputError(f"length {length}: expected at least {MIN_SEQ_LENGTH} tokens")
+    # As many texts as tokens are enough, a text being at least one.
+    examples = list(itertools.islice(itertools.cycle(text.examples), length))
+    first = " ".join(text for text, _ in examples)
+    second = " ".join(pair or text for text, pair in examples) if runner.paired else None
+    cut = Preprocessor(runner.preprocessor.tokenizer, length)
+    word_ids, type_ids = cut.ragged([first], None if second is None else [second])
+    ids = word_ids.numpy() if word_ids.row_lengths()[0] == length else None
+    if ids is None:
+        raise InputError(f"{text.source}: too little text for {length} tokens: expected words")
+    return {
+        "input_word_ids": ids,
+        "input_mask": np.ones_like(ids),
+        "input_type_ids": type_ids.numpy(),
+    }

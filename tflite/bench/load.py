@@ -1,0 +1,95 @@
+"""What opening a package costs, measured in a process that does nothing else.
+
+In a process that has run TensorFlow or another package, code is already in memory and the peak of memory
+is others'. Run as `python -m tflite.bench.load`, this module is that process: JSON in, JSON out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sqb_tf.errors import InputError
+from tflite.runner import Runner
+
+NAMES = ("init_ms", "first_run_ms", "peak_memory_mb", "total_memory_mb")
+
+
+def fresh(path: str, num_threads: int, inputs: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Opens a package and runs `inputs` once, in a new process.
+
+    Returns:
+        init_ms: `Runner(path)`, vocabulary and labels included, and the first allocation, in which
+            XNNPACK packs the weights. The file is in the page cache.
+        first_run_ms: the run after that.
+        peak_memory_mb: by how much the peak of resident memory rises above that of the process with
+            the interpreter imported and nothing opened, in 10^6 bytes: what the package adds to an
+            app. It counts the pages of the file that were touched.
+        total_memory_mb: the peak of the whole process, Python and its libraries included.
+
+    Raises:
+        InputError: the process failed or crashed.
+    """
+    request = {
+        "package": path,
+        "threads": num_threads,
+        "inputs": {name: values.tolist() for name, values in inputs.items()},
+    }
+    done = subprocess.run(
+        # -P: the folder that we happen to be in provides no modules.
+        [sys.executable, "-P", "-m", "tflite.bench.load"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(
+            f"{path}: could not be loaded and run in a process of its own "
+            f"(exit code {done.returncode}): {reason}"
+        )
+    return json.loads(done.stdout)
+
+
+def summary(loads: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each figure over several loads."""
+    return {name: round(statistics.median(load[name] for load in loads), 3) for name in NAMES}
+
+
+def _measure(path: str, threads: int, inputs: Mapping[str, np.ndarray]) -> dict[str, float]:
+    before = _peak_bytes()
+    start = time.perf_counter()
+    run = Runner(path, threads).prepare(inputs)
+    opened = time.perf_counter()
+    run()
+    done = time.perf_counter()
+    peak = _peak_bytes()
+    values = (1e3 * (opened - start), 1e3 * (done - opened), (peak - before) / 1e6, peak / 1e6)
+    return dict(zip(NAMES, values, strict=True))
+
+
+def _peak_bytes() -> int:
+    """The peak of this process's resident memory.
+
+    Linux hands `ru_maxrss` down from the process that starts this one: 800 MB under TensorFlow.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:  # macOS, which starts it anew and gives it in bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status)[1])
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    arrays = {name: np.array(values, np.int32) for name, values in asked["inputs"].items()}
+    json.dump(_measure(asked["package"], asked["threads"], arrays), sys.stdout)
