@@ -20,7 +20,7 @@ test-all: lint $(MEDIAPIPE)/.installed ## the slow tests too
 bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion and inference, side by side
 	$(RUN) benchmarks/training_step.py --torch-python $(TORCH)/bin/python --json runs/bench/training_step.json
 	$(RUN) benchmarks/conversion.py --json runs/bench/conversion.json
-	$(RUN) benchmarks/inference.py --report runs/bench/inference
+	$(RUN) benchmarks/inference.py --readme README.md
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

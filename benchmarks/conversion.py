@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bundles import random_bundle
+
 STOCK, OURS = "stock dynamic range", "ours int8"
 
 
@@ -77,27 +79,6 @@ def measure(directory: str, which: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def random_bundle(directory: Path, preset: str) -> None:
-    """A bundle of `preset` with fresh weights: conversion costs the same as for trained ones."""
-    import sqb_tf
-    from sqb_tf.checkpoint import bundle
-    from sqb_tf.tasks.task import DEMO, Task
-    from sqb_tf.tokenizer import learn_vocabulary
-
-    task = Task("classification", DEMO, limit=64)
-    texts = [example.text for example in Task("classification", DEMO).split("train")]
-    vocabulary = learn_vocabulary(texts, 4000)
-    config = sqb_tf.SqueezeBertConfig.from_preset(preset)
-    vocabulary += [f"[unused{i}]" for i in range(config.vocab_size - len(vocabulary))]
-    labels, _ = Task("classification", DEMO).survey()
-    model = sqb_tf.SqueezeBertClassifier(config, num_labels=len(labels))
-    info = bundle.TaskInfo(
-        "classification", "classification", False, 128, True, {}, str(DEMO), "benchmark"
-    )
-    sample = list(task.split("train"))
-    bundle.save(directory, model, vocabulary, labels, info, sample, sample, {})
-
-
 def main() -> None:
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -115,7 +96,7 @@ def main() -> None:
         directory = args.model
         if directory is None:
             directory = str(Path(folder) / "bundle")
-            random_bundle(Path(directory), args.preset)
+            random_bundle(directory, args.preset)
         rows = [measure(directory, which) for _ in range(args.runs) for which in (STOCK, OURS)]
     report(rows, args)
 

@@ -13,6 +13,7 @@ from sqb_tf.errors import InputError
 _LAZY = {
     "SqueezeBertBackbone": "sqb_tf.backbone",
     "SqueezeBertClassifier": "sqb_tf.heads",
+    "Preprocessor": "sqb_tf.preprocessing",
     "load": "sqb_tf.checkpoint.bundle",
     "layers": "sqb_tf.layers",
     "tokenizer": "sqb_tf.tokenizer",

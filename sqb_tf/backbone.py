@@ -33,6 +33,12 @@ class ConfiguredModel(keras.Model):
         """As `keras.Model.compile`, with `jit_compile=False` by default."""
         super().compile(*args, jit_compile=jit_compile, **kwargs)
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """As Keras', with the optimizer built first: else its first step is traced twice (33 s, not 20)."""
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def get_config(self) -> dict[str, Any]:
         return {"config": self.config.to_dict(), "name": self.name}
 

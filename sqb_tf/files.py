@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -21,11 +22,17 @@ def read_lines(path: str | Path) -> list[str]:
 def staged_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it on success and removed on failure.
 
+    What is no regular file, as `/dev/stdout`, is itself the path: it must not be replaced by one.
+
     Raises:
         InputError: the file cannot be written (no such folder, no permission, disk full).
     """
-    path = Path(path)
-    with _writing(path):
+    if _is_special(path):
+        with writing(path):
+            yield Path(path)
+        return
+    with writing(path):
+        path = Path(os.path.realpath(path))  # a link stays a link
         path.parent.mkdir(parents=True, exist_ok=True)
         suffix = "".join(path.suffixes)  # Keras wants a weight file to end in .weights.h5
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=suffix, dir=path.parent)
@@ -46,8 +53,8 @@ def staged_directory(path: str | Path) -> Iterator[Path]:
     Raises:
         InputError: as `staged_file`.
     """
-    path = Path(path)
-    with _writing(path):
+    with writing(path):
+        path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
@@ -57,7 +64,11 @@ def staged_directory(path: str | Path) -> Iterator[Path]:
                 # Two renames: a reader finds the old folder or the new one, never a mixture.
                 previous = staged.with_name(staged.name + ".old")
                 os.rename(path, previous)
-                os.rename(staged, path)
+                try:
+                    os.rename(staged, path)
+                except BaseException:
+                    os.rename(previous, path)
+                    raise
                 shutil.rmtree(previous)
             else:
                 os.rename(staged, path)
@@ -66,23 +77,46 @@ def staged_directory(path: str | Path) -> Iterator[Path]:
 
 
 def check_writable(path: str | Path) -> None:
-    """`InputError` now, before the long work, if nothing can be written at `path`."""
-    path = Path(path)
-    with _writing(path):
+    """`InputError` now, before the long work, if no file can be written at `path`."""
+    if _is_special(path):
+        return
+    with writing(path):
+        path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder: expected a file")
         if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(errno.EACCES, "Permission denied")
         with tempfile.TemporaryFile(dir=path.parent):
             pass
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: str | Path, *others: type[Exception]) -> Iterator[None]:
+    """`InputError` in place of an `OSError`, or of one of `others`: TensorFlow's are no `OSError`s."""
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        raise InputError(f"cannot write {path}: {reason}") from None
+    except (OSError, *others) as error:
+        raise InputError(f"cannot write {path}: {_reason(error)}") from None
+
+
+def check_room(folder: str | Path, size: int) -> None:
+    """`OSError` if `folder` has not `size` bytes left."""
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return "a part of its path is a file: expected a folder"
+    # TensorFlow's end as `...; No space left on device`.
+    reason = getattr(error, "strerror", None) or str(getattr(error, "message", None) or error)
+    return reason.strip().split("\n")[0].rpartition("; ")[2]
+
+
+def _is_special(path: str | Path) -> bool:
+    """Whether `path` is there and neither file nor folder: a device or a pipe."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def _umask() -> int:

@@ -13,16 +13,18 @@ T = TypeVar("T")
 class Progress:
     """`label 120/400 30% 0:12 left loss 0.31`: redrawn on a terminal, a line every 10 s in a log."""
 
-    def __init__(self, label: str, total: int, done: int = 0) -> None:
+    def __init__(self, label: str, total: int) -> None:
         self.label, self.total = label, total
-        self._first, self._start = done, time.monotonic()
         self._terminal = sys.stderr.isatty()
         self._interval = 0.2 if self._terminal else 10.0
-        self._next = self._start + self._interval
+        self._first: int | None = None
 
     def update(self, done: int, note: str = "") -> None:
         """Shows `done` of `total`, and `note`, if it is time to."""
         now = time.monotonic()
+        if self._first is None:
+            # The first item pays for tracing and caches: the rate is that of those after it.
+            self._first, self._start, self._next = done, now, now + self._interval
         if now < self._next and done < self.total:
             return
         self._next = now + self._interval

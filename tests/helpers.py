@@ -9,7 +9,7 @@ import numpy as np
 from sqb_tf.config import SqueezeBertConfig
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-WORDS = "the a film plot was is good bad great dull never very not story end left right".split()
+WORDS = ["the", "a", "film", "plot", "story", "end", "was", "is", "not", "very", "good", "bad"]
 VOCABULARY = (
     ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", "!", "?", "é", "É", "The"]
     + WORDS
@@ -19,6 +19,7 @@ VOCABULARY = (
 )
 LABELS = ["bad", "fair", "good"]
 SEQ_LENGTH = 32
+LEAD = 0.1
 
 
 def tiny_config(**overrides) -> SqueezeBertConfig:
@@ -80,7 +81,11 @@ def random_inputs(
 
 
 def save_bundle(folder: Path, kind: str = "classification", paired: bool = False) -> Path:
-    """A bundle whose held-out examples carry the model's own answers: Keras' metric on them is 1."""
+    """A bundle whose examples carry the model's own answers: Keras' metric on them is 1.
+
+    Of a classifier they are texts that it is sure of, its two best probabilities `LEAD` apart: a
+    random model has no margins of its own, and what int8 rounding does to a tie says nothing.
+    """
     from sqb_tf.checkpoint import bundle
     from sqb_tf.heads import SqueezeBertClassifier
     from sqb_tf.preprocessing import Preprocessor
@@ -102,9 +107,12 @@ def save_bundle(folder: Path, kind: str = "classification", paired: bool = False
         outputs = model(preprocessor(texts, pairs), training=False).numpy()
         if kind == "classification":
             answers = [labels[i] for i in outputs.argmax(-1)]
+            best = np.sort(softmax(outputs), axis=-1)
+            sure = best[:, -1] - best[:, -2] > LEAD
         else:
-            answers = [str(score) for score in outputs[:, 0]]
-        return [Example(*row) for row in zip(texts, pairs or [None] * count, answers, strict=True)]
+            answers, sure = [str(score) for score in outputs[:, 0]], [True] * count
+        rows = zip(texts, pairs or [None] * count, answers, strict=True)
+        return [Example(*row) for row, kept in zip(rows, sure, strict=True) if kept]
 
     task = bundle.TaskInfo(
         task=kind,
@@ -122,11 +130,17 @@ def save_bundle(folder: Path, kind: str = "classification", paired: bool = False
         VOCABULARY,
         labels,
         task,
-        calibration=examples(16, seed=10),
-        verification=examples(60, seed=20),
+        calibration=examples(60, seed=10),
+        verification=examples(200, seed=20),
         metrics={"metric": task.metric},
     )
     return folder
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis."""
+    exponents = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponents / exponents.sum(-1, keepdims=True)
 
 
 def reference_outputs(model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -181,7 +195,8 @@ def _reference_row(model, ids, mask, types):
         for head in range(config.num_attention_heads):
             part = slice(head * config.head_size, (head + 1) * config.head_size)
             scores = query[:, part] @ key[:, part].T / math.sqrt(config.head_size)
-            weights = np.exp(scores - scores.max(-1, keepdims=True)) * mask  # padding weighs nothing
+            # Padding weighs nothing.
+            weights = np.exp(scores - scores.max(-1, keepdims=True)) * mask
             context[:, part] = weights / weights.sum(-1, keepdims=True) @ value[:, part]
         post = grouped(context, f"{block}post_attention", config.post_attention_groups)
         x = norm(x + post, f"{block}post_attention_norm")

@@ -19,11 +19,12 @@ from ai_edge_quantizer import recipe as quantizer_recipe
 
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
+from sqb_tf.files import writing
 from sqb_tf.preprocessing import check_seq_length
 from tflite import calibration as calibrate
 from tflite import package
 from tflite.lower import LoweredClassifier
-from tflite.recipes import LOWERING_REASON, LOWERINGS, Recipe
+from tflite.recipes import LOWERING_REASON, Recipe, check_lowering
 
 
 def convert(
@@ -50,8 +51,7 @@ def convert(
         InputError: bad arguments, a bad bundle, an operation that LiteRT's built-ins do not have.
     """
     chosen = Recipe.named(recipe)
-    if lowering not in LOWERINGS:
-        raise InputError(f"unknown lowering {lowering!r}: expected one of {', '.join(LOWERINGS)}")
+    check_lowering(lowering)
     model = model_or_directory
     if isinstance(model, (str, Path)):
         model = bundle.load(model)
@@ -137,7 +137,8 @@ def _quantized(
         else:
             signatures = {f"seq_{n}": lowered.signature(n) for n in sorted(seq_lengths)}
         lowered.functions = list(signatures.values())
-        tf.saved_model.save(lowered, folder, signatures=signatures)
+        with writing(folder, tf.errors.OpError):
+            tf.saved_model.save(lowered, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             folder, signature_keys=list(signatures)
         )

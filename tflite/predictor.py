@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sqb_tf.checkpoint import bundle
+from sqb_tf.errors import InputError
 from sqb_tf.tasks.task import Task, metric, targets
 from tflite.runner import Classification, Runner, check_pairing
 
@@ -51,6 +52,8 @@ def evaluate(predictor: BundlePredictor | Runner, task: Task, split: str) -> dic
     Raises:
         InputError: no examples, labels that the model does not have.
     """
+    if task.kind != predictor.kind:
+        raise InputError(f"--task {task.name} is a {task.kind}, the model's a {predictor.kind}")
     examples = list(task.split(split))
     goals = targets(predictor.labels, examples, predictor.kind)
     found = predictor.stream((e.text, e.pair) for e in examples)

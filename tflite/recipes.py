@@ -15,6 +15,12 @@ LOWERING_REASON = (
 )
 
 
+def check_lowering(name: str) -> None:
+    """`InputError` unless `name` is one of `LOWERINGS`."""
+    if name not in LOWERINGS:
+        raise InputError(f"unknown lowering {name!r}: expected one of {', '.join(LOWERINGS)}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Bounds:
     """What verification allows a recipe to lose against the Keras model, on held-out text."""

@@ -145,6 +145,11 @@ class Runner:
             from sqb_tf.tokenizer import WordPieceTokenizer
 
             properties = self.package.properties
+            if not {"lowercase", "max_seq_length"} <= properties.keys():
+                raise InputError(
+                    "the package does not say how its text is prepared: expected one of "
+                    "tools/convert.py"
+                )
             longest = max((s.seq_length or 0) for s in self.signatures.values())
             self._preprocessor = Preprocessor(
                 WordPieceTokenizer(self.package.vocabulary, properties["lowercase"]),

@@ -82,6 +82,11 @@ def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) ->
             f"the package's labels {runner.package.labels} are not the model's {model.labels}: "
             "it is not a conversion of this bundle"
         )
+    if "recipe" not in runner.package.properties:
+        raise InputError(
+            "the package does not name its recipe, which sets its bounds: expected one of "
+            "tools/convert.py"
+        )
     kind = model.info.task.kind
     recipe = Recipe.named(runner.package.properties["recipe"])
     expected = _keras_outputs(model, examples)

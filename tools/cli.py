@@ -9,11 +9,12 @@ import os
 import shlex
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from sqb_tf.errors import InputError
-from sqb_tf.files import staged_file
+from sqb_tf.files import check_writable, staged_file
 
 DONE, MISSED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -40,6 +41,8 @@ def run(tool: Callable[[argparse.Namespace], int], made: argparse.ArgumentParser
     if not args.verbose:
         _hush()
     try:
+        if args.json and args.json != "-":
+            check_writable(args.json)
         code = tool(args)
         sys.stdout.flush()
     except InputError as error:
@@ -50,7 +53,16 @@ def run(tool: Callable[[argparse.Namespace], int], made: argparse.ArgumentParser
         _fail(args, "interrupted")
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         code = DONE
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
+    except OSError as error:  # such as standard output on a full disk
+        code = BAD_INPUT
+        _drop_stdout()
+        where = error.filename or "standard input or output"
+        _fail(args, f"error: {where}: {error.strerror or error}")
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_stdout()
     sys.exit(code)
 
 
@@ -113,9 +125,13 @@ def write_json(args: argparse.Namespace, result: dict[str, Any]) -> None:
 
 def emit(args: argparse.Namespace, table: str, result: dict[str, Any]) -> None:
     """The table to stdout and the result to the file of `--json` (`-`: to stdout instead)."""
-    if args.json != "-":
-        print(table)
-    write_json(args, result)
+    try:
+        if args.json != "-":
+            print(table)
+        write_json(args, result)
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads it: the exit code still says how it went
+        _drop_stdout()
 
 
 def command() -> str:
@@ -131,15 +147,23 @@ def add_columns(made: argparse.ArgumentParser) -> None:
 
 
 def _hush() -> None:
-    """Sends what native code writes to standard error nowhere; Python's own messages still come.
+    """Sends warnings and what native code writes to standard error nowhere; messages still come.
 
     TensorFlow, MLIR and LiteRT print notes there that no level of logging turns off.
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
+    os.close(null)
+
+
+def _drop_stdout() -> None:
+    """Sends what is still to be written to standard output nowhere."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
     os.close(null)
 
 

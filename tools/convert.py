@@ -7,7 +7,9 @@ from pathlib import Path
 
 import cli
 
-from tflite.recipes import LOWERINGS, Recipe
+from sqb_tf.errors import InputError
+from sqb_tf.files import check_writable, staged_file
+from tflite.recipes import LOWERINGS, Recipe, check_lowering
 
 DEMO_BUNDLE = Path("runs/demo")
 EPILOG = (
@@ -27,20 +29,28 @@ is not written (exit 1) unless --allow-loss is given."""
 
 def main(args: argparse.Namespace) -> int:
     recipe = Recipe.named(args.quantize)
+    check_lowering(args.lowering)
     seq_lengths = cli.numbers(args.seq_lengths, "--seq-lengths") if args.seq_lengths else None
-    directory = Path(args.model) if args.model else demo_bundle()
-
+    directory = Path(args.model or DEMO_BUNDLE)
+    output = Path(args.output or f"{_named(directory)}-{recipe.label}.tflite")
+    if output.suffix != ".tflite":
+        raise InputError(f"--output {output}: expected a name ending in .tflite")
+    manifest = output.with_suffix(".json")
     from sqb_tf.checkpoint import bundle
-    from sqb_tf.files import check_writable, staged_file
+
+    if args.model:
+        bundle.read_info(directory)
+    check_writable(output)
+    check_writable(manifest)
+    if not args.model:
+        make_demo_bundle()
+
     from sqb_tf.progress import say
     from tflite import convert
     from tflite.calibration import read_texts
     from tflite.verify import verify
 
     info = bundle.read_info(directory)
-    output = Path(args.output or f"{directory}-{recipe.label}.tflite")
-    manifest = output.with_suffix(".json")
-    check_writable(output)
     texts = read_texts(args.calibration, info.task.paired) if args.calibration else None
     model = bundle.load(directory)
     examples, source = cli.held_out(args, model.info)
@@ -67,15 +77,19 @@ def main(args: argparse.Namespace) -> int:
     return cli.DONE
 
 
-def demo_bundle() -> Path:
-    """The demo's bundle, fine-tuned first (saying so) where it is missing."""
+def make_demo_bundle() -> None:
+    """Fine-tunes the demo's bundle, saying so, where it is missing."""
     if not DEMO_BUNDLE.is_dir():
         from sqb_tf.progress import say
         from sqb_tf.training import demo
 
         say(f"{DEMO_BUNDLE} is missing: fine-tuning it on the demo data that ships with sqb_tf")
         demo.finetune_demo(DEMO_BUNDLE, command=cli.command())
-    return DEMO_BUNDLE
+
+
+def _named(directory: Path) -> Path:
+    """The path of a folder by its name, also where it is `.` or `..`."""
+    return directory if directory.name not in ("", "..") else directory.resolve()
 
 
 def flags() -> argparse.ArgumentParser:

@@ -21,6 +21,8 @@ a million lines take no more memory than a thousand."""
 def main(args: argparse.Namespace) -> int:
     if bool(args.package) == bool(args.model):
         raise InputError("give either --package FILE or --model DIR")
+    if args.jsonl and args.json == "-":
+        raise InputError("give --jsonl or --json -, not both: each writes to standard output")
     if args.batch_size < 1:
         raise InputError(f"--batch-size {args.batch_size}: expected at least 1")
     from tflite.predictor import BundlePredictor
@@ -46,16 +48,17 @@ def main(args: argparse.Namespace) -> int:
 
 def _examples(args: argparse.Namespace, paired: bool) -> Iterator[tuple[str, str | None]]:
     """The texts of the arguments, of `--input` or of standard input; an empty one is an error."""
+    from sqb_tf.tasks.delimited import decoded_lines, numbered_lines
+
     if args.texts and args.input:
         raise InputError("give texts as arguments or --input FILE, not both")
     if args.texts:
         lines, name = enumerate(args.texts, 1), "argument"
     elif args.input:
-        from sqb_tf.tasks.delimited import numbered_lines
-
         lines, name = numbered_lines(args.input), str(args.input)
     else:
-        lines, name = enumerate(_stdin(), 1), "standard input"
+        name = "standard input"
+        lines = decoded_lines(sys.stdin.buffer, name)
     for number, line in lines:
         text, tab, pair = line.rstrip("\r\n").partition("\t")
         if paired and not (text.strip() and pair.strip()):
@@ -65,14 +68,6 @@ def _examples(args: argparse.Namespace, paired: bool) -> Iterator[tuple[str, str
         if not text.strip():
             raise InputError(f"{name}:{number}: the text is empty")
         yield text, pair
-
-
-def _stdin() -> Iterator[str]:
-    sys.stdin.reconfigure(encoding="utf-8", errors="strict")
-    try:
-        yield from sys.stdin
-    except UnicodeDecodeError as error:
-        raise InputError(f"standard input: not UTF-8: {error.reason}") from None
 
 
 def flags() -> argparse.ArgumentParser:

@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
-from sqb_tf.files import read_lines, staged_directory
+from sqb_tf.files import check_room, check_writable, read_lines, staged_directory, staged_file
 from sqb_tf.tasks.delimited import Columns, DelimitedFile, Example
+from sqb_tf.tasks.task import METRICS
 
 WEIGHTS = "model.weights.h5"
 SAMPLE_COLUMNS = Columns("text", None, "label")
@@ -46,9 +49,12 @@ class TaskInfo:
     def read(cls, path: Path) -> TaskInfo:
         """The record of a `task.json`; `InputError` names the file if it is not one."""
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            info = cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path}: cannot be read as a task record: {error}") from None
+        if info.kind not in METRICS:
+            raise InputError(f"{path}: kind {info.kind!r}: expected one of {', '.join(METRICS)}")
+        return info
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +82,15 @@ def save(
     calibration: Iterable[Example],
     verification: Iterable[Example],
     metrics: dict[str, Any],
+    logs: Path | None = None,
 ) -> None:
-    """Writes a bundle; an earlier one at `directory` is replaced only when this one is whole."""
+    """Writes a bundle; an earlier one at `directory` is replaced only when this one is whole.
+
+    The files of the folder `logs` come along in the bundle's own.
+    """
     with staged_directory(directory) as staged:
         model.config.to_json(staged / "config.json")
-        model.save_weights(staged / WEIGHTS)
+        save_weights(model, staged / WEIGHTS)
         _write_lines(staged / "vocab.txt", vocabulary)
         _write_lines(staged / "labels.txt", labels)
         _write_json(staged / "task.json", dataclasses.asdict(task))
@@ -92,6 +102,26 @@ def save(
             _write_lines(
                 staged / f"{name}.jsonl", (json.dumps(row, ensure_ascii=False) for row in rows)
             )
+        if logs is not None:
+            (staged / "logs").mkdir()
+            for file in logs.iterdir():
+                shutil.copy(file, staged / "logs")
+
+
+def check_target(directory: str | Path) -> None:
+    """`InputError` if a bundle cannot be written at `directory`, or would replace something else."""
+    path = Path(directory)
+    if path.name in ("", ".."):
+        raise InputError(f"cannot write {path}: expected the name of a folder for the bundle")
+    if path.is_dir():
+        if any(path.iterdir()) and not (path / "task.json").is_file():
+            raise InputError(
+                f"cannot write {path}: the folder holds something else than a bundle: name a new one"
+            )
+        path = path / WEIGHTS
+    elif path.exists():
+        raise InputError(f"cannot write {path}: it is a file: name a folder for the bundle")
+    check_writable(path)
 
 
 def read_info(directory: str | Path) -> BundleInfo:
@@ -111,8 +141,8 @@ def read_info(directory: str | Path) -> BundleInfo:
     return BundleInfo(
         directory,
         SqueezeBertConfig.from_json(directory / "config.json"),
-        read_lines(directory / "vocab.txt"),
-        read_lines(directory / "labels.txt"),
+        _read_lines(directory / "vocab.txt"),
+        _read_lines(directory / "labels.txt"),
         TaskInfo.read(directory / "task.json"),
     )
 
@@ -123,16 +153,16 @@ def load(directory: str | Path) -> Any:
     Raises:
         InputError: as `read_info`; a truncated weight file; weights of another config.
     """
-    from sqb_tf.heads import SqueezeBertClassifier
-    from sqb_tf.preprocessing import Preprocessor
-    from sqb_tf.tokenizer import WordPieceTokenizer
-
     info = read_info(directory)
     if len(info.vocabulary) != info.config.vocab_size:
         raise InputError(
             f"{directory}: vocab.txt has {len(info.vocabulary)} tokens, config.json says "
             f"vocab_size {info.config.vocab_size}"
         )
+    from sqb_tf.heads import SqueezeBertClassifier
+    from sqb_tf.preprocessing import Preprocessor
+    from sqb_tf.tokenizer import WordPieceTokenizer
+
     try:
         tokenizer = WordPieceTokenizer(info.vocabulary, info.task.lowercase)
     except InputError as error:
@@ -144,16 +174,61 @@ def load(directory: str | Path) -> Any:
     return model
 
 
+def save_weights(model: Any, path: Path) -> None:
+    """`model.save_weights` without the optimizer's state, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    import keras
+
+    with staged_file(path) as staged:
+        # HDF5 crashes the process on a full disk.
+        check_room(staged.parent, _stored_bytes(model))
+        keras.saving.save_weights(model, staged, objects_to_skip=_optimizers(model))
+
+
 def load_weights(model: Any, path: Path) -> None:
-    """`model.load_weights`, with an `InputError` for a file that is damaged or of another model."""
+    """The inverse of `save_weights`, with an `InputError` for a damaged file or another model's."""
+    import keras
+
+    other = f"{path}: damaged, or the weights of another config than config.json's"
     try:
-        model.load_weights(path)
-    except (OSError, KeyError) as error:
+        arrays = _count_arrays(path)
+        keras.saving.load_weights(model, path, objects_to_skip=_optimizers(model))
+    except (OSError, KeyError, RuntimeError) as error:
         raise InputError(f"{path}: damaged or not a weight file: {_first_line(error)}") from None
     except ValueError as error:
-        raise InputError(
-            f"{path}: these are weights of another config than config.json's: {_first_line(error)}"
-        ) from None
+        raise InputError(f"{other}: {_first_line(error)}") from None
+    if arrays != len(model.weights):  # Keras itself passes over arrays too many
+        raise InputError(f"{other}: {arrays} arrays, not {len(model.weights)}")
+
+
+def _optimizers(model: Any) -> list[Any]:
+    optimizer = getattr(model, "optimizer", None)
+    return [] if optimizer is None else [optimizer]
+
+
+def _count_arrays(path: Path) -> int:
+    """The weights in a Keras weight file, an optimizer's state left out."""
+    import h5py
+
+    arrays = []
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: arrays.append(name) if hasattr(item, "shape") else None)
+    return sum(not name.startswith("optimizer/") for name in arrays)
+
+
+def _stored_bytes(model: Any) -> int:
+    """Not less than a weight file takes: HDF5 adds some 2 kB to each array."""
+    return sum(4 * math.prod(w.shape) + 8192 for w in model.weights) + 65536
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return read_lines(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
 
 
 def _first_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,11 @@ def find_split(folder: Path, split: str) -> Path:
     for suffix in SUFFIXES:
         if (folder / f"{split}{suffix}").is_file():
             return folder / f"{split}{suffix}"
-    raise InputError(
-        f"{folder}: no {split}.tsv, {split}.csv or {split}.jsonl"
-        if folder.is_dir()
-        else f"{folder}: no such file or folder"
-    )
+    if folder.is_dir():
+        raise InputError(f"{folder}: no {split}.tsv, {split}.csv or {split}.jsonl in it")
+    if folder.exists():
+        raise InputError(f"{folder}: expected a folder, or a file ending in {', '.join(SUFFIXES)}")
+    raise InputError(f"{folder}: no such file or folder")
 
 
 def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
@@ -94,34 +94,49 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     """
     try:
         with open(path, "rb") as file:
-            for number, raw in enumerate(file, 1):
-                try:
-                    line = raw.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    raise InputError(
-                        f"{path}:{number}: not UTF-8 (byte {error.start + 1} of the line): "
-                        "save the file as UTF-8"
-                    ) from None
-                yield number, line.removeprefix("\ufeff") if number == 1 else line
+            yield from decoded_lines(file, str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def decoded_lines(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """`numbered_lines` of an open binary file, called `name` in messages."""
+    for number, raw in enumerate(file, 1):
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{name}:{number}: not UTF-8 (byte {error.start + 1} of the line): "
+                "save the file as UTF-8"
+            ) from None
+        yield number, line.removeprefix("\ufeff") if number == 1 else line
 
 
 def _tsv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     lines = ((number, line.rstrip("\r\n")) for number, line in numbered_lines(path))
     header = next(lines, (1, ""))[1].split("\t")
     for number, line in lines:
+        cells = line.split("\t")
+        if len(cells) > len(header):
+            raise InputError(f"{path}:{number}: {len(cells)} cells, but {len(header)} columns")
         if line:
-            yield number, dict(zip(header, line.split("\t")))
+            yield number, dict(zip(header, cells))
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(line for _, line in numbered_lines(path))
+    number = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal number
+        for at, line in numbered_lines(path):
+            number = at  # reader.line_num does not count the line of an error
+            yield line
+
     try:
-        for row in reader:
-            yield reader.line_num, row
+        for row in csv.DictReader(lines()):
+            yield number, row
     except csv.Error as error:
-        raise InputError(f"{path}:{reader.line_num}: not CSV: {error}") from None
+        raise InputError(f"{path}:{number}: not CSV: {error}") from None
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

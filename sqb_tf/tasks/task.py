@@ -123,8 +123,10 @@ class Task:
             source: Iterable[Example] = DelimitedFile(path, self.columns)
         else:
             path = self.data
-            low, high = {"train": (HELD_OUT_PERCENT, 100), "dev": (0, HELD_OUT_PERCENT)}[which]
-            source = _HashedPart(DelimitedFile(path, self.columns), low, high)
+            parts = {"train": (HELD_OUT_PERCENT, 100), "dev": (0, HELD_OUT_PERCENT)}
+            if which not in parts:
+                raise InputError(f"{path}: split {which!r} of one file: expected train or dev")
+            source = _HashedPart(DelimitedFile(path, self.columns), *parts[which])
         if self.spec.label_names:
             source = _Renamed(source, self.spec.label_names, str(path))
         return Split(source, str(path), self.limit)

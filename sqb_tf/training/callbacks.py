@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from sqb_tf.errors import InputError
+from sqb_tf.files import writing
 from sqb_tf.progress import Progress
 
 # Seconds between two saved states: what a kill may cost.
@@ -35,16 +37,24 @@ class RunState:
             optimizer=[v.value for v in model.optimizer.variables],
             run=[self.step, self.best, self.best_epoch, self.epochs_judged],
         )
+        self._directory = directory
         self._manager = tf.train.CheckpointManager(checkpoint, str(directory), max_to_keep=2)
 
     def restore(self) -> int:
         """Loads the last saved state, if any; the number of steps done."""
-        self._manager.restore_or_initialize()
+        try:
+            self._manager.restore_or_initialize()
+        except (tf.errors.OpError, ValueError) as error:
+            raise InputError(
+                f"{self._directory}: the saved state is damaged ({type(error).__name__}): start anew "
+                "without --resume"
+            ) from None
         return int(self.step)
 
     def save(self) -> None:
         """Saves the state as it is now."""
-        self._manager.save(checkpoint_number=int(self.step))
+        with writing(self._directory, tf.errors.OpError):
+            self._manager.save(checkpoint_number=int(self.step))
 
 
 class SaveState(keras.callbacks.Callback):
@@ -71,7 +81,7 @@ class ShowProgress(keras.callbacks.Callback):
     def __init__(self, state: RunState, total_steps: int) -> None:
         super().__init__()
         self._state = state
-        self._progress = Progress("training step", total_steps, int(state.step))
+        self._progress = Progress("training step", total_steps)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._progress.update(int(self._state.step), f"loss {logs['loss']:.4f}")
@@ -83,7 +93,9 @@ class TensorBoardCurves(keras.callbacks.Callback):
     def __init__(self, state: RunState, directory: Path) -> None:
         super().__init__()
         self._state = state
-        self._writer = tf.summary.create_file_writer(str(directory))
+        self._directory = directory
+        with writing(directory, tf.errors.OpError):
+            self._writer = tf.summary.create_file_writer(str(directory))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         step = int(self._state.step)
@@ -96,7 +108,8 @@ class TensorBoardCurves(keras.callbacks.Callback):
         self._write({f"dev/{name}": value for name, value in metrics.items()})
 
     def _write(self, scalars: dict[str, float]) -> None:
-        with self._writer.as_default(step=int(self._state.step)):
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value)
-        self._writer.flush()
+        with writing(self._directory, tf.errors.OpError):
+            with self._writer.as_default(step=int(self._state.step)):
+                for name, value in scalars.items():
+                    tf.summary.scalar(name, value)
+            self._writer.flush()

@@ -10,7 +10,7 @@ from sqb_tf.training.finetune import FinetuneOptions, finetune
 
 # Under two minutes on 2 cores.
 OPTIONS = FinetuneOptions(
-    preset="squeezebert-tiny", epochs=10, learning_rate=1e-3, vocab_size=4000, seq_length=64
+    preset="squeezebert-tiny", epochs=20, learning_rate=2e-3, vocab_size=4000, seq_length=64
 )
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
-from sqb_tf.files import check_writable, staged_file
+from sqb_tf.files import staged_file, writing
 from sqb_tf.heads import SqueezeBertClassifier
 from sqb_tf.preprocessing import Preprocessor, check_seq_length
 from sqb_tf.progress import say
@@ -35,6 +35,8 @@ VERIFICATION_EXAMPLES = 256
 # The vocabulary is learned from so many texts at most: its word counts are held in memory.
 VOCABULARY_EXAMPLES = 500_000
 PREDICTION_BATCH = 64
+# In the folder of a run's state.
+RUN_RECORD, BEST_WEIGHTS = "run.json", "best.weights.h5"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +63,14 @@ class FinetuneOptions:
         for name in ("epochs", "batch_size", "vocab_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} {getattr(self, name)}: expected at least 1")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate {self.learning_rate}: expected a value above 0")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate {self.learning_rate}: expected a number above 0")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight_decay {self.weight_decay}: expected 0 or above")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise InputError(f"dropout {self.dropout}: expected 0 <= rate < 1")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed {self.seed}: expected 0 to 2**32 - 1")
         if not 0 <= self.warmup < 1:
             raise InputError(f"warmup {self.warmup}: expected 0 <= share < 1")
 
@@ -87,19 +95,22 @@ def finetune(
         InputError: bad data or options, or a `resume` of a run with other ones.
     """
     output = Path(output)
-    check_writable(output)
+    if save_every is not None and save_every < 1:
+        raise InputError(f"save_every {save_every}: expected at least 1")
+    bundle.check_target(output)
     start = time.monotonic()
-    say(f"reading {task.data}")
-    labels, num_examples = task.survey()
-    work = _open_work(output, task, options, resume)
     # The same seed gives the same run only if no kernel sums in the order its threads finish.
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(options.seed)
-    model, tokenizer = _build(task, labels, options, work)
+    source = _source(options)
+    say(f"reading {task.data}")
+    labels, num_examples = task.survey()
+    work = _open_work(output, task, options, resume, {"labels": labels, "examples": num_examples})
+    model, tokenizer = _build(task, labels, options, work, source)
     run = _Run(task, options, labels, tokenizer, model, num_examples, work)
     history = run.train(save_every)
 
-    bundle.load_weights(model, work / "best.weights.h5")
+    bundle.load_weights(model, work / BEST_WEIGHTS)
     value = history["best"]
     metrics = {
         "metric": {"name": task.metric_name, "value": value},
@@ -128,8 +139,9 @@ def finetune(
         calibration=_sample(task.split("train"), CALIBRATION_EXAMPLES),
         verification=_sample(task.split("dev"), VERIFICATION_EXAMPLES),
         metrics=metrics,
+        logs=work / "logs",
     )
-    shutil.copytree(work / "logs", output / "logs")
+    (work / RUN_RECORD).unlink()  # first: without it, what a kill leaves here is no run to resume
     shutil.rmtree(work)
     return metrics
 
@@ -154,11 +166,24 @@ class _Unlabelled:
             yield Example(example.text, example.pair, "0")
 
 
-def _open_work(output: Path, task: Task, options: FinetuneOptions, resume: bool) -> Path:
-    """The folder of the run's state, checked to be of the same run if it is resumed."""
+def _source(options: FinetuneOptions) -> SqueezeBertClassifier | None:
+    """The model of `init`, if any; `InputError` for bad options while nothing is written yet."""
+    source = None if options.init is None else bundle.load(options.init)
+    config = SqueezeBertConfig.from_preset(options.preset) if source is None else source.config
+    check_seq_length(options.seq_length, config.max_position_embeddings)
+    if options.vocabulary is not None:
+        read_vocabulary(options.vocabulary)
+    return source
+
+
+def _open_work(
+    output: Path, task: Task, options: FinetuneOptions, resume: bool, data: dict[str, Any]
+) -> Path:
+    """The folder of the run's state, checked to be of the same run on the same `data` if resumed."""
     work = output.with_name(output.name + ".training")
-    record = work / "run.json"
+    record = work / RUN_RECORD
     ours = {
+        **data,
         "task": task.name,
         "data": str(task.data.resolve()),
         "columns": dataclasses.asdict(task.columns),
@@ -166,39 +191,46 @@ def _open_work(output: Path, task: Task, options: FinetuneOptions, resume: bool)
         **dataclasses.asdict(options),
     }
     if resume and record.is_file():
-        theirs = json.loads(record.read_text(encoding="utf-8"))
+        try:
+            theirs = json.loads(record.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{record}: cannot be read: {error}: start anew without --resume"
+            ) from None
         for name, value in ours.items():
             if theirs.get(name) != value:
+                flag = name.replace("_", "-")
                 raise InputError(
-                    f"--resume: the run in {work} has {name} {theirs.get(name)!r}, not {value!r}: "
+                    f"--resume: the run in {work} has {flag} {theirs.get(name)!r}, not {value!r}: "
                     "repeat its flags, or start anew without --resume"
                 )
         return work
     if resume:
         say(f"nothing to resume at {work}: starting from the beginning")
-    if work.exists():
-        shutil.rmtree(work)
-    work.mkdir(parents=True)
+    with writing(work):
+        if work.exists():
+            shutil.rmtree(work)
+        work.mkdir(parents=True)
     with staged_file(record) as staged:
         staged.write_text(json.dumps(ours, indent=2), encoding="utf-8")
     return work
 
 
 def _build(
-    task: Task, labels: list[str], options: FinetuneOptions, work: Path
+    task: Task,
+    labels: list[str],
+    options: FinetuneOptions,
+    work: Path,
+    source: SqueezeBertClassifier | None,
 ) -> tuple[SqueezeBertClassifier, WordPieceTokenizer]:
     """The model and its tokenizer, new or from the bundle of `init`."""
-    if options.init is not None:
-        source = bundle.load(options.init)
+    if source is not None:
         model, tokenizer = source, source.tokenizer
-        check_seq_length(options.seq_length, model.config.max_position_embeddings)
         if source.labels != labels:
             # Another task: the encoder comes along, the head starts anew.
             model = SqueezeBertClassifier(source.config, num_labels=len(labels))
             model.backbone.set_weights(source.backbone.get_weights())
         return model, tokenizer
-    positions = SqueezeBertConfig.from_preset(options.preset).max_position_embeddings
-    check_seq_length(options.seq_length, positions)
     vocabulary = _vocabulary(task, options, work)
     overrides: dict[str, Any] = {"vocab_size": len(vocabulary)}
     if options.dropout is not None:
@@ -294,17 +326,27 @@ class _Run:
                     skip,
                 )
                 self.model.fit(
-                    batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=callbacks, verbose=0
+                    batches,
+                    initial_epoch=epoch,
+                    epochs=epoch + 1,
+                    steps_per_epoch=self.steps_per_epoch - skip,
+                    shuffle=False,
+                    callbacks=callbacks,
+                    verbose=0,
                 )
             outputs = predict(self.model, self.preprocessor, dev, self.paired)
+            if not np.isfinite(outputs).all():
+                raise InputError(
+                    f"the training diverged in epoch {epoch + 1}: outputs are not finite: give a "
+                    f"--learning-rate below {self.options.learning_rate:g}"
+                )
             value = metric(self.task.kind, outputs, targets)
             say(f"epoch {epoch + 1}/{self.options.epochs}: dev {self.task.metric_name} {value:.4f}")
             curves.dev({self.task.metric_name: value})
             if value > float(state.best):
                 state.best.assign(value)
                 state.best_epoch.assign(epoch + 1)
-                with staged_file(self.work / "best.weights.h5") as staged:
-                    self.model.save_weights(staged, overwrite=True)
+                bundle.save_weights(self.model, self.work / BEST_WEIGHTS)
             state.epochs_judged.assign(epoch + 1)
             state.save()
         return {

@@ -1,0 +1,103 @@
+"""Latency of one size in float32 and int8, of any length and fixed, in one interleaved run.
+
+Converts three packages of a model with fresh weights (speed does not depend on their values) and hands
+them to tools/benchmark.py. With --readme, the table replaces the one between the README's markers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bundles import SHARED_DATA, random_bundle
+
+TOOL = Path(__file__).resolve().parent.parent / "tools" / "benchmark.py"
+SST2 = SHARED_DATA / "glue" / "SST-2"
+BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
+
+
+def packages(folder: Path, preset: str, fixed: int) -> list[Path]:
+    """Float32 and int8 of any length, and int8 of the length `fixed`."""
+    import sqb_tf
+    from tflite import convert
+
+    random_bundle(folder / "bundle", preset)
+    model = sqb_tf.load(folder / "bundle")
+    wanted = {
+        f"{preset}-float32": ("float32", None),
+        f"{preset}-int8": ("int8", None),
+        f"{preset}-int8-{fixed}": ("int8", [fixed]),
+    }
+    for name, (recipe, lengths) in wanted.items():
+        print(f"converting {name}", file=sys.stderr)
+        (folder / f"{name}.tflite").write_bytes(convert(model, recipe, lengths))
+    return [folder / f"{name}.tflite" for name in wanted]
+
+
+def ratios(records: list[dict[str, Any]], fixed: int) -> dict[str, float]:
+    """The speed-ups that the project is judged by: ratios of medians of one run, 1 thread."""
+
+    def median(package: str, length: int | None) -> float:
+        (found,) = (
+            r["latency_ms"]["median"]
+            for r in records
+            if Path(r["package"]).stem.endswith(package)
+            and r["seq_length"] == length
+            and r["threads"] == 1
+        )
+        return found
+
+    return {
+        f"int8 over float32, {fixed} tokens": median("float32", fixed) / median("int8", fixed),
+        f"int8 of any length over fixed at {fixed}, real texts": median(f"int8-{fixed}", None)
+        / median("int8", None),
+    }
+
+
+def main() -> None:
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    made.add_argument("--preset", default="squeezebert-base", help="size of the model")
+    made.add_argument("--fixed", type=int, default=128, help="length of the fixed package")
+    made.add_argument("--runs", type=int, default=30, help="runs of each package and length")
+    made.add_argument("--data", default=str(SST2), help="GLUE's SST-2 folder: real texts")
+    made.add_argument("--limit", type=int, default=200, help="real texts")
+    made.add_argument("--report", default="runs/bench/inference", metavar="DIR", help="results")
+    made.add_argument("--readme", metavar="FILE", help="put the table into this file")
+    args = made.parse_args()
+    text = ["--data", args.data, "--task", "sst2"] if Path(args.data).is_dir() else []
+    if not text:
+        print(f"{args.data} is not there: timing the demo's sentences", file=sys.stderr)
+        text = ["--data", str(TOOL.parent.parent / "sqb_tf" / "demo")]
+    with tempfile.TemporaryDirectory() as folder:
+        files = packages(Path(folder), args.preset, args.fixed)
+        command = [sys.executable, str(TOOL), "--package", *map(str, files)]
+        command += ["--lengths", f"16,64,{args.fixed}", "--runs", str(args.runs)]
+        command += [*text, "--limit", str(args.limit), "--report", args.report]
+        subprocess.run(command, check=True)
+    report = Path(args.report)
+    records = json.loads((report / "records.json").read_text(encoding="utf-8"))["records"]
+    found = ratios(records, args.fixed)
+    lines = [f"{name}: {value:.2f}x" for name, value in found.items()]
+    print("\n".join(lines))
+    if args.readme:
+        table = (report / "table.md").read_text(encoding="utf-8").strip()
+        listed = "\n".join(f"- {line}" for line in lines)
+        update(Path(args.readme), f"{table}\n\n{listed}")
+
+
+def update(path: Path, content: str) -> None:
+    """Replaces what stands between the markers in `path`."""
+    head, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    tail = rest.split(END)[1]
+    path.write_text(f"{head}{BEGIN}\n{content}\n{END}{tail}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
