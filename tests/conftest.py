@@ -47,12 +47,15 @@ def regression_bundle_dir(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def converted(bundle_dir) -> Callable[..., bytes]:
-    """`converted(recipe, *seq_lengths)`: the package of `bundle_dir`, converted once a session."""
+    """`converted(recipe, *seq_lengths)`: the package of `bundle_dir`, converted once a session.
+
+    `directory` names another bundle.
+    """
     from tflite import convert
 
     @functools.cache
-    def package(recipe: str, *seq_lengths: int) -> bytes:
-        return convert(bundle_dir, recipe, seq_lengths)
+    def package(recipe: str, *seq_lengths: int, directory: Path = bundle_dir) -> bytes:
+        return convert(directory, recipe, seq_lengths)
 
     return package
 

@@ -7,7 +7,6 @@ import pytest
 from helpers import LABELS, SEQ_LENGTH, random_texts
 
 import sqb_tf
-import tflite
 from sqb_tf.errors import InputError
 from tflite.predictor import BundlePredictor, keras_outputs
 from tflite.runner import Classification, Runner, Signature
@@ -67,7 +66,7 @@ def test_prepared_run_is_the_same_run(fixed, runner):
         tested.prepare(inputs)()
         used = tested._runners[tested.choose(inputs["input_word_ids"].shape[1]).name]
         found = used._interpreter_wrapper.GetTensor(
-            used._outputs["probabilities"], used._subgraph_index
+            dict(used._outputs)["probabilities"], used._subgraph_index
         )
         np.testing.assert_array_equal(found, expected)
 
@@ -126,8 +125,8 @@ def test_empty_text_has_an_answer(runner):
     assert sum(found.scores.values()) == pytest.approx(1, abs=1e-6)
 
 
-def test_pairs_give_what_keras_gives(paired_bundle_dir):
-    runner = Runner(tflite.convert(paired_bundle_dir, "float32"))
+def test_pairs_give_what_keras_gives(paired_bundle_dir, converted):
+    runner = Runner(converted("float32", directory=paired_bundle_dir))
     texts, pairs = random_texts(8, seed=1), random_texts(8, seed=2)
     predictor = BundlePredictor(paired_bundle_dir)
     expected = [found for _, found in predictor.stream(zip(texts, pairs))]
@@ -142,8 +141,8 @@ def test_pairs_give_what_keras_gives(paired_bundle_dir):
         runner.classify(["a good film"])
 
 
-def test_regression_gives_the_score(regression_bundle_dir):
-    runner = Runner(tflite.convert(regression_bundle_dir, "float32"))
+def test_regression_gives_the_score(regression_bundle_dir, converted):
+    runner = Runner(converted("float32", directory=regression_bundle_dir))
     assert (runner.kind, runner.labels) == ("regression", ["score"])
     texts = random_texts(5)
     model = sqb_tf.load(regression_bundle_dir)

@@ -8,10 +8,10 @@ import pytest
 from helpers import random_texts
 
 import sqb_tf
-import tflite
 from sqb_tf.errors import InputError
 from sqb_tf.tasks.delimited import Example
 from tflite.recipes import Bounds, Recipe
+from tflite.runner import Runner
 from tflite.verify import _misses, _sqnr, verify
 
 BOUNDS = Bounds(drop=0.02, agreement=0.9, sqnr_db=30.0, reason="")
@@ -96,9 +96,9 @@ def test_small_damage_to_one_layer_is_noticed(bundle_dir, converted, examples):
     assert any("SQNR" in miss for miss in verify(other, converted("float32"), examples).misses)
 
 
-def test_pairs_are_verified_as_pairs(paired_bundle_dir):
+def test_pairs_are_verified_as_pairs(paired_bundle_dir, converted):
     model = sqb_tf.load(paired_bundle_dir)
-    package = tflite.convert(model, "float32")
+    package = converted("float32", directory=paired_bundle_dir)
     examples = model.info.sample("verification")
     assert verify(model, package, examples).misses == []
     turned = [Example(e.pair, e.text, e.label) for e in examples]
@@ -106,19 +106,30 @@ def test_pairs_are_verified_as_pairs(paired_bundle_dir):
     assert metric["keras"] == metric["package"] < 1
 
 
-def test_regression_is_judged_by_correlation(regression_bundle_dir):
+def test_regression_is_judged_by_correlation(regression_bundle_dir, converted):
     model = sqb_tf.load(regression_bundle_dir)
-    found = verify(model, tflite.convert(model, "int8"), model.info.sample("verification"))
+    package = converted("float32", directory=regression_bundle_dir)
+    examples = model.info.sample("verification")
+    found = verify(model, package, examples)
     assert found.metric["name"] == "pearson"
-    assert found.metric["keras"] == pytest.approx(1, abs=1e-6)
-    assert found.metric["package"] > 0.99
+    assert found.metric["package"] == pytest.approx(1, abs=1e-6)
     assert set(found.tensors) == {"logits"}
     assert found.misses == []
+    turned = [dataclasses.replace(e, label=str(-float(e.label))) for e in examples]
+    assert verify(model, package, turned).metric["package"] == pytest.approx(-1, abs=1e-6)
+
+
+def test_package_that_gives_not_a_number_misses(regression_bundle_dir, converted, monkeypatch):
+    model = sqb_tf.load(regression_bundle_dir)
+    monkeypatch.setattr(Runner, "__call__", lambda *_: {"logits": np.full((1, 1), np.nan)})
+    package = converted("float32", directory=regression_bundle_dir)
+    found = verify(model, package, model.info.sample("verification"))
+    assert [miss.split()[0] for miss in found.misses] == ["metric", "SQNR"]
 
 
 def test_package_with_other_labels_raises_error(regression_bundle_dir, converted):
     model = sqb_tf.load(regression_bundle_dir)
-    with pytest.raises(InputError, match="labels.*are not the model's"):
+    with pytest.raises(InputError, match=r"labels.*are not the model's"):
         verify(model, converted("float32"), [Example("a", label="1")])
 
 
@@ -139,6 +150,7 @@ def test_no_examples_or_unknown_labels_raise_error(model, converted):
         (1000, 0.02, 0.899, 30.0, ["agreement 0.8990 < 0.9000"]),
         (1000, 0.02, 0.9, 29.9, ["SQNR 29.9 dB < 30 dB"]),
         (1000, 0.02, 0.9, float("nan"), ["SQNR nan dB < 30 dB"]),
+        (1000, float("nan"), 0.9, 30.0, ["metric drop nan > 0.0200"]),
         (5, 0.2, 0.8, 30.0, []),  # one of five may fall
         (5, 0.4, 0.6, 30.0, ["metric drop 0.4000 > 0.2000", "agreement 0.6000 < 0.8000"]),
     ],

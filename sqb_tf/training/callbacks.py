@@ -44,7 +44,7 @@ class RunState:
         """Loads the last saved state, if any; the number of steps done."""
         try:
             self._manager.restore_or_initialize()
-        except (tf.errors.OpError, ValueError) as error:
+        except (tf.errors.OpError, ValueError, IndexError) as error:
             raise InputError(
                 f"{self._directory}: the saved state is damaged ({type(error).__name__}): start anew "
                 "without --resume"

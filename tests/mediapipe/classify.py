@@ -102,6 +102,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, RuntimeError) as error:
         print(f"{args.package}: MediaPipe does not open it: {error}", file=sys.stderr)
         return 2
+    for text, result in zip(texts, report["results"]):
+        if "error" not in result:
+            print(f"{result['label']}\t{result['score']:.4f}\t{text}")
     args.json.write_text(json.dumps(report, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     return int(any("error" in result for result in report["results"]))
 
