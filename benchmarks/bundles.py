@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-# Real data and BERT's vocabulary, where the project is developed; see the README.
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+# Real data and BERT's vocabulary, where the project is developed; relative, as results name it.
+SHARED_DATA = Path(os.path.relpath(Path(__file__).resolve().parents[2] / "shared" / "data"))
 BERT_VOCABULARY = SHARED_DATA / "vocab" / "bert-base-uncased-vocab.txt"
 
 

@@ -87,9 +87,32 @@ def main() -> None:
     lines = [f"{name}: {value:.2f}x" for name, value in found.items()]
     print("\n".join(lines))
     if args.readme:
-        table = (report / "table.md").read_text(encoding="utf-8").strip()
-        listed = "\n".join(f"- {line}" for line in lines)
-        update(Path(args.readme), f"{table}\n\n{listed}")
+        update(Path(args.readme), summary(records, lines))
+
+
+def summary(records: list[dict[str, Any]], lines: list[str]) -> str:
+    """The README's table: a row for each length, a column for each package, 1 thread."""
+    shown = [record for record in records if record["threads"] == 1]
+    columns = list(dict.fromkeys(record["package"] for record in shown))
+    rows: dict[str, dict[str, str]] = {}
+    for record in shown:
+        length, latency = record["seq_length"], record["latency_ms"]
+        spread = record.get("lengths") or {}
+        name = (
+            f"{length} tokens" if length else f"real texts, {spread['median']:.0f} tokens (median)"
+        )
+        value = f"{latency['median']:.1f} ± {latency['std']:.1f}"
+        rows.setdefault(name, {})[record["package"]] = value
+    sizes = {record["package"]: record["size_bytes"] / 1e6 for record in shown}
+    head = [f"{Path(name).stem}, {sizes[name]:.1f} MB" for name in columns]
+    table = [["median ms ± std", *head], ["---"] * (len(columns) + 1)]
+    table += [
+        [name, *(values.get(column, "") for column in columns)] for name, values in rows.items()
+    ]
+    host = shown[0]["host"]
+    versions = ", ".join(f"{name} {number}" for name, number in shown[0]["versions"].items())
+    foot = f"1 thread of {host['cpu']}; {versions}; {shown[0]['date'][:10]}. {'. '.join(lines)}."
+    return "\n".join("| " + " | ".join(row) + " |" for row in table) + f"\n\n{foot}"
 
 
 def update(path: Path, content: str) -> None:

@@ -175,9 +175,15 @@ def test_bounds_are_ordered_by_precision():
 def test_sqnr_by_hand():
     expected = np.array([[3.0, 4.0]], np.float32)
     # Signal 25, noise 0.25: a factor of 100 is 20 dB.
-    assert _sqnr(expected, expected + np.array([[0.3, -0.4]])) == pytest.approx(20.0)
-    assert _sqnr(expected, expected) == 200.0
-    assert np.isnan(_sqnr(expected, np.array([[np.nan, 4.0]])))
+    assert _sqnr(expected, expected + np.array([[0.3, -0.4]]), "classification") == pytest.approx(
+        20.0
+    )
+    assert _sqnr(expected, expected, "classification") == 200.0
+    assert np.isnan(_sqnr(expected, np.array([[np.nan, 4.0]]), "classification"))
+    # A regression's offset is no signal: 3 and 4 differ from their mean by 0.5 each, 0.5 in all.
+    assert _sqnr(expected, expected + np.array([[0.03, -0.04]]), "regression") == pytest.approx(
+        10 * np.log10(0.5 / 0.0025)
+    )
 
 
 def test_examples_may_be_in_any_order(model, converted, examples):

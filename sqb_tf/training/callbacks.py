@@ -22,8 +22,8 @@ LOG_STEPS = 20
 class RunState:
     """The exact state of a run on disk: weights, dropout seeds, optimizer, position, best metric.
 
-    `step` counts the batches of all epochs; `epochs_judged` those whose dev metric is known. A save is whole or not there at all: TensorFlow writes it
-    under a new name and then renames the index.
+    `step` counts the batches of all epochs; `epochs_judged` those whose dev metric is known. A save is
+    whole or not there at all: TensorFlow writes it under a new name and then renames the index.
     """
 
     def __init__(self, directory: Path, model: keras.Model) -> None:
