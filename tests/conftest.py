@@ -6,6 +6,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # before TensorFlow: the tests are fo
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,16 @@ import helpers
 import pytest
 
 from sqb_tf.config import SqueezeBertConfig
+
+
+@pytest.fixture(autouse=True)
+def _no_lasting_determinism():
+    """Fine-tuning makes TensorFlow deterministic for good, which XLA is not compiled under."""
+    yield
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework import config  # nothing public turns it off
+
+        config.disable_op_determinism()
 
 
 @pytest.fixture(scope="session")
