@@ -60,6 +60,10 @@ class FinetuneOptions:
     def __post_init__(self) -> None:
         if (self.preset is None) == (self.init is None):
             raise InputError("give either preset or init, not both")
+        if self.init is not None and (self.dropout is not None or self.vocabulary is not None):
+            raise InputError(
+                "dropout and vocabulary go with a preset: the bundle of init has its own"
+            )
         for name in ("epochs", "batch_size", "vocab_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} {getattr(self, name)}: expected at least 1")
