@@ -21,6 +21,6 @@ python tools/predict.py --package runs/demo-int8.tflite --input examples/request
 "$1" tests/mediapipe/classify.py --package runs/demo-int8.tflite \
     --input examples/requests.txt --json runs/demo-mediapipe.json
 
-say "Time both on this machine: fixed lengths and the test split's own"
+say "Time both on this machine: fixed lengths, and the dev split's texts at their own"
 python tools/benchmark.py --package runs/demo-float32.tflite runs/demo-int8.tflite \
     --lengths 16,64 --data sqb_tf/demo --limit 200 --report runs/demo-benchmark

@@ -328,7 +328,9 @@ def stream_growth(package: Path, lines: int) -> float:
     try:
         # The last lines wait in buffers until standard input ends.
         for count in range(lines - 1000):
-            assert process.stdout.readline().count("\t") == 2
+            line = process.stdout.readline()
+            assert line, f"ended after {count} lines with code {process.wait()}"
+            assert line.count("\t") == 2
             if count == 5000:
                 early = resident_mb(process.pid)
         growth = resident_mb(process.pid) - early
