@@ -1,0 +1,97 @@
+"""The host benchmark: what is measured, how it is recorded and shown. No test judges a time."""
+
+import copy
+import json
+
+import commands
+import numpy as np
+import pytest
+
+from sqb_tf.errors import InputError
+from tflite.bench import report, session
+from tflite.bench.inputs import Text
+from tflite.runner import Runner
+
+CONTRACT = ("package", "sha256", "recipe", "lowering", "device", "threads", "delegate")
+CONTRACT += ("signature", "seq_length", "latency_ms", "init_ms", "peak_memory_mb")
+TEXTS = Text([("a b c", None), ("a b", None), ("a b c d e f", None)], "three texts")
+
+
+@pytest.fixture(scope="module")
+def packages(converted, tmp_path_factory) -> list[str]:
+    """A dynamic package and one of 16 tokens."""
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "dynamic.tflite").write_bytes(converted("float32"))
+    (folder / "fixed.tflite").write_bytes(converted("float32", 16))
+    return [str(folder / "dynamic.tflite"), str(folder / "fixed.tflite")]
+
+
+@pytest.fixture(scope="module")
+def records(packages) -> list[dict]:
+    return session.measure(session.Plan(packages, [1, 2], [8], 3, TEXTS, each_text=True))
+
+
+def test_every_cell_has_a_record_with_the_contracts_keys(records):
+    assert len(records) == 2 * 2 * 2  # packages x threads x (8 tokens, each text)
+    for record in records:
+        assert set(CONTRACT) <= set(record)
+        assert set(record["latency_ms"]) >= {"min", "median", "mean", "p95", "std", "count"}
+        assert record["init_ms"] > 0 and record["peak_memory_mb"] > 0
+        json.dumps(record)
+
+
+def test_counts_lengths_and_padding_are_recorded(records, packages):
+    fixed_length = [r for r in records if r["seq_length"] == 8]
+    assert all(r["latency_ms"]["count"] == 3 and r["timed"] == "invoke" for r in fixed_length)
+    assert {(r["package"], r["padded_to"]) for r in fixed_length} == {
+        (packages[0], None),
+        (packages[1], 16),
+    }
+    runner = Runner(packages[0])
+    tokens = [i["input_word_ids"].shape[1] for i in runner.inputs(TEXTS.examples)]
+    for record in (r for r in records if r["seq_length"] is None):
+        assert record["timed"] == "call" and record["latency_ms"]["count"] == len(tokens)
+        assert record["samples"]["tokens"] == tokens
+        assert record["lengths"]["min"] == min(tokens) and record["lengths"]["max"] == max(tokens)
+
+
+def test_statistics_by_hand():
+    figures = session.statistics([1.0, 2.0, 3.0, 4.0, 10.0])
+    assert (figures["min"], figures["median"], figures["mean"], figures["count"]) == (1, 3, 4, 5)
+    assert figures["std"] == pytest.approx(np.sqrt(10), abs=1e-4)  # (9+4+1+0+36)/5
+    assert figures["p95"] == pytest.approx(8.8)  # 0.8 of the way from 4 to 10
+
+
+def test_the_table_shows_the_ratio_to_the_first_package(records):
+    shown = copy.deepcopy([r for r in records if r["seq_length"] == 8 and r["threads"] == 1])
+    for record, median in zip(shown, (6.0, 2.0), strict=True):
+        record["latency_ms"]["median"] = median
+    assert "1.00x" in report.table(shown) and "3.00x" in report.table(shown)
+
+
+def test_the_report_holds_records_table_and_plots(records, tmp_path):
+    report.write(tmp_path / "report", records)
+    written = json.loads((tmp_path / "report" / "records.json").read_text(encoding="utf-8"))
+    assert written["records"] == json.loads(json.dumps(records))
+    for name in ("table.md", "latency.png", "real_text.png"):
+        assert (tmp_path / "report" / name).stat().st_size > 0
+
+
+def test_a_length_beyond_every_package_is_named(packages):
+    with pytest.raises(InputError, match="length 999"):
+        session.measure(session.Plan(packages, [1], [999], 1, TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("flags", "culprit"),
+    [
+        (["--package", "missing.tflite"], "missing.tflite"),
+        (["--package", "x.tflite", "--lengths", "0"], "--lengths 0"),
+        (["--package", "x.tflite", "--threads", "none"], "--threads none"),
+        (["--package", "x.tflite", "--device", "moon"], "--device moon"),
+    ],
+)
+def test_bad_flags_are_one_line_and_exit_2(flags, culprit):
+    done = commands.run("benchmark", *flags)
+    assert done.returncode == 2 and culprit in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
