@@ -1,9 +1,10 @@
-"""Time of a full training step on CPU: ours, ours on stock Conv1D, transformers' PyTorch.
+"""Time of a full training step on CPU: ours, ours on stock Keras parts, transformers' PyTorch.
 
-A step is forward, backward and AdamW through Keras' compiled train step (jit_compile=False). "stock"
-is the same model, with the same weights, on `keras.layers.Conv1D(groups=...)`. The three take turns
-step by step, so that a machine that drifts slows all alike. PyTorch runs in an environment of its
-own (torch-requirements.txt) and is left out without --torch-python.
+A step is forward, backward and AdamW through Keras' compiled train step. "stock" is the same model,
+with the same weights, on `keras.layers.Conv1D(groups=...)` and `keras.optimizers.AdamW`, compiled as
+Keras does when not told otherwise: by XLA. "stock-graph" is that without XLA, as ours is. All take
+turns step by step, so that a machine that drifts slows all alike. PyTorch runs in an environment of
+its own (torch-requirements.txt) and is left out without --torch-python.
 """
 
 from __future__ import annotations
@@ -65,20 +66,21 @@ def use_threads(threads: int) -> None:
 
 @contextlib.contextmanager
 def stock_convolutions() -> Iterator[None]:
-    """Models built in this context project with `keras.layers.Conv1D`."""
-    import keras
-
+    """Models built in this context project as `keras.layers.Conv1D` does."""
     from sqb_tf import layers
 
+    class StockConv1D(layers.GroupedConv1D):
+        is_pointwise = False
+
     ours = layers.GroupedConv1D
-    layers.GroupedConv1D = keras.layers.Conv1D
+    layers.GroupedConv1D = StockConv1D
     try:
         yield
     finally:
         layers.GroupedConv1D = ours
 
 
-def keras_model(config: Any) -> Any:
+def keras_model(config: Any, optimizer: type, jit_compile: bool | str) -> Any:
     """A compiled classifier; the same seed each time, so that dropout drops the same."""
     import keras
 
@@ -87,9 +89,9 @@ def keras_model(config: Any) -> Any:
     keras.utils.set_random_seed(0)
     model = SqueezeBertClassifier(config, num_labels=2)
     model.compile(
-        keras.optimizers.AdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY),
+        optimizer(LEARNING_RATE, weight_decay=WEIGHT_DECAY),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
+        jit_compile=jit_compile,
     )
     return model
 
@@ -196,16 +198,19 @@ def main() -> None:
     import tensorflow as tf
 
     from sqb_tf import SqueezeBertConfig
+    from sqb_tf.training.optimizer import FusedAdamW
 
     config = SqueezeBertConfig.from_preset(args.preset)
     size = args.batch_size, args.seq_length
     versions = {"python": platform.python_version()}
     versions.update(tensorflow=tf.__version__, keras=keras.__version__)
-    ours = keras_model(config)
+    models = {"ours": keras_model(config, FusedAdamW, jit_compile=False)}
     with stock_convolutions():
-        stock = keras_model(config)
-    stock.set_weights(ours.get_weights())
-    steps = {"ours": keras_step(ours, *size), "stock": keras_step(stock, *size)}
+        models["stock"] = keras_model(config, keras.optimizers.AdamW, jit_compile="auto")
+        models["stock-graph"] = keras_model(config, keras.optimizers.AdamW, jit_compile=False)
+    for model in models.values():
+        model.set_weights(models["ours"].get_weights())
+    steps = {name: keras_step(model, *size) for name, model in models.items()}
     with contextlib.ExitStack() as stack:
         if args.torch_python:
             steps["torch"], torch_versions = stack.enter_context(

@@ -261,7 +261,6 @@ def killed(small, tmp_path_factory) -> tuple[list, Path]:
         ("--learning-rate", 1e-2),
         ("--warmup", 0.5),
         ("--weight-decay", 0.5),
-        ("--dropout", 0.2),
         ("--seq-length", 12),
         ("--seed", 1),
         ("--limit", 40),
