@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import collections
+import io
+import itertools
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import sentencepiece
 import tensorflow as tf
 import tensorflow_text as tf_text
-from tensorflow_text.tools.wordpiece_vocab import bert_vocab_from_dataset
+from tensorflow_text.python.ops.bert_tokenizer import BasicTokenizer
 
 from sqb_tf.errors import InputError
 from sqb_tf.files import read_lines
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 REQUIRED_TOKENS = (PAD, UNK, CLS, SEP)
+# Of a learned vocabulary: the smallest, and how many characters at most are tokens in it.
+MIN_VOCAB_SIZE, MAX_CHARACTERS = 32, 1000
+WORD_START = "\u2581"  # how sentencepiece marks the piece that begins a word
 
 
 def read_vocabulary(path: str | Path) -> list[str]:
@@ -34,20 +43,67 @@ def read_vocabulary(path: str | Path) -> list[str]:
 
 
 def learn_vocabulary(texts: Iterable[str], vocab_size: int, lowercase: bool = True) -> list[str]:
-    """A WordPiece vocabulary of about `vocab_size` tokens, learned from `texts`.
+    """A WordPiece vocabulary of at most `vocab_size` tokens, learned from `texts`.
 
-    BERT's special tokens come first, `[PAD]` with id 0. The algorithm is tensorflow-text's
-    `bert_vocab_from_dataset` (top-down WordPiece, Song et al. 2020).
+    BERT's special tokens come first, `[PAD]` with id 0; then every character that is common enough;
+    then the merges of byte-pair encoding (Sennrich et al. 2016) within words, the most frequent
+    first, by sentencepiece. On SST-2 its pieces suit a model from scratch better than those of
+    tensorflow-text's WordPiece learner, which makes whole words of all that is seen ten times.
+
+    Raises:
+        InputError: a `vocab_size` below `MIN_VOCAB_SIZE`.
     """
-    dataset = tf.data.Dataset.from_generator(
-        lambda: iter(texts), output_signature=tf.TensorSpec((), tf.string)
-    )
-    return bert_vocab_from_dataset.bert_vocab_from_dataset(
-        dataset.batch(1024),
-        vocab_size=vocab_size,
-        reserved_tokens=[PAD, UNK, CLS, SEP, MASK],
-        bert_tokenizer_params={"lower_case": lowercase},
-    )
+    if vocab_size < MIN_VOCAB_SIZE:
+        raise InputError(f"vocab_size {vocab_size}: expected at least {MIN_VOCAB_SIZE}")
+    words = _count_words(texts, lowercase)
+    characters: collections.Counter[str] = collections.Counter()
+    for word, count in words.items():
+        for character in word:
+            characters[character] += count
+    # A character is two tokens, at the start of a word and within: a third of the room is left for pieces.
+    common = {c for c, _ in characters.most_common(min(MAX_CHARACTERS, vocab_size // 3))}
+    common.discard(WORD_START)
+    tokens = [*SPECIAL_TOKENS, *sorted(common), *(f"##{c}" for c in sorted(common))]
+    tokens += _merges({w: n for w, n in words.items() if common.issuperset(w)}, vocab_size)
+    return list(dict.fromkeys(tokens))[:vocab_size]
+
+
+def _count_words(texts: Iterable[str], lowercase: bool) -> collections.Counter[str]:
+    """The words of BERT's basic tokenizer, which splits at spaces and punctuation."""
+    split = BasicTokenizer(lower_case=lowercase).tokenize
+    texts, words = iter(texts), collections.Counter()
+    while batch := list(itertools.islice(texts, 1024)):
+        words.update(split(tf.constant(batch)).flat_values.numpy().tolist())
+    return collections.Counter({word.decode(): count for word, count in words.items()})
+
+
+def _merges(words: dict[str, int], vocab_size: int) -> list[str]:
+    """Pieces as WordPiece writes them, in the order in which byte-pair encoding merges them."""
+    if not words:
+        return []
+    model = io.BytesIO()
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv", encoding="utf-8") as file:
+        file.writelines(f"{word}\t{count}\n" for word, count in words.items())
+        file.flush()
+        sentencepiece.SentencePieceTrainer.train(
+            input=file.name,
+            input_format="tsv",
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,  # few words have fewer pieces
+            normalization_rule_name="identity",
+            character_coverage=1.0,
+            split_by_unicode_script=False,
+            split_by_number=False,
+            bos_id=-1,
+            eos_id=-1,
+            minloglevel=2,
+        )
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    found = map(pieces.id_to_piece, range(1, pieces.get_piece_size()))  # 0 is the unknown piece
+    found = [p.removeprefix(WORD_START) if p[0] == WORD_START else f"##{p}" for p in found]
+    return [token for token in found if token]
 
 
 class WordPieceTokenizer:

@@ -111,6 +111,36 @@ def test_learned_vocabulary_covers_its_texts(lowercase):
         assert "[UNK]" not in pieces(learned, text, lowercase)
 
 
+def test_learned_pieces_are_the_most_frequent_merges():
+    learned = learn_vocabulary(["low low low lower lowest newer newest"], 60)
+    # "lo", then "low", is in 5 words; nothing else is in more than 4.
+    merges = [token for token in learned[5:] if len(token.removeprefix("##")) > 1]
+    assert merges[:3] == ["##lo", "##low", "low"]
+    assert pieces(learned, "lows") == ["low", "##s"]
+
+
+def test_learned_vocabulary_leaves_out_rare_characters():
+    learned = learn_vocabulary(["abcde " * 50 + "fghij klm \u2581x"], 32)
+    assert len(learned) == 32
+    assert {"a", "##e"} <= set(learned) and "\u2581" not in learned
+    assert pieces(learned, "ab \u2581")[-1] == "[UNK]"
+
+
+@pytest.mark.parametrize("texts", [[], [""], [" \t "]])
+def test_vocabulary_of_nothing_is_the_special_tokens(texts):
+    assert learn_vocabulary(texts, 100) == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def test_learned_vocabulary_is_the_same_each_time():
+    texts = [f"some {i} words {i % 7} again{i % 11}" for i in range(200)]
+    assert learn_vocabulary(texts, 200) == learn_vocabulary(iter(texts), 200)
+
+
+def test_vocabulary_that_is_too_small():
+    with pytest.raises(InputError, match="vocab_size 31: expected at least 32"):
+        learn_vocabulary(["a"], 31)
+
+
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_fast_tokenizer_agrees_with_berts_on_sst2(shared_data, lowercase):
     tokenizer = WordPieceTokenizer(shared_data / "vocab/bert-base-uncased-vocab.txt", lowercase)

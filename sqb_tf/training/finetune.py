@@ -25,7 +25,12 @@ from sqb_tf.preprocessing import Preprocessor, check_seq_length
 from sqb_tf.progress import say
 from sqb_tf.tasks.delimited import Example
 from sqb_tf.tasks.task import Split, Task, metric
-from sqb_tf.tokenizer import WordPieceTokenizer, learn_vocabulary, read_vocabulary
+from sqb_tf.tokenizer import (
+    MIN_VOCAB_SIZE,
+    WordPieceTokenizer,
+    learn_vocabulary,
+    read_vocabulary,
+)
 from sqb_tf.training.callbacks import RunState, SaveState, ShowProgress, TensorBoardCurves
 from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
 from sqb_tf.training.pipeline import example_stream, prediction_batches, training_batches
@@ -64,9 +69,9 @@ class FinetuneOptions:
             raise InputError(
                 "dropout and vocabulary go with a preset: the bundle of init has its own"
             )
-        for name in ("epochs", "batch_size", "vocab_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} {getattr(self, name)}: expected at least 1")
+        for name, least in (("epochs", 1), ("batch_size", 1), ("vocab_size", MIN_VOCAB_SIZE)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} {getattr(self, name)}: expected at least {least}")
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"learning_rate {self.learning_rate}: expected a number above 0")
         if not 0 <= self.weight_decay < math.inf:

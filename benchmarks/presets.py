@@ -1,0 +1,158 @@
+"""Accuracy on the demo against latency in int8, of sizes around the small presets: why they are so.
+
+Each size is trained from scratch on the demo with several seeds, converted to int8 and timed, all sizes
+in turns, on the dev sentences. Writes presets.json and presets.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+# Layers, hidden size, attention heads; feed-forward and groups as in the paper: 4 times, and 4.
+SIZES = {
+    "1 x 128": (1, 128, 4),
+    "squeezebert-tiny": (2, 128, 4),
+    "4 x 128": (4, 128, 4),
+    "2 x 256": (2, 256, 4),
+    "squeezebert-small": (4, 256, 4),
+    "6 x 384": (6, 384, 6),
+}
+
+
+def register() -> None:
+    """Makes presets of the sizes that are none; the others must be what `SIZES` says."""
+    from sqb_tf.config import PRESETS, SqueezeBertConfig
+
+    for name, (layers, hidden, heads) in SIZES.items():
+        fields = dict(
+            num_hidden_layers=layers,
+            hidden_size=hidden,
+            num_attention_heads=heads,
+            intermediate_size=4 * hidden,
+        )
+        # All start as wide as tiny does, whose range suits training from scratch.
+        start = PRESETS["squeezebert-tiny"]["initializer_range"]
+        if name in PRESETS:
+            config = SqueezeBertConfig.from_preset(name)
+            found = {field: getattr(config, field) for field in fields}
+            if found != fields:
+                raise SystemExit(f"{name} is {found}: bring SIZES up to date")
+        PRESETS[name] = fields | {"initializer_range": start}
+
+
+def train(name: str, seed: int, args: argparse.Namespace, folder: Path) -> float:
+    """Trains a size on the demo, unless it was already; the dev accuracy of its best epoch."""
+    from sqb_tf.tasks.task import DEMO, Task
+    from sqb_tf.training.finetune import FinetuneOptions, finetune
+
+    result = folder / "metrics.json"
+    if not result.is_file():
+        print(f"training {name}, seed {seed}", file=sys.stderr)
+        options = FinetuneOptions(
+            preset=name,
+            epochs=args.epochs,
+            learning_rate=args.learning_rate,
+            seq_length=64,
+            seed=seed,
+        )
+        finetune(Task("classification", DEMO), folder, options, resume=True)
+    return json.loads(result.read_text(encoding="utf-8"))["metric"]["value"]
+
+
+def package(name: str, bundle: Path, path: Path) -> None:
+    """Converts the bundle to an int8 package."""
+    import sqb_tf
+    from tflite import convert
+
+    if not path.is_file():
+        print(f"converting {name}", file=sys.stderr)
+        path.write_bytes(convert(sqb_tf.load(bundle), "int8"))
+
+
+def plot(rows: dict[str, dict[str, Any]], subtitle: str, path: Path) -> None:
+    """A point for each size: latency, accuracy with its range over the seeds."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from tflite.bench.plots import COLOURS, DPI, STYLE
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.2))
+        axes = figure.subplots()
+        for name, row in rows.items():
+            colour = COLOURS[0] if name.startswith("squeezebert") else "#888888"
+            low, high = min(row["accuracies"]), max(row["accuracies"])
+            axes.plot([row["latency_ms"]] * 2, [low, high], color=colour, linewidth=1)
+            axes.plot(row["latency_ms"], row["accuracy"], "o", color=colour)
+            axes.annotate(
+                f"{name}, {row['size_mb']:.1f} MB",
+                (row["latency_ms"], row["accuracy"]),
+                xytext=(6, -10),
+                textcoords="offset points",
+                color=colour,
+                fontsize=9,
+            )
+        axes.set(xlabel="milliseconds a text, int8, 1 thread (median)", ylabel="dev accuracy")
+        axes.set_xlim(0, 1.35 * max(row["latency_ms"] for row in rows.values()))
+        axes.set_title(f"Sizes on the demo data\n{subtitle}")
+        figure.tight_layout()
+        figure.savefig(path, dpi=DPI)
+
+
+def main() -> None:
+    """Command line."""
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    made.add_argument("--epochs", type=int, default=12, help="of each training")
+    made.add_argument("--learning-rate", type=float, default=1e-3, help="of each training")
+    made.add_argument("--seeds", type=int, default=2, help="trainings of each size")
+    made.add_argument("--work", default="runs/bench/presets", help="trainings, kept between runs")
+    made.add_argument("--output", default="docs", metavar="DIR", help="for the figure and JSON")
+    args = made.parse_args()
+    from tflite.bench import session
+    from tflite.bench.inputs import Text
+
+    register()
+    work, output = Path(args.work), Path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+    accuracies, packages = {}, {}
+    for name in SIZES:
+        stem = name.replace(" ", "")
+        folders = [work / f"{stem}-{args.epochs}-{seed}" for seed in range(args.seeds)]
+        accuracies[name] = [train(name, i, args, folder) for i, folder in enumerate(folders)]
+        packages[name] = work / f"{stem}.tflite"
+        package(name, folders[0], packages[name])
+    text = Text.demo()
+    records = session.measure(
+        session.Plan([str(p) for p in packages.values()], [1], [], 1, text, each_text=True)
+    )
+    rows = {}
+    for (name, values), record in zip(accuracies.items(), records, strict=True):
+        rows[name] = {
+            "accuracy": statistics.mean(values),
+            "accuracies": values,
+            "latency_ms": record["latency_ms"]["median"],
+            "size_mb": record["size_bytes"] / 1e6,
+        }
+        print(
+            f"{name:18} accuracy {rows[name]['accuracy']:.3f} "
+            f"({min(values):.3f} to {max(values):.3f})  {rows[name]['latency_ms']:.2f} ms  "
+            f"{rows[name]['size_mb']:.2f} MB"
+        )
+    subtitle = (
+        f"from scratch, {args.epochs} epochs, mean and range of {args.seeds} seeds; "
+        f"{records[0]['host']['cpu']}"
+    )
+    report = {"rows": rows, "epochs": args.epochs, "host": records[0]["host"]}
+    (output / "presets.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    plot(rows, subtitle, output / "presets.png")
+
+
+if __name__ == "__main__":
+    main()
