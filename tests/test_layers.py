@@ -124,6 +124,23 @@ def test_attention_gives_no_weight_to_padding(tiny_config):
     np.testing.assert_allclose(np.sum(probabilities, -1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "change", [{}, {"intermediate_groups": 2}, {"intermediate_groups": 1, "output_groups": 1}]
+)
+@pytest.mark.parametrize("lora", [False, True])
+def test_feed_forward_is_its_two_layers(change, lora):
+    block = EncoderBlock(tiny_config(**change))
+    block.build((None, None, 32))
+    if lora:
+        block.intermediate.enable_lora(2)
+    randomize(block)
+    x = tf.random.stateless_normal((2, 5, 32), (0, 0))
+    expected = block.output_projection(block.intermediate(x))
+    found = block._feed_forward(x)
+    np.testing.assert_allclose(found, expected, atol=ROUNDING)
+    assert np.abs(expected).max() > 0.1
+
+
 def test_masked_tokens_do_not_reach_the_others(tiny_config):
     model = SqueezeBertBackbone(tiny_config)
     randomize(model)

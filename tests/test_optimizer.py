@@ -1,5 +1,8 @@
 """sqb_tf.training.optimizer: the schedule by hand, what decays, what is clipped."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -105,3 +108,28 @@ def test_rows_looked_up_twice_are_summed_before_clipping_and_squaring():
     np.testing.assert_array_equal(*results)
     # (1, 0, 8) over its norm, squared, of which 1 - beta2 = 0.001 goes in.
     np.testing.assert_allclose(results[0], [[0.001 / 65], [0.0], [0.064 / 65]], rtol=1e-4)
+
+
+# Two CPU replicas, each of which must get the update of the summed gradient.
+REPLICAS = """
+import keras, numpy as np, tensorflow as tf
+from sqb_tf.training.optimizer import FusedAdamW
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    variable = keras.Variable(np.ones(3, "float32"))
+    optimizer = FusedAdamW(0.1, weight_decay=0.1)
+    optimizer.build([variable])
+tf.function(lambda: strategy.run(lambda: optimizer.apply([tf.ones(3)])))()
+for replica in strategy.experimental_local_results(variable.value):
+    # Decay takes 1% off, and Adam's first step is the rate.
+    np.testing.assert_allclose(replica, 0.99 - 0.1, rtol=1e-4)
+"""
+
+
+def test_replicas_stay_alike():
+    """In a process of its own: devices are set up before TensorFlow is first used."""
+    done = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
