@@ -18,9 +18,10 @@ test-all: lint $(MEDIAPIPE)/.installed ## the slow tests too
 	$(RUN) -m pytest
 
 bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion and inference, side by side
-	$(RUN) benchmarks/training_step.py --torch-python $(TORCH)/bin/python --json runs/bench/training_step.json
+	$(RUN) benchmarks/training_step.py --torch-python $(TORCH)/bin/python --json runs/bench/training_step.json --readme README.md
 	$(RUN) benchmarks/conversion.py --json runs/bench/conversion.json
 	$(RUN) benchmarks/inference.py --readme README.md
+	$(RUN) benchmarks/presets.py
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

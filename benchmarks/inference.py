@@ -14,11 +14,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import readme
 from bundles import SHARED_DATA, random_bundle
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "benchmark.py"
 SST2 = SHARED_DATA / "glue" / "SST-2"
-BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
 
 
 def packages(folder: Path, preset: str, fixed: int) -> list[Path]:
@@ -87,7 +87,7 @@ def main() -> None:
     lines = [f"{name}: {value:.2f}x" for name, value in found.items()]
     print("\n".join(lines))
     if args.readme:
-        update(Path(args.readme), summary(records, lines))
+        readme.update(args.readme, "benchmark", summary(records, lines))
 
 
 def summary(records: list[dict[str, Any]], lines: list[str]) -> str:
@@ -113,13 +113,6 @@ def summary(records: list[dict[str, Any]], lines: list[str]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in shown[0]["versions"].items())
     foot = f"1 thread of {host['cpu']}; {versions}; {shown[0]['date'][:10]}. {'. '.join(lines)}."
     return "\n".join("| " + " | ".join(row) + " |" for row in table) + f"\n\n{foot}"
-
-
-def update(path: Path, content: str) -> None:
-    """Replaces what stands between the markers in `path`."""
-    head, rest = path.read_text(encoding="utf-8").split(BEGIN)
-    tail = rest.split(END)[1]
-    path.write_text(f"{head}{BEGIN}\n{content}\n{END}{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import readme
+
 TORCH_SCRIPT = Path(__file__).resolve().with_name("torch_training_step.py")
 LEARNING_RATE, WEIGHT_DECAY = 3e-5, 0.01  # as in torch_training_step.py
 PAUSE = 0.3  # seconds before a step, for the threads of the one before to go idle
@@ -43,6 +45,7 @@ def parse_args() -> argparse.Namespace:
         "--torch-python", type=Path, help="python with torch-requirements.txt installed"
     )
     parser.add_argument("--json", type=Path, help="also write the results to this file")
+    parser.add_argument("--readme", type=Path, help="put the table into this file")
     args = parser.parse_args()
     if min(args.steps, args.batch_size, args.seq_length, args.threads) < 1:
         parser.error("--steps, --batch-size, --seq-length and --threads must be at least 1")
@@ -189,6 +192,35 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join([*lines, ", ".join(versions)])
 
 
+TITLES = {
+    "ours": "ours",
+    "stock": "stock Conv1D and AdamW, compiled by XLA (Keras' default)",
+    "stock-graph": "stock Conv1D and AdamW, without XLA",
+    "torch": "`transformers` in PyTorch",
+}
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The README's table."""
+    lines = [
+        "| seconds a training step | median (min to max) | first step | times ours |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, row in report["rows"].items():
+        ratio = report["times_faster_than"].get(name, {"median": 1})["median"]
+        lines.append(
+            f"| {TITLES[name]} | {row['median']:.2f} ({row['min']:.2f} to {row['max']:.2f}) "
+            f"| {row['first']:.1f} | {ratio:.2f}x |"
+        )
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    lines += [
+        "",
+        f"{report['preset']}, batch {report['batch_size']} x {report['seq_length']} tokens, "
+        f"{report['threads']} threads of {report['cpu']}, {report['steps']} steps; {versions}.",
+    ]
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measures, prints the table, writes the JSON."""
     args = parse_args()
@@ -199,6 +231,7 @@ def main() -> None:
 
     from sqb_tf import SqueezeBertConfig
     from sqb_tf.training.optimizer import FusedAdamW
+    from tflite.bench import device
 
     config = SqueezeBertConfig.from_preset(args.preset)
     size = args.batch_size, args.seq_length
@@ -224,6 +257,7 @@ def main() -> None:
         **{name: getattr(args, name) for name in ("preset", "batch_size", "seq_length")},
         **{name: getattr(args, name) for name in ("threads", "steps")},
         "versions": versions,
+        "cpu": device.host()["cpu"],
         "rows": rows,
         "times_faster_than": {
             name: {key: rows[name][key] / rows["ours"][key] for key in ("median", "min")}
@@ -234,7 +268,10 @@ def main() -> None:
     }
     print(table(report))
     if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if args.readme:
+        readme.update(args.readme, "training", markdown(report))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,18 @@
 """Running the command-line tools from tests: in this process, or in one of their own."""
 
+import contextlib
 import hashlib
 import importlib
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+from sqb_tf.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "tools"
@@ -61,3 +68,24 @@ def fingerprint(path: Path) -> dict[str, str]:
 def listing(folder: Path) -> list[str]:
     """The names in a folder, hidden ones too: what a failure may have left behind."""
     return sorted(os.listdir(folder))
+
+
+def rejects(match: str, tool: str, *arguments: object) -> None:
+    """The tool's `main` raises an `InputError` of one line that matches."""
+    with pytest.raises(InputError, match=match) as caught:
+        call(tool, *arguments)
+    assert "\n" not in str(caught.value)
+
+
+@contextlib.contextmanager
+def unchanged(folder: Path) -> Iterator[None]:
+    """Nothing in `folder` is changed, added or removed, hidden files included."""
+    before = fingerprint(folder), listing(folder)
+    yield
+    assert (fingerprint(folder), listing(folder)) == before
+
+
+def fill(disk: Path, leave: int = 0) -> None:
+    """Fills a small disk but for `leave` bytes."""
+    free = shutil.disk_usage(disk).free
+    (disk / "filler").write_bytes(bytes(max(0, free - leave)))

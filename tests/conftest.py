@@ -6,12 +6,15 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # before TensorFlow: the tests are fo
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import functools
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import helpers
 import pytest
+from commands import unchanged
 
 from sqb_tf.config import SqueezeBertConfig
 
@@ -79,3 +82,53 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: name its folder with SQB_DATA")
     return folder
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """A folder of good data, to be spoiled."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for split in ("train", "dev"):
+        (folder / f"{split}.tsv").write_text(helpers.GOOD)
+    return folder
+
+
+@pytest.fixture
+def spoiled(bundle_dir, tmp_path) -> Path:
+    """A copy of a bundle, to be spoiled."""
+    return Path(shutil.copytree(bundle_dir, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def outputs(bundle_dir, converted, tmp_path) -> Iterator[Path]:
+    """A folder with an earlier bundle `out` and package `out.tflite`; the test must not change it."""
+    folder = tmp_path / "outputs"
+    shutil.copytree(bundle_dir, folder / "out")
+    (folder / "out.tflite").write_bytes(converted("int8"))
+    (folder / "out.json").write_text("{}\n")
+    with unchanged(folder):
+        yield folder
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Callable[[int, str], Path]]:
+    """Mounts file systems of so many bytes (and with further options) for the test."""
+    mounted: list[Path] = []
+
+    def mount(size: int, options: str = "rw") -> Path:
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size},{options}", "tmpfs", folder],
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            pytest.skip(f"needs the right to mount a file system: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)  # TensorBoard's file is still open

@@ -10,6 +10,9 @@ from sqb_tf.config import SqueezeBertConfig
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORDS = ["the", "a", "film", "plot", "story", "end", "was", "is", "not", "very", "good", "bad"]
+# A delimited file of two classes.
+GOOD = "text\tlabel\na good film\tgood\na bad film\tbad\n"
+
 VOCABULARY = (
     ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", "!", "?", "é", "É", "The"]
     + WORDS
