@@ -106,8 +106,8 @@ def test_rows_looked_up_twice_are_summed_before_clipping_and_squaring():
         optimizer.apply([gradient], [variable])
         results.append(np.asarray(optimizer._velocities[0]))
     np.testing.assert_array_equal(*results)
-    # (1, 0, 8) over its norm, squared, of which 1 - beta2 = 0.001 goes in.
-    np.testing.assert_allclose(results[0], [[0.001 / 65], [0.0], [0.064 / 65]], rtol=1e-4)
+    # (1, 0, 8) over its norm, squared, of which 1 - beta2 = 0.02 goes in.
+    np.testing.assert_allclose(results[0], [[0.02 / 65], [0.0], [1.28 / 65]], rtol=1e-4)
 
 
 # Two CPU replicas, each of which must get the update of the summed gradient.

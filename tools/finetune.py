@@ -72,11 +72,13 @@ def flags() -> argparse.ArgumentParser:
     made.add_argument("--init", metavar="DIR", help="start from this bundle instead of a preset")
     made.add_argument("--output", metavar="DIR", help="bundle to write; none: runs/TASK")
     made.add_argument("--vocab", metavar="FILE", help="vocab.txt; none: learned from the texts")
-    made.add_argument("--vocab-size", type=int, default=8000, help="of a learned vocabulary")
+    made.add_argument("--vocab-size", type=int, default=6000, help="of a learned vocabulary")
     made.add_argument("--cased", action="store_true", help="keep upper case and accents")
     made.add_argument("--epochs", type=int, default=2, help="passes over the training data")
     made.add_argument("--batch-size", type=int, default=32, help="examples a step")
-    made.add_argument("--learning-rate", type=float, default=3e-4, help="AdamW's peak rate")
+    made.add_argument(
+        "--learning-rate", type=float, help="AdamW's peak rate; none: 6e-4, with --init 1e-4"
+    )
     made.add_argument("--warmup", type=float, default=0.1, help="share of steps that warm up")
     made.add_argument("--weight-decay", type=float, default=0.01, help="AdamW's decay")
     made.add_argument("--dropout", type=float, help="dropout rate; none: the preset's")

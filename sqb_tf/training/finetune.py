@@ -40,6 +40,8 @@ VERIFICATION_EXAMPLES = 256
 # The vocabulary is learned from so many texts at most: its word counts are held in memory.
 VOCABULARY_EXAMPLES = 500_000
 PREDICTION_BATCH = 64
+# Default learning rates: of fresh weights, and of a bundle's.
+SCRATCH_RATE, TRAINED_RATE = 6e-4, 1e-4
 # In the folder of a run's state.
 RUN_RECORD, BEST_WEIGHTS = "run.json", "best.weights.h5"
 
@@ -51,11 +53,11 @@ class FinetuneOptions:
     preset: str | None = "squeezebert-tiny"  # or
     init: str | None = None  # a bundle to start from
     vocabulary: str | None = None  # vocab.txt; None: learn one from the training texts
-    vocab_size: int = 8000  # of a learned vocabulary
+    vocab_size: int = 6000  # of a learned vocabulary
     lowercase: bool = True
     epochs: int = 3
     batch_size: int = 32
-    learning_rate: float = 1e-4
+    learning_rate: float | None = None  # None: 6e-4 from scratch, 1e-4 from a bundle
     warmup: float = 0.1  # share of the steps
     weight_decay: float = 0.01
     seq_length: int = 128  # tokens, the special ones included
@@ -72,7 +74,7 @@ class FinetuneOptions:
         for name, least in (("epochs", 1), ("batch_size", 1), ("vocab_size", MIN_VOCAB_SIZE)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} {getattr(self, name)}: expected at least {least}")
-        if not 0 < self.learning_rate < math.inf:
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise InputError(f"learning_rate {self.learning_rate}: expected a number above 0")
         if not 0 <= self.weight_decay < math.inf:
             raise InputError(f"weight_decay {self.weight_decay}: expected 0 or above")
@@ -82,6 +84,13 @@ class FinetuneOptions:
             raise InputError(f"seed {self.seed}: expected 0 to 2**32 - 1")
         if not 0 <= self.warmup < 1:
             raise InputError(f"warmup {self.warmup}: expected 0 <= share < 1")
+
+    @property
+    def peak_rate(self) -> float:
+        """The highest learning rate: the given one, or what suits fresh or trained weights."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return SCRATCH_RATE if self.init is None else TRAINED_RATE
 
 
 def finetune(
@@ -298,7 +307,7 @@ class _Run:
         self.steps_per_epoch = math.ceil(num_examples / options.batch_size)
         self.total_steps = self.steps_per_epoch * options.epochs
         schedule = LinearWarmupDecay(
-            options.learning_rate, round(self.total_steps * options.warmup), self.total_steps
+            options.peak_rate, round(self.total_steps * options.warmup), self.total_steps
         )
         model.compile(
             adamw(schedule, options.weight_decay),
@@ -347,7 +356,7 @@ class _Run:
             if not np.isfinite(outputs).all():
                 raise InputError(
                     f"the training diverged in epoch {epoch + 1}: outputs are not finite: give a "
-                    f"--learning-rate below {self.options.learning_rate:g}"
+                    f"--learning-rate below {self.options.peak_rate:g}"
                 )
             value = metric(self.task.kind, outputs, targets)
             say(f"epoch {epoch + 1}/{self.options.epochs}: dev {self.task.metric_name} {value:.4f}")
