@@ -39,6 +39,7 @@ def main(args: argparse.Namespace) -> int:
         weight_decay=args.weight_decay,
         seq_length=args.seq_length,
         dropout=args.dropout,
+        evaluate_every=args.evaluate_every,
         seed=args.seed,
     )
     output = args.output or f"runs/{args.task}"
@@ -49,7 +50,8 @@ def main(args: argparse.Namespace) -> int:
     table = (
         f"bundle           {output}\n"
         f"dev {metric['name']:<12} {metric['value']:.4f} "
-        f"({metrics['dev_examples']} examples, epoch {metrics['best_epoch']})\n"
+        f"({metrics['dev_examples']} examples, epoch {metrics['best_epoch']}, "
+        f"step {metrics['best_step']})\n"
         f"parameters       {metrics['parameters']:,}\n"
         f"seconds          {metrics['seconds']}"
     )
@@ -77,12 +79,18 @@ def flags() -> argparse.ArgumentParser:
     made.add_argument("--epochs", type=int, default=2, help="passes over the training data")
     made.add_argument("--batch-size", type=int, default=32, help="examples a step")
     made.add_argument(
-        "--learning-rate", type=float, help="AdamW's peak rate; none: 6e-4, with --init 1e-4"
+        "--learning-rate", type=float, help="AdamW's peak rate; none: 1e-3, with --init 1e-4"
     )
     made.add_argument("--warmup", type=float, default=0.1, help="share of steps that warm up")
     made.add_argument("--weight-decay", type=float, default=0.01, help="AdamW's decay")
     made.add_argument("--dropout", type=float, help="dropout rate; none: the preset's")
     made.add_argument("--seq-length", type=int, default=128, help="longest input in tokens")
+    made.add_argument(
+        "--evaluate-every",
+        type=int,
+        default=500,
+        help="steps between dev evaluations, which also end each epoch; the best one's weights stay",
+    )
     made.add_argument("--limit", type=int, help="use only the first N examples of each split")
     made.add_argument("--seed", type=int, default=0, help="the same seed repeats a run exactly")
     made.add_argument("--resume", action="store_true", help="go on from the last saved step")

@@ -22,20 +22,21 @@ LOG_STEPS = 20
 class RunState:
     """The exact state of a run on disk: weights, dropout seeds, optimizer, position, best metric.
 
-    `step` counts the batches of all epochs; `epochs_judged` those whose dev metric is known. A save is
-    whole or not there at all: TensorFlow writes it under a new name and then renames the index.
+    `step` counts the batches of all epochs; `judged` is the last one after which dev was evaluated,
+    `best_step` the one after which it was best. A save is whole or not there at all: TensorFlow writes
+    it under a new name and then renames the index.
     """
 
     def __init__(self, directory: Path, model: keras.Model) -> None:
         model.optimizer.build(model.trainable_variables)
         self.step = tf.Variable(0, dtype=tf.int64)
         self.best = tf.Variable(float("-inf"), dtype=tf.float64)
-        self.best_epoch = tf.Variable(0, dtype=tf.int64)
-        self.epochs_judged = tf.Variable(0, dtype=tf.int64)
+        self.best_step = tf.Variable(0, dtype=tf.int64)
+        self.judged = tf.Variable(0, dtype=tf.int64)
         checkpoint = tf.train.Checkpoint(
             model=[v.value for v in model.variables],
             optimizer=[v.value for v in model.optimizer.variables],
-            run=[self.step, self.best, self.best_epoch, self.epochs_judged],
+            run=[self.step, self.best, self.best_step, self.judged],
         )
         self._directory = directory
         self._manager = tf.train.CheckpointManager(checkpoint, str(directory), max_to_keep=2)

@@ -41,7 +41,7 @@ VERIFICATION_EXAMPLES = 256
 VOCABULARY_EXAMPLES = 500_000
 PREDICTION_BATCH = 64
 # Default learning rates: of fresh weights, and of a bundle's.
-SCRATCH_RATE, TRAINED_RATE = 6e-4, 1e-4
+SCRATCH_RATE, TRAINED_RATE = 1e-3, 1e-4
 # In the folder of a run's state.
 RUN_RECORD, BEST_WEIGHTS = "run.json", "best.weights.h5"
 
@@ -57,11 +57,12 @@ class FinetuneOptions:
     lowercase: bool = True
     epochs: int = 3
     batch_size: int = 32
-    learning_rate: float | None = None  # None: 6e-4 from scratch, 1e-4 from a bundle
+    learning_rate: float | None = None  # None: 1e-3 from scratch, 1e-4 from a bundle
     warmup: float = 0.1  # share of the steps
     weight_decay: float = 0.01
     seq_length: int = 128  # tokens, the special ones included
     dropout: float | None = None  # None: the config's
+    evaluate_every: int = 500  # steps between dev evaluations, which also end each epoch
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -71,7 +72,8 @@ class FinetuneOptions:
             raise InputError(
                 "dropout and vocabulary go with a preset: the bundle of init has its own"
             )
-        for name, least in (("epochs", 1), ("batch_size", 1), ("vocab_size", MIN_VOCAB_SIZE)):
+        least_values = dict(epochs=1, batch_size=1, evaluate_every=1, vocab_size=MIN_VOCAB_SIZE)
+        for name, least in least_values.items():
             if getattr(self, name) < least:
                 raise InputError(f"{name} {getattr(self, name)}: expected at least {least}")
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
@@ -133,6 +135,7 @@ def finetune(
     metrics = {
         "metric": {"name": task.metric_name, "value": value},
         "best_epoch": history["best_epoch"],
+        "best_step": history["best_step"],
         "train_examples": num_examples,
         "dev_examples": history["dev_examples"],
         "parameters": model.count_params(),
@@ -287,7 +290,10 @@ def _sample(split: Split, size: int) -> list[Example]:
 
 
 class _Run:
-    """The loop over epochs: train, evaluate on dev, keep the best."""
+    """The loop over epochs: train, evaluate on dev, keep the best.
+
+    Long epochs are evaluated within too: from scratch, the best point is rarely at their end.
+    """
 
     def __init__(
         self,
@@ -315,63 +321,76 @@ class _Run:
             if classification
             else keras.losses.MeanSquaredError(),
         )
+        self.state = RunState(work / "state", model)
+        self.curves = TensorBoardCurves(self.state, work / "logs")
+        self.dev = task.split("dev")
+        self.dev_targets = self._targets(self.dev)
 
     def train(self, save_every: int | None) -> dict[str, Any]:
-        """Trains what is left of the run; the best dev metric, its epoch, the dev examples."""
-        state = RunState(self.work / "state", self.model)
+        """Trains what is left of the run; the best dev metric, where it was, the dev examples."""
+        state, options = self.state, self.options
         done = state.restore()
         if done:
             say(f"resuming at step {done} of {self.total_steps}")
-        dev = self.task.split("dev")
-        targets = self._targets(dev)
-        curves = TensorBoardCurves(state, self.work / "logs")
         callbacks = [
             SaveState(state, save_every),
             ShowProgress(state, self.total_steps),
-            curves,
+            self.curves,
+            keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: self._judge_if_due()),
         ]
         examples = example_stream(self.task.split("train"), self.label_ids, self.paired)
-        for epoch in range(int(state.epochs_judged), self.options.epochs):
+        self._judge_if_due()  # if killed between a step and its judging
+        for epoch in range(int(state.step) // self.steps_per_epoch, options.epochs):
             skip = int(state.step) - epoch * self.steps_per_epoch
-            if skip < self.steps_per_epoch:  # else killed between the last step and its judging
-                batches = training_batches(
-                    examples,
-                    self.preprocessor,
-                    self.options.batch_size,
-                    self.options.seed,
-                    epoch,
-                    self.paired,
-                    skip,
-                )
-                self.model.fit(
-                    batches,
-                    initial_epoch=epoch,
-                    epochs=epoch + 1,
-                    steps_per_epoch=self.steps_per_epoch - skip,
-                    shuffle=False,
-                    callbacks=callbacks,
-                    verbose=0,
-                )
-            outputs = predict(self.model, self.preprocessor, dev, self.paired)
-            if not np.isfinite(outputs).all():
-                raise InputError(
-                    f"the training diverged in epoch {epoch + 1}: outputs are not finite: give a "
-                    f"--learning-rate below {self.options.peak_rate:g}"
-                )
-            value = metric(self.task.kind, outputs, targets)
-            say(f"epoch {epoch + 1}/{self.options.epochs}: dev {self.task.metric_name} {value:.4f}")
-            curves.dev({self.task.metric_name: value})
-            if value > float(state.best):
-                state.best.assign(value)
-                state.best_epoch.assign(epoch + 1)
-                bundle.save_weights(self.model, self.work / BEST_WEIGHTS)
-            state.epochs_judged.assign(epoch + 1)
-            state.save()
+            batches = training_batches(
+                examples,
+                self.preprocessor,
+                options.batch_size,
+                options.seed,
+                epoch,
+                self.paired,
+                skip,
+            )
+            self.model.fit(
+                batches,
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                steps_per_epoch=self.steps_per_epoch - skip,
+                shuffle=False,
+                callbacks=callbacks,
+                verbose=0,
+            )
         return {
             "best": float(state.best),
-            "best_epoch": int(state.best_epoch),
-            "dev_examples": len(targets),
+            "best_epoch": (int(state.best_step) - 1) // self.steps_per_epoch + 1,
+            "best_step": int(state.best_step),
+            "dev_examples": len(self.dev_targets),
         }
+
+    def _judge_if_due(self) -> None:
+        """Evaluates dev at the end of an epoch and every `evaluate_every` steps; keeps the best weights."""
+        state, step = self.state, int(self.state.step)
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if step == int(state.judged) or place % self.options.evaluate_every:
+            return
+        where = (
+            f"step {step}/{self.total_steps}" if place else f"epoch {epoch}/{self.options.epochs}"
+        )
+        outputs = predict(self.model, self.preprocessor, self.dev, self.paired)
+        if not np.isfinite(outputs).all():
+            raise InputError(
+                f"the training diverged in epoch {math.ceil(step / self.steps_per_epoch)}: outputs are "
+                f"not finite: give a --learning-rate below {self.options.peak_rate:g}"
+            )
+        value = metric(self.task.kind, outputs, self.dev_targets)
+        say(f"{where}: dev {self.task.metric_name} {value:.4f}")
+        self.curves.dev({self.task.metric_name: value})
+        if value > float(state.best):
+            state.best.assign(value)
+            state.best_step.assign(step)
+            bundle.save_weights(self.model, self.work / BEST_WEIGHTS)
+        state.judged.assign(step)
+        state.save()
 
     def _targets(self, split: Split) -> np.ndarray:
         if self.label_ids is None:
