@@ -336,7 +336,9 @@ class _Run:
             SaveState(state, save_every),
             ShowProgress(state, self.total_steps),
             self.curves,
-            keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: self._judge_if_due()),
+            keras.callbacks.LambdaCallback(
+                on_train_batch_end=lambda batch, logs: self._judge_if_due()
+            ),
         ]
         examples = example_stream(self.task.split("train"), self.label_ids, self.paired)
         self._judge_if_due()  # if killed between a step and its judging
