@@ -20,7 +20,6 @@ SIZES = {
     "4 x 128": (4, 128, 4),
     "squeezebert-small": (2, 256, 4),
     "4 x 256": (4, 256, 4),
-    "2 x 512": (2, 512, 8),
 }
 
 
@@ -107,7 +106,7 @@ def main() -> None:
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    made.add_argument("--epochs", type=int, default=12, help="of each training")
+    made.add_argument("--epochs", type=int, default=8, help="of each training")
     made.add_argument("--learning-rate", type=float, default=1e-3, help="of each training")
     made.add_argument("--seeds", type=int, default=2, help="trainings of each size")
     made.add_argument("--work", default="runs/bench/presets", help="trainings, kept between runs")

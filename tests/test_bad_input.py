@@ -135,6 +135,7 @@ def test_single_file_is_rejected(name, content, match, tmp_path, outputs):
         (["--seq-length", 513], r"seq_length 513: expected 5 to 512 .*max_position_embeddings"),
         (["--epochs", 0], r"epochs 0: expected at least 1"),
         (["--batch-size", -1], r"batch_size -1: expected at least 1"),
+        (["--evaluate-every", 0], r"evaluate_every 0: expected at least 1"),
         (["--vocab-size", 31], r"vocab_size 31: expected at least 32"),
         (["--learning-rate", 0], r"learning_rate 0.0: expected a number above 0"),
         (["--learning-rate", "nan"], r"learning_rate nan: expected a number above 0"),

@@ -4,6 +4,7 @@ import errno
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import types
@@ -237,6 +238,35 @@ def test_seed_repeats_a_run(small, tmp_path):
     )
 
 
+def test_dev_is_evaluated_within_epochs_too(small, tmp_path, capsys, monkeypatch):
+    """Every 2 steps of an epoch of 3; a kill between a step's save and its evaluation changes nothing."""
+    flags = [*small[0], "--evaluate-every", 2]
+    assert call("finetune", *flags, "--output", tmp_path / "out") == 0
+    judged = re.findall(r"(\w+ \d/\d): dev accuracy ([\d.]+)", capsys.readouterr().err)
+    assert [where for where, _ in judged] == ["step 2/6", "epoch 1/2", "step 5/6", "epoch 2/2"]
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    first_best = max(judged, key=lambda point: float(point[1]))[0]
+    assert metrics["best_step"] == {"step 2/6": 2, "epoch 1/2": 3, "step 5/6": 5}.get(first_best, 6)
+    assert metrics["best_epoch"] == (1 if metrics["best_step"] <= 3 else 2)
+    arguments = ["--model", tmp_path / "out", "--data", DEMO, "--limit", 48]
+    assert call("evaluate", *arguments, "--json", tmp_path / "result.json") == 0
+    assert json.loads((tmp_path / "result.json").read_text())["metric"] == metrics["metric"]
+
+    save = callbacks.RunState.save
+
+    def stop(self):
+        save(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(callbacks.RunState, "save", stop)
+        call("finetune", *flags, "--output", tmp_path / "again")
+    capsys.readouterr()
+    assert call("finetune", *flags, "--output", tmp_path / "again", "--resume") == 0
+    assert "step 2/6: dev accuracy" in capsys.readouterr().err
+    assert_same_run(tmp_path / "out", tmp_path / "again")
+
+
 @pytest.fixture(scope="module")
 def killed(small, tmp_path_factory) -> tuple[list, Path]:
     """Flags and output of a run that was stopped after its first saved state."""
@@ -262,6 +292,7 @@ def killed(small, tmp_path_factory) -> tuple[list, Path]:
         ("--warmup", 0.5),
         ("--weight-decay", 0.5),
         ("--seq-length", 12),
+        ("--evaluate-every", 3),
         ("--seed", 1),
         ("--limit", 40),
     ],

@@ -36,7 +36,8 @@ from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
 from sqb_tf.training.pipeline import example_stream, prediction_batches, training_batches
 
 CALIBRATION_EXAMPLES = 64
-VERIFICATION_EXAMPLES = 256
+# A bound of half a point of accuracy allows 2 of so many examples to turn; 256 would allow one.
+VERIFICATION_EXAMPLES = 512
 # The vocabulary is learned from so many texts at most: its word counts are held in memory.
 VOCABULARY_EXAMPLES = 500_000
 PREDICTION_BATCH = 64
