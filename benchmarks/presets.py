@@ -87,9 +87,9 @@ def plot(rows: dict[str, dict[str, Any]], subtitle: str, path: Path) -> None:
             axes.plot([row["latency_ms"]] * 2, [low, high], color=colour, linewidth=1)
             axes.plot(row["latency_ms"], row["accuracy"], "o", color=colour)
             axes.annotate(
-                f"{name}, {row['size_mb']:.1f} MB",
+                f"{name}\n{row['size_mb']:.1f} MB",
                 (row["latency_ms"], row["accuracy"]),
-                xytext=(6, -10),
+                xytext=(6, -24),
                 textcoords="offset points",
                 color=colour,
                 fontsize=9,
