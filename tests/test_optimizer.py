@@ -79,7 +79,7 @@ def test_is_keras_adamw(weight_decay):
 
 
 def test_fused_update_is_one_op():
-    """The reason for the class: a graph of Keras' own has 17 for a variable."""
+    """The reason for the class: Keras writes it out, square root and all."""
     variable = keras.Variable(np.ones(3, "float32"))
     optimizer = FusedAdamW(0.1, weight_decay=0.0)
     optimizer.build([variable])

@@ -293,7 +293,7 @@ def _sample(split: Split, size: int) -> list[Example]:
 class _Run:
     """The loop over epochs: train, evaluate on dev, keep the best.
 
-    Long epochs are evaluated within too: from scratch, the best point is rarely at their end.
+    Long epochs are evaluated within too, since the best point need not be at their end.
     """
 
     def __init__(
