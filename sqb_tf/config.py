@@ -132,8 +132,8 @@ def _check_type(name: str, kind: str, value: Any) -> None:
 # `squeezebert-base` is the paper's. The two smaller ones keep its proportions (heads of 64 or 32
 # channels, 4x feed-forward, groups of 4); docs/presets.png has their accuracy against their latency. They
 # are made to be trained from scratch too, where more layers only memorize sooner: on SST-2 after two
-# epochs, 2 x 256 has 0.820 to 0.828, 4 x 256 0.814 to 0.818 (seeds differ by 0.01 or more). BERT's initial 0.02 is
-# too small at their width: 4 x 256 has a dev loss of 0.48 with it and of 0.42 with 0.1.
+# epochs, 2 x 256 has 0.820 to 0.828, 4 x 256 0.814 to 0.818 (a few runs; seeds differ by 0.01 or more).
+# BERT's initial 0.02 is too small at their width: 4 x 256 has a dev loss of 0.48 with it, 0.42 with 0.1.
 PRESETS: dict[str, dict[str, Any]] = {
     "squeezebert-base": {},
     "squeezebert-small": dict(
