@@ -1,8 +1,8 @@
 """Training steps of transformers' PyTorch SqueezeBERT, for benchmarks/training_step.py.
 
 Runs in the environment of torch-requirements.txt. Reads one line of JSON from standard input:
-`config` (SqueezeBertConfig's fields), `batch_size`, `seq_length`, `threads`; answers with a line of
-versions. After that each line read runs one training step, answered by a line with its times.
+`config` (SqueezeBertConfig's fields), `batch_size`, `seq_length`, `threads`, `precision`; answers with a
+line of versions. After that each line read runs one training step, answered by a line with its times.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def training_step(setup: dict[str, Any]) -> Callable[[], float]:
 
     def step() -> float:
         optimizer.zero_grad()
-        loss = model(**batch).loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=setup["precision"] == "mixed_bfloat16"):
+            loss = model(**batch).loss
         loss.backward()
         optimizer.step()
         return loss.item()

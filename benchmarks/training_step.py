@@ -1,10 +1,12 @@
 """Time of a full training step on CPU: ours, ours on stock Keras parts, transformers' PyTorch.
 
 A step is forward, backward and AdamW through Keras' compiled train step. "stock" is the same model,
-with the same weights, on `keras.layers.Conv1D(groups=...)` and `keras.optimizers.AdamW`, compiled as
-Keras does when not told otherwise: by XLA. "stock-graph" is that without XLA, as ours is. All take
-turns step by step, so that a machine that drifts slows all alike. PyTorch runs in an environment of
-its own (torch-requirements.txt) and is left out without --torch-python.
+with the same weights, as one writes it with Keras' own layers: `keras.layers.Conv1D(groups=...)`,
+`Dropout`, `LayerNormalization`, `gelu`, whole blocks to the last, `keras.optimizers.AdamW`; compiled as
+Keras does when not told otherwise: by XLA. "stock-graph" is that without XLA, as ours is. Both must
+give our logits before they are timed. All take turns step by step, so that a machine that drifts slows
+all alike. PyTorch runs in an environment of its own (torch-requirements.txt) and is left out without
+--torch-python. --precision mixed_bfloat16 has all multiply in bfloat16, PyTorch by its autocast.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import readme
 
@@ -41,6 +44,12 @@ def parse_args() -> argparse.Namespace:
         "--steps", type=int, default=5, help="steps of each, after the first (default: %(default)s)"
     )
     parser.add_argument("--threads", type=int, default=2, help="of each (default: %(default)s)")
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=["float32", "mixed_bfloat16"],
+        help="of each (default: %(default)s)",
+    )
     parser.add_argument(
         "--torch-python", type=Path, help="python with torch-requirements.txt installed"
     )
@@ -68,23 +77,35 @@ def use_threads(threads: int) -> None:
 
 
 @contextlib.contextmanager
-def stock_convolutions() -> Iterator[None]:
-    """Models built in this context project as `keras.layers.Conv1D` does."""
-    from sqb_tf import layers
+def stock_layers() -> Iterator[None]:
+    """Classifiers built in this context are written with Keras' own layers, every block whole."""
+    import keras
+
+    from sqb_tf import heads, layers
+
+    def exact_gelu(x: Any) -> Any:
+        return keras.activations.gelu(x, approximate=False)
 
     class StockConv1D(layers.GroupedConv1D):
         is_pointwise = False
 
-    ours = layers.GroupedConv1D
-    layers.GroupedConv1D = StockConv1D
-    try:
+    class StockBackbone(heads.SqueezeBertBackbone):
+        def __init__(self, config: Any, pooled_only: bool) -> None:
+            super().__init__(config)
+
+    with (
+        mock.patch.object(layers, "GroupedConv1D", StockConv1D),
+        mock.patch.object(layers, "Dropout", keras.layers.Dropout),
+        mock.patch.object(layers, "LayerNormalization", keras.layers.LayerNormalization),
+        mock.patch.object(layers, "activation", lambda name: exact_gelu),
+        mock.patch.object(heads, "Dropout", keras.layers.Dropout),
+        mock.patch.object(heads, "SqueezeBertBackbone", StockBackbone),
+    ):
         yield
-    finally:
-        layers.GroupedConv1D = ours
 
 
 def keras_model(config: Any, optimizer: type, jit_compile: bool | str) -> Any:
-    """A compiled classifier; the same seed each time, so that dropout drops the same."""
+    """A compiled classifier."""
     import keras
 
     from sqb_tf import SqueezeBertClassifier
@@ -99,17 +120,44 @@ def keras_model(config: Any, optimizer: type, jit_compile: bool | str) -> Any:
     return model
 
 
-def keras_step(model: Any, batch_size: int, seq_length: int) -> Step:
-    """Steps of `model` on one random batch. The first traces, and makes the optimizer's variables."""
+def keras_models(config: Any, precision: str) -> dict[str, Any]:
+    """Ours, and the stock ones with our weights, checked to give our logits."""
+    import keras
+    import numpy as np
+
+    from sqb_tf.training.optimizer import FusedAdamW
+
+    keras.config.set_dtype_policy(precision)
+    models = {"ours": keras_model(config, FusedAdamW, jit_compile=False)}
+    with stock_layers():
+        models["stock"] = keras_model(config, keras.optimizers.AdamW, jit_compile="auto")
+        models["stock-graph"] = keras_model(config, keras.optimizers.AdamW, jit_compile=False)
+    inputs, _ = batch(config, batch_size=2, seq_length=16)
+    expected = models["ours"](inputs, training=False)
+    for model in models.values():
+        model.set_weights(models["ours"].get_weights())
+        found = model(inputs, training=False)
+        tolerance = 1e-4 if precision == "float32" else 5e-2
+        np.testing.assert_allclose(found, expected, atol=tolerance)
+    return models
+
+
+def batch(config: Any, batch_size: int, seq_length: int) -> tuple[dict[str, Any], Any]:
+    """Random ids without padding, and labels."""
     import numpy as np
 
     generator, shape = np.random.default_rng(0), (batch_size, seq_length)
     inputs = {
-        "input_word_ids": generator.integers(0, model.config.vocab_size, shape, dtype="int32"),
+        "input_word_ids": generator.integers(0, config.vocab_size, shape, dtype="int32"),
         "input_mask": np.ones(shape, "int32"),
         "input_type_ids": np.zeros(shape, "int32"),
     }
-    labels = generator.integers(0, 2, (batch_size,), dtype="int32")
+    return inputs, generator.integers(0, 2, (batch_size,), dtype="int32")
+
+
+def keras_step(model: Any, batch_size: int, seq_length: int) -> Step:
+    """Steps of `model` on one batch. The first traces, and makes the optimizer's variables."""
+    inputs, labels = batch(model.config, batch_size, seq_length)
 
     def step() -> dict[str, float]:
         start, cpu_start = time.perf_counter(), time.process_time()
@@ -124,7 +172,7 @@ def keras_step(model: Any, batch_size: int, seq_length: int) -> Step:
 
 @contextlib.contextmanager
 def torch_step(
-    python: Path, config: Any, batch_size: int, seq_length: int, threads: int
+    python: Path, config: Any, batch_size: int, seq_length: int, threads: int, precision: str
 ) -> Iterator[tuple[Step, dict[str, str]]]:
     """Steps of PyTorch's model in a child process, and the versions there."""
     child = subprocess.Popen(
@@ -141,7 +189,7 @@ def torch_step(
 
     setup = dict(config=config.to_dict(), batch_size=batch_size, seq_length=seq_length)
     with child:  # closes its standard input, which ends it, and waits
-        versions = ask({**setup, "threads": threads})
+        versions = ask({**setup, "threads": threads, "precision": precision})
         yield (lambda: ask({})), versions
 
 
@@ -178,7 +226,8 @@ def table(report: dict[str, Any]) -> str:
     columns = "first", "median", "min", "max", "cpu_median", "first_over_median", "first_loss"
     lines = [
         f"{report['preset']}, batch {report['batch_size']} x {report['seq_length']} tokens, "
-        f"{report['threads']} threads, {report['steps']} steps after the first; seconds",
+        f"{report['precision']}, {report['threads']} threads, {report['steps']} steps after the first; "
+        "seconds",
         f"{'':12}" + "".join(f"{name.replace('first_over_', 'first/'):>14}" for name in columns),
     ]
     for name, row in report["rows"].items():
@@ -194,8 +243,8 @@ def table(report: dict[str, Any]) -> str:
 
 TITLES = {
     "ours": "ours",
-    "stock": "stock Conv1D and AdamW, compiled by XLA (Keras' default)",
-    "stock-graph": "stock Conv1D and AdamW, without XLA",
+    "stock": "Keras' own layers and AdamW, compiled by XLA (Keras' default)",
+    "stock-graph": "Keras' own layers and AdamW, without XLA",
     "torch": "`transformers` in PyTorch",
 }
 
@@ -203,7 +252,7 @@ TITLES = {
 def markdown(report: dict[str, Any]) -> str:
     """The README's table."""
     lines = [
-        "| seconds a training step | median (min to max) | first step | times ours |",
+        f"| seconds a training step, {report['precision']} | median (min to max) | first step | times ours |",
         "| --- | --- | --- | --- |",
     ]
     for name, row in report["rows"].items():
@@ -230,24 +279,18 @@ def main() -> None:
     import tensorflow as tf
 
     from sqb_tf import SqueezeBertConfig
-    from sqb_tf.training.optimizer import FusedAdamW
     from tflite.bench import device
 
     config = SqueezeBertConfig.from_preset(args.preset)
     size = args.batch_size, args.seq_length
     versions = {"python": platform.python_version()}
     versions.update(tensorflow=tf.__version__, keras=keras.__version__)
-    models = {"ours": keras_model(config, FusedAdamW, jit_compile=False)}
-    with stock_convolutions():
-        models["stock"] = keras_model(config, keras.optimizers.AdamW, jit_compile="auto")
-        models["stock-graph"] = keras_model(config, keras.optimizers.AdamW, jit_compile=False)
-    for model in models.values():
-        model.set_weights(models["ours"].get_weights())
+    models = keras_models(config, args.precision)
     steps = {name: keras_step(model, *size) for name, model in models.items()}
     with contextlib.ExitStack() as stack:
         if args.torch_python:
             steps["torch"], torch_versions = stack.enter_context(
-                torch_step(args.torch_python, config, *size, args.threads)
+                torch_step(args.torch_python, config, *size, args.threads, args.precision)
             )
             versions.update(torch_versions)
         results = measure(steps, args.steps)
@@ -255,7 +298,7 @@ def main() -> None:
     rows = summarize(results)
     report = {
         **{name: getattr(args, name) for name in ("preset", "batch_size", "seq_length")},
-        **{name: getattr(args, name) for name in ("threads", "steps")},
+        **{name: getattr(args, name) for name in ("threads", "steps", "precision")},
         "versions": versions,
         "cpu": device.host()["cpu"],
         "rows": rows,
@@ -271,7 +314,7 @@ def main() -> None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if args.readme:
-        readme.update(args.readme, "training", markdown(report))
+        readme.update(args.readme, f"training {args.precision}", markdown(report))
 
 
 if __name__ == "__main__":

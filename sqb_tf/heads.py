@@ -9,6 +9,7 @@ import keras
 from sqb_tf import layers
 from sqb_tf.backbone import ConfiguredModel, SqueezeBertBackbone, as_config, token_inputs
 from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.elementwise import Dropout
 from sqb_tf.errors import InputError
 
 
@@ -35,8 +36,8 @@ class SqueezeBertClassifier(ConfiguredModel):
         config = as_config(config)
         if num_labels < 1:
             raise InputError(f"num_labels={num_labels}: expected at least 1")
-        backbone = SqueezeBertBackbone(config)
-        dropout = keras.layers.Dropout(config.hidden_dropout_prob, name="classifier_dropout")
+        backbone = SqueezeBertBackbone(config, pooled_only=True)
+        dropout = Dropout(config.hidden_dropout_prob, name="classifier_dropout")
         # float32 under mixed precision too, so that the loss is computed in float32.
         head = keras.layers.Dense(
             num_labels,

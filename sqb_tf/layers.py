@@ -8,16 +8,10 @@ import keras
 from keras import ops
 
 from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.elementwise import Dropout, LayerNormalization, activation
 
 # Added to the attention scores of padding. exp(-1e4) is 0 in float32, and the value fits in float16.
 MASK_BIAS = -1e4
-
-
-def activation(name: str) -> Any:
-    """The Keras activation of a config's `hidden_act`."""
-    if name in ("gelu_new", "gelu_pytorch_tanh"):
-        return lambda x: keras.activations.gelu(x, approximate=True)
-    return keras.activations.get(name)
 
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
@@ -128,12 +122,10 @@ class Embeddings(_ConfiguredLayer):
         self.word_embeddings = table(config.vocab_size, "word_embeddings")
         self.position_embeddings = table(config.max_position_embeddings, "position_embeddings")
         self.token_type_embeddings = table(config.type_vocab_size, "token_type_embeddings")
-        self.layer_norm = keras.layers.LayerNormalization(
+        self.layer_norm = LayerNormalization(
             epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="layer_norm"
         )
-        self.dropout = keras.layers.Dropout(
-            config.hidden_dropout_prob, dtype=self.dtype_policy, name="dropout"
-        )
+        self.dropout = Dropout(config.hidden_dropout_prob, dtype=self.dtype_policy, name="dropout")
 
     def build(self, word_ids_shape: Any, type_ids_shape: Any = None) -> None:
         for table in (self.word_embeddings, self.position_embeddings, self.token_type_embeddings):
@@ -156,36 +148,41 @@ class Embeddings(_ConfiguredLayer):
 class SelfAttention(_ConfiguredLayer):
     """Multi-head self-attention with grouped query, key and value projections.
 
-    hidden `[batch, length, hidden_size]` and mask bias `[batch, 1, 1, length]` -> context of
-    hidden's shape, and the attention probabilities `[batch, heads, length, length]`.
+    hidden `[batch, length, hidden_size]` and mask bias `[batch, 1, 1, length]` -> context
+    `[batch, queries, hidden_size]` and attention probabilities `[batch, heads, queries, length]`. With
+    `first_token_only` the first token alone asks (`queries` is 1), else all do.
     """
 
-    def __init__(self, config: SqueezeBertConfig | dict[str, Any], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        config: SqueezeBertConfig | dict[str, Any],
+        first_token_only: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(config, **kwargs)
+        self.first_token_only = first_token_only
         config, size = self.config, self.config.hidden_size
         dtype = dict(dtype=self.dtype_policy)
         self.query = projection(config, size, config.q_groups, "query", **dtype)
         self.key = projection(config, size, config.k_groups, "key", **dtype)
         self.value = projection(config, size, config.v_groups, "value", **dtype)
-        self.dropout = keras.layers.Dropout(
-            config.attention_probs_dropout_prob, name="dropout", **dtype
-        )
+        self.dropout = Dropout(config.attention_probs_dropout_prob, name="dropout", **dtype)
 
     def build(self, hidden_shape: Any, mask_bias_shape: Any = None) -> None:
         for layer in (self.query, self.key, self.value):
             layer.build(hidden_shape)
 
     def call(self, hidden: Any, mask_bias: Any, training: bool | None = None) -> tuple[Any, Any]:
-        config = self.config
+        config, asking = self.config, hidden[:, :1] if self.first_token_only else hidden
         # The scale goes into the query, which is smaller than the scores.
-        query = self._split_heads(self.query(hidden) * (config.head_size**-0.5))
+        query = self._split_heads(self.query(asking) * (config.head_size**-0.5))
         key = self._split_heads(self.key(hidden))
         value = self._split_heads(self.value(hidden))
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) + mask_bias
         probabilities = ops.softmax(scores, axis=-1)
         context = ops.matmul(self.dropout(probabilities, training=training), value)
         context = ops.transpose(context, (0, 2, 1, 3))  # [batch, length, heads, head_size]
-        return ops.reshape(context, ops.shape(hidden)), probabilities
+        return ops.reshape(context, ops.shape(asking)), probabilities
 
     def _split_heads(self, x: Any) -> Any:
         """`[batch, length, hidden]` -> `[batch, heads, length, head_size]`."""
@@ -194,8 +191,12 @@ class SelfAttention(_ConfiguredLayer):
         return ops.transpose(x, (0, 2, 1, 3))
 
     def compute_output_shape(self, hidden_shape: Any, mask_bias_shape: Any = None) -> Any:
-        batch, length, _ = hidden_shape
-        return hidden_shape, (batch, self.config.num_attention_heads, length, length)
+        batch, length, size = hidden_shape
+        queries = 1 if self.first_token_only else length
+        return (batch, queries, size), (batch, self.config.num_attention_heads, queries, length)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "first_token_only": self.first_token_only}
 
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
@@ -203,20 +204,24 @@ class EncoderBlock(_ConfiguredLayer):
     """One encoder block: attention, post-attention projection, grouped feed-forward pair.
 
     Each of the two halves ends in dropout, residual sum and layer norm, as in BERT. Shapes as
-    `SelfAttention`.
+    `SelfAttention`; with `first_token_only` the output is that token's alone.
     """
 
-    def __init__(self, config: SqueezeBertConfig | dict[str, Any], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        config: SqueezeBertConfig | dict[str, Any],
+        first_token_only: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(config, **kwargs)
+        self.first_token_only = first_token_only
         config = self.config
         dtype = dict(dtype=self.dtype_policy)
 
-        def norm(name: str) -> keras.layers.LayerNormalization:
-            return keras.layers.LayerNormalization(
-                epsilon=config.layer_norm_eps, name=name, **dtype
-            )
+        def norm(name: str) -> LayerNormalization:
+            return LayerNormalization(epsilon=config.layer_norm_eps, name=name, **dtype)
 
-        self.attention = SelfAttention(config, name="attention", **dtype)
+        self.attention = SelfAttention(config, first_token_only, name="attention", **dtype)
         self.post_attention = projection(
             config, config.hidden_size, config.post_attention_groups, "post_attention", **dtype
         )
@@ -233,7 +238,7 @@ class EncoderBlock(_ConfiguredLayer):
             config, config.hidden_size, config.output_groups, "output_projection", **dtype
         )
         self.output_norm = norm("output_norm")
-        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, name="dropout", **dtype)
+        self.dropout = Dropout(config.hidden_dropout_prob, name="dropout", **dtype)
 
     def build(self, hidden_shape: Any, mask_bias_shape: Any = None) -> None:
         self.attention.build(hidden_shape)
@@ -246,6 +251,7 @@ class EncoderBlock(_ConfiguredLayer):
     def call(self, hidden: Any, mask_bias: Any, training: bool | None = None) -> tuple[Any, Any]:
         context, probabilities = self.attention(hidden, mask_bias, training=training)
         context = self.dropout(self.post_attention(context), training=training)
+        hidden = hidden[:, :1] if self.first_token_only else hidden
         hidden = self.post_attention_norm(hidden + context)
         update = self.dropout(self._feed_forward(hidden), training=training)
         return self.output_norm(hidden + update), probabilities
@@ -260,6 +266,9 @@ class EncoderBlock(_ConfiguredLayer):
 
     def compute_output_shape(self, hidden_shape: Any, mask_bias_shape: Any = None) -> Any:
         return self.attention.compute_output_shape(hidden_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "first_token_only": self.first_token_only}
 
 
 @keras.saving.register_keras_serializable(package="sqb_tf")

@@ -73,6 +73,30 @@ def test_outputs_equal_the_papers_formulae(overrides):
         np.testing.assert_allclose(outputs[name], expected[name], atol=1e-5)
 
 
+def test_pooled_only_is_the_same_pooled_output_with_less_work(backbone):
+    """The same weights, outputs and gradients; the last block computes one token."""
+    model = SqueezeBertBackbone(backbone.config, pooled_only=True)
+    copy = SqueezeBertBackbone.from_config(model.get_config())
+    inputs = random_inputs(backbone.config, 3, 9)
+    results = []
+    for each in (backbone, model, copy):
+        each.set_weights(backbone.get_weights())
+        with tf.GradientTape() as tape:
+            pooled = each(inputs)["pooled_output"]
+            loss = tf.reduce_sum(tf.sin(pooled))
+        variables = [weight.value for weight in each.trainable_weights]
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+        results.append([pooled, *gradients])
+    for other in results[1:]:
+        for expected, found in zip(results[0], other, strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+    assert set(model.output) == set(copy.output) == {"pooled_output"}
+    hidden, mask_bias = tf.ones((3, 9, 32)), tf.zeros((3, 1, 1, 9))
+    outputs, probabilities = model.blocks[-1](hidden, mask_bias)
+    assert outputs.shape == (3, 1, 32) and probabilities.shape == (3, 4, 1, 9)
+    assert model.blocks[0](hidden, mask_bias)[0].shape == hidden.shape
+
+
 def test_config_round_trip_builds_the_same_model(backbone):
     copy = SqueezeBertBackbone.from_config(backbone.get_config())
     copy.set_weights(backbone.get_weights())

@@ -143,6 +143,7 @@ def test_single_file_is_rejected(name, content, match, tmp_path, outputs):
         (["--weight-decay", -1], r"weight_decay -1.0: expected 0 or above"),
         (["--warmup", 1], r"warmup 1.0: expected 0 <= share < 1"),
         (["--dropout", 1], r"dropout 1.0: expected 0 <= rate < 1"),
+        (["--precision", "bf16"], r"precision bf16: expected one of float32, mixed_bfloat16"),
         (["--seed", -1], r"seed -1: expected 0 to"),
         (["--save-every", 0], r"save_every 0: expected at least 1"),
         (["--vocab", "gone.txt"], r"gone.txt: cannot be read as a vocabulary"),

@@ -238,6 +238,23 @@ def test_seed_repeats_a_run(small, tmp_path):
     )
 
 
+def test_mixed_precision_trains_a_float32_bundle(small, tmp_path):
+    flags, in_float32 = small
+    flags = [*flags, "--precision", "mixed_bfloat16", "--output", tmp_path / "out"]
+    assert call("finetune", *flags) == 0
+    assert keras.config.dtype_policy().name == "float32"
+    found, expected = weights(tmp_path / "out"), weights(in_float32)
+    differences = [np.abs(found[name] - expected[name]).max() for name in expected]
+    assert {found[name].dtype for name in found} == {expected[name].dtype for name in expected}
+    # 6 steps of at most 1e-4: other roundings, the same run.
+    assert 0 < max(differences) < 1e-3
+    # The metric is that of the float32 model in the bundle.
+    arguments = ["--model", tmp_path / "out", "--data", DEMO, "--limit", 48]
+    assert call("evaluate", *arguments, "--json", tmp_path / "result.json") == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert json.loads((tmp_path / "result.json").read_text())["metric"] == metrics["metric"]
+
+
 def test_dev_is_evaluated_within_epochs_too(small, tmp_path, capsys, monkeypatch):
     """Every 2 steps of an epoch of 3; a kill between a step's save and its evaluation changes nothing."""
     flags = [*small[0], "--evaluate-every", 2]

@@ -40,6 +40,7 @@ def main(args: argparse.Namespace) -> int:
         seq_length=args.seq_length,
         dropout=args.dropout,
         evaluate_every=args.evaluate_every,
+        precision=args.precision,
         seed=args.seed,
     )
     output = args.output or f"runs/{args.task}"
@@ -90,6 +91,12 @@ def flags() -> argparse.ArgumentParser:
         type=int,
         default=500,
         help="steps between dev evaluations, which also end each epoch; the best one's weights stay",
+    )
+    made.add_argument(
+        "--precision",
+        default="float32",
+        help="what layers compute in: float32, or mixed_bfloat16, a third faster on CPUs with AVX512-BF16 "
+        "or AMX",
     )
     made.add_argument("--limit", type=int, help="use only the first N examples of each split")
     made.add_argument("--seed", type=int, default=0, help="the same seed repeats a run exactly")

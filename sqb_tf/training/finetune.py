@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -9,6 +10,7 @@ import math
 import random
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ VOCABULARY_EXAMPLES = 500_000
 PREDICTION_BATCH = 64
 # Default learning rates: of fresh weights, and of a bundle's.
 SCRATCH_RATE, TRAINED_RATE = 1e-3, 1e-4
+PRECISIONS = ("float32", "mixed_bfloat16")
 # In the folder of a run's state.
 RUN_RECORD, BEST_WEIGHTS = "run.json", "best.weights.h5"
 
@@ -64,6 +67,8 @@ class FinetuneOptions:
     seq_length: int = 128  # tokens, the special ones included
     dropout: float | None = None  # None: the config's
     evaluate_every: int = 500  # steps between dev evaluations, which also end each epoch
+    # What layers compute in, as Keras names it. Weights and the bundle are float32 always.
+    precision: str = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -83,6 +88,8 @@ class FinetuneOptions:
             raise InputError(f"weight_decay {self.weight_decay}: expected 0 or above")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise InputError(f"dropout {self.dropout}: expected 0 <= rate < 1")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision {self.precision}: expected one of {', '.join(PRECISIONS)}")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed {self.seed}: expected 0 to 2**32 - 1")
         if not 0 <= self.warmup < 1:
@@ -123,16 +130,17 @@ def finetune(
     # The same seed gives the same run only if no kernel sums in the order its threads finish.
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(options.seed)
-    source = _source(options)
-    say(f"reading {task.data}")
-    labels, num_examples = task.survey()
-    work = _open_work(output, task, options, resume, {"labels": labels, "examples": num_examples})
-    model, tokenizer = _build(task, labels, options, work, source)
-    run = _Run(task, options, labels, tokenizer, model, num_examples, work)
-    history = run.train(save_every)
+    with _computing_in(options.precision):
+        source = _source(options)
+        say(f"reading {task.data}")
+        labels, num_examples = task.survey()
+        data = {"labels": labels, "examples": num_examples}
+        work = _open_work(output, task, options, resume, data)
+        model, tokenizer = _build(task, labels, options, work, source)
+        run = _Run(task, options, labels, tokenizer, model, num_examples, work)
+        history = run.train(save_every)
 
-    bundle.load_weights(model, work / BEST_WEIGHTS)
-    value = history["best"]
+    model, value = run.best()
     metrics = {
         "metric": {"name": task.metric_name, "value": value},
         "best_epoch": history["best_epoch"],
@@ -186,6 +194,17 @@ class _Unlabelled:
     def __iter__(self):
         for example in self.split:
             yield Example(example.text, example.pair, "0")
+
+
+@contextlib.contextmanager
+def _computing_in(precision: str) -> Iterator[None]:
+    """Models built in this context compute in `precision`."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _source(options: FinetuneOptions) -> SqueezeBertClassifier | None:
@@ -328,7 +347,7 @@ class _Run:
         self.dev_targets = self._targets(self.dev)
 
     def train(self, save_every: int | None) -> dict[str, Any]:
-        """Trains what is left of the run; the best dev metric, where it was, the dev examples."""
+        """Trains what is left of the run; where dev was best, and how many examples it has."""
         state, options = self.state, self.options
         done = state.restore()
         if done:
@@ -364,7 +383,6 @@ class _Run:
                 verbose=0,
             )
         return {
-            "best": float(state.best),
             "best_epoch": (int(state.best_step) - 1) // self.steps_per_epoch + 1,
             "best_step": int(state.best_step),
             "dev_examples": len(self.dev_targets),
@@ -379,13 +397,7 @@ class _Run:
         where = (
             f"step {step}/{self.total_steps}" if place else f"epoch {epoch}/{self.options.epochs}"
         )
-        outputs = predict(self.model, self.preprocessor, self.dev, self.paired)
-        if not np.isfinite(outputs).all():
-            raise InputError(
-                f"the training diverged in epoch {math.ceil(step / self.steps_per_epoch)}: outputs are "
-                f"not finite: give a --learning-rate below {self.options.peak_rate:g}"
-            )
-        value = metric(self.task.kind, outputs, self.dev_targets)
+        value = self.evaluate()
         say(f"{where}: dev {self.task.metric_name} {value:.4f}")
         self.curves.dev({self.task.metric_name: value})
         if value > float(state.best):
@@ -394,6 +406,29 @@ class _Run:
             bundle.save_weights(self.model, self.work / BEST_WEIGHTS)
         state.judged.assign(step)
         state.save()
+
+    def best(self) -> tuple[SqueezeBertClassifier, float]:
+        """The model of the best point and its metric on dev, in float32, as its bundle computes."""
+        value = float(self.state.best)
+        if self.options.precision == "float32":
+            bundle.load_weights(self.model, self.work / BEST_WEIGHTS)
+        else:
+            with _computing_in("float32"):
+                self.model = SqueezeBertClassifier(self.model.config, self.model.num_labels)
+            bundle.load_weights(self.model, self.work / BEST_WEIGHTS)
+            value = self.evaluate()
+        return self.model, value
+
+    def evaluate(self) -> float:
+        """The model's metric on dev."""
+        outputs = predict(self.model, self.preprocessor, self.dev, self.paired)
+        if not np.isfinite(outputs).all():
+            epoch = math.ceil(int(self.state.step) / self.steps_per_epoch)
+            raise InputError(
+                f"the training diverged in epoch {epoch}: outputs are not finite: give a "
+                f"--learning-rate below {self.options.peak_rate:g}"
+            )
+        return metric(self.task.kind, outputs, self.dev_targets)
 
     def _targets(self, split: Split) -> np.ndarray:
         if self.label_ids is None:
