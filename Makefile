@@ -18,7 +18,10 @@ test-all: lint $(MEDIAPIPE)/.installed ## the slow tests too
 	$(RUN) -m pytest
 
 bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion and inference, side by side
-	$(RUN) benchmarks/training_step.py --torch-python $(TORCH)/bin/python --json runs/bench/training_step.json --readme README.md
+	for precision in float32 mixed_bfloat16; do \
+	    $(RUN) benchmarks/training_step.py --precision $$precision --torch-python $(TORCH)/bin/python \
+	        --json runs/bench/training_$$precision.json --readme README.md || exit; \
+	done
 	$(RUN) benchmarks/conversion.py --json runs/bench/conversion.json
 	$(RUN) benchmarks/inference.py --readme README.md
 	$(RUN) benchmarks/presets.py
