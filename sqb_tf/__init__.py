@@ -13,6 +13,12 @@ from sqb_tf.errors import InputError
 _LAZY = {
     "SqueezeBertBackbone": "sqb_tf.backbone",
     "SqueezeBertClassifier": "sqb_tf.heads",
+    "SqueezeBertTokenClassifier": "sqb_tf.heads",
+    "SqueezeBertSpanLabeler": "sqb_tf.heads",
+    "SqueezeBertMultipleChoice": "sqb_tf.heads",
+    "SqueezeBertMaskedLM": "sqb_tf.heads",
+    "SqueezeBertPretrainer": "sqb_tf.heads",
+    "SqueezeBertEmbedder": "sqb_tf.heads",
     "Preprocessor": "sqb_tf.preprocessing",
     "load": "sqb_tf.checkpoint.bundle",
     "layers": "sqb_tf.layers",

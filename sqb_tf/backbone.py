@@ -69,9 +69,8 @@ class SqueezeBertBackbone(ConfiguredModel):
         config = as_config(config)
         embeddings = layers.Embeddings(config, name="embeddings")
         mask_bias = layers.MaskBias(name="mask_bias")
-        last = config.num_hidden_layers - 1
         blocks = [
-            layers.EncoderBlock(config, pooled_only and i == last, name=f"encoder_{i}")
+            layers.EncoderBlock(config, name=f"encoder_{i}")
             for i in range(config.num_hidden_layers)
         ]
         pooler = keras.layers.Dense(
@@ -85,7 +84,7 @@ class SqueezeBertBackbone(ConfiguredModel):
         hidden = embeddings(inputs["input_word_ids"], inputs["input_type_ids"])
         bias = mask_bias(inputs["input_mask"])
         for block in blocks:
-            hidden, _ = block(hidden, bias)
+            hidden, _ = block(hidden, bias, first_token_only=pooled_only and block is blocks[-1])
         outputs = {"pooled_output": pooler(hidden[:, 0])}
         if not pooled_only:
             outputs["sequence_output"] = hidden
@@ -94,8 +93,33 @@ class SqueezeBertBackbone(ConfiguredModel):
         self.config = config
         self.pooled_only = pooled_only
         self.embeddings = embeddings
+        self.mask_bias = mask_bias
         self.blocks = blocks
         self.pooler = pooler
+
+    def with_states(self) -> keras.Model:
+        """The same layers as a model that gives what lies between them too, also of a `pooled_only` one.
+
+        Outputs, besides the two: `hidden_states`, the embeddings' output and every block's
+        (`num_hidden_layers + 1` of `[batch, length, hidden_size]`), and `attention_scores`, every block's
+        (`[batch, heads, length, length]`, scaled and masked, before the softmax). They are what
+        `transformers` gives for `output_hidden_states` and `output_attentions`.
+        """
+        inputs = token_inputs()
+        hidden = self.embeddings(inputs["input_word_ids"], inputs["input_type_ids"])
+        bias = self.mask_bias(inputs["input_mask"])
+        hidden_states, attention_scores = [hidden], []
+        for block in self.blocks:
+            hidden, scores = block(hidden, bias)
+            hidden_states.append(hidden)
+            attention_scores.append(scores)
+        outputs = {
+            "sequence_output": hidden,
+            "pooled_output": self.pooler(hidden[:, 0]),
+            "hidden_states": hidden_states,
+            "attention_scores": attention_scores,
+        }
+        return keras.Model(inputs, outputs, name=f"{self.name}_states")
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "pooled_only": self.pooled_only}

@@ -9,6 +9,7 @@ from keras import ops
 
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.elementwise import Dropout, LayerNormalization, activation
+from sqb_tf.errors import InputError
 
 # Added to the attention scores of padding. exp(-1e4) is 0 in float32, and the value fits in float16.
 MASK_BIAS = -1e4
@@ -149,18 +150,12 @@ class SelfAttention(_ConfiguredLayer):
     """Multi-head self-attention with grouped query, key and value projections.
 
     hidden `[batch, length, hidden_size]` and mask bias `[batch, 1, 1, length]` -> context
-    `[batch, queries, hidden_size]` and attention probabilities `[batch, heads, queries, length]`. With
-    `first_token_only` the first token alone asks (`queries` is 1), else all do.
+    `[batch, queries, hidden_size]` and attention scores `[batch, heads, queries, length]`, scaled and with
+    the bias, before the softmax. With `first_token_only` the first token alone asks (`queries` is 1).
     """
 
-    def __init__(
-        self,
-        config: SqueezeBertConfig | dict[str, Any],
-        first_token_only: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, config: SqueezeBertConfig | dict[str, Any], **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
-        self.first_token_only = first_token_only
         config, size = self.config, self.config.hidden_size
         dtype = dict(dtype=self.dtype_policy)
         self.query = projection(config, size, config.q_groups, "query", **dtype)
@@ -172,8 +167,14 @@ class SelfAttention(_ConfiguredLayer):
         for layer in (self.query, self.key, self.value):
             layer.build(hidden_shape)
 
-    def call(self, hidden: Any, mask_bias: Any, training: bool | None = None) -> tuple[Any, Any]:
-        config, asking = self.config, hidden[:, :1] if self.first_token_only else hidden
+    def call(
+        self,
+        hidden: Any,
+        mask_bias: Any,
+        first_token_only: bool = False,
+        training: bool | None = None,
+    ) -> tuple[Any, Any]:
+        config, asking = self.config, hidden[:, :1] if first_token_only else hidden
         # The scale goes into the query, which is smaller than the scores.
         query = self._split_heads(self.query(asking) * (config.head_size**-0.5))
         key = self._split_heads(self.key(hidden))
@@ -182,7 +183,7 @@ class SelfAttention(_ConfiguredLayer):
         probabilities = ops.softmax(scores, axis=-1)
         context = ops.matmul(self.dropout(probabilities, training=training), value)
         context = ops.transpose(context, (0, 2, 1, 3))  # [batch, length, heads, head_size]
-        return ops.reshape(context, ops.shape(asking)), probabilities
+        return ops.reshape(context, ops.shape(asking)), scores
 
     def _split_heads(self, x: Any) -> Any:
         """`[batch, length, hidden]` -> `[batch, heads, length, head_size]`."""
@@ -190,13 +191,20 @@ class SelfAttention(_ConfiguredLayer):
         x = ops.reshape(x, (-1, length, config.num_attention_heads, config.head_size))
         return ops.transpose(x, (0, 2, 1, 3))
 
-    def compute_output_shape(self, hidden_shape: Any, mask_bias_shape: Any = None) -> Any:
-        batch, length, size = hidden_shape
-        queries = 1 if self.first_token_only else length
-        return (batch, queries, size), (batch, self.config.num_attention_heads, queries, length)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "first_token_only": self.first_token_only}
+    def compute_output_spec(
+        self,
+        hidden: Any,
+        mask_bias: Any,
+        first_token_only: bool = False,
+        training: bool | None = None,
+    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        batch, length, size = hidden.shape
+        queries = 1 if first_token_only else length
+        scores = batch, self.config.num_attention_heads, queries, length
+        return (
+            keras.KerasTensor((batch, queries, size), self.compute_dtype),
+            keras.KerasTensor(scores, self.compute_dtype),
+        )
 
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
@@ -207,21 +215,15 @@ class EncoderBlock(_ConfiguredLayer):
     `SelfAttention`; with `first_token_only` the output is that token's alone.
     """
 
-    def __init__(
-        self,
-        config: SqueezeBertConfig | dict[str, Any],
-        first_token_only: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, config: SqueezeBertConfig | dict[str, Any], **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
-        self.first_token_only = first_token_only
         config = self.config
         dtype = dict(dtype=self.dtype_policy)
 
         def norm(name: str) -> LayerNormalization:
             return LayerNormalization(epsilon=config.layer_norm_eps, name=name, **dtype)
 
-        self.attention = SelfAttention(config, first_token_only, name="attention", **dtype)
+        self.attention = SelfAttention(config, name="attention", **dtype)
         self.post_attention = projection(
             config, config.hidden_size, config.post_attention_groups, "post_attention", **dtype
         )
@@ -248,13 +250,21 @@ class EncoderBlock(_ConfiguredLayer):
         self.output_projection.build((*hidden_shape[:-1], self.config.intermediate_size))
         self.output_norm.build(hidden_shape)
 
-    def call(self, hidden: Any, mask_bias: Any, training: bool | None = None) -> tuple[Any, Any]:
-        context, probabilities = self.attention(hidden, mask_bias, training=training)
+    def call(
+        self,
+        hidden: Any,
+        mask_bias: Any,
+        first_token_only: bool = False,
+        training: bool | None = None,
+    ) -> tuple[Any, Any]:
+        context, scores = self.attention(
+            hidden, mask_bias, first_token_only=first_token_only, training=training
+        )
         context = self.dropout(self.post_attention(context), training=training)
-        hidden = hidden[:, :1] if self.first_token_only else hidden
+        hidden = hidden[:, :1] if first_token_only else hidden
         hidden = self.post_attention_norm(hidden + context)
         update = self.dropout(self._feed_forward(hidden), training=training)
-        return self.output_norm(hidden + update), probabilities
+        return self.output_norm(hidden + update), scores
 
     def _feed_forward(self, hidden: Any) -> Any:
         first, second = self.intermediate, self.output_projection
@@ -264,11 +274,14 @@ class EncoderBlock(_ConfiguredLayer):
         # split between them, where it is widest (4% of a training step).
         return second.merge(second.project(first.project(first.split(hidden))), hidden)
 
-    def compute_output_shape(self, hidden_shape: Any, mask_bias_shape: Any = None) -> Any:
-        return self.attention.compute_output_shape(hidden_shape)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "first_token_only": self.first_token_only}
+    def compute_output_spec(
+        self,
+        hidden: Any,
+        mask_bias: Any,
+        first_token_only: bool = False,
+        training: bool | None = None,
+    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        return self.attention.compute_output_spec(hidden, mask_bias, first_token_only)
 
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
@@ -281,3 +294,56 @@ class MaskBias(keras.layers.Layer):
 
     def compute_output_shape(self, input_mask_shape: Any) -> Any:
         return (input_mask_shape[0], 1, 1, input_mask_shape[1])
+
+
+@keras.saving.register_keras_serializable(package="sqb_tf")
+class FlattenChoices(keras.layers.Layer):
+    """`[batch, choices, length]` -> `[batch x choices, length]`."""
+
+    def call(self, inputs: Any) -> Any:
+        return ops.reshape(inputs, (-1, ops.shape(inputs)[-1]))
+
+    def compute_output_shape(self, inputs_shape: Any) -> Any:
+        batch, choices, length = inputs_shape
+        return (None if None in (batch, choices) else batch * choices, length)
+
+
+@keras.saving.register_keras_serializable(package="sqb_tf")
+class SplitChoices(keras.layers.Layer):
+    """Scores `[batch x choices, 1]` -> `[batch, choices]` of the ids `[batch, choices, length]`."""
+
+    def call(self, scores: Any, word_ids: Any) -> Any:
+        return ops.reshape(scores, (-1, ops.shape(word_ids)[1]))
+
+    def compute_output_shape(self, scores_shape: Any, word_ids_shape: Any) -> Any:
+        return tuple(word_ids_shape[:2])
+
+
+POOLINGS = ("mean", "first")
+
+
+@keras.saving.register_keras_serializable(package="sqb_tf")
+class SentencePooling(keras.layers.Layer):
+    """States `[batch, length, hidden]`, mask `[batch, length]` -> `[batch, hidden]` of length 1.
+
+    `pooling` is one of `POOLINGS`: the mean of the tokens with a mask of 1, or the first token.
+    """
+
+    def __init__(self, pooling: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if pooling not in POOLINGS:
+            raise InputError(f"pooling={pooling!r}: expected one of {', '.join(POOLINGS)}")
+        self.pooling = pooling
+
+    def call(self, hidden: Any, input_mask: Any) -> Any:
+        if self.pooling == "first":
+            return ops.normalize(hidden[:, 0], axis=-1)
+        # The sum: normalizing takes away what the mean divides by.
+        mask = ops.cast(input_mask, hidden.dtype)[..., None]
+        return ops.normalize(ops.sum(hidden * mask, axis=1), axis=-1)
+
+    def compute_output_shape(self, hidden_shape: Any, input_mask_shape: Any) -> Any:
+        return (hidden_shape[0], hidden_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "pooling": self.pooling}

@@ -92,9 +92,29 @@ def test_pooled_only_is_the_same_pooled_output_with_less_work(backbone):
             np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
     assert set(model.output) == set(copy.output) == {"pooled_output"}
     hidden, mask_bias = tf.ones((3, 9, 32)), tf.zeros((3, 1, 1, 9))
-    outputs, probabilities = model.blocks[-1](hidden, mask_bias)
-    assert outputs.shape == (3, 1, 32) and probabilities.shape == (3, 4, 1, 9)
-    assert model.blocks[0](hidden, mask_bias)[0].shape == hidden.shape
+    outputs, scores = model.blocks[-1](hidden, mask_bias, first_token_only=True)
+    assert outputs.shape == (3, 1, 32) and scores.shape == (3, 4, 1, 9)
+
+
+@pytest.mark.parametrize("pooled_only", [False, True])
+def test_states_of_every_block_on_request(backbone, pooled_only):
+    config = backbone.config
+    model = SqueezeBertBackbone(config, pooled_only=pooled_only)
+    model.set_weights(backbone.get_weights())
+    states = model.with_states()
+    assert [w.path for w in states.weights] == [w.path for w in model.weights]
+    inputs = random_inputs(config, 3, 9)
+    found, expected = states(inputs), backbone(inputs)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+    assert len(found["hidden_states"]) == config.num_hidden_layers + 1
+    np.testing.assert_array_equal(found["hidden_states"][-1], expected["sequence_output"])
+    bias = model.mask_bias(inputs["input_mask"])
+    for index, block in enumerate(model.blocks):
+        hidden, scores = block(found["hidden_states"][index], bias)
+        np.testing.assert_array_equal(hidden, found["hidden_states"][index + 1])
+        np.testing.assert_array_equal(scores, found["attention_scores"][index])
+        assert scores.shape == (3, config.num_attention_heads, 9, 9)
 
 
 def test_config_round_trip_builds_the_same_model(backbone):

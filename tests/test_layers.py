@@ -118,7 +118,8 @@ def test_mask_bias_is_zero_at_tokens_and_large_at_padding():
 def test_attention_gives_no_weight_to_padding(tiny_config):
     layer = SelfAttention(tiny_config)
     x = np.random.default_rng(0).normal(size=(1, 5, 32)).astype(np.float32)
-    _, probabilities = layer(x, MaskBias()(np.array([[1, 1, 1, 0, 0]])))
+    _, scores = layer(x, MaskBias()(np.array([[1, 1, 1, 0, 0]])))
+    probabilities = tf.nn.softmax(scores)
     assert probabilities.shape == (1, 4, 5, 5)
     np.testing.assert_array_equal(probabilities[..., 3:], 0)
     np.testing.assert_allclose(np.sum(probabilities, -1), 1, atol=1e-6)
