@@ -6,7 +6,7 @@ TORCH := .venv-torch
 RUN := $(VENV)/bin/python
 export CUDA_VISIBLE_DEVICES ?= -1
 
-.PHONY: demo test test-all bench lint clean
+.PHONY: demo test test-all bench golden lint clean
 
 demo: $(VENV)/.installed $(MEDIAPIPE)/.installed ## fine-tune, convert, verify, MediaPipe, benchmark
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh $(MEDIAPIPE)/bin/python
@@ -14,7 +14,7 @@ demo: $(VENV)/.installed $(MEDIAPIPE)/.installed ## fine-tune, convert, verify, 
 test: lint $(MEDIAPIPE)/.installed ## everything but the slow tests; what .ci/run runs
 	$(RUN) -m pytest -m "not slow" --durations=10
 
-test-all: lint $(MEDIAPIPE)/.installed ## the slow tests too
+test-all: lint $(MEDIAPIPE)/.installed $(TORCH)/.installed ## the slow tests too, and those against PyTorch
 	$(RUN) -m pytest
 
 bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion and inference, side by side
@@ -25,6 +25,13 @@ bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion a
 	$(RUN) benchmarks/conversion.py --json runs/bench/conversion.json
 	$(RUN) benchmarks/inference.py --readme README.md
 	$(RUN) benchmarks/presets.py
+
+golden: $(TORCH)/.installed ## what PyTorch computes, for the tests that run without it
+	rm -rf tests/golden
+	for kind in classification regression token_classification span multiple_choice masked_lm encoder; do \
+	    $(TORCH)/bin/python tests/peers/reference.py tests/golden/$$kind $$kind 1 || exit; \
+	done
+	$(TORCH)/bin/python tests/peers/weight_files.py tests/golden/weight_files
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

@@ -153,7 +153,9 @@ class SqueezeBertMultipleChoice(ConfiguredModel):
         inputs = {key: keras.Input((None, None), dtype="int32", name=key) for key in backbone.input}
         flat = {key: layers.FlattenChoices(name=f"flat_{key}")(x) for key, x in inputs.items()}
         scores = head(_dropout(config)(backbone(flat)["pooled_output"]))
-        outputs = layers.SplitChoices(dtype="float32", name="split")(scores, inputs["input_word_ids"])
+        outputs = layers.SplitChoices(dtype="float32", name="split")(
+            scores, inputs["input_word_ids"]
+        )
         super().__init__(inputs, outputs, name=name, **kwargs)
 
         self.config = config
@@ -285,3 +287,23 @@ class SqueezeBertEmbedder(ConfiguredModel):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "pooling": self.pooling}
+
+
+# The head of each kind of sqb_tf.tasks.task.KINDS, and whether it is given the number of labels.
+HEADS: dict[str, tuple[type[ConfiguredModel], bool]] = {
+    "classification": (SqueezeBertClassifier, True),
+    "regression": (SqueezeBertClassifier, True),
+    "token_classification": (SqueezeBertTokenClassifier, True),
+    "span": (SqueezeBertSpanLabeler, False),
+    "multiple_choice": (SqueezeBertMultipleChoice, False),
+    "masked_lm": (SqueezeBertMaskedLM, False),
+    "pretraining": (SqueezeBertPretrainer, False),
+    "embedding": (SqueezeBertEmbedder, False),
+    "encoder": (SqueezeBertBackbone, False),
+}
+
+
+def build(kind: str, config: SqueezeBertConfig, num_labels: int = 1) -> ConfiguredModel:
+    """A fresh model of a kind, `num_labels` for those that have labels."""
+    model_class, labelled = HEADS[kind]
+    return model_class(config, num_labels) if labelled else model_class(config)

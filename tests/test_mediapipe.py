@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,12 @@ def demo(tmp_path_factory):
     return sqb_tf.load(directory)
 
 
+def normalized(text: str) -> str:
+    """As the README tells apps to: MediaPipe lowercases ASCII alone and strips no accents."""
+    folded = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(c for c in folded if unicodedata.category(c) != "Mn")
+
+
 def mediapipe_labels(package: bytes, texts: list[str], folder: Path) -> list[str]:
     """MediaPipe's top label of each text."""
     (folder / "model.tflite").write_bytes(package)
@@ -62,7 +69,7 @@ def assert_agreement(model, package: bytes, texts: list[str], folder: Path) -> N
     int8 moves a probability by up to 0.04 (what verification reports as the largest error), so two
     labels nearer than twice that may change places; the recipe's bound says for how few.
     """
-    found = mediapipe_labels(package, texts, folder)
+    found = mediapipe_labels(package, [normalized(text) for text in texts], folder)
     assert found == [result.label for result in tflite.Runner(package).classify(texts)]
     outputs = [keras_outputs(model, model.preprocessor([text]))[0] for text in texts]
     expected = [model.labels[int(scores.argmax())] for scores in outputs]

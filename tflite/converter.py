@@ -21,6 +21,7 @@ from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.files import writing
 from sqb_tf.preprocessing import check_seq_length
+from sqb_tf.tasks.layouts import TASK_KINDS
 from tflite import calibration as calibrate
 from tflite import package
 from tflite.lower import LoweredClassifier
@@ -54,8 +55,10 @@ def convert(
     check_lowering(lowering)
     model = model_or_directory
     if isinstance(model, (str, Path)):
-        model = bundle.load(model)
+        model = bundle.load(model, TASK_KINDS)
     task = model.info.task
+    if task.kind not in TASK_KINDS:
+        raise InputError(f"a model for {task.kind}: expected one for {' or '.join(TASK_KINDS)}")
     for seq_length in seq_lengths or ():
         check_seq_length(seq_length, model.config.max_position_embeddings)
     max_length = max([task.seq_length, *(seq_lengths or ())])

@@ -11,7 +11,10 @@ import numpy as np
 
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
-from sqb_tf.tasks.task import Task, metric, targets
+from sqb_tf.files import staged_file
+from sqb_tf.tasks.layouts import TASK_KINDS
+from sqb_tf.tasks.metrics import scores
+from sqb_tf.tasks.task import Task, targets
 from tflite.runner import Classification, Runner, check_pairing
 
 
@@ -19,7 +22,7 @@ class BundlePredictor:
     """A bundle as a stream of `Classification`s; the same face as `Runner.stream`."""
 
     def __init__(self, directory: str | Path) -> None:
-        self.model = bundle.load(directory)
+        self.model = bundle.load(directory, TASK_KINDS)
         self.labels = self.model.labels
         self.kind = self.model.info.task.kind
         self.paired = self.model.info.task.paired
@@ -33,8 +36,8 @@ class BundlePredictor:
             texts, pairs = [t for t, _ in chunk], [p for _, p in chunk]
             inputs = self.model.preprocessor(texts, pairs if self.paired else None)
             outputs = keras_outputs(self.model, inputs)
-            for example, scores in zip(chunk, outputs, strict=True):
-                yield example, Classification.of(self.labels, scores)
+            for example, row in zip(chunk, outputs, strict=True):
+                yield example, Classification.of(self.labels, row)
 
 
 def keras_outputs(model: Any, inputs: Any) -> np.ndarray:
@@ -46,17 +49,50 @@ def keras_outputs(model: Any, inputs: Any) -> np.ndarray:
     return exponents / exponents.sum(-1, keepdims=True)
 
 
-def evaluate(predictor: BundlePredictor | Runner, task: Task, split: str) -> dict[str, Any]:
-    """The metric of `predictor` on a split of `task`.
+def evaluate(
+    predictor: BundlePredictor | Runner,
+    task: Task,
+    split: str,
+    predictions: str | Path | None = None,
+) -> dict[str, Any]:
+    """The metrics of `predictor` on a split of `task`, None where the split has no labels.
+
+    `predictions` is a file to write in the form of a GLUE submission: a header, then the index of every
+    example and its label as the task's files have it (or its number), parted by a tab.
 
     Raises:
-        InputError: no examples, labels that the model does not have.
+        InputError: no examples, labels that the model does not have, a file that cannot be written.
     """
     if task.kind != predictor.kind:
         raise InputError(f"--task {task.name} is a {task.kind}, the model's a {predictor.kind}")
+    if task.is_unlabelled(split) and predictions is None:
+        raise InputError(
+            f"the split {split} of {task.name} has no labels: name a file with --predictions"
+        )
     examples = list(task.split(split))
-    goals = targets(predictor.labels, examples, predictor.kind)
-    found = predictor.stream((e.text, e.pair) for e in examples)
-    outputs = np.array([list(result.scores.values()) for _, result in found])
-    value = metric(predictor.kind, outputs, goals)
-    return {"metric": {"name": task.metric_name, "value": value}, "examples": len(examples)}
+    if not examples:
+        raise InputError(f"{task.split(split).name}: no examples in it")
+    found = [r for _, r in predictor.stream((e.text, e.pair) for e in examples)]
+    result: dict[str, Any] = {"metric": None, "metrics": {}, "examples": len(examples)}
+    if not task.is_unlabelled(split):
+        goals = targets(predictor.labels, examples, predictor.kind)
+        outputs = np.array([list(one.scores.values()) for one in found])
+        values = scores(task.spec.metrics, outputs, goals)
+        result["metric"] = {"name": task.metric_name, "value": values[task.metric_name]}
+        result["metrics"] = values
+    if predictions is not None:
+        with staged_file(predictions) as staged:
+            staged.write_text("\n".join(_submission(task, found)) + "\n", encoding="utf-8")
+        result["predictions"] = str(predictions)
+    return result
+
+
+def _submission(task: Task, found: list[Classification]) -> Iterator[str]:
+    """The lines of a GLUE submission file."""
+    yield "index\tprediction"
+    names = {shown: label for label, shown in (task.spec.label_names or {}).items()}
+    for index, one in enumerate(found):
+        if task.kind == "regression":
+            yield f"{index}\t{next(iter(one.scores.values())):.4f}"
+        else:
+            yield f"{index}\t{names.get(one.label, one.label)}"

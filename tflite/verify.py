@@ -12,7 +12,9 @@ import numpy as np
 from sqb_tf.errors import InputError
 from sqb_tf.progress import track
 from sqb_tf.tasks.delimited import Example
-from sqb_tf.tasks.task import METRICS, metric, targets
+from sqb_tf.tasks.layouts import TASKS
+from sqb_tf.tasks.metrics import scores
+from sqb_tf.tasks.task import targets
 from tflite.predictor import keras_outputs
 from tflite.recipes import Bounds, Recipe
 from tflite.runner import Runner
@@ -94,8 +96,9 @@ def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) ->
     got = np.stack(list(track(runner.outputs(pairs), "verify", len(examples))))
 
     goals = targets(model.labels, examples, kind)
-    scores = {"keras": metric(kind, expected, goals), "package": metric(kind, got, goals)}
-    drop = scores["keras"] - scores["package"]
+    name = TASKS[model.info.task.task].metrics[0]
+    keras, package = (scores([name], outputs, goals)[name] for outputs in (expected, got))
+    drop = keras - package
     agreement = float(np.mean(expected.argmax(-1) == got.argmax(-1)))
     (output,) = next(iter(runner.signatures.values())).outputs
     error = {
@@ -105,7 +108,7 @@ def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) ->
     size = len(path) if isinstance(path, bytes) else Path(path).stat().st_size
     return Report(
         examples=len(examples),
-        metric={"name": METRICS[kind], **scores, "drop": drop},
+        metric={"name": name, "keras": keras, "package": package, "drop": drop},
         agreement=agreement,
         **error,
         size_bytes=size,

@@ -18,11 +18,14 @@ def main(args: argparse.Namespace) -> int:
     predictor = Runner(args.package) if args.package else BundlePredictor(args.model)
     columns = Columns(args.text_column, args.pair_column, args.label_column)
     task = Task(args.task, args.data, columns, args.limit)
-    result = evaluate(predictor, task, args.split)
-    metric = result["metric"]
-    cli.emit(
-        args, f"{metric['name']} {metric['value']:.4f} ({result['examples']} examples)", result
-    )
+    result = evaluate(predictor, task, args.split, args.predictions)
+    lines = [
+        f"{name} {value:.4f} ({result['examples']} examples)"
+        for name, value in result["metrics"].items()
+    ]
+    if args.predictions:
+        lines.append(f"predictions {args.predictions}")
+    cli.emit(args, "\n".join(lines), result)
     return cli.DONE
 
 
@@ -33,7 +36,12 @@ def flags() -> argparse.ArgumentParser:
     made.add_argument("--data", required=True, help="folder or file of the examples")
     made.add_argument("--task", default="classification", help="as for finetune.py")
     cli.add_columns(made)
-    made.add_argument("--split", default="dev", help="train, dev or test")
+    made.add_argument(
+        "--split", default="dev", help="train, dev, test, or another file, as dev_mismatched"
+    )
+    made.add_argument(
+        "--predictions", metavar="FILE", help="also write a GLUE submission: index and label"
+    )
     made.add_argument("--limit", type=int, help="use only the first N examples")
     return made
 

@@ -5,6 +5,7 @@ import argparse
 import cli
 
 from sqb_tf.config import PRESETS
+from sqb_tf.tasks.layouts import TASKS
 
 EPILOG = """examples:
   python tools/finetune.py --data sqb_tf/demo --output runs/demo
@@ -68,7 +69,7 @@ def flags() -> argparse.ArgumentParser:
     made.add_argument(
         "--task",
         default="classification",
-        help="classification, regression, or a published layout: sst2",
+        help=f"classification, regression, or a published layout: {', '.join(list(TASKS)[2:])}",
     )
     cli.add_columns(made)
     made.add_argument("--preset", default="squeezebert-small", help=f"size: {', '.join(PRESETS)}")

@@ -3,7 +3,7 @@
 config.json         the architecture (`SqueezeBertConfig`)
 model.weights.h5    the weights, as Keras saves them
 vocab.txt           the vocabulary, one token a line
-labels.txt          label names, in the order of the outputs ("score" for regression)
+labels.txt          label names, in the order of the outputs ("score" for regression, none for other heads)
 task.json           what it was trained for (`TaskInfo`)
 calibration.jsonl   a sample of training texts, for calibration
 verification.jsonl  a sample of held-out examples with labels, for verification
@@ -17,7 +17,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
 from sqb_tf.files import check_room, check_writable, read_lines, staged_directory, staged_file
 from sqb_tf.tasks.delimited import Columns, DelimitedFile, Example
-from sqb_tf.tasks.task import METRICS
+from sqb_tf.tasks.layouts import KINDS
 
 WEIGHTS = "model.weights.h5"
 SAMPLE_COLUMNS = Columns("text", None, "label")
@@ -37,7 +37,7 @@ class TaskInfo:
     """`task.json`: what a bundle's model was trained for, and how."""
 
     task: str  # a key of sqb_tf.tasks.task.TASKS
-    kind: str  # "classification" or "regression"
+    kind: str  # of sqb_tf.tasks.task.KINDS
     paired: bool  # takes two texts
     seq_length: int  # longest input of training, in tokens
     lowercase: bool
@@ -52,8 +52,8 @@ class TaskInfo:
             info = cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path}: cannot be read as a task record: {error}") from None
-        if info.kind not in METRICS:
-            raise InputError(f"{path}: kind {info.kind!r}: expected one of {', '.join(METRICS)}")
+        if info.kind not in KINDS:
+            raise InputError(f"{path}: kind {info.kind!r}: expected one of {', '.join(KINDS)}")
         return info
 
 
@@ -124,11 +124,12 @@ def check_target(directory: str | Path) -> None:
     check_writable(path)
 
 
-def read_info(directory: str | Path) -> BundleInfo:
+def read_info(directory: str | Path, kinds: Collection[str] = KINDS) -> BundleInfo:
     """Everything of a bundle but its weights. Imports no TensorFlow.
 
     Raises:
-        InputError: naming the folder or the file in it that is missing or wrong.
+        InputError: naming the folder or the file in it that is missing or wrong; a bundle of a kind that
+            is none of `kinds`.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -138,28 +139,34 @@ def read_info(directory: str | Path) -> BundleInfo:
     for name in ("config.json", "vocab.txt", "labels.txt", "task.json", WEIGHTS):
         if not (directory / name).is_file():
             raise InputError(f"{directory}: not a bundle: {name} is missing")
-    return BundleInfo(
+    info = BundleInfo(
         directory,
         SqueezeBertConfig.from_json(directory / "config.json"),
         _read_lines(directory / "vocab.txt"),
         _read_lines(directory / "labels.txt"),
         TaskInfo.read(directory / "task.json"),
     )
+    if info.task.kind not in kinds:
+        raise InputError(
+            f"{directory}: a bundle for {info.task.kind}: expected one for {' or '.join(kinds)}; "
+            "fine-tune from it with tools/finetune.py --init"
+        )
+    return info
 
 
-def load(directory: str | Path) -> Any:
+def load(directory: str | Path, kinds: Collection[str] = KINDS) -> Any:
     """The model of a bundle, built, with `.tokenizer`, `.labels`, `.preprocessor` and `.info`.
 
     Raises:
         InputError: as `read_info`; a truncated weight file; weights of another config.
     """
-    info = read_info(directory)
+    info = read_info(directory, kinds)
     if len(info.vocabulary) != info.config.vocab_size:
         raise InputError(
             f"{directory}: vocab.txt has {len(info.vocabulary)} tokens, config.json says "
             f"vocab_size {info.config.vocab_size}"
         )
-    from sqb_tf.heads import SqueezeBertClassifier
+    from sqb_tf import heads
     from sqb_tf.preprocessing import Preprocessor
     from sqb_tf.tokenizer import WordPieceTokenizer
 
@@ -167,7 +174,7 @@ def load(directory: str | Path) -> Any:
         tokenizer = WordPieceTokenizer(info.vocabulary, info.task.lowercase)
     except InputError as error:
         raise InputError(f"{directory}/vocab.txt: {error}") from None
-    model = SqueezeBertClassifier(info.config, num_labels=len(info.labels))
+    model = heads.build(info.task.kind, info.config, len(info.labels))
     load_weights(model, Path(directory) / WEIGHTS)
     model.info, model.labels, model.tokenizer = info, info.labels, tokenizer
     model.preprocessor = Preprocessor(tokenizer, info.task.seq_length)
@@ -226,7 +233,7 @@ def _stored_bytes(model: Any) -> int:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return read_lines(path)
+        return read_lines(path) if path.stat().st_size else []
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
 

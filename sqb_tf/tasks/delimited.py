@@ -36,8 +36,9 @@ class Columns:
 class DelimitedFile:
     """A `.tsv`, `.csv` or `.jsonl` file. Iterating opens it anew and holds one row at a time.
 
-    TSV is split at tabs with no quoting (GLUE's form); CSV is RFC 4180; each has a header line. JSONL
-    holds one object a line. All are UTF-8, with or without a byte order mark.
+    TSV is split at tabs with no quoting (GLUE's form); CSV is RFC 4180; each has a header line, a TSV with
+    `header` none. JSONL holds one object a line. All are UTF-8, with or without a byte order mark. With
+    `skip_broken`, rows with a missing or empty cell are passed over.
 
     Raises (while iterating):
         InputError: naming file and line: unreadable, not UTF-8, a missing column, an empty text.
@@ -45,6 +46,8 @@ class DelimitedFile:
 
     path: Path
     columns: Columns = Columns()
+    header: tuple[str, ...] | None = None
+    skip_broken: bool = False
 
     def __post_init__(self) -> None:
         if self.path.suffix not in SUFFIXES:
@@ -53,9 +56,14 @@ class DelimitedFile:
             raise InputError(f"{self.path}: no such file")
 
     def __iter__(self) -> Iterator[Example]:
-        rows = {".tsv": _tsv_rows, ".csv": _csv_rows, ".jsonl": _json_rows}[self.path.suffix]
-        for line, row in rows(self.path):
-            yield self._example(line, row)
+        if self.path.suffix == ".tsv":
+            rows = _tsv_rows(self.path, self.header)
+        else:
+            rows = {".csv": _csv_rows, ".jsonl": _json_rows}[self.path.suffix](self.path)
+        wanted = [column for column in dataclasses.astuple(self.columns) if column is not None]
+        for line, row in rows:
+            if not (self.skip_broken and any(not (row.get(c) or "").strip() for c in wanted)):
+                yield self._example(line, row)
 
     def _example(self, line: int, row: dict[str, Any]) -> Example:
         def cell(column: str | None) -> str | None:
@@ -112,9 +120,12 @@ def decoded_lines(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]
         yield number, line.removeprefix("\ufeff") if number == 1 else line
 
 
-def _tsv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _tsv_rows(
+    path: Path, header: tuple[str, ...] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     lines = ((number, line.rstrip("\r\n")) for number, line in numbered_lines(path))
-    header = next(lines, (1, ""))[1].split("\t")
+    if header is None:
+        header = tuple(next(lines, (1, ""))[1].split("\t"))
     for number, line in lines:
         cells = line.split("\t")
         if len(cells) > len(header):

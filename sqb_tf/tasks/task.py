@@ -12,29 +12,11 @@ import numpy as np
 
 from sqb_tf.errors import InputError
 from sqb_tf.tasks.delimited import Columns, DelimitedFile, Example, find_split
+from sqb_tf.tasks.layouts import TASKS
 
 DEMO = Path(__file__).resolve().parent.parent / "demo"
 # Share of a single training file that is held out as dev when no dev file is named.
 HELD_OUT_PERCENT = 10
-
-# The metric of each kind of target; higher is better.
-METRICS = {"classification": "accuracy", "regression": "pearson"}
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskSpec:
-    """What `--task` names: the kind of target, and the columns and label names of its layout."""
-
-    kind: str  # "classification" or "regression"
-    columns: Columns | None = None  # None: the user's
-    label_names: dict[str, str] | None = None  # label in the file -> name shown; None: as it is
-
-
-TASKS = {
-    "classification": TaskSpec("classification"),
-    "regression": TaskSpec("regression"),
-    "sst2": TaskSpec("classification", Columns("sentence"), {"0": "negative", "1": "positive"}),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,22 +96,34 @@ class Task:
     @property
     def metric_name(self) -> str:
         """The metric that decides which checkpoint is best; higher is better."""
-        return METRICS[self.kind]
+        return self.spec.metrics[0]
 
     def split(self, which: str) -> Split:
-        """The examples of `train`, `dev` or `test`; an unreadable one is an `InputError`."""
+        """The examples of `train`, `dev`, `test` or another file of the folder, such as `dev_mismatched`.
+
+        Those of a test file without labels have None for a label. `InputError` if it cannot be read.
+        """
         if self.data.is_dir() or not self.data.suffix:
-            path = find_split(self.data, which)
-            source: Iterable[Example] = DelimitedFile(path, self.columns)
+            path = find_split(self.data, self.spec.files.get(which, which))
+            columns, header = self.columns, self.spec.header
+            if self.is_unlabelled(which):
+                columns, header = dataclasses.replace(columns, label=None), None
+            source: Iterable[Example] = DelimitedFile(
+                path, columns, header, self.spec.skips_broken_rows
+            )
         else:
             path = self.data
             parts = {"train": (HELD_OUT_PERCENT, 100), "dev": (0, HELD_OUT_PERCENT)}
             if which not in parts:
                 raise InputError(f"{path}: split {which!r} of one file: expected train or dev")
             source = _HashedPart(DelimitedFile(path, self.columns), *parts[which])
-        if self.spec.label_names:
+        if self.spec.label_names and not self.is_unlabelled(which):
             source = _Renamed(source, self.spec.label_names, str(path))
         return Split(source, str(path), self.limit)
+
+    def is_unlabelled(self, which: str) -> bool:
+        """Whether the split is published without labels."""
+        return self.spec.tests_unlabelled and which.startswith("test")
 
     def survey(self) -> tuple[list[str], int]:
         """Reads both splits once: label names, sorted, and the number of training examples.
@@ -198,13 +192,3 @@ def targets(labels: Sequence[str], examples: Sequence[Example], kind: str) -> np
         )
     ids = {label: i for i, label in enumerate(labels)}
     return np.array([ids[e.label] for e in examples])
-
-
-def metric(kind: str, outputs: np.ndarray, targets: np.ndarray) -> float:
-    """Accuracy of `outputs` `[n, labels]`, or Pearson's correlation of `[n, 1]`, against `targets` `[n]`."""
-    if kind == "classification":
-        return float(np.mean(outputs.argmax(-1) == targets))
-    scores = outputs[:, 0]
-    if np.std(scores) == 0 or np.std(targets) == 0:
-        return 0.0  # a constant correlates with nothing
-    return float(np.corrcoef(scores, targets)[0, 1])

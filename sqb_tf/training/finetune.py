@@ -26,7 +26,8 @@ from sqb_tf.heads import SqueezeBertClassifier
 from sqb_tf.preprocessing import Preprocessor, check_seq_length
 from sqb_tf.progress import say
 from sqb_tf.tasks.delimited import Example
-from sqb_tf.tasks.task import Split, Task, metric
+from sqb_tf.tasks.metrics import scores
+from sqb_tf.tasks.task import Split, Task
 from sqb_tf.tokenizer import (
     MIN_VOCAB_SIZE,
     WordPieceTokenizer,
@@ -207,7 +208,7 @@ def _computing_in(precision: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _source(options: FinetuneOptions) -> SqueezeBertClassifier | None:
+def _source(options: FinetuneOptions) -> Any:
     """The model of `init`, if any; `InputError` for bad options while nothing is written yet."""
     source = None if options.init is None else bundle.load(options.init)
     config = SqueezeBertConfig.from_preset(options.preset) if source is None else source.config
@@ -262,15 +263,16 @@ def _build(
     labels: list[str],
     options: FinetuneOptions,
     work: Path,
-    source: SqueezeBertClassifier | None,
+    source: Any,
 ) -> tuple[SqueezeBertClassifier, WordPieceTokenizer]:
     """The model and its tokenizer, new or from the bundle of `init`."""
     if source is not None:
         model, tokenizer = source, source.tokenizer
-        if source.labels != labels:
+        if source.labels != labels or source.info.task.kind != task.kind:
             # Another task: the encoder comes along, the head starts anew.
             model = SqueezeBertClassifier(source.config, num_labels=len(labels))
-            model.backbone.set_weights(source.backbone.get_weights())
+            encoder = getattr(source, "backbone", source)
+            model.backbone.set_weights(encoder.get_weights())
         return model, tokenizer
     vocabulary = _vocabulary(task, options, work)
     overrides: dict[str, Any] = {"vocab_size": len(vocabulary)}
@@ -428,7 +430,8 @@ class _Run:
                 f"the training diverged in epoch {epoch}: outputs are not finite: give a "
                 f"--learning-rate below {self.options.peak_rate:g}"
             )
-        return metric(self.task.kind, outputs, self.dev_targets)
+        name = self.task.metric_name
+        return scores([name], outputs, self.dev_targets)[name]
 
     def _targets(self, split: Split) -> np.ndarray:
         if self.label_ids is None:

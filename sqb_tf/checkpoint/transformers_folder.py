@@ -1,0 +1,245 @@
+"""A folder of Hugging Face `transformers`, from disk or the hub: config, weights, tokenizer.
+
+It holds `config.json`, the weights as safetensors (also in parts) or `pytorch_model.bin`, and the tokenizer's
+files. What the weights mean is `hugging_face.py`'s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.errors import InputError
+
+MODEL_TYPE = "squeezebert"
+# The class of `transformers` for each kind of bundle.
+ARCHITECTURES = {
+    "classification": "SqueezeBertForSequenceClassification",
+    "regression": "SqueezeBertForSequenceClassification",
+    "token_classification": "SqueezeBertForTokenClassification",
+    "span": "SqueezeBertForQuestionAnswering",
+    "multiple_choice": "SqueezeBertForMultipleChoice",
+    "masked_lm": "SqueezeBertForMaskedLM",
+    "pretraining": "SqueezeBertForMaskedLM",  # which has no sentence order, and passes it over
+    "embedding": "SqueezeBertModel",
+    "encoder": "SqueezeBertModel",
+}
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+HUB_FILES = ("*.json", "vocab.txt", "*.safetensors", "pytorch_model*.bin")
+HUB_NAME = "squeezebert/squeezebert-uncased"
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """A transformers folder, read: everything but the model.
+
+    Attributes:
+        path: where it is.
+        settings: its `config.json`.
+        arrays: weights by `transformers`' name.
+        vocabulary: tokens in id order; None where the folder has no tokenizer.
+        lowercase: whether its tokenizer lowercases and strips accents.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    vocabulary: list[str] | None
+    lowercase: bool
+
+    @property
+    def config(self) -> SqueezeBertConfig:
+        """Our config of the same architecture."""
+        known = {field.name for field in dataclasses.fields(SqueezeBertConfig)}
+        try:
+            return SqueezeBertConfig.from_dict(
+                {name: value for name, value in self.settings.items() if name in known}
+            )
+        except InputError as error:
+            raise InputError(f"{self.path / 'config.json'}: {error}") from None
+
+    @property
+    def kind(self) -> str:
+        """The bundle's kind, by the weights that are there and, where they do not tell, by the config."""
+        names = set(self.arrays)
+        if any(name.startswith("cls.seq_relationship.") for name in names):
+            return "pretraining"
+        if any(name.startswith("cls.") for name in names):
+            return "masked_lm"
+        if any(name.startswith("qa_outputs.") for name in names):
+            return "span"
+        if "classifier.weight" not in names:
+            return "encoder"
+        architecture = (self.settings.get("architectures") or [""])[0]
+        for kind in ("token_classification", "multiple_choice"):
+            if architecture == ARCHITECTURES[kind]:
+                return kind
+        problem = self.settings.get("problem_type")
+        if problem == "multi_label_classification":
+            raise InputError(f"{self.path / 'config.json'}: problem_type {problem}: not supported")
+        return "classification" if len(self.arrays["classifier.weight"]) > 1 else "regression"
+
+    def labels(self, kind: str) -> list[str]:
+        """The label names of a classifier, "score" of a regressor, none of another kind.
+
+        Raises:
+            InputError: the config's names are not as many as the classifier's rows.
+        """
+        if kind == "regression":
+            return ["score"]
+        if kind not in ("classification", "token_classification"):
+            return []
+        if "classifier.weight" not in self.arrays:
+            raise InputError(f"{self.path}: no classifier.weight in it, which {kind} needs")
+        count = len(self.arrays["classifier.weight"])
+        names = self.settings.get("id2label")
+        if names is None:
+            return [f"LABEL_{i}" for i in range(count)]
+        try:
+            labels = [str(names[str(i)]) for i in range(len(names))]
+        except (KeyError, TypeError):
+            labels = []
+        if len(labels) != count or len(set(labels)) != count:
+            raise InputError(
+                f"{self.path / 'config.json'}: id2label {names}: expected a name for each of the "
+                f"{count} rows of classifier.weight"
+            )
+        return labels
+
+
+def fetch(source: str, revision: str | None = None) -> Path:
+    """The folder at `source`, or the files of the hub's repository of that name, from its cache if there.
+
+    Raises:
+        InputError: no such folder or repository, or the hub is out of reach and the cache lacks it.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) or Path(source).exists():
+        raise InputError(
+            f"{source}: no such folder; expected one, or a hub name such as {HUB_NAME}"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, revision=revision, allow_patterns=HUB_FILES))
+    except Exception as error:  # of many libraries: the hub's, the network's, the disk's
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{source}: no such folder, and not to be had from the hub: {reason} "
+            "(offline, give a folder or fill the hub's cache first)"
+        ) from None
+
+
+def read(path: str | Path) -> Folder:
+    """Reads a transformers folder.
+
+    Raises:
+        InputError: another model type, a file that is missing, damaged or of two minds.
+    """
+    path = Path(path)
+    settings = _read_json(path / "config.json")
+    found = settings.get("model_type")
+    if found != MODEL_TYPE:
+        raise InputError(f"{path / 'config.json'}: model_type {found!r}: expected {MODEL_TYPE!r}")
+    hidden = settings.get("hidden_size", SqueezeBertConfig.hidden_size)
+    if settings.get("embedding_size", hidden) != hidden:
+        raise InputError(
+            f"{path / 'config.json'}: embedding_size {settings['embedding_size']} is not hidden_size "
+            f"{hidden}: `transformers` has no such model either"
+        )
+    return Folder(path, settings, _read_weights(path), _read_vocabulary(path), _read_case(path))
+
+
+def _read_weights(path: Path) -> dict[str, np.ndarray]:
+    file = next((path / name for name in WEIGHT_FILES if (path / name).is_file()), None)
+    if file is None:
+        raise InputError(f"{path}: no weights: expected {' or '.join(WEIGHT_FILES)}")
+    if file.suffix != ".json":
+        return _read_weight_file(file)
+    parts = _read_json(file).get("weight_map")
+    if not isinstance(parts, dict):
+        raise InputError(f"{file}: no weight_map in it")
+    arrays: dict[str, np.ndarray] = {}
+    for part in sorted(set(parts.values())):
+        if Path(part).name != part or not (path / part).is_file():
+            raise InputError(f"{path}: {part} is missing, which {file.name} names")
+        arrays.update(_read_weight_file(path / part))
+    if set(arrays) != set(parts):
+        odd = ", ".join(sorted(set(arrays) ^ set(parts))[:4])
+        raise InputError(f"{file}: its parts do not hold what it says: {odd}")
+    return arrays
+
+
+def _read_weight_file(path: Path) -> dict[str, np.ndarray]:
+    if path.suffix == ".bin":
+        from sqb_tf.checkpoint import torch_file
+
+        return torch_file.read(path)
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: damaged or not a safetensors file: {error}") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return values
+
+
+def _read_vocabulary(path: Path) -> list[str] | None:
+    from sqb_tf.tokenizer import read_vocabulary
+
+    if (path / "vocab.txt").is_file():
+        return read_vocabulary(path / "vocab.txt")
+    if not (path / "tokenizer.json").is_file():
+        return None
+    model = _read_json(path / "tokenizer.json").get("model", {})
+    vocabulary = model.get("vocab")
+    if model.get("type") != "WordPiece" or not isinstance(vocabulary, dict):
+        raise InputError(f"{path / 'tokenizer.json'}: not a WordPiece tokenizer")
+    ordered = sorted(vocabulary, key=vocabulary.__getitem__)
+    if [vocabulary[token] for token in ordered] != list(range(len(ordered))):
+        raise InputError(f"{path / 'tokenizer.json'}: ids are not 0 to {len(ordered) - 1}")
+    return ordered
+
+
+def _read_case(path: Path) -> bool:
+    """Whether the tokenizer lowercases; `InputError` for settings that ours does not have."""
+    settings = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
+    if (path / "tokenizer.json").is_file():
+        normalizer = _read_json(path / "tokenizer.json").get("normalizer") or {}
+        settings.update(
+            do_lower_case=normalizer.get("lowercase", True),
+            strip_accents=normalizer.get("strip_accents"),
+            tokenize_chinese_chars=normalizer.get("handle_chinese_chars", True),
+        )
+    if (path / "tokenizer_config.json").is_file():
+        own = _read_json(path / "tokenizer_config.json")
+        settings.update({name: own[name] for name in settings if name in own})
+    lowercase = bool(settings["do_lower_case"])
+    if settings["strip_accents"] not in (None, lowercase) or not settings["tokenize_chinese_chars"]:
+        raise InputError(
+            f"{path}: a tokenizer with {settings}: expected accents to go with capitals and Chinese "
+            "characters to stand alone, as in BERT"
+        )
+    return lowercase

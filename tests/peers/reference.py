@@ -1,0 +1,136 @@
+"""What `transformers`' PyTorch SqueezeBERT computes: reference.py OUTPUT KIND COUNT [SEED].
+
+Runs in the environment of benchmarks/torch-requirements.txt. Makes COUNT models of random configs and writes
+for each a folder OUTPUT/0, 1 and so on: the model as `save_pretrained` writes it, and `reference.npz` with
+inputs, outputs, hidden states, attention scores, and gradients. tests/golden was made by `make golden`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+CLASSES = {
+    "classification": transformers.SqueezeBertForSequenceClassification,
+    "regression": transformers.SqueezeBertForSequenceClassification,
+    "token_classification": transformers.SqueezeBertForTokenClassification,
+    "span": transformers.SqueezeBertForQuestionAnswering,
+    "multiple_choice": transformers.SqueezeBertForMultipleChoice,
+    "masked_lm": transformers.SqueezeBertForMaskedLM,
+    "encoder": transformers.SqueezeBertModel,
+}
+# The reference's names of the outputs that ours has.
+OUTPUTS = (
+    "logits",
+    "start_logits",
+    "end_logits",
+    "last_hidden_state",
+    "pooler_output",
+)
+BATCH, CHOICES, LENGTH = 3, 2, 7
+
+
+def random_config(rng: np.random.Generator, kind: str) -> transformers.SqueezeBertConfig:
+    """Any architecture that is small."""
+
+    def divisor(*sizes: int) -> int:
+        return int(rng.choice([n for n in (1, 2, 4, 8) if not any(size % n for size in sizes)]))
+
+    hidden, wide = int(rng.choice([16, 24, 32])), int(rng.choice([32, 48]))
+    labels = {"classification": 3, "regression": 1, "token_classification": 5}.get(kind, 2)
+    return transformers.SqueezeBertConfig(
+        vocab_size=int(rng.integers(20, 40)),
+        hidden_size=hidden,
+        embedding_size=hidden,
+        num_hidden_layers=int(rng.integers(1, 4)),
+        num_attention_heads=divisor(hidden),
+        intermediate_size=wide,
+        hidden_act=str(rng.choice(["gelu", "gelu", "gelu_new", "relu", "silu"])),
+        max_position_embeddings=int(rng.integers(LENGTH, 20)),
+        type_vocab_size=int(rng.integers(1, 4)),
+        layer_norm_eps=float(rng.choice([1e-12, 1e-5])),
+        q_groups=divisor(hidden),
+        k_groups=divisor(hidden),
+        v_groups=divisor(hidden),
+        post_attention_groups=divisor(hidden),
+        intermediate_groups=divisor(hidden, wide),
+        output_groups=divisor(hidden, wide),
+        num_labels=labels,
+    )
+
+
+def randomize(model: torch.nn.Module, rng: np.random.Generator) -> None:
+    """Every weight away from its initial value, activations about 1."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            value = rng.normal(size=weight.shape)
+            if "norm" in name.lower():
+                value = (1.0 if name.endswith("weight") else 0.0) + 0.2 * value
+            elif name.endswith("bias"):
+                value *= 0.2
+            elif "embeddings" not in name:
+                value /= np.sqrt(np.prod(weight.shape[1:]))
+            weight.copy_(torch.from_numpy(value))
+
+
+def random_inputs(config: transformers.SqueezeBertConfig, rng: np.random.Generator, kind: str):
+    """Ids but that of padding, whose look-up `transformers` keeps without a gradient; random lengths."""
+    shape = (BATCH, CHOICES, LENGTH) if kind == "multiple_choice" else (BATCH, LENGTH)
+    lengths = rng.integers(1, LENGTH + 1, shape[:-1])
+    return {
+        "input_ids": rng.integers(1, config.vocab_size, shape),
+        "attention_mask": (np.arange(LENGTH) < lengths[..., None]).astype(np.int64),
+        "token_type_ids": rng.integers(0, config.type_vocab_size, shape),
+    }
+
+
+def reference(kind: str, folder: Path, rng: np.random.Generator) -> None:
+    """Writes one folder."""
+    config = random_config(rng, kind)
+    model = CLASSES[kind](config).eval()
+    randomize(model, rng)
+    model.save_pretrained(folder)
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokens += [f"w{i}" for i in range(config.vocab_size - len(tokens))]
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n")
+    inputs = random_inputs(config, rng, kind)
+    tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
+    found = model(**tensors, output_hidden_states=True, output_attentions=True)
+    arrays = {f"inputs/{name}": values.astype(np.int32) for name, values in inputs.items()}
+    mask, loss = tensors["attention_mask"], torch.zeros(())
+    for name in OUTPUTS:
+        if (values := found.get(name)) is not None:
+            arrays[f"outputs/{name}"] = values.detach().numpy()
+            # What padding computes is nobody's: the sum of sines leaves it out.
+            if values.shape[: mask.ndim] == mask.shape:
+                values = values[mask.bool()]
+            loss = loss + values.sin().sum()
+    for name in ("hidden_states", "attentions"):
+        for index, values in enumerate(found[name]):
+            arrays[f"{name}/{index}"] = values.detach().numpy()
+    loss.backward()
+    arrays["loss"] = loss.detach().numpy()
+    for name, weight in model.named_parameters():
+        if weight.grad is not None:
+            arrays[f"gradients/{name}"] = weight.grad.numpy()
+    np.savez_compressed(folder / "reference.npz", **arrays)
+
+
+def main() -> None:
+    """See the module."""
+    output, kind, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    seed = int(sys.argv[4]) if len(sys.argv) > 4 else 0
+    rng = np.random.default_rng([seed, *kind.encode()])  # other configs for each kind
+    for index in range(count):
+        reference(kind, output / str(index), rng)
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    print(json.dumps(versions))
+
+
+if __name__ == "__main__":
+    main()
