@@ -20,7 +20,8 @@ class SqueezeBertConfig:
 
     Field names and defaults are those of `transformers`' `SqueezeBertConfig`; the defaults are the
     paper's model. `*_groups` is the number of groups of the grouped convolution that takes the place
-    of each position-wise dense layer (1 is a dense layer).
+    of each position-wise dense layer (1 is a dense layer). `layer_norm_eps` is that of the embeddings'
+    norm and of the masked LM's; the blocks' is 1e-12, as there.
 
     Raises:
         InputError: a value is of the wrong type, out of range, or does not divide as it must.

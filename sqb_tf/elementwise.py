@@ -27,14 +27,16 @@ def _gelu(x: Any) -> Any:
     """
     wide = ops.cast(x, "float32")
     scaled = wide * math.sqrt(0.5)
-    cumulative = 0.5 * (1 + ops.erf(scaled))
-    density = ops.exp(-ops.square(scaled))  # times the square root of 2 pi
-    derivative = ops.cast(cumulative + scaled * (density * math.pi**-0.5), x.dtype)
+    # In this order the TFLite converter sees GELU; in others it wants an Erf that TFLite does not have.
+    doubled = 1 + ops.erf(scaled)  # 2 Phi(x)
+    outputs = (0.5 * wide) * doubled
+    density = ops.exp(-ops.square(scaled))  # phi(x) times the square root of 2 pi
+    derivative = ops.cast(0.5 * doubled + scaled * (density * math.pi**-0.5), x.dtype)
 
     def gradient(*args: Any, upstream: Any = None) -> Any:
         return (args[0] if upstream is None else upstream) * derivative
 
-    return ops.cast(wide * cumulative, x.dtype), gradient
+    return ops.cast(outputs, x.dtype), gradient
 
 
 @keras.saving.register_keras_serializable(package="sqb_tf")

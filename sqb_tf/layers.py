@@ -13,6 +13,9 @@ from sqb_tf.errors import InputError
 
 # Added to the attention scores of padding. exp(-1e4) is 0 in float32, and the value fits in float16.
 MASK_BIAS = -1e4
+# Of the norms in the blocks, whatever `layer_norm_eps` says, which is the embeddings' and the masked LM's: so
+# it is in `transformers`, whose weights are to give the same outputs here.
+BLOCK_NORM_EPS = 1e-12
 
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
@@ -221,7 +224,7 @@ class EncoderBlock(_ConfiguredLayer):
         dtype = dict(dtype=self.dtype_policy)
 
         def norm(name: str) -> LayerNormalization:
-            return LayerNormalization(epsilon=config.layer_norm_eps, name=name, **dtype)
+            return LayerNormalization(epsilon=BLOCK_NORM_EPS, name=name, **dtype)
 
         self.attention = SelfAttention(config, name="attention", **dtype)
         self.post_attention = projection(
@@ -290,7 +293,8 @@ class MaskBias(keras.layers.Layer):
 
     def call(self, input_mask: Any) -> Any:
         mask = ops.cast(input_mask, self.compute_dtype)
-        return ((1.0 - mask) * MASK_BIAS)[:, None, None, :]
+        # Not by indexing: with two new axes and no fixed size, the TFLite converter wants a Select-TF op.
+        return ops.expand_dims((1.0 - mask) * MASK_BIAS, (1, 2))
 
     def compute_output_shape(self, input_mask_shape: Any) -> Any:
         return (input_mask_shape[0], 1, 1, input_mask_shape[1])

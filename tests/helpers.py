@@ -169,7 +169,8 @@ def _reference_row(model, ids, mask, types):
     def norm(x, name):
         mean = x.mean(-1, keepdims=True)
         variance = ((x - mean) ** 2).mean(-1, keepdims=True)
-        normal = (x - mean) / np.sqrt(variance + config.layer_norm_eps)
+        epsilon = config.layer_norm_eps if name.startswith("embeddings") else 1e-12
+        normal = (x - mean) / np.sqrt(variance + epsilon)
         return normal * w[f"{name}/gamma"] + w[f"{name}/beta"]
 
     def grouped(x, name, groups):

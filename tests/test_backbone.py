@@ -175,3 +175,13 @@ def test_xla_gives_the_same_outputs(backbone):
     compiled = tf.function(lambda x: backbone(x, training=False), jit_compile=True)(inputs)
     for name, values in backbone(inputs).items():
         np.testing.assert_allclose(compiled[name], values, atol=1e-5)  # fused, so rounded otherwise
+
+
+@pytest.mark.parametrize("hidden_act", ACTIVATIONS)
+def test_stock_converter_takes_the_model_with_built_in_operations(hidden_act, tmp_path):
+    """Users of `model.export` and `tf.lite.TFLiteConverter` need nothing of ours."""
+    model = SqueezeBertBackbone(tiny_config(num_hidden_layers=1, hidden_act=hidden_act))
+    model.export(tmp_path / "saved", verbose=False)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    assert len(converter.convert()) > 4 * model.count_params()
