@@ -22,6 +22,7 @@ bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion a
 	    $(RUN) benchmarks/training_step.py --precision $$precision --torch-python $(TORCH)/bin/python \
 	        --json runs/bench/training_$$precision.json --readme README.md || exit; \
 	done
+	$(RUN) benchmarks/heads.py --torch-python $(TORCH)/bin/python --json runs/bench/heads.json --readme README.md
 	$(RUN) benchmarks/conversion.py --json runs/bench/conversion.json
 	$(RUN) benchmarks/inference.py --readme README.md
 	$(RUN) benchmarks/presets.py

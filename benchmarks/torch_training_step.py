@@ -1,8 +1,8 @@
 """Training steps of transformers' PyTorch SqueezeBERT, for benchmarks/training_step.py.
 
-Runs in the environment of torch-requirements.txt. Reads one line of JSON from standard input:
-`config` (SqueezeBertConfig's fields), `batch_size`, `seq_length`, `threads`, `precision`; answers with a
-line of versions. After that each line read runs one training step, answered by a line with its times.
+Runs in the environment of torch-requirements.txt. Reads one line of JSON from standard input: `config`
+(SqueezeBertConfig's fields), `kind`, `batch_size`, `seq_length`, `threads`, `precision`; answers with a line
+of versions. After that each line read runs one training step, answered by a line with its times.
 """
 
 from __future__ import annotations
@@ -13,30 +13,68 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-LEARNING_RATE, WEIGHT_DECAY = 3e-5, 0.01  # as in training_step.py
+LEARNING_RATE, WEIGHT_DECAY = 3e-5, 0.01
+
+# The model of each kind, and what it is trained on.
+CLASSES = {
+    "classification": "SqueezeBertForSequenceClassification",
+    "token_classification": "SqueezeBertForTokenClassification",
+    "span": "SqueezeBertForQuestionAnswering",
+    "multiple_choice": "SqueezeBertForMultipleChoice",
+    "masked_lm": "SqueezeBertForMaskedLM",
+}
+NUM_LABELS, CHOICES, MASKED = 2, 2, 0.15
+
+
+def batch_of(kind: str, vocab_size: int, batch_size: int, seq_length: int) -> dict[str, Any]:
+    """Random ids without padding, and labels of the kind, by `transformers`' names, int64.
+
+    With several choices, there are so many fewer examples.
+    """
+    import numpy as np
+
+    generator, shape = np.random.default_rng(0), (batch_size, seq_length)
+    arrays = {
+        "input_ids": generator.integers(0, vocab_size, shape),
+        "attention_mask": np.ones(shape, "int64"),
+        "token_type_ids": np.zeros(shape, "int64"),
+    }
+    if kind == "classification":
+        arrays["labels"] = generator.integers(0, NUM_LABELS, batch_size)
+    if kind == "token_classification":
+        arrays["labels"] = generator.integers(0, NUM_LABELS, shape)
+    if kind == "span":
+        for name in ("start_positions", "end_positions"):
+            arrays[name] = generator.integers(0, seq_length, batch_size)
+    if kind == "multiple_choice":
+        batch_size //= CHOICES
+        arrays = {k: x.reshape(batch_size, CHOICES, seq_length) for k, x in arrays.items()}
+        arrays["labels"] = generator.integers(0, CHOICES, batch_size)
+    if kind == "masked_lm":  # the same number in every row; -100 where nothing is asked
+        places = generator.permuted(np.tile(np.arange(seq_length), (batch_size, 1)), axis=1)
+        places = places[:, : round(MASKED * seq_length)]
+        arrays["labels"] = np.full(shape, -100)
+        words = np.take_along_axis(arrays["input_ids"], places, axis=1)
+        np.put_along_axis(arrays["labels"], places, words, axis=1)
+    return arrays
 
 
 def training_step(setup: dict[str, Any]) -> Callable[[], float]:
     """A function that runs one step (forward, backward, AdamW) and returns the loss."""
-    import numpy as np
     import torch
-    from transformers import SqueezeBertConfig, SqueezeBertForSequenceClassification
+    import transformers
 
     torch.set_num_threads(setup["threads"])
     torch.manual_seed(0)
     fields = setup["config"]
-    config = SqueezeBertConfig(**fields, embedding_size=fields["hidden_size"], num_labels=2)
-    model = SqueezeBertForSequenceClassification(config).train()
+    config = transformers.SqueezeBertConfig(
+        **fields, embedding_size=fields["hidden_size"], num_labels=NUM_LABELS
+    )
+    model = getattr(transformers, CLASSES[setup["kind"]])(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-
-    generator = np.random.default_rng(0)
-    shape = (setup["batch_size"], setup["seq_length"])
-    batch = {
-        "input_ids": torch.from_numpy(generator.integers(0, config.vocab_size, shape)),
-        "attention_mask": torch.ones(shape, dtype=torch.int64),
-        "token_type_ids": torch.zeros(shape, dtype=torch.int64),
-        "labels": torch.from_numpy(generator.integers(0, 2, shape[:1])),
-    }
+    shape = setup["batch_size"], setup["seq_length"]
+    arrays = batch_of(setup["kind"], config.vocab_size, *shape)
+    batch = {name: torch.from_numpy(values) for name, values in arrays.items()}
 
     def step() -> float:
         optimizer.zero_grad()

@@ -26,9 +26,9 @@ from typing import Any
 from unittest import mock
 
 import readme
+from torch_training_step import LEARNING_RATE, WEIGHT_DECAY, batch_of
 
 TORCH_SCRIPT = Path(__file__).resolve().with_name("torch_training_step.py")
-LEARNING_RATE, WEIGHT_DECAY = 3e-5, 0.01  # as in torch_training_step.py
 PAUSE = 0.3  # seconds before a step, for the threads of the one before to go idle
 
 Step = Callable[[], dict[str, float]]  # runs one step: {"seconds", "cpu", "loss"}
@@ -132,7 +132,7 @@ def keras_models(config: Any, precision: str) -> dict[str, Any]:
     with stock_layers():
         models["stock"] = keras_model(config, keras.optimizers.AdamW, jit_compile="auto")
         models["stock-graph"] = keras_model(config, keras.optimizers.AdamW, jit_compile=False)
-    inputs, _ = batch(config, batch_size=2, seq_length=16)
+    inputs, _ = keras_batch("classification", config, batch_size=2, seq_length=16)
     expected = models["ours"](inputs, training=False)
     for model in models.values():
         model.set_weights(models["ours"].get_weights())
@@ -142,22 +142,29 @@ def keras_models(config: Any, precision: str) -> dict[str, Any]:
     return models
 
 
-def batch(config: Any, batch_size: int, seq_length: int) -> tuple[dict[str, Any], Any]:
-    """Random ids without padding, and labels."""
+def keras_batch(kind: str, config: Any, batch_size: int, seq_length: int) -> tuple[Any, Any]:
+    """`torch_training_step.batch_of` as inputs and targets of the Keras model of the kind."""
     import numpy as np
 
-    generator, shape = np.random.default_rng(0), (batch_size, seq_length)
+    arrays = batch_of(kind, config.vocab_size, batch_size, seq_length)
+    arrays = {name: values.astype("int32") for name, values in arrays.items()}
     inputs = {
-        "input_word_ids": generator.integers(0, config.vocab_size, shape, dtype="int32"),
-        "input_mask": np.ones(shape, "int32"),
-        "input_type_ids": np.zeros(shape, "int32"),
+        "input_word_ids": arrays["input_ids"],
+        "input_mask": arrays["attention_mask"],
+        "input_type_ids": arrays["token_type_ids"],
     }
-    return inputs, generator.integers(0, 2, (batch_size,), dtype="int32")
+    if kind == "span":
+        names = dict(start_logits="start_positions", end_logits="end_positions")
+        return inputs, {ours: arrays[theirs] for ours, theirs in names.items()}
+    if kind == "masked_lm":
+        rows, places = np.nonzero(arrays["labels"] >= 0)
+        inputs["masked_positions"] = places.reshape(batch_size, -1).astype("int32")
+        return inputs, arrays["labels"][rows, places].reshape(batch_size, -1)
+    return inputs, arrays["labels"]
 
 
-def keras_step(model: Any, batch_size: int, seq_length: int) -> Step:
+def keras_step(model: Any, inputs: Any, labels: Any) -> Step:
     """Steps of `model` on one batch. The first traces, and makes the optimizer's variables."""
-    inputs, labels = batch(model.config, batch_size, seq_length)
 
     def step() -> dict[str, float]:
         start, cpu_start = time.perf_counter(), time.process_time()
@@ -172,7 +179,13 @@ def keras_step(model: Any, batch_size: int, seq_length: int) -> Step:
 
 @contextlib.contextmanager
 def torch_step(
-    python: Path, config: Any, batch_size: int, seq_length: int, threads: int, precision: str
+    python: Path,
+    config: Any,
+    batch_size: int,
+    seq_length: int,
+    threads: int,
+    precision: str,
+    kind: str = "classification",
 ) -> Iterator[tuple[Step, dict[str, str]]]:
     """Steps of PyTorch's model in a child process, and the versions there."""
     child = subprocess.Popen(
@@ -187,7 +200,7 @@ def torch_step(
             raise SystemExit(f"{TORCH_SCRIPT.name} ended early: its error is above")
         return json.loads(answer)
 
-    setup = dict(config=config.to_dict(), batch_size=batch_size, seq_length=seq_length)
+    setup = dict(config=config.to_dict(), batch_size=batch_size, seq_length=seq_length, kind=kind)
     with child:  # closes its standard input, which ends it, and waits
         versions = ask({**setup, "threads": threads, "precision": precision})
         yield (lambda: ask({})), versions
@@ -286,7 +299,8 @@ def main() -> None:
     versions = {"python": platform.python_version()}
     versions.update(tensorflow=tf.__version__, keras=keras.__version__)
     models = keras_models(config, args.precision)
-    steps = {name: keras_step(model, *size) for name, model in models.items()}
+    batch = keras_batch("classification", config, *size)
+    steps = {name: keras_step(model, *batch) for name, model in models.items()}
     with contextlib.ExitStack() as stack:
         if args.torch_python:
             steps["torch"], torch_versions = stack.enter_context(

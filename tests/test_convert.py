@@ -13,7 +13,7 @@ import tflite
 from sqb_tf.errors import InputError
 from tflite.calibration import correct_rounding, rounded, samples
 from tflite.converter import check_operations
-from tflite.lower import LoweredClassifier
+from tflite.lower import LoweredModel
 from tflite.package import unpack
 from tflite.recipes import Recipe
 from tflite.runner import Runner
@@ -238,7 +238,7 @@ def test_bad_argument_raises_error(bundle_dir, arguments, message):
 
 def test_bundle_is_not_changed_by_converting(model, converted):
     before = model.get_weights()
-    lowered = LoweredClassifier(model, "classification", SEQ_LENGTH)
+    lowered = LoweredModel(model, "classification", SEQ_LENGTH)
     correct_rounding(lowered, samples(model.preprocessor, random_texts(4)))
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -247,7 +247,7 @@ def test_bundle_is_not_changed_by_converting(model, converted):
 def test_rounding_correction_centres_every_layers_error(model):
     """On the calibration text, the mean error of each product's int8 weights is gone."""
     inputs = samples(model.preprocessor, random_texts(12, seed=3))
-    lowered = LoweredClassifier(model, "classification", SEQ_LENGTH)
+    lowered = LoweredModel(model, "classification", SEQ_LENGTH)
     exact = {dense: dense.bias.numpy() for dense in lowered.dense_layers}
     seen = {dense: [] for dense in lowered.dense_layers}
 

@@ -6,7 +6,8 @@ import tensorflow as tf
 from helpers import random_inputs, randomize, softmax, tiny_config
 
 from sqb_tf.heads import SqueezeBertClassifier
-from tflite.lower import Dense, LoweredClassifier, regroup
+from tflite.lower import LoweredModel
+from tflite.lowered_layers import Dense, regroup
 
 # Logits and probabilities are about 1, from some 20 sums of up to 64 products one after another, in
 # float32 (6e-8) and in another order.
@@ -51,7 +52,7 @@ def model():
 @pytest.mark.parametrize("overrides", CONFIGS, ids=str)
 def test_probabilities_equal_keras(overrides):
     model = model_of(**overrides)
-    lowered = LoweredClassifier(model, "classification", 64)
+    lowered = LoweredModel(model, "classification", 64)
     inputs = random_inputs(model.config, batch=3, length=13)  # both types, padded rows
     assert inputs["input_mask"].min() == 0
     expected = softmax(model(inputs, training=False).numpy())
@@ -65,7 +66,7 @@ def test_probabilities_equal_keras(overrides):
 @pytest.mark.parametrize("overrides", CONFIGS[:1] + CONFIGS[6:7], ids=str)
 def test_regression_scores_equal_keras(overrides):
     model = model_of(num_labels=1, **overrides)
-    lowered = LoweredClassifier(model, "regression", 64)
+    lowered = LoweredModel(model, "regression", 64)
     inputs = random_inputs(model.config, batch=3, length=13)
     expected = model(inputs, training=False).numpy()
     for index in range(3):
@@ -77,14 +78,14 @@ def test_regression_scores_equal_keras(overrides):
 @pytest.mark.filterwarnings("ignore:You are using a softmax")  # over the one token there is
 @pytest.mark.parametrize("length", [1, 2, 5, 64])
 def test_every_length_equals_keras(model, length):
-    lowered = LoweredClassifier(model, "classification", 64)
+    lowered = LoweredModel(model, "classification", 64)
     inputs = random_inputs(model.config, batch=1, length=length)
     expected = softmax(model(inputs, training=False).numpy())
     np.testing.assert_allclose(lowered(**row(inputs, 0))["probabilities"], expected, atol=EXACT)
 
 
 def test_traced_functions_equal_keras_at_fixed_and_dynamic_length(model):
-    lowered = LoweredClassifier(model, "classification", 32)
+    lowered = LoweredModel(model, "classification", 32)
     inputs = random_inputs(model.config, batch=2, length=16)
     expected = softmax(model(inputs, training=False).numpy())
     for signature in (lowered.signature(None), lowered.signature(16)):
@@ -95,7 +96,7 @@ def test_traced_functions_equal_keras_at_fixed_and_dynamic_length(model):
 
 @pytest.mark.parametrize("length", [13, 40, 100])
 def test_long_text_keeps_its_first_tokens_and_its_last(model, length):
-    lowered = LoweredClassifier(model, "classification", 12)
+    lowered = LoweredModel(model, "classification", 12)
     rng = np.random.default_rng(0)
     inputs = {
         "input_word_ids": rng.integers(0, model.config.vocab_size, (1, length), np.int32),
@@ -111,7 +112,7 @@ def test_long_text_keeps_its_first_tokens_and_its_last(model, length):
 
 
 def test_length_of_the_limit_is_not_cut(model):
-    lowered = LoweredClassifier(model, "classification", 12)
+    lowered = LoweredModel(model, "classification", 12)
     inputs = random_inputs(model.config, batch=1, length=12)
     expected = softmax(model(inputs, training=False).numpy())
     for call in (lowered, lowered.signature(None), lowered.signature(12)):
@@ -121,7 +122,7 @@ def test_length_of_the_limit_is_not_cut(model):
 @pytest.mark.parametrize("overrides", CONFIGS, ids=str)
 def test_observer_sees_every_dense_layer_once(overrides):
     model = model_of(**overrides)
-    lowered = LoweredClassifier(model, "classification", 64)
+    lowered = LoweredModel(model, "classification", 64)
     seen: list[Dense] = []
     for dense in lowered.dense_layers:
         dense.observer = lambda dense, x: seen.append((dense, x.shape[-1]))
@@ -132,7 +133,7 @@ def test_observer_sees_every_dense_layer_once(overrides):
 
 
 def test_every_kernel_weight_is_in_a_dense_layer_once(model):
-    lowered = LoweredClassifier(model, "classification", 64)
+    lowered = LoweredModel(model, "classification", 64)
     ours = sum(int(tf.size(dense.kernel)) for dense in lowered.dense_layers)
     theirs = sum(w.value.shape.num_elements() for w in model.weights if w.path.endswith("kernel"))
     assert ours == theirs
@@ -140,7 +141,7 @@ def test_every_kernel_weight_is_in_a_dense_layer_once(model):
 
 def test_groups_of_the_paper_are_fused(model):
     """Layers of 4 independent quarters: one product a group for query, key and value together."""
-    first, last = LoweredClassifier(model, "classification", 64).blocks
+    first, last = LoweredModel(model, "classification", 64).blocks
     assert [dense.kernel.shape for dense in first.attention.sources[0].groups_dense] == [
         (24, 8)
     ] * 4

@@ -12,7 +12,7 @@ from sqb_tf.errors import InputError
 from sqb_tf.tasks.delimited import Example
 from tflite.recipes import Bounds, Recipe
 from tflite.runner import Runner
-from tflite.verify import _misses, _sqnr, verify
+from tflite.verify import _Decisions, _Error, _misses, verify
 
 BOUNDS = Bounds(drop=0.02, agreement=0.9, sqnr_db=30.0, reason="")
 
@@ -172,18 +172,43 @@ def test_bounds_are_ordered_by_precision():
     assert float32.sqnr_db > fp16.sqnr_db > int8.sqnr_db
 
 
+def sqnr(expected: np.ndarray, got: np.ndarray, centred: bool = False) -> float:
+    error = _Error(centred)
+    for one, other in zip(expected, got, strict=True):
+        error.add(one, other)
+    return error.summary()["sqnr_db"]
+
+
 def test_sqnr_by_hand():
     expected = np.array([[3.0, 4.0]], np.float32)
     # Signal 25, noise 0.25: a factor of 100 is 20 dB.
-    assert _sqnr(expected, expected + np.array([[0.3, -0.4]]), "classification") == pytest.approx(
-        20.0
-    )
-    assert _sqnr(expected, expected, "classification") == 200.0
-    assert np.isnan(_sqnr(expected, np.array([[np.nan, 4.0]]), "classification"))
+    assert sqnr(expected, expected + np.array([[0.3, -0.4]])) == pytest.approx(20.0)
+    assert sqnr(expected, expected) == 200.0
+    assert np.isnan(sqnr(expected, np.array([[np.nan, 4.0]])))
     # A regression's offset is no signal: 3 and 4 differ from their mean by 0.5 each, 0.5 in all.
-    assert _sqnr(expected, expected + np.array([[0.03, -0.04]]), "regression") == pytest.approx(
-        10 * np.log10(0.5 / 0.0025)
+    noisy = expected.T + np.array([[0.03], [-0.04]])
+    assert sqnr(expected.T, noisy, centred=True) == pytest.approx(10 * np.log10(0.5 / 0.0025))
+
+
+def test_decisions_by_hand():
+    tokens = _Decisions("token_classification")
+    scores = np.eye(3)  # three tokens with labels 0, 1, 2
+    tokens.add({"probabilities": scores}, {"probabilities": scores[[0, 1, 1]]})
+    tokens.add({"probabilities": scores[:1]}, {"probabilities": scores[:1]})
+    assert tokens.agreement() == 3 / 4
+    spans = _Decisions("span")
+    spans.add(
+        {"start_logits": scores[0], "end_logits": scores[2]},
+        {"start_logits": scores[0], "end_logits": scores[1]},
     )
+    assert spans.agreement() == 1 / 2
+    # Angles 0, 10 and 30 degrees; the package turns the last one to 5.
+    vectors = _Decisions("embedding")
+    for one, other in ((0, 0), (10, 10), (30, 5)):
+        expected, got = (np.array([np.cos(a), np.sin(a)]) for a in np.radians([one, other]))
+        vectors.add({"embedding": 3 * expected}, {"embedding": got})
+    # The nearest to them were 1, 0, 1; now 2, 2 and either (5 from both, up to rounding).
+    assert vectors.agreement() in (0, 1 / 3)
 
 
 def test_examples_may_be_in_any_order(model, converted, examples):

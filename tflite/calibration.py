@@ -12,7 +12,8 @@ from sqb_tf.errors import InputError
 from sqb_tf.preprocessing import Preprocessor
 from sqb_tf.progress import track
 from sqb_tf.tasks.delimited import numbered_lines
-from tflite.lower import Dense, LoweredClassifier
+from tflite.lower import LoweredModel
+from tflite.lowered_layers import Dense
 
 # The correction is a mean over tokens: 32 texts give hundreds to thousands of them.
 MAX_SAMPLES = 32
@@ -50,7 +51,7 @@ def samples(
     return [preprocessor([texts[i]], None if pairs is None else [pairs[i]]) for i in kept]
 
 
-def correct_rounding(lowered: LoweredClassifier, inputs: Sequence[dict[str, tf.Tensor]]) -> None:
+def correct_rounding(lowered: LoweredModel, inputs: Sequence[dict[str, tf.Tensor]]) -> None:
     """Takes the mean error that int8 weights cause out of the biases, in place.
 
     Rounding a kernel shifts its output by (rounded - kernel) x; the mean of that over real text is a

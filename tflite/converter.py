@@ -21,10 +21,9 @@ from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.files import writing
 from sqb_tf.preprocessing import check_seq_length
-from sqb_tf.tasks.layouts import TASK_KINDS
 from tflite import calibration as calibrate
 from tflite import package
-from tflite.lower import LoweredClassifier
+from tflite.lower import LoweredModel
 from tflite.recipes import LOWERING_REASON, Recipe, check_lowering
 
 
@@ -35,7 +34,7 @@ def convert(
     calibration: Sequence[str] | Sequence[tuple[str, str]] | None = None,
     lowering: str = "auto",
 ) -> bytes:
-    """Lowers, quantizes and packages a fine-tuned classifier or regressor.
+    """Lowers, quantizes and packages a model of any kind.
 
     Args:
         model_or_directory: a bundle's folder, or the model of `sqb_tf.load`.
@@ -55,15 +54,13 @@ def convert(
     check_lowering(lowering)
     model = model_or_directory
     if isinstance(model, (str, Path)):
-        model = bundle.load(model, TASK_KINDS)
+        model = bundle.load(model)
     task = model.info.task
-    if task.kind not in TASK_KINDS:
-        raise InputError(f"a model for {task.kind}: expected one for {' or '.join(TASK_KINDS)}")
     for seq_length in seq_lengths or ():
         check_seq_length(seq_length, model.config.max_position_embeddings)
     max_length = max([task.seq_length, *(seq_lengths or ())])
 
-    lowered = LoweredClassifier(model, task.kind, max_length)
+    lowered = LoweredModel(model, task.kind, max_length)
     if chosen.needs_calibration:
         samples = calibrate.samples(model.preprocessor, *_columns(model, calibration))
         calibrate.correct_rounding(lowered, samples)
@@ -72,7 +69,7 @@ def convert(
     return package.pack(
         content,
         model.tokenizer.vocabulary,
-        model.labels,
+        model.labels or None,
         name=f"SqueezeBERT {task.task}",
         description=f"{task.kind}, {chosen.label}: {chosen.summary}",
         lowercase=task.lowercase,
@@ -128,9 +125,7 @@ def _calibration_record(samples: Sequence[dict[str, tf.Tensor]]) -> dict[str, An
     return {"texts": len(samples), "tokens": tokens, "sha256": digest.hexdigest()}
 
 
-def _quantized(
-    lowered: LoweredClassifier, recipe: Recipe, seq_lengths: Sequence[int] | None
-) -> bytes:
+def _quantized(lowered: LoweredModel, recipe: Recipe, seq_lengths: Sequence[int] | None) -> bytes:
     """The lowered functions as a flatbuffer under `recipe`."""
     with tempfile.TemporaryDirectory() as folder:
         if not seq_lengths:

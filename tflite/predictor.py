@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,36 @@ class BundlePredictor:
 
 
 def keras_outputs(model: Any, inputs: Any) -> np.ndarray:
-    """The outputs that the package has: probabilities, or a regression's scores. `[n, labels]`."""
-    logits = model(inputs, training=False).numpy()
-    if model.info.task.kind == "regression":
-        return logits
+    """The output that a classifier's or regressor's package has, `[n, labels]`."""
+    (output,) = named_outputs(model, inputs).values()
+    return output
+
+
+def named_outputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """What the package gives for each text of a batch, by the package's names, computed by Keras.
+
+    Args:
+        model: of `sqb_tf.load`, any kind.
+        inputs: the three inputs `[n, length]`.
+    """
+    kind = model.info.task.kind
+    if kind == "multiple_choice":  # one choice at a time
+        inputs = {name: np.asarray(values)[:, np.newaxis] for name, values in inputs.items()}
+    if kind == "pretraining":
+        inputs = {name: np.asarray(values) for name, values in inputs.items()}
+        shape = inputs["input_word_ids"].shape
+        inputs["masked_positions"] = np.broadcast_to(np.arange(shape[1], dtype=np.int32), shape)
+    found = model(inputs, training=False)
+    if kind in ("classification", "token_classification"):
+        return {"probabilities": _softmax(found.numpy())}
+    if kind == "embedding":
+        return {"embedding": found.numpy()}
+    if not isinstance(found, dict):
+        return {"logits": found.numpy()}
+    return {name.removeprefix("masked_lm_"): values.numpy() for name, values in found.items()}
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
     exponents = np.exp(logits - logits.max(-1, keepdims=True))
     return exponents / exponents.sum(-1, keepdims=True)
 

@@ -11,10 +11,19 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from sqb_tf.errors import InputError
+from sqb_tf.tasks.layouts import TASK_KINDS
 from tflite import package
 
 # Texts tokenized at once; what is in memory of a stream.
 BATCH_SIZE = 64
+# Outputs with a place for each token, by kind.
+TOKEN_OUTPUTS = {
+    "token_classification": ("probabilities",),
+    "span": ("start_logits", "end_logits"),
+    "masked_lm": ("logits",),
+    "pretraining": ("logits",),
+    "encoder": ("sequence_output",),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +138,7 @@ class Runner:
 
     @property
     def kind(self) -> str:
-        """`classification` or `regression`."""
+        """What the model is for, one of `sqb_tf.tasks.layouts.KINDS`."""
         return self.package.properties.get("kind", "classification")
 
     @property
@@ -181,11 +190,18 @@ class Runner:
 
     def outputs(
         self, examples: Iterable[tuple[str, str | None]], batch_size: int = BATCH_SIZE
-    ) -> Iterator[np.ndarray]:
-        """The output vector `[labels]` of each (text, pair or None), streamed."""
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """The named outputs of each (text, pair or None) without the axis of one, streamed.
+
+        Of outputs with a place for each token, those of the text's own tokens.
+        """
         for inputs in self.inputs(examples, batch_size):
-            (output,) = self(inputs).values()
-            yield output[0]
+            length = inputs["input_word_ids"].shape[1]
+            per_token = TOKEN_OUTPUTS.get(self.kind, ())
+            yield {
+                name: values[0, :length] if name in per_token else values[0]
+                for name, values in self(inputs).items()
+            }
 
     def classify(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None
@@ -202,8 +218,14 @@ class Runner:
         self, examples: Iterable[tuple[str, str | None]], batch_size: int = BATCH_SIZE
     ) -> Iterator[tuple[tuple[str, str | None], Classification]]:
         """Each (text, pair or None) with its classification, in order, at constant memory."""
+        if self.kind not in TASK_KINDS:
+            raise InputError(
+                f"a package for {self.kind} has no label for a text: expected one for "
+                f"{' or '.join(TASK_KINDS)}"
+            )
         seen, examples = itertools.tee(examples)  # no further apart than a batch
-        for example, scores in zip(seen, self.outputs(examples, batch_size)):
+        for example, outputs in zip(seen, self.outputs(examples, batch_size)):
+            (scores,) = outputs.values()
             yield example, Classification.of(self.labels, scores)
 
 

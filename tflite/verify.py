@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ import numpy as np
 from sqb_tf.errors import InputError
 from sqb_tf.progress import track
 from sqb_tf.tasks.delimited import Example
-from sqb_tf.tasks.layouts import TASKS
+from sqb_tf.tasks.layouts import TASK_KINDS, TASKS
 from sqb_tf.tasks.metrics import scores
 from sqb_tf.tasks.task import targets
-from tflite.predictor import keras_outputs
+from tflite.predictor import named_outputs
 from tflite.recipes import Bounds, Recipe
-from tflite.runner import Runner
+from tflite.runner import TOKEN_OUTPUTS, Runner
 
 KERAS_BATCH = 32
 
@@ -27,7 +27,7 @@ class Report:
     """What verification found; `misses` says which bounds were missed, empty when none."""
 
     examples: int
-    metric: dict[str, Any]  # name, keras, package, drop
+    metric: dict[str, Any]  # name, keras, package, drop; None each where there is no metric
     agreement: float
     max_abs_error: float
     sqnr_db: float
@@ -43,16 +43,20 @@ class Report:
     def table(self) -> str:
         """The report for people."""
         metric, bounds = self.metric, Recipe.named(self.recipe).bounds
-        rows = [
-            ("examples", f"{self.examples}", ""),
-            (f"{metric['name']}, Keras", f"{metric['keras']:.4f}", ""),
+        rows = [("examples", f"{self.examples}", "")]
+        if metric["name"] is not None:
+            allowed = _allowed_drop(bounds, self.examples)
+            rows += [
+                (f"{metric['name']}, Keras", f"{metric['keras']:.4f}", ""),
+                (
+                    f"{metric['name']}, package",
+                    f"{metric['package']:.4f}",
+                    f"drop {metric['drop']:+.4f}, at most {allowed:.4f}",
+                ),
+            ]
+        rows += [
             (
-                f"{metric['name']}, package",
-                f"{metric['package']:.4f}",
-                f"drop {metric['drop']:+.4f}, at most {_allowed_drop(bounds, self.examples):.4f}",
-            ),
-            (
-                "same top label",
+                "same decision",
                 f"{self.agreement:.4f}",
                 f"at least {_needed_agreement(bounds, self.examples):.4f}",
             ),
@@ -73,13 +77,17 @@ class Report:
 def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) -> Report:
     """Runs `examples` through `model` (of `sqb_tf.load`) and through the packaged bytes.
 
+    Agreement is the share of decisions that are the same: the top label of a text or a token, the token at
+    a place, where a span starts and ends, and of embeddings which other text is the nearest. Kinds without
+    a metric of labelled texts are judged by agreement and by the tensors.
+
     Raises:
         InputError: no examples, a package that cannot be opened or that holds another model's labels.
     """
     runner = Runner(path)
     if not examples:
-        raise InputError("no held-out examples to verify on")
-    if runner.package.labels != model.labels:
+        raise InputError("no held-out examples to verify on: name a file of them with --data")
+    if (runner.package.labels or []) != model.labels:
         raise InputError(
             f"the package's labels {runner.package.labels} are not the model's {model.labels}: "
             "it is not a conversion of this bundle"
@@ -91,55 +99,126 @@ def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) ->
         )
     kind = model.info.task.kind
     recipe = Recipe.named(runner.package.properties["recipe"])
-    expected = _keras_outputs(model, examples)
-    pairs = ((e.text, e.pair) for e in examples)
-    got = np.stack(list(track(runner.outputs(pairs), "verify", len(examples))))
+    goals = targets(model.labels, examples, kind) if kind in TASK_KINDS else None
+    tensors: dict[str, _Error] = {}
+    decisions = _Decisions(kind)
+    expected, got = {}, {}
+    for index, one, other in track(_both(model, runner, examples), "verify", len(examples)):
+        for name, values in one.items():
+            tensors.setdefault(name, _Error(kind == "regression")).add(values, other[name])
+        decisions.add(one, other)
+        if goals is not None:
+            (expected[index],), (got[index],) = one.values(), other.values()
 
-    goals = targets(model.labels, examples, kind)
-    name = TASKS[model.info.task.task].metrics[0]
-    keras, package = (scores([name], outputs, goals)[name] for outputs in (expected, got))
-    drop = keras - package
-    agreement = float(np.mean(expected.argmax(-1) == got.argmax(-1)))
-    (output,) = next(iter(runner.signatures.values())).outputs
-    error = {
-        "max_abs_error": float(np.abs(got - expected).max()),
-        "sqnr_db": _sqnr(expected, got, kind),
-    }
-    size = len(path) if isinstance(path, bytes) else Path(path).stat().st_size
+    metric: dict[str, Any] = dict.fromkeys(("name", "keras", "package", "drop"))
+    if goals is not None:
+        name = TASKS[model.info.task.task].metrics[0]
+        keras, package = (
+            scores([name], np.stack([found[i] for i in range(len(examples))]), goals)[name]
+            for found in (expected, got)
+        )
+        metric = {"name": name, "keras": keras, "package": package, "drop": keras - package}
+    errors = {name: error.summary() for name, error in tensors.items()}
+    agreement = decisions.agreement()
+    sqnr_db = float(np.min([error["sqnr_db"] for error in errors.values()]))
     return Report(
         examples=len(examples),
-        metric={"name": name, "keras": keras, "package": package, "drop": drop},
+        metric=metric,
         agreement=agreement,
-        **error,
-        size_bytes=size,
+        max_abs_error=max(error["max_abs_error"] for error in errors.values()),
+        sqnr_db=sqnr_db,
+        size_bytes=len(path) if isinstance(path, bytes) else Path(path).stat().st_size,
         recipe=recipe.label,
-        tensors={output: error},
-        misses=_misses(recipe.bounds, len(examples), drop, agreement, error["sqnr_db"]),
+        tensors=errors,
+        misses=_misses(recipe.bounds, len(examples), metric["drop"] or 0.0, agreement, sqnr_db),
     )
 
 
-def _keras_outputs(model: Any, examples: Sequence[Example]) -> np.ndarray:
-    """The Keras model's outputs, float32 `[n, labels]`, in batches of about equal length."""
+def _both(
+    model: Any, runner: Runner, examples: Sequence[Example]
+) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """(place, Keras' outputs, the package's) of every example, in batches of about equal length."""
+    kind, paired = model.info.task.kind, model.info.task.paired
+    per_token = TOKEN_OUTPUTS.get(kind, ())
+    size = 4 if "logits" in per_token else KERAS_BATCH  # a vocabulary of scores for every token
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].text))
-    outputs = np.empty((len(examples), len(model.labels)), np.float32)
-    batches = [order[i : i + KERAS_BATCH] for i in range(0, len(order), KERAS_BATCH)]
-    for rows in track(batches, "Keras model", len(batches)):
-        pairs = [examples[i].pair for i in rows] if model.info.task.paired else None
-        inputs = model.preprocessor([examples[i].text for i in rows], pairs)
-        outputs[rows] = keras_outputs(model, inputs)
-    return outputs
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        pairs = [examples[i].pair for i in rows]
+        inputs = model.preprocessor([examples[i].text for i in rows], pairs if paired else None)
+        lengths = np.sum(inputs["input_mask"], axis=1)
+        batch = named_outputs(model, inputs)
+        found = runner.outputs((examples[i].text, examples[i].pair) for i in rows)
+        for place, (index, other) in enumerate(zip(rows, found, strict=True)):
+            one = {
+                name: values[place, : lengths[place]] if name in per_token else values[place]
+                for name, values in batch.items()
+            }
+            yield index, one, other
 
 
-def _sqnr(expected: np.ndarray, got: np.ndarray, kind: str) -> float:
-    """Signal to quantization noise of the outputs in decibels; 200 for equal ones.
+class _Error:
+    """Signal and noise of one output, summed over the examples.
 
-    What all scores of a regression have in common is not signal: only how they differ tells texts apart.
+    With `centred`, what all values have in common is not signal: of a regression's scores, only how they
+    differ tells texts apart.
     """
-    offset = expected.mean(dtype=float) if kind == "regression" else 0.0
-    signal = np.sum((expected.astype(float) - offset) ** 2)
-    noise = np.sum((got - expected).astype(float) ** 2)
-    # np.minimum, unlike min, lets not-a-number through.
-    return float(np.minimum(200.0, 10 * np.log10(signal / noise))) if noise else 200.0
+
+    def __init__(self, centred: bool) -> None:
+        self._centred = centred
+        self._count = 0
+        self._sum = self._squares = self._noise = self._largest = 0.0
+
+    def add(self, expected: np.ndarray, got: np.ndarray) -> None:
+        """Takes one example's values in."""
+        expected, error = expected.astype(float), got.astype(float) - expected
+        self._count += expected.size
+        self._sum += expected.sum()
+        self._squares += (expected**2).sum()
+        self._noise += (error**2).sum()
+        # np.maximum, unlike max, lets not-a-number through.
+        self._largest = np.maximum(self._largest, np.abs(error).max())
+
+    def summary(self) -> dict[str, float]:
+        """The largest error, and signal to noise in decibels, 200 for equal values."""
+        signal = self._squares - (self._sum**2 / self._count if self._centred else 0.0)
+        sqnr = np.minimum(200.0, 10 * np.log10(signal / self._noise)) if self._noise else 200.0
+        return {"max_abs_error": float(self._largest), "sqnr_db": float(sqnr)}
+
+
+class _Decisions:
+    """Counts how often both models decide the same."""
+
+    def __init__(self, kind: str) -> None:
+        # Vectors of which not one place is the answer, but the nearest other text.
+        self._vectors = {"embedding": "embedding", "encoder": "pooled_output"}.get(kind)
+        self._same = self._total = 0
+        self._seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, expected: dict[str, np.ndarray], got: dict[str, np.ndarray]) -> None:
+        """Takes one example's outputs in."""
+        if self._vectors is not None:
+            self._seen.append((expected[self._vectors], got[self._vectors]))
+            return
+        for name, values in expected.items():
+            same = values.argmax(-1) == got[name].argmax(-1)
+            self._same += np.sum(same)
+            self._total += np.size(same)
+
+    def agreement(self) -> float:
+        """The share that is the same."""
+        if self._vectors is None:
+            return float(self._same / self._total)
+        nearest = [_nearest(np.stack(vectors)) for vectors in zip(*self._seen, strict=True)]
+        return float(np.mean(nearest[0] == nearest[1]))
+
+
+def _nearest(vectors: np.ndarray) -> np.ndarray:
+    """For each row, the other one at the smallest angle."""
+    vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    similarity = vectors @ vectors.T
+    np.fill_diagonal(similarity, -np.inf)
+    return similarity.argmax(-1)
 
 
 def _allowed_drop(bounds: Bounds, examples: int) -> float:

@@ -79,7 +79,11 @@ def numbers(text: str, flag: str) -> list[int]:
 
 def add_held_out(made: argparse.ArgumentParser) -> None:
     """The flags that name held-out examples."""
-    made.add_argument("--data", help="folder or file; none: the held-out sample in the bundle")
+    made.add_argument(
+        "--data",
+        help="folder or file, of a head without labels for texts a file of lines; none: the held-out "
+        "sample in the bundle",
+    )
     made.add_argument("--task", help="layout of --data; none: the bundle's own task")
     add_columns(made)
     made.add_argument("--split", default="dev", help="split of --data: dev or test")
@@ -89,12 +93,20 @@ def add_held_out(made: argparse.ArgumentParser) -> None:
 def held_out(args: argparse.Namespace, info: Any) -> tuple[list[Any], str]:
     """The held-out examples that the flags name, and where they are from."""
     from sqb_tf.tasks.delimited import Columns
+    from sqb_tf.tasks.layouts import TASK_KINDS
     from sqb_tf.tasks.task import Task
 
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit {args.limit}: expected at least 1")
     if args.data is None:
         return info.sample("verification")[: args.limit], f"{info.directory}/verification.jsonl"
+    if info.task.kind not in TASK_KINDS:  # texts are all that it takes
+        from sqb_tf.tasks.delimited import Example
+        from tflite.calibration import read_texts
+
+        texts = read_texts(args.data, paired=info.task.paired)
+        rows = [(text, None) if isinstance(text, str) else text for text in texts]
+        return [Example(*row) for row in rows][: args.limit], args.data
     columns = Columns(args.text_column, args.pair_column, args.label_column)
     task = Task(args.task or info.task.task, args.data, columns, args.limit)
     split = task.split(args.split)

@@ -37,10 +37,9 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"--output {output}: expected a name ending in .tflite")
     manifest = output.with_suffix(".json")
     from sqb_tf.checkpoint import bundle
-    from sqb_tf.tasks.layouts import TASK_KINDS
 
     if args.model:
-        bundle.read_info(directory, TASK_KINDS)
+        bundle.read_info(directory)
     check_writable(output)
     check_writable(manifest)
     if not args.model:

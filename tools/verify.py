@@ -12,10 +12,9 @@ Exit code 1 if the package misses its recipe's bounds."""
 
 def main(args: argparse.Namespace) -> int:
     from sqb_tf.checkpoint import bundle
-    from sqb_tf.tasks.layouts import TASK_KINDS
     from tflite.verify import verify
 
-    model = bundle.load(args.model, TASK_KINDS)
+    model = bundle.load(args.model)
     examples, source = cli.held_out(args, model.info)
     report = verify(model, args.package, examples)
     cli.emit(args, report.table(), {**report.to_dict(), "data": source})

@@ -25,7 +25,7 @@ from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
 from sqb_tf.files import check_room, check_writable, read_lines, staged_directory, staged_file
 from sqb_tf.tasks.delimited import Columns, DelimitedFile, Example
-from sqb_tf.tasks.layouts import KINDS
+from sqb_tf.tasks.layouts import KINDS, TASK_KINDS
 
 WEIGHTS = "model.weights.h5"
 SAMPLE_COLUMNS = Columns("text", None, "label")
@@ -68,8 +68,10 @@ class BundleInfo:
     task: TaskInfo
 
     def sample(self, which: str) -> list[Example]:
-        """The examples of the `calibration` or `verification` sample."""
+        """The examples of the `calibration` or `verification` sample, of kinds with labels with theirs."""
         columns = PAIR_COLUMNS if self.task.paired else SAMPLE_COLUMNS
+        if self.task.kind not in TASK_KINDS:
+            columns = dataclasses.replace(columns, label=None)
         return list(DelimitedFile(self.directory / f"{which}.jsonl", columns))
 
 

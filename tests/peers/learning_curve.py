@@ -1,0 +1,48 @@
+"""Fine-tunes transformers' PyTorch SqueezeBERT: learning_curve.py FOLDER BATCHES OUTPUT.
+
+Runs in the environment of benchmarks/torch-requirements.txt. FOLDER is a transformers model; BATCHES an
+`.npz` with `input_ids`, `attention_mask`, `token_type_ids` `[steps, batch, length]`, `labels` `[steps,
+batch]` and `learning_rates` `[steps]`; OUTPUT gets the loss of every step as JSON. AdamW as
+`sqb_tf.training.optimizer.adamw` has it; dropout is that of the folder's config.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+
+def main() -> None:
+    """See the module."""
+    folder, batches, output = sys.argv[1:]
+    model = transformers.SqueezeBertForSequenceClassification.from_pretrained(folder).train()
+    plain = [p for n, p in model.named_parameters() if n.endswith("bias") or "norm" in n.lower()]
+    kept = {id(p) for p in plain}
+    decayed = [p for p in model.parameters() if id(p) not in kept]
+    optimizer = torch.optim.AdamW(
+        [dict(params=decayed, weight_decay=0.01), dict(params=plain, weight_decay=0.0)],
+        lr=1.0,
+        betas=(0.9, 0.98),
+        eps=1e-6,
+    )
+    data, losses = dict(np.load(batches)), []
+    for step, rate in enumerate(data.pop("learning_rates")):
+        for group in optimizer.param_groups:
+            group["lr"] = float(rate)
+        optimizer.zero_grad()
+        batch = {name: torch.from_numpy(values[step]).long() for name, values in data.items()}
+        loss = model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    Path(output).write_text(json.dumps(losses))
+
+
+if __name__ == "__main__":
+    main()

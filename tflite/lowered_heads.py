@@ -1,0 +1,141 @@
+"""The heads of the lowered model: the last block's states `[1, tokens, hidden]` -> named outputs.
+
+Each takes the trained model and the word embeddings of the lowered one, and is called with the states and
+the mask `[1, tokens]` in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tflite.lowered_layers import ACTIVATIONS, Dense, LayerNorm, array_of
+
+Outputs = dict[str, tf.Tensor]
+
+
+def _dense(layer: Any) -> Dense:
+    return Dense(array_of(layer.kernel).T, array_of(layer.bias))
+
+
+class Pooler(tf.Module):
+    """The first token through the dense tanh layer: `[1, hidden]`."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.dense = _dense(getattr(model, "backbone", model).pooler)
+
+    def __call__(self, hidden: tf.Tensor) -> tf.Tensor:
+        return tf.tanh(self.dense(hidden[:, 0]))
+
+
+class PooledHead(tf.Module):
+    """`logits` `[1, 1]` of a regression, or of one choice of several."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__()
+        self.pooler, self.dense = Pooler(model), _dense(model.head)
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        return {"logits": self.dense(self.pooler(hidden))}
+
+
+class ClassificationHead(PooledHead):
+    """`probabilities` `[1, labels]`."""
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        return {"probabilities": tf.nn.softmax(self.dense(self.pooler(hidden)))}
+
+
+class TokenHead(tf.Module):
+    """`probabilities` `[1, tokens, labels]`."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__()
+        self.dense = _dense(model.head)
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        return {"probabilities": tf.nn.softmax(self.dense(hidden))}
+
+
+class SpanHead(tf.Module):
+    """`start_logits` and `end_logits`, each `[1, tokens]`."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__()
+        kernel, bias = array_of(model.head.kernel).T, array_of(model.head.bias)
+        self.start, self.end = Dense(kernel[:1], bias[:1]), Dense(kernel[1:], bias[1:])
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        return {
+            "start_logits": tf.reshape(self.start(hidden), [1, -1]),
+            "end_logits": tf.reshape(self.end(hidden), [1, -1]),
+        }
+
+
+class MaskedLMHead(tf.Module):
+    """`logits` `[1, tokens, vocab_size]`. The table is the embeddings' own: in the file once."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__()
+        self.transform = _dense(model.head.transform)
+        self.activation = ACTIVATIONS[model.config.hidden_act]
+        self.norm = LayerNorm(model.head.norm)
+        self.decoder = Dense(word_table, array_of(model.head.bias))
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        return {"logits": self.decoder(self.norm(self.activation(self.transform(hidden))))}
+
+
+class PretrainingHead(MaskedLMHead):
+    """The masked LM's `logits` at every token, and `sentence_order_logits` `[1, 2]`."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__(model, word_table)
+        self.pooler, self.order = Pooler(model), _dense(model.order_head)
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        order = self.order(self.pooler(hidden))
+        return {**super().__call__(hidden, mask), "sentence_order_logits": order}
+
+
+class EmbeddingHead(tf.Module):
+    """`embedding` `[1, hidden]`, of length 1."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__()
+        self.pooling = model.pooling
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        if self.pooling == "first":
+            return {"embedding": tf.math.l2_normalize(hidden[:, 0], axis=-1)}
+        total = tf.reduce_sum(hidden * mask[..., tf.newaxis], axis=1)
+        return {"embedding": tf.math.l2_normalize(total, axis=-1)}
+
+
+class EncoderHead(tf.Module):
+    """`sequence_output` `[1, tokens, hidden]` and `pooled_output` `[1, hidden]`."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__()
+        self.pooler = Pooler(model)
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        return {"sequence_output": hidden, "pooled_output": self.pooler(hidden)}
+
+
+HEADS: dict[str, Callable[[Any, tf.Variable], tf.Module]] = {
+    "classification": ClassificationHead,
+    "regression": PooledHead,
+    "token_classification": TokenHead,
+    "span": SpanHead,
+    "multiple_choice": PooledHead,
+    "masked_lm": MaskedLMHead,
+    "pretraining": PretrainingHead,
+    "embedding": EmbeddingHead,
+    "encoder": EncoderHead,
+}
+# Whose head reads the pooled first token alone: the last block computes nothing else.
+FIRST_TOKEN_KINDS = ("classification", "regression", "multiple_choice")
