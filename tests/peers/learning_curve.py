@@ -16,6 +16,8 @@ import numpy as np
 import torch
 import transformers
 
+BETA_2, EPSILON = 0.98, 1e-6
+
 
 def main() -> None:
     """See the module."""
@@ -27,13 +29,14 @@ def main() -> None:
     optimizer = torch.optim.AdamW(
         [dict(params=decayed, weight_decay=0.01), dict(params=plain, weight_decay=0.0)],
         lr=1.0,
-        betas=(0.9, 0.98),
-        eps=1e-6,
+        betas=(0.9, BETA_2),
     )
     data, losses = dict(np.load(batches)), []
     for step, rate in enumerate(data.pop("learning_rates")):
         for group in optimizer.param_groups:
             group["lr"] = float(rate)
+            # Keras adds epsilon before the second moment's correction, PyTorch after it.
+            group["eps"] = EPSILON / (1 - BETA_2 ** (step + 1)) ** 0.5
         optimizer.zero_grad()
         batch = {name: torch.from_numpy(values[step]).long() for name, values in data.items()}
         loss = model(**batch).loss
