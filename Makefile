@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 MEDIAPIPE := .venv-mediapipe
 TORCH := .venv-torch
+JAX := .venv-jax
 RUN := $(VENV)/bin/python
 export CUDA_VISIBLE_DEVICES ?= -1
 
@@ -11,10 +12,10 @@ export CUDA_VISIBLE_DEVICES ?= -1
 demo: $(VENV)/.installed $(MEDIAPIPE)/.installed ## fine-tune, convert, verify, MediaPipe, benchmark
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh $(MEDIAPIPE)/bin/python
 
-test: lint $(MEDIAPIPE)/.installed ## everything but the slow tests; what .ci/run runs
+test: lint $(MEDIAPIPE)/.installed $(JAX)/.installed ## everything but the slow tests; what .ci/run runs
 	$(RUN) -m pytest -m "not slow" --durations=10
 
-test-all: lint $(MEDIAPIPE)/.installed $(TORCH)/.installed ## the slow tests too, and those against PyTorch
+test-all: lint $(MEDIAPIPE)/.installed $(JAX)/.installed $(TORCH)/.installed ## the slow tests too, and those against PyTorch
 	$(RUN) -m pytest
 
 bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion and inference, side by side
@@ -39,7 +40,7 @@ lint: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
 
 clean: ## removes environments, runs and caches
-	rm -rf $(VENV) $(MEDIAPIPE) $(TORCH) runs .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(MEDIAPIPE) $(TORCH) $(JAX) runs .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
@@ -56,4 +57,9 @@ $(MEDIAPIPE)/.installed: tests/mediapipe/requirements.txt tests/mediapipe/setup.
 $(TORCH)/.installed: benchmarks/torch-requirements.txt
 	$(PYTHON) -m venv $(TORCH)
 	$(TORCH)/bin/python -m pip install -r benchmarks/torch-requirements.txt
+	touch $@
+
+$(JAX)/.installed: tests/jax_backend/requirements.txt
+	$(PYTHON) -m venv $(JAX)
+	$(JAX)/bin/python -m pip install -r tests/jax_backend/requirements.txt
 	touch $@

@@ -66,8 +66,9 @@ def package_of(model_of):
     return convert
 
 
-def test_every_kind_is_lowered():
+def test_every_kind_is_lowered_and_every_recipe_tested():
     assert set(HEADS) == set(KINDS)
+    assert {recipe.label for recipe in Recipe} == {"float32", "int8", "fp16", "dynamic"}
 
 
 @every_kind
@@ -84,7 +85,15 @@ def test_lowered_model_is_the_keras_model(kind, model_of):
 
 
 @pytest.mark.parametrize("kind", OTHER_KINDS)
-@pytest.mark.parametrize("recipe", [recipe.label for recipe in Recipe])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "float32",
+        "int8",
+        pytest.param("fp16", marks=pytest.mark.slow),
+        pytest.param("dynamic", marks=pytest.mark.slow),
+    ],
+)
 def test_every_recipe_is_verified(kind, recipe, model_of, package_of):
     model, content = model_of(kind), package_of(kind, recipe)
     report = verify(model, content, [Example(text) for text in TEXTS])
