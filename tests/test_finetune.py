@@ -363,12 +363,27 @@ def test_resume_of_nothing_starts_anew(small, tmp_path, capsys, monkeypatch):
     assert "nothing to resume at" in capsys.readouterr().err
 
 
-def test_diverged_training_is_no_result(small, tmp_path):
+def test_diverged_training_stops_at_once_and_is_no_result(small, tmp_path):
     flags, _ = small
-    match = r"the training diverged in epoch 1: .*--learning-rate below 1e\+30"
+    match = r"diverged: at step 2 .*a lower --learning-rate .* stay in .*out\.training"
     with pytest.raises(InputError, match=match):
         call("finetune", *flags, "--learning-rate", 1e30, "--output", tmp_path / "out")
     assert listing(tmp_path) == ["out.training"]
+
+
+def test_a_state_with_a_nan_is_not_saved_over_a_good_one(tmp_path):
+    model = SqueezeBertClassifier(tiny_config(num_hidden_layers=1), num_labels=2)
+    model.compile("adam", "mse")
+    state = callbacks.RunState(tmp_path / "run" / "state", model)
+    kept = model.get_weights()
+    state.save()
+    state.step.assign(7)
+    model.head.bias.assign([0.0, np.nan])
+    with pytest.raises(InputError, match=r"at step 7 .* stay in .*run"):
+        state.save()
+    assert state.restore() == 0
+    for found, expected in zip(model.get_weights(), kept, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_bad_flag_keeps_the_state_of_a_killed_run(killed):

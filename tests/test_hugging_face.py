@@ -177,6 +177,27 @@ def test_every_kind_has_a_head_and_a_class():
     assert set(THEIRS) == set(KINDS) - {"pretraining", "embedding"}
 
 
+def test_an_imported_classifier_predicts_pairs_and_is_a_start_for_training(
+    folder, tmp_path, capsys
+):
+    command = ["--source", folder, "--output", tmp_path / "mnli", "--paired"]
+    assert call("import_hf", *command) == 0
+    (tmp_path / "pairs.tsv").write_text("w1 w2\tw3\n")
+    flags = ["--model", tmp_path / "mnli", "--input", tmp_path / "pairs.tsv"]
+    assert call("predict", *flags) == 0
+    assert "LABEL_" in capsys.readouterr().out
+    rows = "".join(f"w{i} w{i + 1}\tw{i}\t{'yes' if i % 2 else 'no'}\n" for i in range(1, 9))
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.tsv").write_text("text\tother\tlabel\n" + rows)
+    flags = ["--data", tmp_path, "--pair-column", "other", "--init", tmp_path / "mnli"]
+    flags += ["--epochs", 1, "--seq-length", 12, "--learning-rate", 1e-9]
+    assert call("finetune", *flags, "--output", tmp_path / "tuned") == 0
+    tuned, source = bundle.load(tmp_path / "tuned"), bundle.load(tmp_path / "mnli")
+    assert tuned.labels == ["no", "yes"]
+    for mine, theirs in zip(tuned.backbone.weights, source.backbone.weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_round_trip_is_bit_exact(kind, tmp_path, capsys):
     source = save(tmp_path / "bundle", kind)

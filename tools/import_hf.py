@@ -8,7 +8,7 @@ from sqb_tf.tasks.layouts import KINDS
 
 EPILOG = """examples:
   python tools/import_hf.py --source squeezebert/squeezebert-uncased --output runs/uncased
-  python tools/import_hf.py --source checkpoints/mnli --output runs/mnli
+  python tools/import_hf.py --source checkpoints/mnli --paired --output runs/mnli
   python tools/finetune.py --data GLUE/SST-2 --task sst2 --init runs/uncased
 
 Every weight is accounted for: one that is missing or left over is an error that names it."""
@@ -24,6 +24,7 @@ def main(args: argparse.Namespace) -> int:
         vocabulary=args.vocab,
         revision=args.revision,
         seq_length=args.seq_length,
+        paired=args.paired,
         command=cli.command(),
     )
     result = {
@@ -34,6 +35,7 @@ def main(args: argparse.Namespace) -> int:
         "vocab_size": info.config.vocab_size,
         "lowercase": info.task.lowercase,
         "seq_length": info.task.seq_length,
+        "paired": info.task.paired,
     }
     table = "\n".join(f"{name:<11} {value}" for name, value in result.items() if value != [])
     cli.emit(args, table, result)
@@ -51,6 +53,9 @@ def flags() -> argparse.ArgumentParser:
     made.add_argument("--revision", help="branch, tag or commit of the repository")
     made.add_argument(
         "--seq-length", type=int, help="longest input in tokens; none: the model's positions"
+    )
+    made.add_argument(
+        "--paired", action="store_true", help="the model takes two texts, as one for MNLI does"
     )
     return made
 

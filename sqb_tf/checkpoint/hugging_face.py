@@ -64,6 +64,7 @@ def import_bundle(
     vocabulary: str | None = None,
     revision: str | None = None,
     seq_length: int | None = None,
+    paired: bool = False,
     command: str = "",
 ) -> bundle.BundleInfo:
     """Writes the bundle of a transformers folder, or of a hub repository.
@@ -75,6 +76,7 @@ def import_bundle(
         vocabulary: a vocab.txt, for a folder without a tokenizer.
         revision: of the repository.
         seq_length: the longest input in tokens; None: the model's positions.
+        paired: whether the model takes two texts, which the folder does not say.
         command: what is running, for the bundle's record.
 
     Raises:
@@ -100,7 +102,7 @@ def import_bundle(
     task = bundle.TaskInfo(
         task=kind,
         kind=kind,
-        paired=False,
+        paired=paired,
         seq_length=seq_length or config.max_position_embeddings,
         lowercase=folder.lowercase,
         metric={},
@@ -155,9 +157,9 @@ def build(folder: Folder, kind: str | None = None) -> Any:
             )
         )
     for name, weight in names.items():
-        value = _turn(name, arrays[name], weight)
+        value = _turn(arrays[name], weight)
         if value.shape != tuple(weight.shape):
-            expected = _turn(name, np.empty(weight.shape), weight).shape
+            expected = _turn(np.empty(weight.shape), weight).shape
             raise InputError(
                 f"{folder.path}: {name} has shape {arrays[name].shape}, config.json says {expected}"
             )
@@ -202,7 +204,7 @@ def write(folder: Path, model: Any, info: Any) -> None:
         single = "single_label_classification"
         settings["problem_type"] = "regression" if kind == "regression" else single
     arrays = {
-        name: np.ascontiguousarray(_turn(name, weight.numpy(), weight))
+        name: np.ascontiguousarray(_turn(weight.numpy(), weight))
         for name, weight in weight_names(model).items()
     }
     save_file(arrays, folder / WEIGHTS, metadata={"format": "pt"})
@@ -227,7 +229,7 @@ def _their_layer(weight: Any, layers: dict[str, str]) -> str | None:
     return None if name is None else name.format(i=number[1])
 
 
-def _turn(name: str, array: np.ndarray, weight: Any) -> np.ndarray:
+def _turn(array: np.ndarray, weight: Any) -> np.ndarray:
     """Theirs to ours and back: kernels have their axes the other way round, tables have not."""
     return array.T if weight.path.endswith("/kernel") else array
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class RunState:
             optimizer=[v.value for v in model.optimizer.variables],
             run=[self.step, self.best, self.best_step, self.judged],
         )
-        self._directory = directory
+        self._directory, self._model = directory, model
         self._manager = tf.train.CheckpointManager(checkpoint, str(directory), max_to_keep=2)
 
     def restore(self) -> int:
@@ -53,9 +54,34 @@ class RunState:
         return int(self.step)
 
     def save(self) -> None:
-        """Saves the state as it is now."""
+        """Saves the state as it is now; `InputError` instead where a weight is not a number."""
+        if not all(
+            bool(tf.reduce_all(tf.math.is_finite(w))) for w in self._model.trainable_weights
+        ):
+            raise self.diverged()
         with writing(self._directory, tf.errors.OpError):
             self._manager.save(checkpoint_number=int(self.step))
+
+    def diverged(self) -> InputError:
+        """What is said of a run whose numbers left the finite at this step."""
+        return InputError(
+            f"the training diverged: at step {int(self.step)} a loss, a weight or an output is not finite: "
+            "start anew with a lower --learning-rate (the last state and the best weights before it stay "
+            f"in {self._directory.parent})"
+        )
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """Ends a run at the first loss that is not finite, before anything of it is saved."""
+
+    def __init__(self, state: RunState) -> None:
+        super().__init__()
+        self._state = state
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if not math.isfinite(logs["loss"]):
+            self._state.step.assign_add(1)
+            raise self._state.diverged()
 
 
 class SaveState(keras.callbacks.Callback):

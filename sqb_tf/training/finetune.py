@@ -34,7 +34,13 @@ from sqb_tf.tokenizer import (
     learn_vocabulary,
     read_vocabulary,
 )
-from sqb_tf.training.callbacks import RunState, SaveState, ShowProgress, TensorBoardCurves
+from sqb_tf.training.callbacks import (
+    RunState,
+    SaveState,
+    ShowProgress,
+    StopAtNaN,
+    TensorBoardCurves,
+)
 from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
 from sqb_tf.training.pipeline import example_stream, prediction_batches, training_batches
 
@@ -355,6 +361,7 @@ class _Run:
         if done:
             say(f"resuming at step {done} of {self.total_steps}")
         callbacks = [
+            StopAtNaN(state),
             SaveState(state, save_every),
             ShowProgress(state, self.total_steps),
             self.curves,
@@ -425,11 +432,7 @@ class _Run:
         """The model's metric on dev."""
         outputs = predict(self.model, self.preprocessor, self.dev, self.paired)
         if not np.isfinite(outputs).all():
-            epoch = math.ceil(int(self.state.step) / self.steps_per_epoch)
-            raise InputError(
-                f"the training diverged in epoch {epoch}: outputs are not finite: give a "
-                f"--learning-rate below {self.options.peak_rate:g}"
-            )
+            raise self.state.diverged()
         name = self.task.metric_name
         return scores([name], outputs, self.dev_targets)[name]
 
