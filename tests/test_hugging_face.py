@@ -339,6 +339,22 @@ def test_bad_flags(folder, tmp_path):
         call("export_hf", "--model", source, "--output", tmp_path / "full")
 
 
+def test_rows_of_embeddings_without_a_token(folder, tmp_path):
+    """As in the published checkpoints, which have 30528 rows for 30522 tokens."""
+    tokens = (folder / "vocab.txt").read_text().split()
+    (folder / "vocab.txt").write_text("\n".join(tokens[:-3]) + "\n")
+    assert call("import_hf", "--source", folder, "--output", tmp_path / "out") == 0
+    model = bundle.load(tmp_path / "out")
+    assert model.info.vocabulary[:-3] == tokens[:-3]
+    fillers = model.info.vocabulary[-3:]
+    ids = model.preprocessor([" ".join([*fillers, tokens[5]])])["input_word_ids"].numpy()
+    assert ids.max() < len(tokens) - 3
+    call("export_hf", "--model", tmp_path / "out", "--output", tmp_path / "again")
+    assert (tmp_path / "again" / "vocab.txt").read_text().split() == tokens[:-3]
+    for name, array in arrays_of(folder).items():
+        np.testing.assert_array_equal(arrays_of(tmp_path / "again")[name], array)
+
+
 def test_sharded_weights(folder, tmp_path):
     arrays = arrays_of(folder)
     (folder / "model.safetensors").unlink()

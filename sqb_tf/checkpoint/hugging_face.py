@@ -15,11 +15,14 @@ import numpy as np
 from sqb_tf.checkpoint import bundle
 from sqb_tf.checkpoint.transformers_folder import ARCHITECTURES, MODEL_TYPE, Folder, fetch, read
 from sqb_tf.errors import InputError
-from sqb_tf.files import staged_directory
+from sqb_tf.files import staged_directory, writing
 from sqb_tf.preprocessing import check_seq_length
 from sqb_tf.tokenizer import read_vocabulary
 
 WEIGHTS = "model.safetensors"
+# The token of a row of embeddings that the vocabulary does not use; no text has it, since it is
+# parted at its brackets.
+FILLER = "[unused:{}]"
 PREFIX = "transformer."  # of the encoder in a model with a head
 
 # Our layer's path -> theirs; {i} is a block. Convolutions have kernels of rank 3 on both sides.
@@ -80,7 +83,7 @@ def import_bundle(
         command: what is running, for the bundle's record.
 
     Raises:
-        InputError: as `read` and `build`; no vocabulary, or one of another size than the model's.
+        InputError: as `read` and `build`; no vocabulary, or one larger than the model's.
     """
     bundle.check_target(output)
     if kind is not None and kind not in ARCHITECTURES:
@@ -92,11 +95,13 @@ def import_bundle(
     tokens = folder.vocabulary if vocabulary is None else read_vocabulary(vocabulary)
     if tokens is None:
         raise InputError(f"{source}: no vocab.txt or tokenizer.json in it: name one with --vocab")
-    if len(tokens) != config.vocab_size:
+    if len(tokens) > config.vocab_size:
         raise InputError(
             f"{source}: {len(tokens)} tokens in the vocabulary, config.json says vocab_size "
             f"{config.vocab_size}"
         )
+    # The published checkpoints have 30528 rows of embeddings, a multiple of 8, for 30522 tokens.
+    tokens = [*tokens, *(FILLER.format(i) for i in range(len(tokens), config.vocab_size))]
     model = build(folder, kind)
     kind = kind or folder.kind
     task = bundle.TaskInfo(
@@ -186,6 +191,7 @@ def weight_names(model: Any, prefix: str | None = None) -> dict[str, Any]:
 
 def write(folder: Path, model: Any, info: Any) -> None:
     """Writes the files of a transformers folder for a bundle's model (`sqb_tf.load`) and `info`."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     kind, config = info.task.kind, info.config
@@ -207,8 +213,10 @@ def write(folder: Path, model: Any, info: Any) -> None:
         name: np.ascontiguousarray(_turn(weight.numpy(), weight))
         for name, weight in weight_names(model).items()
     }
-    save_file(arrays, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / "vocab.txt").write_text("\n".join(info.vocabulary) + "\n", encoding="utf-8")
+    with writing(folder / WEIGHTS, SafetensorError):
+        save_file(arrays, folder / WEIGHTS, metadata={"format": "pt"})
+    tokens = [token for i, token in enumerate(info.vocabulary) if token != FILLER.format(i)]
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
     tokenizer = {
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": info.task.lowercase,
