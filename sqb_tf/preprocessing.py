@@ -51,6 +51,37 @@ class Preprocessor:
         )
         return word_ids, tf.cast(type_ids, tf.int32)
 
+    def word_places(self, texts: Sequence[str] | tf.Tensor) -> tf.RaggedTensor:
+        """Where the first piece of every word is in the inputs of `texts`, int64 `[n, None]`.
+
+        Words are parted by single spaces. One without a piece of its own, or cut off, has -1.
+        """
+        words = tf.strings.split(texts, " ")
+        sizes = self.tokenizer(words.flat_values).row_lengths()
+        ends = tf.cumsum(sizes)
+        # Pieces before the word in the batch, less those before its text.
+        before = ends - sizes
+        first = tf.gather(tf.concat([[0], ends], 0), words.row_starts())
+        places = 1 + before - tf.gather(first, words.value_rowids())
+        kept = (sizes > 0) & (places < self.seq_length - 1)
+        return words.with_values(tf.where(kept, places, -1))
+
+    def tag_targets(
+        self, texts: tf.Tensor, tags: tf.Tensor, length: tf.Tensor | int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Tag ids and weights `[n, length]` of `texts`, whose `tags` are ids parted by spaces.
+
+        A word's tag stands at its first piece, with a weight of 1; all else weighs 0.
+        """
+        places = self.word_places(texts)
+        ids = tf.strings.to_number(tf.strings.split(tags, " ").flat_values, tf.int32)
+        kept = places.flat_values >= 0
+        rows = tf.boolean_mask(places.value_rowids(), kept)
+        where = tf.stack([rows, tf.boolean_mask(places.flat_values, kept)], axis=1)
+        shape = tf.stack([places.nrows(), tf.cast(length, tf.int64)])
+        ids = tf.scatter_nd(where, tf.boolean_mask(ids, kept), shape)
+        return ids, tf.scatter_nd(where, tf.ones_like(rows, tf.float32), shape)
+
     def pad(
         self, word_ids: tf.RaggedTensor, type_ids: tf.RaggedTensor, length: int | None = None
     ) -> dict[str, tf.Tensor]:

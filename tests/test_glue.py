@@ -106,7 +106,7 @@ def folder(tmp_path, request):
 
 
 def test_every_task_of_glue_is_here_and_has_metrics():
-    assert set(LINES) == set(TASKS) - set(TASK_KINDS)
+    assert set(LINES) == set(TASKS) - {"classification", "regression", "conll"}
     for spec in TASKS.values():
         assert spec.kind in TASK_KINDS and set(spec.metrics) <= set(METRICS)
 

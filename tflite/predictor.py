@@ -15,11 +15,11 @@ from sqb_tf.files import staged_file
 from sqb_tf.tasks.layouts import TASK_KINDS
 from sqb_tf.tasks.metrics import scores
 from sqb_tf.tasks.task import Task, targets
-from tflite.runner import Classification, Runner, check_pairing
+from tflite.runner import Classification, Runner, Tagging, check_pairing
 
 
 class BundlePredictor:
-    """A bundle as a stream of `Classification`s; the same face as `Runner.stream`."""
+    """A bundle as a stream of results; the same face as `Runner.stream`."""
 
     def __init__(self, directory: str | Path) -> None:
         self.model = bundle.load(directory, TASK_KINDS)
@@ -29,13 +29,18 @@ class BundlePredictor:
 
     def stream(
         self, examples: Iterable[tuple[str, str | None]], batch_size: int = 64
-    ) -> Iterator[tuple[tuple[str, str | None], Classification]]:
-        """Each example with its classification, in order, at constant memory."""
+    ) -> Iterator[tuple[tuple[str, str | None], Classification | Tagging]]:
+        """Each example with its result, in order, at constant memory."""
         examples = check_pairing(examples, self.paired)
         while chunk := list(itertools.islice(examples, batch_size)):
             texts, pairs = [t for t, _ in chunk], [p for _, p in chunk]
             inputs = self.model.preprocessor(texts, pairs if self.paired else None)
             outputs = keras_outputs(self.model, inputs)
+            if self.kind == "token_classification":
+                places = self.model.preprocessor.word_places(texts).numpy()
+                for example, row, where in zip(chunk, outputs, places, strict=True):
+                    yield example, Tagging.of(self.labels, example[0], row, where)
+                continue
             for example, row in zip(chunk, outputs, strict=True):
                 yield example, Classification.of(self.labels, row)
 
@@ -83,8 +88,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """The metrics of `predictor` on a split of `task`, None where the split has no labels.
 
-    `predictions` is a file to write in the form of a GLUE submission: a header, then the index of every
-    example and its label as the task's files have it (or its number), parted by a tab.
+    `predictions` is a file to write: in the form of a GLUE submission (a header, then the index of every
+    example and its label as the task's files have it, or its number), tagged words in CoNLL's.
 
     Raises:
         InputError: no examples, labels that the model does not have, a file that cannot be written.
@@ -102,7 +107,10 @@ def evaluate(
     result: dict[str, Any] = {"metric": None, "metrics": {}, "examples": len(examples)}
     if not task.is_unlabelled(split):
         goals = targets(predictor.labels, examples, predictor.kind)
-        outputs = np.array([list(one.scores.values()) for one in found])
+        if task.kind == "token_classification":
+            outputs = [list(one.tags) for one in found]
+        else:
+            outputs = np.array([list(one.scores.values()) for one in found])
         values = scores(task.spec.metrics, outputs, goals)
         result["metric"] = {"name": task.metric_name, "value": values[task.metric_name]}
         result["metrics"] = values
@@ -113,8 +121,13 @@ def evaluate(
     return result
 
 
-def _submission(task: Task, found: list[Classification]) -> Iterator[str]:
-    """The lines of a GLUE submission file."""
+def _submission(task: Task, found: list[Any]) -> Iterator[str]:
+    """The lines of a GLUE submission file, or of CoNLL's form."""
+    if task.kind == "token_classification":
+        for one in found:
+            yield from (f"{word}\t{tag}" for word, tag in zip(one.words, one.tags, strict=True))
+            yield ""
+        return
     yield "index\tprediction"
     names = {shown: label for label, shown in (task.spec.label_names or {}).items()}
     for index, one in enumerate(found):

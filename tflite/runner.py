@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from sqb_tf.errors import InputError
 from sqb_tf.tasks.layouts import TASK_KINDS
+from sqb_tf.tasks.tagging import tags_of
 from tflite import package
 
 # Texts tokenized at once; what is in memory of a stream.
@@ -48,6 +49,21 @@ class Classification:
         """The classification of an output vector `[labels]`."""
         named = {label: float(score) for label, score in zip(labels, scores, strict=True)}
         return cls(labels[int(scores.argmax())], named)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tagging:
+    """The result for one text of tagged words: each word with its tag."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, labels: Sequence[str], text: str, scores: np.ndarray, places: np.ndarray
+    ) -> Tagging:
+        """The tagging of a text from the scores of its tokens `[tokens, labels]`."""
+        return cls(tuple(text.split(" ")), tuple(tags_of(labels, scores, places)))
 
 
 class Runner:
@@ -205,8 +221,8 @@ class Runner:
 
     def classify(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None
-    ) -> list[Classification]:
-        """Labels with scores of `texts` (or of pairs of texts).
+    ) -> list[Classification | Tagging]:
+        """Labels with scores of `texts` (or of pairs of texts), or the tags of their words.
 
         Raises:
             InputError: a package of pairs without `pairs`, or the reverse.
@@ -216,8 +232,8 @@ class Runner:
 
     def stream(
         self, examples: Iterable[tuple[str, str | None]], batch_size: int = BATCH_SIZE
-    ) -> Iterator[tuple[tuple[str, str | None], Classification]]:
-        """Each (text, pair or None) with its classification, in order, at constant memory."""
+    ) -> Iterator[tuple[tuple[str, str | None], Classification | Tagging]]:
+        """Each (text, pair or None) with its result, in order, at constant memory."""
         if self.kind not in TASK_KINDS:
             raise InputError(
                 f"a package for {self.kind} has no label for a text: expected one for "
@@ -226,7 +242,11 @@ class Runner:
         seen, examples = itertools.tee(examples)  # no further apart than a batch
         for example, outputs in zip(seen, self.outputs(examples, batch_size)):
             (scores,) = outputs.values()
-            yield example, Classification.of(self.labels, scores)
+            if self.kind == "token_classification":
+                (places,) = self.preprocessor.word_places(example[:1]).numpy()
+                yield example, Tagging.of(self.labels, example[0], scores, places)
+            else:
+                yield example, Classification.of(self.labels, scores)
 
 
 def check_pairing(

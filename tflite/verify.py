@@ -14,6 +14,7 @@ from sqb_tf.progress import track
 from sqb_tf.tasks.delimited import Example
 from sqb_tf.tasks.layouts import TASK_KINDS, TASKS
 from sqb_tf.tasks.metrics import scores
+from sqb_tf.tasks.tagging import tags_of
 from sqb_tf.tasks.task import targets
 from tflite.predictor import named_outputs
 from tflite.recipes import Bounds, Recipe
@@ -109,14 +110,15 @@ def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) ->
         decisions.add(one, other)
         if goals is not None:
             (expected[index],), (got[index],) = one.values(), other.values()
+            if kind == "token_classification":
+                (places,) = model.preprocessor.word_places([examples[index].text]).numpy()
+                for found in (expected, got):
+                    found[index] = tags_of(model.labels, found[index], places)
 
     metric: dict[str, Any] = dict.fromkeys(("name", "keras", "package", "drop"))
     if goals is not None:
         name = TASKS[model.info.task.task].metrics[0]
-        keras, package = (
-            scores([name], np.stack([found[i] for i in range(len(examples))]), goals)[name]
-            for found in (expected, got)
-        )
+        keras, package = (scores([name], _rows(found), goals)[name] for found in (expected, got))
         metric = {"name": name, "keras": keras, "package": package, "drop": keras - package}
     errors = {name: error.summary() for name, error in tensors.items()}
     agreement = decisions.agreement()
@@ -132,6 +134,12 @@ def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) ->
         tensors=errors,
         misses=_misses(recipe.bounds, len(examples), metric["drop"] or 0.0, agreement, sqnr_db),
     )
+
+
+def _rows(found: dict[int, Any]) -> Any:
+    """What was found, in the order of the examples: an array, or lists of tags."""
+    rows = [found[i] for i in range(len(found))]
+    return rows if isinstance(rows[0], list) else np.stack(rows)
 
 
 def _both(

@@ -1,9 +1,11 @@
 """Labels texts with a package or a bundle."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import cli
 
@@ -33,17 +35,24 @@ def main(args: argparse.Namespace) -> int:
     examples = _examples(args, predictor.paired)
     for (text, pair), found in predictor.stream(examples, args.batch_size):
         row = {"text": text, **({"pair": pair} if pair is not None else {})}
-        row |= {"label": found.label, "scores": found.scores}
+        row |= dataclasses.asdict(found)
         if args.json:
             results.append(row)
         if args.jsonl:
             print(json.dumps(row, ensure_ascii=False))
         elif args.json != "-":
-            shown = text if pair is None else f"{text}\t{pair}"
-            print(f"{found.label}\t{found.scores[found.label]:.4f}\t{shown}")
+            print(_shown(text, pair, found))
     if args.json:
         cli.write_json(args, {"predictions": results})
     return cli.DONE
+
+
+def _shown(text: str, pair: str | None, found: Any) -> str:
+    """A result on one line: label, score and text, or every word with its tag."""
+    if hasattr(found, "tags"):
+        return " ".join(f"{word}/{tag}" for word, tag in zip(found.words, found.tags, strict=True))
+    shown = text if pair is None else f"{text}\t{pair}"
+    return f"{found.label}\t{found.scores[found.label]:.4f}\t{shown}"
 
 
 def _examples(args: argparse.Namespace, paired: bool) -> Iterator[tuple[str, str | None]]:

@@ -58,6 +58,7 @@ _ENTAILMENT = {"entailment": "entailment", "not_entailment": "not_entailment"}
 TASKS = {
     "classification": TaskSpec("classification"),
     "regression": TaskSpec("regression", metrics=("pearson", "spearman")),
+    "conll": TaskSpec("token_classification", metrics=("entity_f1", "tag_accuracy")),
     "cola": _glue(
         "sentence",
         None,
@@ -95,4 +96,4 @@ TASKS = {
     "wnli": _glue("sentence1", "sentence2", "label", {"0": "not_entailment", "1": "entailment"}),
 }
 # The kinds that can be fine-tuned, converted and verified.
-TASK_KINDS = ("classification", "regression")
+TASK_KINDS = ("classification", "regression", "token_classification")

@@ -1,15 +1,22 @@
-"""The metrics of the tasks, on a model's outputs; higher is better. Names and definitions are GLUE's."""
+"""The metrics of the tasks, on a model's outputs; higher is better.
+
+Those of texts are GLUE's, those of tagged words seqeval's.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 
-def scores(names: Iterable[str], outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """The metrics of `names` for `outputs` `[n, labels]` (`[n, 1]` in regression) and `targets` `[n]`."""
+def scores(names: Iterable[str], outputs: Any, targets: Any) -> dict[str, float]:
+    """The metrics of `names` for `outputs` `[n, labels]` (`[n, 1]` in regression) and `targets` `[n]`.
+
+    For tagged words both are the tags of each text, a list of lists.
+    """
     return {name: METRICS[name](outputs, targets) for name in names}
 
 
@@ -53,10 +60,27 @@ def _correlation(function, outputs: np.ndarray, targets: np.ndarray) -> float:
     return 0.0 if np.isnan(value) else value
 
 
+def entity_f1(outputs: Sequence[list[str]], targets: Sequence[list[str]]) -> float:
+    """F1 of whole entities (Tjong Kim Sang 2003), as `seqeval` computes it; 0 where there are none."""
+    from seqeval.metrics import f1_score
+
+    return float(f1_score(list(targets), list(outputs), zero_division=0))
+
+
+def tag_accuracy(outputs: Sequence[list[str]], targets: Sequence[list[str]]) -> float:
+    """Share of the words with their own tag."""
+    pairs = [
+        p for one, other in zip(outputs, targets, strict=True) for p in zip(one, other, strict=True)
+    ]
+    return float(np.mean([one == other for one, other in pairs]))
+
+
 METRICS = {
     "accuracy": accuracy,
     "f1": f1,
     "matthews": matthews,
     "pearson": pearson,
     "spearman": spearman,
+    "entity_f1": entity_f1,
+    "tag_accuracy": tag_accuracy,
 }

@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from sqb_tf.errors import InputError
+from sqb_tf.tasks.conll import ConllFile, find_tagged
 from sqb_tf.tasks.delimited import Columns, DelimitedFile, Example, find_split
 from sqb_tf.tasks.layouts import TASKS
 
 DEMO = Path(__file__).resolve().parent.parent / "demo"
+# The tag of a word that is in no entity.
+OUTSIDE = "O"
 # Share of a single training file that is held out as dev when no dev file is named.
 HELD_OUT_PERCENT = 10
 
@@ -103,6 +106,9 @@ class Task:
 
         Those of a test file without labels have None for a label. `InputError` if it cannot be read.
         """
+        if self.kind == "token_classification":
+            path = find_tagged(self.data, which)
+            return Split(ConllFile(path), str(path), self.limit)
         if self.data.is_dir() or not self.data.suffix:
             path = find_split(self.data, self.spec.files.get(which, which))
             columns, header = self.columns, self.spec.header
@@ -140,6 +146,8 @@ class Task:
                 counts[which] += 1
                 if self.kind == "regression":
                     check_number(example, split.name)
+                elif self.kind == "token_classification":
+                    seen[which].update(example.label.split(" "))
                 else:
                     seen[which].add(example.label)
             if not counts[which]:
@@ -160,7 +168,7 @@ class Task:
         """The task's own order where it has one (so that id 1 of SST-2 stays 1), else alphabetical."""
         if self.spec.label_names:
             return list(self.spec.label_names.values())
-        return sorted(labels)
+        return sorted(labels, key=lambda label: (label != OUTSIDE, label))
 
 
 def check_number(example: Example, name: str) -> None:
@@ -173,8 +181,10 @@ def check_number(example: Example, name: str) -> None:
         raise InputError(f"{name}: target {example.label!r} is not a number")
 
 
-def targets(labels: Sequence[str], examples: Sequence[Example], kind: str) -> np.ndarray:
-    """Label ids, or the numbers of a regression, `[n]`.
+def targets(
+    labels: Sequence[str], examples: Sequence[Example], kind: str
+) -> np.ndarray | list[list[str]]:
+    """Label ids, or the numbers of a regression, `[n]`; of tagged words the tags of each text.
 
     Raises:
         InputError: no examples, a label that `labels` lacks, a target that is not a number.
@@ -185,10 +195,17 @@ def targets(labels: Sequence[str], examples: Sequence[Example], kind: str) -> np
         for example in examples:
             check_number(example, "the data")
         return np.array([float(e.label) for e in examples])
-    unknown = sorted({str(e.label) for e in examples} - set(labels))
+    tagged = kind == "token_classification"
+    if tagged:
+        found = {tag for e in examples for tag in e.label.split(" ")}
+    else:
+        found = {str(e.label) for e in examples}
+    unknown = sorted(found - set(labels))
     if unknown:
         raise InputError(
             f"labels that the model does not have: {', '.join(unknown)}; it has {', '.join(labels)}"
         )
+    if tagged:
+        return [e.label.split(" ") for e in examples]
     ids = {label: i for i, label in enumerate(labels)}
     return np.array([ids[e.label] for e in examples])

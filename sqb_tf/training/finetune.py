@@ -10,6 +10,7 @@ import math
 import random
 import shutil
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sqb_tf import heads
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
 from sqb_tf.files import staged_file, writing
-from sqb_tf.heads import SqueezeBertClassifier
 from sqb_tf.preprocessing import Preprocessor, check_seq_length
 from sqb_tf.progress import say
 from sqb_tf.tasks.delimited import Example
 from sqb_tf.tasks.metrics import scores
-from sqb_tf.tasks.task import Split, Task
+from sqb_tf.tasks.tagging import tags_of
+from sqb_tf.tasks.task import Split, Task, targets
 from sqb_tf.tokenizer import (
     MIN_VOCAB_SIZE,
     WordPieceTokenizer,
@@ -192,6 +194,20 @@ def predict(
     return model.predict(batches, verbose=0)
 
 
+def predict_tags(
+    model: keras.Model, preprocessor: Preprocessor, split: Split, labels: list[str]
+) -> list[list[str]] | None:
+    """The tags of every example's words, in order; None where an output is not finite."""
+    examples, found = iter(split), []
+    while texts := [e.text for e in itertools.islice(examples, PREDICTION_BATCH)]:
+        scores = model.predict_on_batch(preprocessor(texts))
+        if not np.isfinite(scores).all():
+            return None
+        places = preprocessor.word_places(texts)
+        found += [tags_of(labels, *row) for row in zip(scores, places.numpy(), strict=True)]
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class _Unlabelled:
     """A split whose targets are not needed."""
@@ -270,13 +286,13 @@ def _build(
     options: FinetuneOptions,
     work: Path,
     source: Any,
-) -> tuple[SqueezeBertClassifier, WordPieceTokenizer]:
+) -> tuple[Any, WordPieceTokenizer]:
     """The model and its tokenizer, new or from the bundle of `init`."""
     if source is not None:
         model, tokenizer = source, source.tokenizer
         if source.labels != labels or source.info.task.kind != task.kind:
             # Another task: the encoder comes along, the head starts anew.
-            model = SqueezeBertClassifier(source.config, num_labels=len(labels))
+            model = heads.build(task.kind, source.config, len(labels))
             encoder = getattr(source, "backbone", source)
             model.backbone.set_weights(encoder.get_weights())
         return model, tokenizer
@@ -287,7 +303,7 @@ def _build(
         overrides["attention_probs_dropout_prob"] = options.dropout
     config = SqueezeBertConfig.from_preset(options.preset, **overrides)
     tokenizer = WordPieceTokenizer(vocabulary, options.lowercase)
-    return SqueezeBertClassifier(config, num_labels=len(labels)), tokenizer
+    return heads.build(task.kind, config, len(labels)), tokenizer
 
 
 def _vocabulary(task: Task, options: FinetuneOptions, work: Path) -> list[str]:
@@ -329,15 +345,16 @@ class _Run:
         options: FinetuneOptions,
         labels: list[str],
         tokenizer: WordPieceTokenizer,
-        model: SqueezeBertClassifier,
+        model: Any,
         num_examples: int,
         work: Path,
     ) -> None:
         self.task, self.options, self.model, self.work = task, options, model, work
         self.paired = task.columns.pair is not None
         self.preprocessor = Preprocessor(tokenizer, options.seq_length)
-        classification = task.kind == "classification"
-        self.label_ids = {label: i for i, label in enumerate(labels)} if classification else None
+        self.labels, self.tagged = labels, task.kind == "token_classification"
+        regression = task.kind == "regression"
+        self.label_ids = None if regression else {label: i for i, label in enumerate(labels)}
         self.steps_per_epoch = math.ceil(num_examples / options.batch_size)
         self.total_steps = self.steps_per_epoch * options.epochs
         schedule = LinearWarmupDecay(
@@ -345,14 +362,17 @@ class _Run:
         )
         model.compile(
             adamw(schedule, options.weight_decay),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            if classification
-            else keras.losses.MeanSquaredError(),
+            keras.losses.MeanSquaredError()
+            if regression
+            # Of tagged words the mean over those that have a weight; of texts all weigh the same.
+            else keras.losses.SparseCategoricalCrossentropy(
+                from_logits=True, reduction="mean_with_sample_weight"
+            ),
         )
         self.state = RunState(work / "state", model)
         self.curves = TensorBoardCurves(self.state, work / "logs")
         self.dev = task.split("dev")
-        self.dev_targets = self._targets(self.dev)
+        self.dev_targets = targets(labels, list(self.dev), task.kind)
 
     def train(self, save_every: int | None) -> dict[str, Any]:
         """Trains what is left of the run; where dev was best, and how many examples it has."""
@@ -369,7 +389,8 @@ class _Run:
                 on_train_batch_end=lambda batch, logs: self._judge_if_due()
             ),
         ]
-        examples = example_stream(self.task.split("train"), self.label_ids, self.paired)
+        split = self.task.split("train")
+        examples = example_stream(split, self.label_ids, self.paired, self.tagged)
         self._judge_if_due()  # if killed between a step and its judging
         for epoch in range(int(state.step) // self.steps_per_epoch, options.epochs):
             skip = int(state.step) - epoch * self.steps_per_epoch
@@ -381,16 +402,20 @@ class _Run:
                 epoch,
                 self.paired,
                 skip,
+                self.tagged,
             )
-            self.model.fit(
-                batches,
-                initial_epoch=epoch,
-                epochs=epoch + 1,
-                steps_per_epoch=self.steps_per_epoch - skip,
-                shuffle=False,
-                callbacks=callbacks,
-                verbose=0,
-            )
+            with warnings.catch_warnings():
+                # Heads on every token leave the pooler as it is.
+                warnings.filterwarnings("ignore", "Gradients do not exist for variables .'pooler")
+                self.model.fit(
+                    batches,
+                    initial_epoch=epoch,
+                    epochs=epoch + 1,
+                    steps_per_epoch=self.steps_per_epoch - skip,
+                    shuffle=False,
+                    callbacks=callbacks,
+                    verbose=0,
+                )
         return {
             "best_epoch": (int(state.best_step) - 1) // self.steps_per_epoch + 1,
             "best_step": int(state.best_step),
@@ -416,27 +441,27 @@ class _Run:
         state.judged.assign(step)
         state.save()
 
-    def best(self) -> tuple[SqueezeBertClassifier, float]:
+    def best(self) -> tuple[Any, float]:
         """The model of the best point and its metric on dev, in float32, as its bundle computes."""
         value = float(self.state.best)
         if self.options.precision == "float32":
             bundle.load_weights(self.model, self.work / BEST_WEIGHTS)
         else:
             with _computing_in("float32"):
-                self.model = SqueezeBertClassifier(self.model.config, self.model.num_labels)
+                self.model = heads.build(self.task.kind, self.model.config, len(self.labels))
             bundle.load_weights(self.model, self.work / BEST_WEIGHTS)
             value = self.evaluate()
         return self.model, value
 
     def evaluate(self) -> float:
         """The model's metric on dev."""
-        outputs = predict(self.model, self.preprocessor, self.dev, self.paired)
-        if not np.isfinite(outputs).all():
+        if self.tagged:
+            outputs = predict_tags(self.model, self.preprocessor, self.dev, self.labels)
+            finite = outputs is not None
+        else:
+            outputs = predict(self.model, self.preprocessor, self.dev, self.paired)
+            finite = np.isfinite(outputs).all()
+        if not finite:
             raise self.state.diverged()
         name = self.task.metric_name
         return scores([name], outputs, self.dev_targets)[name]
-
-    def _targets(self, split: Split) -> np.ndarray:
-        if self.label_ids is None:
-            return np.array([float(e.label) for e in split])
-        return np.array([self.label_ids[e.label] for e in split])

@@ -18,8 +18,20 @@ BLOCK = 512
 SORTED_BATCHES = 100
 
 
-def example_stream(split: Split, label_ids: dict[str, int] | None, paired: bool) -> tf.data.Dataset:
-    """(text, pair, target) scalars. Targets are label ids, or numbers when `label_ids` is None."""
+def example_stream(
+    split: Split, label_ids: dict[str, int] | None, paired: bool, tagged: bool = False
+) -> tf.data.Dataset:
+    """(text, pair, target) scalars. Targets are label ids, or numbers when `label_ids` is None.
+
+    Of `tagged` words they are the ids of their tags, parted by spaces.
+    """
+
+    def target(label: str) -> float | int | str:
+        if label_ids is None:
+            return float(label)
+        if tagged:
+            return " ".join(str(label_ids[tag]) for tag in label.split(" "))
+        return label_ids[label]
 
     def blocks():
         examples = iter(split)
@@ -27,10 +39,10 @@ def example_stream(split: Split, label_ids: dict[str, int] | None, paired: bool)
             yield (
                 [example.text for example in block],
                 [example.pair if paired else "" for example in block],
-                [float(e.label) if label_ids is None else label_ids[e.label] for e in block],
+                [target(example.label) for example in block],
             )
 
-    target_dtype = tf.float32 if label_ids is None else tf.int32
+    target_dtype = tf.float32 if label_ids is None else tf.string if tagged else tf.int32
     return tf.data.Dataset.from_generator(
         blocks,
         output_signature=tuple(
@@ -47,8 +59,11 @@ def training_batches(
     epoch: int,
     paired: bool,
     skip: int = 0,
+    tagged: bool = False,
 ) -> tf.data.Dataset:
     """One epoch of (inputs, targets) batches, a function of `seed` and `epoch` alone.
+
+    Of `tagged` words they are (inputs, targets, weights), see `Preprocessor.tag_targets`.
 
     Shuffled, then sorted by length within `SORTED_BATCHES` batches (which are shuffled again), so
     that little is padded and yet every epoch has exactly `ceil(examples / batch_size)` steps. The
@@ -69,7 +84,11 @@ def training_batches(
         def batch(start):
             rows = by_length[start : start + batch_size]
             inputs = preprocessor.pad(tf.gather(word_ids, rows), tf.gather(type_ids, rows))
-            return inputs, tf.gather(targets, rows)
+            chosen = tf.gather(targets, rows)
+            if not tagged:
+                return inputs, chosen
+            length = tf.shape(inputs["input_word_ids"])[1]
+            return inputs, *preprocessor.tag_targets(tf.gather(texts, rows), chosen, length)
 
         return tf.data.Dataset.from_tensor_slices(starts).map(batch)
 
