@@ -1,6 +1,7 @@
 """Fine-tunes SqueezeBERT on labelled texts and writes a bundle."""
 
 import argparse
+from typing import Any
 
 import cli
 
@@ -17,6 +18,11 @@ A killed or interrupted run continues exactly where it was saved last with --res
 
 
 def main(args: argparse.Namespace) -> int:
+    return run(args)
+
+
+def run(args: argparse.Namespace, **distillation: Any) -> int:
+    """A fine-tuning by `flags`, and by the options of distillation where given."""
     from sqb_tf.tasks.delimited import Columns
     from sqb_tf.tasks.task import Task
     from sqb_tf.training.finetune import FinetuneOptions, finetune
@@ -43,6 +49,7 @@ def main(args: argparse.Namespace) -> int:
         evaluate_every=args.evaluate_every,
         precision=args.precision,
         seed=args.seed,
+        **distillation,
     )
     output = args.output or f"runs/{args.task}"
     metrics = finetune(
@@ -63,6 +70,12 @@ def main(args: argparse.Namespace) -> int:
 
 def flags() -> argparse.ArgumentParser:
     made = cli.parser(__doc__, EPILOG)
+    add_flags(made)
+    return made
+
+
+def add_flags(made: argparse.ArgumentParser) -> None:
+    """The flags of a fine-tuning."""
     made.add_argument(
         "--data", required=True, help="folder with train and dev files, or one .tsv/.csv/.jsonl"
     )
@@ -105,7 +118,6 @@ def flags() -> argparse.ArgumentParser:
     made.add_argument(
         "--save-every", type=int, help="steps between saved states; none: every 60 seconds"
     )
-    return made
 
 
 if __name__ == "__main__":

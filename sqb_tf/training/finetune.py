@@ -43,8 +43,15 @@ from sqb_tf.training.callbacks import (
     StopAtNaN,
     TensorBoardCurves,
 )
+from sqb_tf.training.distillation import KINDS as DISTILLED_KINDS
+from sqb_tf.training.distillation import DistillationLoss, load_teacher, teacher_logits
 from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
-from sqb_tf.training.pipeline import example_stream, prediction_batches, training_batches
+from sqb_tf.training.pipeline import (
+    Unlabelled,
+    example_stream,
+    prediction_batches,
+    training_batches,
+)
 
 CALIBRATION_EXAMPLES = 64
 # A bound of half a point of accuracy allows 2 of so many examples to turn; 256 would allow one.
@@ -56,7 +63,7 @@ PREDICTION_BATCH = 64
 SCRATCH_RATE, TRAINED_RATE = 1e-3, 1e-4
 PRECISIONS = ("float32", "mixed_bfloat16")
 # In the folder of a run's state.
-RUN_RECORD, BEST_WEIGHTS = "run.json", "best.weights.h5"
+RUN_RECORD, BEST_WEIGHTS, TEACHER_LOGITS = "run.json", "best.weights.h5", "teacher.npy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +85,10 @@ class FinetuneOptions:
     evaluate_every: int = 500  # steps between dev evaluations, which also end each epoch
     # What layers compute in, as Keras names it. Weights and the bundle are float32 always.
     precision: str = "float32"
+    # A bundle to learn from beside the labels (distillation.py), and how.
+    teacher: str | None = None
+    temperature: float = 2.0
+    alpha: float = 0.5  # the teacher's share of the loss
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -99,6 +110,10 @@ class FinetuneOptions:
             raise InputError(f"dropout {self.dropout}: expected 0 <= rate < 1")
         if self.precision not in PRECISIONS:
             raise InputError(f"precision {self.precision}: expected one of {', '.join(PRECISIONS)}")
+        if not 0 < self.temperature < math.inf:
+            raise InputError(f"temperature {self.temperature}: expected a number above 0")
+        if not 0 <= self.alpha <= 1:
+            raise InputError(f"alpha {self.alpha}: expected 0 to 1")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed {self.seed}: expected 0 to 2**32 - 1")
         if not 0 <= self.warmup < 1:
@@ -146,7 +161,12 @@ def finetune(
         data = {"labels": labels, "examples": num_examples}
         work = _open_work(output, task, options, resume, data)
         model, tokenizer = _build(task, labels, options, work, source)
-        run = _Run(task, options, labels, tokenizer, model, num_examples, work)
+        logits = None
+        if options.teacher is not None:
+            with _computing_in("float32"):
+                teacher = load_teacher(options.teacher)
+            logits = teacher_logits(teacher, task, labels, num_examples, work / TEACHER_LOGITS)
+        run = _Run(task, options, labels, tokenizer, model, num_examples, work, logits)
         history = run.train(save_every)
 
     model, value = run.best()
@@ -189,7 +209,7 @@ def predict(
     model: keras.Model, preprocessor: Preprocessor, split: Split, paired: bool
 ) -> np.ndarray:
     """The model's outputs for every example, in order, float32 `[n, labels]`."""
-    examples = example_stream(_Unlabelled(split), None, paired)
+    examples = example_stream(Unlabelled(split), None, paired)
     batches = prediction_batches(examples, preprocessor, PREDICTION_BATCH, paired)
     return model.predict(batches, verbose=0)
 
@@ -206,17 +226,6 @@ def predict_tags(
         places = preprocessor.word_places(texts)
         found += [tags_of(labels, *row) for row in zip(scores, places.numpy(), strict=True)]
     return found
-
-
-@dataclasses.dataclass(frozen=True)
-class _Unlabelled:
-    """A split whose targets are not needed."""
-
-    split: Split
-
-    def __iter__(self):
-        for example in self.split:
-            yield Example(example.text, example.pair, "0")
 
 
 @contextlib.contextmanager
@@ -237,6 +246,8 @@ def _source(options: FinetuneOptions) -> Any:
     check_seq_length(options.seq_length, config.max_position_embeddings)
     if options.vocabulary is not None:
         read_vocabulary(options.vocabulary)
+    if options.teacher is not None:
+        bundle.read_info(options.teacher, DISTILLED_KINDS)
     return source
 
 
@@ -348,7 +359,9 @@ class _Run:
         model: Any,
         num_examples: int,
         work: Path,
+        logits: np.ndarray | None = None,
     ) -> None:
+        self.logits = logits
         self.task, self.options, self.model, self.work = task, options, model, work
         self.paired = task.columns.pair is not None
         self.preprocessor = Preprocessor(tokenizer, options.seq_length)
@@ -362,7 +375,9 @@ class _Run:
         )
         model.compile(
             adamw(schedule, options.weight_decay),
-            keras.losses.MeanSquaredError()
+            DistillationLoss(task.kind, options.temperature, options.alpha)
+            if logits is not None
+            else keras.losses.MeanSquaredError()
             if regression
             # Of tagged words the mean over those that have a weight; of texts all weigh the same.
             else keras.losses.SparseCategoricalCrossentropy(
@@ -390,7 +405,7 @@ class _Run:
             ),
         ]
         split = self.task.split("train")
-        examples = example_stream(split, self.label_ids, self.paired, self.tagged)
+        examples = example_stream(split, self.label_ids, self.paired, self.tagged, self.logits)
         self._judge_if_due()  # if killed between a step and its judging
         for epoch in range(int(state.step) // self.steps_per_epoch, options.epochs):
             skip = int(state.step) - epoch * self.steps_per_epoch

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from sqb_tf.preprocessing import Preprocessor
+from sqb_tf.tasks.delimited import Example
 from sqb_tf.tasks.task import Split
 
 # Texts, not tensors, wait in the shuffle buffer: some 20 MB at 200 bytes each.
@@ -18,12 +22,28 @@ BLOCK = 512
 SORTED_BATCHES = 100
 
 
+@dataclasses.dataclass(frozen=True)
+class Unlabelled:
+    """A split whose targets are not needed."""
+
+    split: Split
+
+    def __iter__(self) -> Iterator[Example]:
+        for example in self.split:
+            yield Example(example.text, example.pair, "0")
+
+
 def example_stream(
-    split: Split, label_ids: dict[str, int] | None, paired: bool, tagged: bool = False
+    split: Iterable[Example],
+    label_ids: dict[str, int] | None,
+    paired: bool,
+    tagged: bool = False,
+    logits: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """(text, pair, target) scalars. Targets are label ids, or numbers when `label_ids` is None.
 
-    Of `tagged` words they are the ids of their tags, parted by spaces.
+    Of `tagged` words they are the ids of their tags, parted by spaces. With a teacher's `logits`, `[n,
+    labels]`, they are vectors: the label, then the logits.
     """
 
     def target(label: str) -> float | int | str:
@@ -34,21 +54,24 @@ def example_stream(
         return label_ids[label]
 
     def blocks():
-        examples = iter(split)
+        examples, done = iter(split), 0
         while block := list(itertools.islice(examples, BLOCK)):
-            yield (
-                [example.text for example in block],
-                [example.pair if paired else "" for example in block],
-                [target(example.label) for example in block],
-            )
+            goals = [target(example.label) for example in block]
+            if logits is not None:
+                goals = np.column_stack([goals, logits[done : done + len(block)]])
+            done += len(block)
+            texts = [example.text for example in block]
+            yield texts, [example.pair if paired else "" for example in block], goals
 
-    target_dtype = tf.float32 if label_ids is None else tf.string if tagged else tf.int32
-    return tf.data.Dataset.from_generator(
-        blocks,
-        output_signature=tuple(
-            tf.TensorSpec((None,), d) for d in (tf.string, tf.string, target_dtype)
-        ),
-    ).unbatch()
+    goal = tf.TensorSpec((None,), tf.int32)
+    if tagged:
+        goal = tf.TensorSpec((None,), tf.string)
+    elif logits is not None:
+        goal = tf.TensorSpec((None, 1 + logits.shape[1]), tf.float32)
+    elif label_ids is None:
+        goal = tf.TensorSpec((None,), tf.float32)
+    text = tf.TensorSpec((None,), tf.string)
+    return tf.data.Dataset.from_generator(blocks, output_signature=(text, text, goal)).unbatch()
 
 
 def training_batches(
@@ -78,7 +101,7 @@ def training_batches(
         texts, pairs, targets = chunk
         word_ids, type_ids = preprocessor.ragged(texts, pairs if paired else None)
         by_length = tf.argsort(word_ids.row_lengths(), stable=True)
-        starts = tf.range(0, tf.size(targets), batch_size)
+        starts = tf.range(0, tf.shape(targets)[0], batch_size)
         starts = tf.random.experimental.stateless_shuffle(starts, seed=[order, index])
 
         def batch(start):
