@@ -172,7 +172,10 @@ def keras_step(model: Any, inputs: Any, labels: Any) -> Step:
         model.optimizer.build(model.trainable_variables)
         loss = model.train_on_batch(inputs, labels)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
-        return {"seconds": seconds, "cpu": cpu, "loss": float(loss)}
+        total = (
+            loss[0] if isinstance(loss, list) else loss
+        )  # of several outputs the sum comes first
+        return {"seconds": seconds, "cpu": cpu, "loss": float(total)}
 
     return step
 

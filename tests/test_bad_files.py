@@ -270,7 +270,7 @@ def test_pair_without_its_second_text(text, paired_bundle_dir):
         (["--data", "x.tsv"], r"labels that the model does not have: fine; it has bad, fair, good"),
         (["--data", "x.tsv", "--pair-column", "text"], r"the model takes single texts"),
         (["--data", "x.tsv", "--limit", 0], r"limit 0: expected at least 1"),
-        (["--data", "x.tsv", "--task", "cola"], r"unknown task 'cola'"),
+        (["--data", "x.tsv", "--task", "mmlu"], r"unknown task 'mmlu'"),
         (["--data", "x.tsv", "--task", "regression"], r"--task regression is a regression, the "),
         (
             ["--data", "folder", "--split", "valid"],
