@@ -27,26 +27,30 @@ class Pooler(tf.Module):
         super().__init__()
         self.dense = _dense(getattr(model, "backbone", model).pooler)
 
-    def __call__(self, hidden: tf.Tensor) -> tf.Tensor:
-        return tf.tanh(self.dense(hidden[:, 0]))
+    def __call__(self, first_token: tf.Tensor) -> tf.Tensor:
+        return tf.tanh(self.dense(first_token))
 
 
 class PooledHead(tf.Module):
-    """`logits` `[1, 1]` of a regression, or of one choice of several."""
+    """`logits` `[1, 1]` of a regression, or of one choice of several. The states are one token's."""
 
     def __init__(self, model: Any, word_table: tf.Variable) -> None:
         super().__init__()
         self.pooler, self.dense = Pooler(model), _dense(model.head)
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
-        return {"logits": self.dense(self.pooler(hidden))}
+        return {"logits": self._logits(hidden)}
+
+    def _logits(self, hidden: tf.Tensor) -> tf.Tensor:
+        # A reshape, which costs nothing, where a slice would be an operation.
+        return self.dense(self.pooler(tf.reshape(hidden, [1, -1])))
 
 
 class ClassificationHead(PooledHead):
     """`probabilities` `[1, labels]`."""
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
-        return {"probabilities": tf.nn.softmax(self.dense(self.pooler(hidden)))}
+        return {"probabilities": tf.nn.softmax(self._logits(hidden))}
 
 
 class TokenHead(tf.Module):
@@ -97,7 +101,7 @@ class PretrainingHead(MaskedLMHead):
         self.pooler, self.order = Pooler(model), _dense(model.order_head)
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
-        order = self.order(self.pooler(hidden))
+        order = self.order(self.pooler(hidden[:, 0]))
         return {**super().__call__(hidden, mask), "sentence_order_logits": order}
 
 
@@ -123,7 +127,7 @@ class EncoderHead(tf.Module):
         self.pooler = Pooler(model)
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
-        return {"sequence_output": hidden, "pooled_output": self.pooler(hidden)}
+        return {"sequence_output": hidden, "pooled_output": self.pooler(hidden[:, 0])}
 
 
 HEADS: dict[str, Callable[[Any, tf.Variable], tf.Module]] = {
