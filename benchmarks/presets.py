@@ -45,7 +45,8 @@ def register() -> None:
 def train(name: str, seed: int, args: argparse.Namespace, folder: Path) -> float:
     """Trains a size on the demo, unless it was already; the dev accuracy of its best epoch."""
     from sqb_tf.tasks.task import DEMO, Task
-    from sqb_tf.training.finetune import FinetuneOptions, finetune
+    from sqb_tf.training.finetune import finetune
+    from sqb_tf.training.options import FinetuneOptions
 
     result = folder / "metrics.json"
     if not result.is_file():

@@ -20,7 +20,7 @@ from helpers import VOCABULARY, tiny_config
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.heads import SqueezeBertClassifier
-from sqb_tf.training import callbacks, finetune
+from sqb_tf.training import callbacks, finetune, run
 
 DEMO = ROOT / "sqb_tf" / "demo"
 # 48 examples: 3 steps an epoch, 6 in all, saved at steps 2, 4 and 6 and at the end of each epoch.
@@ -222,7 +222,7 @@ def test_full_disk_at_the_end_costs_nothing(small, tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r"cannot write .*out: No space left on device"):
             call("finetune", *flags)
     assert listing(tmp_path) == ["out.training"]
-    monkeypatch.setattr(finetune, "training_batches", full)
+    monkeypatch.setattr(run, "training_batches", full)
     assert call("finetune", *flags, "--resume") == 0
     assert_same_run(expected, tmp_path / "out")
 
@@ -357,7 +357,7 @@ def test_resume_of_a_damaged_state(name, match, killed, tmp_path):
 
 def test_resume_of_nothing_starts_anew(small, tmp_path, capsys, monkeypatch):
     flags, _ = small
-    monkeypatch.setattr(finetune._Run, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(finetune.Run, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         call("finetune", *flags, "--output", tmp_path / "out", "--resume")
     assert "nothing to resume at" in capsys.readouterr().err

@@ -15,7 +15,8 @@ import sqb_tf
 import tflite
 from sqb_tf.tasks.task import DEMO, Task
 from sqb_tf.training.demo import finetune_demo
-from sqb_tf.training.finetune import FinetuneOptions, finetune
+from sqb_tf.training.finetune import finetune
+from sqb_tf.training.options import FinetuneOptions
 from tflite.predictor import keras_outputs
 from tflite.recipes import Recipe
 

@@ -25,7 +25,8 @@ def run(args: argparse.Namespace, **distillation: Any) -> int:
     """A fine-tuning by `flags`, and by the options of distillation where given."""
     from sqb_tf.tasks.delimited import Columns
     from sqb_tf.tasks.task import Task
-    from sqb_tf.training.finetune import FinetuneOptions, finetune
+    from sqb_tf.training.finetune import finetune
+    from sqb_tf.training.options import FinetuneOptions
 
     task = Task(
         args.task,

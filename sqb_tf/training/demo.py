@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sqb_tf.tasks.task import DEMO, Task
-from sqb_tf.training.finetune import FinetuneOptions, finetune
+from sqb_tf.training.finetune import finetune
+from sqb_tf.training.options import FinetuneOptions
 
 # Under two minutes on 2 cores.
 OPTIONS = FinetuneOptions(

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.files import staged_file
 from sqb_tf.progress import say, track
@@ -56,11 +55,6 @@ class DistillationLoss(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         settings = dict(kind=self.kind, temperature=self.temperature, alpha=self.alpha)
         return {**super().get_config(), **settings}
-
-
-def load_teacher(directory: str) -> Any:
-    """The teacher's bundle; `InputError` for one that has no logits for a text."""
-    return bundle.load(directory, KINDS)
 
 
 def teacher_logits(
