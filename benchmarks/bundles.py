@@ -21,7 +21,8 @@ def random_bundle(directory: str | Path, preset: str) -> None:
     import sqb_tf
     from sqb_tf.checkpoint import bundle
     from sqb_tf.tasks.task import DEMO, Task
-    from sqb_tf.tokenizer import learn_vocabulary, read_vocabulary
+    from sqb_tf.tokenizer import learn_vocabulary
+    from sqb_tf.vocabulary import read_vocabulary
 
     config = sqb_tf.SqueezeBertConfig.from_preset(preset)
     if BERT_VOCABULARY.is_file():

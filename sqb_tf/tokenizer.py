@@ -15,31 +15,18 @@ import tensorflow_text as tf_text
 from tensorflow_text.python.ops.bert_tokenizer import BasicTokenizer
 
 from sqb_tf.errors import InputError
-from sqb_tf.files import read_lines
+from sqb_tf.vocabulary import (
+    MIN_VOCAB_SIZE,
+    REQUIRED_TOKENS,
+    SPECIAL_TOKENS,
+    UNK,
+    check_vocabulary,
+    read_vocabulary,
+)
 
-PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
-SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
-REQUIRED_TOKENS = (PAD, UNK, CLS, SEP)
-# Of a learned vocabulary: the smallest, and how many characters at most are tokens in it.
-MIN_VOCAB_SIZE, MAX_CHARACTERS = 32, 1000
+# How many characters at most are tokens of a learned vocabulary.
+MAX_CHARACTERS = 1000
 WORD_START = "\u2581"  # how sentencepiece marks the piece that begins a word
-
-
-def read_vocabulary(path: str | Path) -> list[str]:
-    """The tokens of a `vocab.txt`, one a line; the line number counted from 0 is the id.
-
-    Raises:
-        InputError: no such file, not UTF-8, or a required special token is missing.
-    """
-    try:
-        tokens = read_lines(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a vocabulary: {error}") from None
-    try:
-        _check(tokens)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    return tokens
 
 
 def learn_vocabulary(texts: Iterable[str], vocab_size: int, lowercase: bool = True) -> list[str]:
@@ -117,7 +104,7 @@ class WordPieceTokenizer:
         if isinstance(vocabulary, (str, Path)):
             vocabulary = read_vocabulary(vocabulary)
         else:
-            _check(vocabulary)
+            check_vocabulary(vocabulary)
         self.vocabulary = list(vocabulary)
         self.lowercase = lowercase
         self.pad_id, self.unk_id, self.cls_id, self.sep_id = map(
@@ -136,14 +123,3 @@ class WordPieceTokenizer:
         """Token ids of each text."""
         texts = tf.convert_to_tensor(texts, dtype=tf.string)
         return self._tokenizer.tokenize(texts)
-
-
-def _check(vocabulary: Sequence[str]) -> None:
-    missing = [token for token in REQUIRED_TOKENS if token not in vocabulary]
-    if missing:
-        raise InputError(
-            f"the vocabulary lacks {', '.join(missing)}: expected BERT's special tokens, each on a "
-            "line of its own"
-        )
-    if len(set(vocabulary)) != len(vocabulary):
-        raise InputError("the vocabulary holds a token twice: an id must name one token")

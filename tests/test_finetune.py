@@ -20,7 +20,8 @@ from helpers import VOCABULARY, tiny_config
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.heads import SqueezeBertClassifier
-from sqb_tf.training import callbacks, finetune, run
+from sqb_tf.training import finetune, run, work_folder
+from sqb_tf.training.state import RunState
 
 DEMO = ROOT / "sqb_tf" / "demo"
 # 48 examples: 3 steps an epoch, 6 in all, saved at steps 2, 4 and 6 and at the end of each epoch.
@@ -39,7 +40,7 @@ after_step = SaveState.on_train_batch_end
 
 def signalled(self, batch, logs=None):
     after_step(self, batch, logs)
-    if int(self._state.step) == steps:
+    if self._state.step == steps:
         os.kill(os.getpid(), number)
 
 SaveState.on_train_batch_end = signalled
@@ -188,15 +189,15 @@ def test_interrupted_while_writing(small, tmp_path, monkeypatch):
 
     for place, name, function, before in (
         (keras.saving, "save_weights", half_written, False),
-        (callbacks.RunState, "save", callbacks.RunState.save, False),
+        (RunState, "save", RunState.save, False),
         (keras.saving, "save_weights", keras.saving.save_weights, False),
         (bundle, "_write_json", bundle._write_json, True),
-        (finetune, "shutil", shutil.rmtree, True),
+        (work_folder, "shutil", shutil.rmtree, True),
     ):
         resume = ["--resume"] if (tmp_path / "out.training").exists() else []
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             fails = Interrupted(function, before)
-            if place is callbacks.RunState:
+            if place is RunState:
                 fails = functools.partialmethod(fails)
             if name == "shutil":
                 fails = types.SimpleNamespace(rmtree=fails)
@@ -206,7 +207,7 @@ def test_interrupted_while_writing(small, tmp_path, monkeypatch):
         assert (tmp_path / "out").exists() == (name == "shutil")
     assert_same_run(expected, tmp_path / "out")
     # What is left is no run to resume: there is none.
-    assert not (tmp_path / "out.training" / finetune.RUN_RECORD).exists()
+    assert not (tmp_path / "out.training" / work_folder.RUN_RECORD).exists()
 
 
 def test_full_disk_at_the_end_costs_nothing(small, tmp_path, monkeypatch):
@@ -269,14 +270,14 @@ def test_dev_is_evaluated_within_epochs_too(small, tmp_path, capsys, monkeypatch
     assert call("evaluate", *arguments, "--json", tmp_path / "result.json") == 0
     assert json.loads((tmp_path / "result.json").read_text())["metric"] == metrics["metric"]
 
-    save = callbacks.RunState.save
+    save = RunState.save
 
     def stop(self):
         save(self)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(callbacks.RunState, "save", stop)
+        patched.setattr(RunState, "save", stop)
         call("finetune", *flags, "--output", tmp_path / "again")
     capsys.readouterr()
     assert call("finetune", *flags, "--output", tmp_path / "again", "--resume") == 0
@@ -288,14 +289,14 @@ def test_dev_is_evaluated_within_epochs_too(small, tmp_path, capsys, monkeypatch
 def killed(small, tmp_path_factory) -> tuple[list, Path]:
     """Flags and output of a run that was stopped after its first saved state."""
     out = tmp_path_factory.mktemp("killed") / "out"
-    save, flags = callbacks.RunState.save, [*small[0], "--output", out]
+    save, flags = RunState.save, [*small[0], "--output", out]
 
     def stop(self):
         save(self)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(callbacks.RunState, "save", stop)
+        patched.setattr(RunState, "save", stop)
         call("finetune", *flags)
     return flags, out
 
@@ -337,11 +338,7 @@ def test_resume_on_other_data_says_so(killed, tmp_path):
     ("name", "match"),
     [
         ("run.json", r"run.json: cannot be read: .*: start anew without --resume"),
-        (
-            "state/ckpt-2.index",
-            r"state: the saved state is damaged .*: start anew without --resume",
-        ),
-        ("state/ckpt-2.data-00000-of-00001", r"state: the saved state is damaged"),
+        ("state.npz", r"state.npz: the saved state is damaged .*: start anew without --resume"),
     ],
 )
 def test_resume_of_a_damaged_state(name, match, killed, tmp_path):
@@ -374,10 +371,10 @@ def test_diverged_training_stops_at_once_and_is_no_result(small, tmp_path):
 def test_a_state_with_a_nan_is_not_saved_over_a_good_one(tmp_path):
     model = SqueezeBertClassifier(tiny_config(num_hidden_layers=1), num_labels=2)
     model.compile("adam", "mse")
-    state = callbacks.RunState(tmp_path / "run" / "state", model)
+    state = RunState(tmp_path / "run" / "state.npz", model)
     kept = model.get_weights()
     state.save()
-    state.step.assign(7)
+    state.step = 7
     model.head.bias.assign([0.0, np.nan])
     with pytest.raises(InputError, match=r"at step 7 .* stay in .*run"):
         state.save()

@@ -15,8 +15,9 @@ from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.heads import SqueezeBertClassifier
 from sqb_tf.preprocessing import Preprocessor
 from sqb_tf.tasks.task import Task
-from sqb_tf.tokenizer import WordPieceTokenizer, read_vocabulary
+from sqb_tf.tokenizer import WordPieceTokenizer
 from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
+from sqb_tf.vocabulary import read_vocabulary
 
 TORCH = Path(os.environ.get("SQB_TORCH_PYTHON", ROOT / ".venv-torch/bin/python"))
 SCRIPT = ROOT / "tests" / "peers" / "learning_curve.py"

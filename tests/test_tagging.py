@@ -19,7 +19,8 @@ from sqb_tf.tasks.conll import ConllFile, find_tagged
 from sqb_tf.tasks.delimited import Example
 from sqb_tf.tasks.tagging import tags_of
 from sqb_tf.tasks.task import Task
-from sqb_tf.tokenizer import WordPieceTokenizer, read_vocabulary
+from sqb_tf.tokenizer import WordPieceTokenizer
+from sqb_tf.vocabulary import read_vocabulary
 
 NAMES, PLACES, OTHERS = (
     ["ann", "bob", "eve"],

@@ -7,7 +7,8 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from sqb_tf.errors import InputError
-from sqb_tf.tokenizer import WordPieceTokenizer, learn_vocabulary, read_vocabulary
+from sqb_tf.tokenizer import WordPieceTokenizer, learn_vocabulary
+from sqb_tf.vocabulary import read_vocabulary
 
 
 def pieces(vocabulary: list[str], text: str, lowercase: bool = True) -> list[str]:

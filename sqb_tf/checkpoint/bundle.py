@@ -168,7 +168,6 @@ def load(directory: str | Path, kinds: Collection[str] = KINDS) -> Any:
             f"{directory}: vocab.txt has {len(info.vocabulary)} tokens, config.json says "
             f"vocab_size {info.config.vocab_size}"
         )
-    from sqb_tf import heads
     from sqb_tf.preprocessing import Preprocessor
     from sqb_tf.tokenizer import WordPieceTokenizer
 
@@ -176,10 +175,18 @@ def load(directory: str | Path, kinds: Collection[str] = KINDS) -> Any:
         tokenizer = WordPieceTokenizer(info.vocabulary, info.task.lowercase)
     except InputError as error:
         raise InputError(f"{directory}/vocab.txt: {error}") from None
-    model = heads.build(info.task.kind, info.config, len(info.labels))
-    load_weights(model, Path(directory) / WEIGHTS)
+    model = load_model(info)
     model.info, model.labels, model.tokenizer = info, info.labels, tokenizer
     model.preprocessor = Preprocessor(tokenizer, info.task.seq_length)
+    return model
+
+
+def load_model(info: BundleInfo) -> Any:
+    """The model of a bundle alone, on any Keras backend; `InputError` as `load`."""
+    from sqb_tf import heads
+
+    model = heads.build(info.task.kind, info.config, len(info.labels))
+    load_weights(model, info.directory / WEIGHTS)
     return model
 
 

@@ -17,7 +17,7 @@ from sqb_tf.checkpoint.transformers_folder import ARCHITECTURES, MODEL_TYPE, Fol
 from sqb_tf.errors import InputError
 from sqb_tf.files import staged_directory, writing
 from sqb_tf.preprocessing import check_seq_length
-from sqb_tf.tokenizer import read_vocabulary
+from sqb_tf.vocabulary import read_vocabulary
 
 WEIGHTS = "model.safetensors"
 # The token of a row of embeddings that the vocabulary does not use; no text has it, since it is

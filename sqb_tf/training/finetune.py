@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import random
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -18,24 +16,26 @@ from sqb_tf import heads
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
-from sqb_tf.files import staged_file, writing
+from sqb_tf.files import staged_file
 from sqb_tf.preprocessing import check_seq_length
 from sqb_tf.progress import say
 from sqb_tf.tasks.delimited import Example
 from sqb_tf.tasks.task import Split, Task
-from sqb_tf.tokenizer import WordPieceTokenizer, learn_vocabulary, read_vocabulary
+from sqb_tf.tokenizer import WordPieceTokenizer, learn_vocabulary
 from sqb_tf.training.distillation import KINDS as DISTILLED_KINDS
 from sqb_tf.training.distillation import teacher_logits
 from sqb_tf.training.options import FinetuneOptions
-from sqb_tf.training.run import Run, computing_in
+from sqb_tf.training.precision import computing_in
+from sqb_tf.training.run import Run
+from sqb_tf.training.work_folder import close_work, open_work
+from sqb_tf.vocabulary import read_vocabulary
 
 CALIBRATION_EXAMPLES = 64
 # A bound of half a point of accuracy allows 2 of so many examples to turn; 256 would allow one.
 VERIFICATION_EXAMPLES = 512
 # The vocabulary is learned from so many texts at most: its word counts are held in memory.
 VOCABULARY_EXAMPLES = 500_000
-# In the folder of a run's state.
-RUN_RECORD, TEACHER_LOGITS = "run.json", "teacher.npy"
+TEACHER_LOGITS = "teacher.npy"  # in the folder of a run's state
 
 
 def finetune(
@@ -70,7 +70,7 @@ def finetune(
         say(f"reading {task.data}")
         labels, num_examples = task.survey()
         data = {"labels": labels, "examples": num_examples}
-        work = _open_work(output, task, options, resume, data)
+        work = open_work(output, _identity(task, options, data), resume)
         model, tokenizer = _build(task, labels, options, work, source)
         logits = None
         if options.teacher is not None:
@@ -111,8 +111,7 @@ def finetune(
         metrics=metrics,
         logs=work / "logs",
     )
-    (work / RUN_RECORD).unlink()  # first: without it, what a kill leaves here is no run to resume
-    shutil.rmtree(work)
+    close_work(work)
     return metrics
 
 
@@ -128,13 +127,9 @@ def _source(options: FinetuneOptions) -> Any:
     return source
 
 
-def _open_work(
-    output: Path, task: Task, options: FinetuneOptions, resume: bool, data: dict[str, Any]
-) -> Path:
-    """The folder of the run's state, checked to be of the same run on the same `data` if resumed."""
-    work = output.with_name(output.name + ".training")
-    record = work / RUN_RECORD
-    ours = {
+def _identity(task: Task, options: FinetuneOptions, data: dict[str, Any]) -> dict[str, Any]:
+    """What makes a run what it is."""
+    return {
         **data,
         "task": task.name,
         "data": str(task.data.resolve()),
@@ -142,30 +137,6 @@ def _open_work(
         "limit": task.limit,
         **dataclasses.asdict(options),
     }
-    if resume and record.is_file():
-        try:
-            theirs = json.loads(record.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{record}: cannot be read: {error}: start anew without --resume"
-            ) from None
-        for name, value in ours.items():
-            if theirs.get(name) != value:
-                flag = name.replace("_", "-")
-                raise InputError(
-                    f"--resume: the run in {work} has {flag} {theirs.get(name)!r}, not {value!r}: "
-                    "repeat its flags, or start anew without --resume"
-                )
-        return work
-    if resume:
-        say(f"nothing to resume at {work}: starting from the beginning")
-    with writing(work):
-        if work.exists():
-            shutil.rmtree(work)
-        work.mkdir(parents=True)
-    with staged_file(record) as staged:
-        staged.write_text(json.dumps(ours, indent=2), encoding="utf-8")
-    return work
 
 
 def _build(

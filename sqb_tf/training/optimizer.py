@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
@@ -56,7 +58,7 @@ class FusedAdamW(keras.optimizers.AdamW):
         if not self._is_fused():
             return super()._distributed_tf_update_step(distribution, grads_and_vars, learning_rate)
         # What all variables share is made once: 20 nodes a variable less, 1.5 s of a first step.
-        step = tf.cast(self.iterations.value + 1, "float32")
+        step = tf.cast(self.iterations + 1, "float32")
         shared = dict(
             lr=tf.cast(learning_rate, "float32"),
             beta1=tf.constant(self.beta_1),
@@ -95,6 +97,7 @@ def adamw(
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     weight_decay: float = 0.01,
     clip_norm: float = 1.0,
+    **kwargs: Any,
 ) -> FusedAdamW:
     """AdamW with BERT's epsilon, the gradient's global norm clipped, no decay on biases and norms.
 
@@ -107,6 +110,7 @@ def adamw(
         beta_2=0.98,
         epsilon=1e-6,
         global_clipnorm=clip_norm,
+        **kwargs,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer

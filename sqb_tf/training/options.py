@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from sqb_tf.errors import InputError
-from sqb_tf.tokenizer import MIN_VOCAB_SIZE
+from sqb_tf.vocabulary import MIN_VOCAB_SIZE
 
 # Default learning rates: of fresh weights, and of a bundle's.
 SCRATCH_RATE, TRAINED_RATE = 1e-3, 1e-4

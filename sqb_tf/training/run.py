@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,7 @@ from sqb_tf.tasks.metrics import scores
 from sqb_tf.tasks.tagging import tags_of
 from sqb_tf.tasks.task import Split, Task, targets
 from sqb_tf.tokenizer import WordPieceTokenizer
-from sqb_tf.training.callbacks import (
-    RunState,
-    SaveState,
-    ShowProgress,
-    StopAtNaN,
-    TensorBoardCurves,
-)
+from sqb_tf.training.callbacks import SaveState, ShowProgress, StopAtNaN
 from sqb_tf.training.distillation import DistillationLoss
 from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
 from sqb_tf.training.options import FinetuneOptions
@@ -37,20 +29,13 @@ from sqb_tf.training.pipeline import (
     prediction_batches,
     training_batches,
 )
+from sqb_tf.training.precision import computing_in
+from sqb_tf.training.state import RunState
+from sqb_tf.training.tensorboard import TensorBoardCurves
 
 PREDICTION_BATCH = 64
-BEST_WEIGHTS = "best.weights.h5"  # in the folder of a run's state
-
-
-@contextlib.contextmanager
-def computing_in(precision: str) -> Iterator[None]:
-    """Models built in this context compute in `precision`."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
+# In the folder of a run's state.
+STATE, BEST_WEIGHTS = "state.npz", "best.weights.h5"
 
 
 class Run:
@@ -93,7 +78,7 @@ class Run:
                 from_logits=True, reduction="mean_with_sample_weight"
             ),
         )
-        self.state = RunState(work / "state", model)
+        self.state = RunState(work / STATE, model)
         self.curves = TensorBoardCurves(self.state, work / "logs")
         self.dev = task.split("dev")
         self.dev_targets = targets(labels, list(self.dev), task.kind)
@@ -116,8 +101,8 @@ class Run:
         split = self.task.split("train")
         examples = example_stream(split, self.label_ids, self.paired, self.tagged, self.logits)
         self._judge_if_due()  # if killed between a step and its judging
-        for epoch in range(int(state.step) // self.steps_per_epoch, options.epochs):
-            skip = int(state.step) - epoch * self.steps_per_epoch
+        for epoch in range(state.step // self.steps_per_epoch, options.epochs):
+            skip = state.step - epoch * self.steps_per_epoch
             batches = training_batches(
                 examples,
                 self.preprocessor,
@@ -141,16 +126,16 @@ class Run:
                     verbose=0,
                 )
         return {
-            "best_epoch": (int(state.best_step) - 1) // self.steps_per_epoch + 1,
-            "best_step": int(state.best_step),
+            "best_epoch": (state.best_step - 1) // self.steps_per_epoch + 1,
+            "best_step": state.best_step,
             "dev_examples": len(self.dev_targets),
         }
 
     def _judge_if_due(self) -> None:
         """Evaluates dev at the end of an epoch and every `evaluate_every` steps; keeps the best weights."""
-        state, step = self.state, int(self.state.step)
+        state, step = self.state, self.state.step
         epoch, place = divmod(step, self.steps_per_epoch)
-        if step == int(state.judged) or place % self.options.evaluate_every:
+        if step == state.judged or place % self.options.evaluate_every:
             return
         where = (
             f"step {step}/{self.total_steps}" if place else f"epoch {epoch}/{self.options.epochs}"
@@ -158,16 +143,16 @@ class Run:
         value = self.evaluate()
         say(f"{where}: dev {self.task.metric_name} {value:.4f}")
         self.curves.dev({self.task.metric_name: value})
-        if value > float(state.best):
-            state.best.assign(value)
-            state.best_step.assign(step)
+        if value > state.best:
+            state.best = value
+            state.best_step = step
             bundle.save_weights(self.model, self.work / BEST_WEIGHTS)
-        state.judged.assign(step)
+        state.judged = step
         state.save()
 
     def best(self) -> tuple[Any, float]:
         """The model of the best point and its metric on dev, in float32, as its bundle computes."""
-        value = float(self.state.best)
+        value = self.state.best
         if self.options.precision == "float32":
             bundle.load_weights(self.model, self.work / BEST_WEIGHTS)
         else:

@@ -1,0 +1,363 @@
+"""Pretraining: shards in, bundle with the masked-LM head out, on TensorFlow or JAX."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sqb_tf import heads
+from sqb_tf.checkpoint import bundle
+from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.errors import InputError
+from sqb_tf.progress import say
+from sqb_tf.tasks.delimited import Example
+from sqb_tf.training.callbacks import SaveState, ShowProgress, StopAtNaN
+from sqb_tf.training.lamb import Lamb
+from sqb_tf.training.masking import Masking
+from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
+from sqb_tf.training.precision import computing_in
+from sqb_tf.training.pretrain_batches import Batches, IndexedBatches, dataset
+from sqb_tf.training.pretrain_options import PretrainOptions
+from sqb_tf.training.shards import SAMPLES, Shards
+from sqb_tf.training.state import RunState
+from sqb_tf.training.work_folder import close_work, open_work
+from sqb_tf.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS
+
+LM, ORDER = "masked_lm_logits", "sentence_order_logits"
+STATE, CURVE = "state.npz", "curve.json"  # in the folder of a run's state
+CALIBRATION_EXAMPLES = 64
+# Held-out inputs whose filled masks are shown, and how many of their tokens.
+SHOWN, SHOWN_TOKENS = 2, 24
+
+
+def pretrain(
+    shards: Shards,
+    output: str | Path,
+    options: PretrainOptions,
+    resume: bool = False,
+    save_every: int | None = None,
+    command: str = "",
+) -> dict[str, Any]:
+    """Pretrains on `shards` and writes the bundle to `output`.
+
+    The run keeps its state in `OUTPUT.training` and removes it at the end. With `resume` it goes on from the
+    last state there, exactly; without, it starts anew.
+
+    Returns:
+        The contents of the bundle's `metrics.json`: the held-out masked-LM loss in nats, its perplexity,
+        `unigram_loss`, what the frequencies of the training tokens alone reach there, and the curve.
+
+    Raises:
+        InputError: bad options; shards of another vocabulary than that of `init`, or too long for the
+            model; a `resume` of a run with other ones.
+    """
+    output, start = Path(output), time.monotonic()
+    if save_every is not None and save_every < 1:
+        raise InputError(f"save_every {save_every}: expected at least 1")
+    bundle.check_target(output)
+    keras.utils.set_random_seed(options.seed)
+    source = None if options.init is None else bundle.read_info(options.init)
+    config = _config(options, shards, source)
+    work = open_work(output, _identity(shards, options), resume)
+    with _strategy(options).scope(), computing_in(options.precision):
+        model = heads.build("pretraining", config)
+        if source is not None:
+            _take_encoder(model, source)
+        run = PretrainRun(shards, options, model, work)
+        run.train(save_every)
+    point = run.curve[-1]
+    masked_lm = heads.build("masked_lm", config)
+    masked_lm.backbone.set_weights(model.backbone.get_weights())
+    masked_lm.head.set_weights(model.head.get_weights())
+    metrics = {
+        "metric": {"name": "masked_lm_loss", "value": point["masked_lm_loss"]},
+        "perplexity": math.exp(point["masked_lm_loss"]),
+        "unigram_loss": run.unigram_loss,
+        "below_unigram": 1 - point["masked_lm_loss"] / run.unigram_loss,
+        "held_out_predictions": run.predictions,
+        "train_instances": shards.count("train"),
+        "parameters": masked_lm.count_params(),
+        "seconds": round(time.monotonic() - start, 1),
+        "curve": run.curve,
+        "options": dataclasses.asdict(options),
+    }
+    samples = _samples(shards)
+    bundle.save(
+        output,
+        masked_lm,
+        shards.vocabulary,
+        [],
+        bundle.TaskInfo(
+            task="masked_lm",
+            kind="masked_lm",
+            paired=False,
+            seq_length=shards.index.seq_length,
+            lowercase=shards.index.lowercase,
+            metric=metrics["metric"],
+            data=str(shards.directory),
+            command=command,
+        ),
+        calibration=samples[:CALIBRATION_EXAMPLES],
+        verification=samples[CALIBRATION_EXAMPLES:] or samples,
+        metrics=metrics,
+    )
+    close_work(work)
+    return metrics
+
+
+class PretrainRun:
+    """The loop: train, evaluate on held-out text, show how masks are filled."""
+
+    def __init__(
+        self, shards: Shards, options: PretrainOptions, model: keras.Model, work: Path
+    ) -> None:
+        self.options, self.model, self.shards = options, model, shards
+        masking = _masking(shards, options)
+        self.batches = Batches(shards, masking, options.computed_at_once, options.seed)
+        self.total = options.steps * options.accumulation  # in micro batches, as all steps here
+        self.dev = self.batches.dev()
+        targets, weights = (
+            np.concatenate([batch[i][LM].ravel() for batch in self.dev]) for i in (1, 2)
+        )
+        self.predictions = int((weights > 0).sum())
+        self.unigram_loss = _unigram_loss(shards, targets[weights > 0])
+        schedule = LinearWarmupDecay(
+            options.peak_rate, round(self.total * options.warmup), self.total
+        )
+        losses = {
+            name: keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            for name in (LM, ORDER)
+        }
+        model.compile(
+            _optimizer(options, schedule),
+            losses,
+            loss_weights={LM: 1.0, ORDER: float(options.sentence_order)},
+        )
+        self.state = RunState(work / STATE, model)
+        self.evaluator = _evaluator(model)
+        self._curve_file = work / CURVE
+        self.curve: list[dict[str, Any]] = []
+
+    def train(self, save_every: int | None) -> None:
+        """Trains what is left of the run."""
+        options, done = self.options, self.state.restore()
+        if done:
+            self.curve = [p for p in json.loads(self._curve_file.read_text()) if p["step"] <= done]
+            say(f"resuming at step {done // options.accumulation} of {options.steps}")
+        say(f"held-out loss of the tokens' frequencies alone: {self.unigram_loss:.4f}")
+        self._judge_if_due()  # if killed between a step and its judging
+        if done == self.total:
+            return
+        every = None if save_every is None else save_every * options.accumulation
+        callbacks = [
+            StopAtNaN(self.state),
+            SaveState(self.state, every),
+            ShowProgress(self.state, self.total),
+            keras.callbacks.LambdaCallback(
+                on_train_batch_end=lambda batch, logs: self._judge_if_due()
+            ),
+        ]
+        if keras.backend.backend() == "tensorflow":
+            batches = dataset(self.batches, done, self.total)
+        else:
+            batches = IndexedBatches(self.batches, done, self.total)
+        self.model.fit(batches, shuffle=False, callbacks=callbacks, verbose=0)
+
+    def _judge_if_due(self) -> None:
+        """Evaluates every `evaluate_every` steps and at the end."""
+        state, accumulation = self.state, self.options.accumulation
+        step, within = divmod(state.step, accumulation)
+        due = state.step == self.total or (step and step % self.options.evaluate_every == 0)
+        if within or not due or state.step == state.judged:
+            return
+        state.sync()
+        point = {"step": state.step, **self.evaluate()}
+        self.curve = [*self.curve, point]
+        say(
+            f"step {step}/{self.options.steps}: held-out loss {point['masked_lm_loss']:.4f} "
+            f"(perplexity {math.exp(point['masked_lm_loss']):.1f}), "
+            f"{point['masked_lm_accuracy']:.1%} of masks, "
+            f"{point['sentence_order_accuracy']:.1%} of orders right"
+        )
+        self._curve_file.write_text(json.dumps(self.curve), encoding="utf-8")
+        state.judged = state.step
+        state.save()
+        self.model.reset_metrics()
+
+    def evaluate(self) -> dict[str, float]:
+        """Held-out masked-LM loss (nats a prediction) and accuracies; shows some filled masks."""
+        found, weights = [], []
+        for number, (inputs, targets, batch_weights) in enumerate(self.dev):
+            outputs = self.evaluator.predict_on_batch({**inputs, "targets": targets[LM]})
+            order = outputs.pop("order") == targets[ORDER]
+            used = batch_weights[LM] > 0
+            found.append((outputs["losses"][used], outputs["best"] == targets[LM], order))
+            weights.append(used)
+            if not number:
+                self._show(inputs, targets[LM], outputs["best"], used)
+        if not all(np.isfinite(losses).all() for losses, _, _ in found):
+            raise self.state.diverged()
+        right = np.concatenate([best[used] for (_, best, _), used in zip(found, weights)])
+        return {
+            "masked_lm_loss": float(np.concatenate([f[0] for f in found]).mean()),
+            "masked_lm_accuracy": float(right.mean()),
+            "sentence_order_accuracy": float(np.concatenate([f[2] for f in found]).mean()),
+        }
+
+    def _show(self, inputs: Any, targets: Any, best: Any, used: Any) -> None:
+        """Some held-out text with its masks filled: `[word]`, or `[wrong|right]`."""
+        words = self.shards.vocabulary
+        for row in range(min(SHOWN, len(used))):
+            tokens = [words[i] for i in inputs["input_word_ids"][row]]
+            places = inputs["masked_positions"][row][used[row]]
+            for place, guess, token in zip(
+                places, best[row][used[row]], targets[row][used[row]], strict=True
+            ):
+                token, guess = words[token], words[guess]
+                tokens[place] = f"[{token}]" if guess == token else f"[{guess}|{token}]"
+            first = max(0, int(places[0]) - 2)
+            say("  " + " ".join(tokens[first : first + SHOWN_TOKENS]))
+
+
+def _config(options: PretrainOptions, shards: Shards, source: Any) -> SqueezeBertConfig:
+    """The model's config, checked to go with the shards."""
+    if source is not None:
+        config = source.config
+        if (
+            source.vocabulary != shards.vocabulary
+            or source.task.lowercase != shards.index.lowercase
+        ):
+            raise InputError(
+                f"{options.init}: its vocabulary is not that of the shards in {shards.directory}: make them "
+                f"with --vocab {options.init}/vocab.txt"
+            )
+    else:
+        overrides: dict[str, Any] = {"vocab_size": len(shards.vocabulary)}
+        if options.dropout is not None:
+            overrides["hidden_dropout_prob"] = options.dropout
+            overrides["attention_probs_dropout_prob"] = options.dropout
+        config = SqueezeBertConfig.from_preset(options.preset, **overrides)
+    if shards.index.seq_length > config.max_position_embeddings:
+        raise InputError(
+            f"{shards.directory}: instances of {shards.index.seq_length} tokens: the model has "
+            f"{config.max_position_embeddings} positions (max_position_embeddings)"
+        )
+    return config
+
+
+def _identity(shards: Shards, options: PretrainOptions) -> dict[str, Any]:
+    """What makes a run what it is."""
+    made = dataclasses.asdict(shards.index)
+    return {
+        "backend": keras.backend.backend(),
+        "shards": {name: made[name] for name in ("seq_length", "lowercase", "source", "records")},
+        **dataclasses.asdict(options),
+    }
+
+
+def _strategy(options: PretrainOptions) -> Any:
+    """Where the model's variables are made: `scope()` of a strategy, or nothing."""
+    if not options.mirrored:
+        return _NoStrategy()
+    if keras.backend.backend() != "tensorflow":
+        raise InputError("mirrored: is of the tensorflow backend: leave it out")
+    if options.accumulation > 1:
+        raise InputError(
+            "mirrored: not with micro_batch_size: every device takes its part of a batch already"
+        )
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy()
+    if options.batch_size % strategy.num_replicas_in_sync:
+        raise InputError(
+            f"batch_size {options.batch_size}: expected a multiple of the "
+            f"{strategy.num_replicas_in_sync} devices"
+        )
+    say(f"on {strategy.num_replicas_in_sync} devices")
+    return strategy
+
+
+class _NoStrategy:
+    def scope(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+def _optimizer(options: PretrainOptions, schedule: LinearWarmupDecay) -> keras.Optimizer:
+    accumulate = options.accumulation if options.accumulation > 1 else None
+    if options.optimizer == "adamw":
+        return adamw(schedule, options.weight_decay, gradient_accumulation_steps=accumulate)
+    optimizer = Lamb(
+        schedule,
+        weight_decay=options.weight_decay,
+        epsilon=1e-6,
+        global_clipnorm=1.0,
+        gradient_accumulation_steps=accumulate,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _masking(shards: Shards, options: PretrainOptions) -> Masking:
+    words = shards.vocabulary
+    ids = {token: words.index(token) for token in (CLS, SEP, MASK, PAD)}
+    ordinary = [i for i, word in enumerate(words) if word not in SPECIAL_TOKENS]
+    return Masking(
+        seq_length=shards.index.seq_length,
+        cls_id=ids[CLS],
+        sep_id=ids[SEP],
+        mask_id=ids[MASK],
+        pad_id=ids[PAD],
+        starts_word=np.array([not word.startswith("##") for word in words]),
+        replacements=np.array(ordinary),
+        whole_words=options.whole_words,
+        swaps=options.sentence_order,
+    )
+
+
+def _unigram_loss(shards: Shards, targets: np.ndarray) -> float:
+    """The loss of predicting each token by how often it occurs in train, each seen once more, in nats."""
+    counts = np.array(shards.index.unigrams, np.float64) + 1
+    return float(-np.log(counts[targets] / counts.sum()).mean())
+
+
+def _evaluator(model: keras.Model) -> keras.Model:
+    """Inputs and `targets` -> losses and best tokens, `[n, predictions]`, and the best order, `[n]`."""
+    inputs = dict(model.input)
+    targets = keras.Input((None,), dtype="int32", name="targets")
+    outputs = model(inputs)
+    losses = ops.sparse_categorical_crossentropy(targets, outputs[LM], from_logits=True)
+    return keras.Model(
+        {**inputs, "targets": targets},
+        {
+            "losses": losses,
+            "best": ops.argmax(outputs[LM], axis=-1),
+            "order": ops.argmax(outputs[ORDER], axis=-1),
+        },
+    )
+
+
+def _take_encoder(model: Any, info: bundle.BundleInfo) -> None:
+    """The weights of a bundle's encoder, and of its masked-LM head if it has one."""
+    source = bundle.load_model(info)
+    encoder = getattr(source, "backbone", source)
+    model.backbone.set_weights(encoder.get_weights())
+    if info.task.kind in ("masked_lm", "pretraining"):
+        model.head.set_weights(source.head.get_weights())
+
+
+def _samples(shards: Shards) -> list[Example]:
+    path = shards.directory / SAMPLES
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [Example(json.loads(line)["text"], None, None) for line in lines]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None

@@ -1,0 +1,95 @@
+"""Shards -> masked batches of pretraining, for TensorFlow through tf.data and for JAX without it."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+
+from sqb_tf.errors import InputError
+from sqb_tf.training.masking import Batch, Masking
+from sqb_tf.training.shards import Shards
+
+# Of held-out instances so many are evaluated, evenly from all.
+DEV_INSTANCES, DEV_BATCH = 2048, 64
+
+
+class Batches:
+    """The batches of a run, each a function of the seed and its place alone.
+
+    Every epoch goes through all training instances in an order of its own, but those that do not fill the
+    last batch, and masks them anew.
+    """
+
+    def __init__(self, shards: Shards, masking: Masking, batch_size: int, seed: int) -> None:
+        self._shards, self._masking = shards, masking
+        self._batch_size, self._seed = batch_size, seed
+        self.per_epoch = shards.count("train") // batch_size
+        if not self.per_epoch:
+            raise InputError(
+                f"{shards.directory}: {shards.count('train')} training instances: expected at least "
+                f"those of a batch, {batch_size}: lower the batch size, or micro_batch_size"
+            )
+
+    def train(self, place: int) -> Batch:
+        """The batch at `place`, counted from the start of the run."""
+        epoch, within = divmod(place, self.per_epoch)
+        chosen = self._order(epoch)[within * self._batch_size :][: self._batch_size]
+        return self._masking(self._shards.read("train", chosen), (self._seed, 1, place))
+
+    def dev(self) -> list[Batch]:
+        """The held-out batches, masked alike in every run."""
+        count = self._shards.count("dev")
+        chosen = np.linspace(0, count - 1, min(count, DEV_INSTANCES)).astype(np.int64)
+        return [
+            self._masking(
+                self._shards.read("dev", chosen[start : start + DEV_BATCH]), (0, 2, start)
+            )
+            for start in range(0, len(chosen), DEV_BATCH)
+        ]
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - an epoch's order outlives none of the run
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self._seed, 0, epoch)).permutation(
+            self._shards.count("train")
+        )
+
+
+class IndexedBatches(keras.utils.PyDataset):
+    """The batches from `start` to `stop` for `fit` on any backend, without TensorFlow."""
+
+    def __init__(self, batches: Batches, start: int, stop: int) -> None:
+        super().__init__(workers=2, max_queue_size=8)
+        self._batches, self._start, self._stop = batches, start, stop
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def __getitem__(self, place: int) -> Batch:
+        return self._batches.train(self._start + place)
+
+
+def dataset(batches: Batches, start: int, stop: int) -> Any:
+    """The batches from `start` to `stop` as a `tf.data.Dataset`."""
+    import tensorflow as tf
+
+    specs = tf.nest.map_structure(
+        lambda x: tf.TensorSpec(x.shape, tf.as_dtype(x.dtype)), batches.train(start)
+    )
+    flat = tf.nest.flatten(specs)
+
+    def read(place: Any) -> Any:
+        found = tf.numpy_function(
+            lambda i: tf.nest.flatten(batches.train(int(i))),
+            [place],
+            [spec.dtype for spec in flat],
+            stateful=False,
+        )
+        for array, spec in zip(found, flat, strict=True):
+            array.set_shape(spec.shape)
+        return tf.nest.pack_sequence_as(specs, found)
+
+    places = tf.data.Dataset.range(start, stop)
+    return places.map(read, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,162 @@
+"""Text -> the folder of shards that `shards.py` reads."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from sqb_tf.errors import InputError
+from sqb_tf.files import staged_directory, writing
+from sqb_tf.progress import Progress, say
+from sqb_tf.tokenizer import WordPieceTokenizer, learn_vocabulary
+from sqb_tf.training.corpus import SPECIAL_PLACES, Corpus, Segmenter
+from sqb_tf.training.shards import DTYPE, FORMAT, INDEX, RECORDS, SAMPLES, Index, shard_name
+from sqb_tf.vocabulary import MASK, read_vocabulary
+
+# A vocabulary is learned from so many lines at most, evenly from the whole corpus.
+VOCABULARY_LINES = 500_000
+# Held-out texts that go along for calibration and verification.
+SAMPLE_TEXTS = 576
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardOptions:
+    """What shards are made of. Equal options on equal files give equal shards, to the byte."""
+
+    text: tuple[str, ...]  # files, or folders of .txt files
+    vocabulary: str | None = None  # vocab.txt; None: learn one from the text
+    vocab_size: int = 6000  # of a learned vocabulary
+    lowercase: bool = True
+    seq_length: int = 128  # tokens of an instance, the special ones included
+    held_out: float = 5.0  # per cent of the documents
+
+    def source(self, corpus: Corpus) -> dict[str, Any]:
+        """What tells whether shards are those of these options."""
+        files = [[str(path.resolve()), path.stat().st_size] for path in corpus.paths]
+        settings = dataclasses.asdict(self)
+        del settings["text"]
+        return {**settings, "files": files}
+
+
+def make_shards(directory: str | Path, options: ShardOptions) -> None:
+    """Writes the shards of `options` to `directory`, unless they are there already.
+
+    Raises:
+        InputError: bad options or text; too little text; a folder there that holds something else, or
+            shards of other options.
+    """
+    directory = Path(directory)
+    if options.seq_length < 16:
+        raise InputError(f"seq_length {options.seq_length}: expected at least 16")
+    corpus = Corpus.of(options.text, options.held_out)
+    source = options.source(corpus)
+    if (directory / INDEX).is_file():
+        _check_same(Index.read(directory), source, directory)
+        say(f"taking the shards in {directory}")
+        return
+    if directory.is_dir() and any(directory.iterdir()):
+        raise InputError(f"{directory}: a folder that holds no shards: name a new one")
+    with staged_directory(directory) as staged:
+        tokenizer = WordPieceTokenizer(_vocabulary(options, corpus), options.lowercase)
+        if MASK not in tokenizer.vocabulary:
+            raise InputError(f"{options.vocabulary}: lacks {MASK}, which pretraining needs")
+        if len(tokenizer.vocabulary) > np.iinfo(DTYPE).max + 1:
+            raise InputError(
+                f"{options.vocabulary}: {len(tokenizer.vocabulary)} tokens: expected at most "
+                f"{np.iinfo(DTYPE).max + 1}"
+            )
+        _write(staged, options, source, corpus, tokenizer)
+
+
+def _check_same(index: Index, source: dict[str, Any], directory: Path) -> None:
+    for name, value in source.items():
+        if index.source.get(name) != value:
+            raise InputError(
+                f"{directory}: shards with another {name.replace('_', ' ')}: "
+                f"{index.source.get(name)!r}, not {value!r}: name another folder, or leave out --text to "
+                "train on these"
+            )
+
+
+def _vocabulary(options: ShardOptions, corpus: Corpus) -> list[str]:
+    if options.vocabulary is not None:
+        return read_vocabulary(options.vocabulary)
+    say(f"learning a vocabulary of {options.vocab_size} tokens")
+    count = sum(1 for _, _, held in corpus.lines() if not held)
+    every = -(-count // VOCABULARY_LINES) or 1
+    training = (line for line, _, held in corpus.lines() if not held)
+    texts = (line for number, line in enumerate(training) if number % every == 0)
+    return learn_vocabulary(texts, options.vocab_size, options.lowercase)
+
+
+def _write(
+    folder: Path,
+    options: ShardOptions,
+    source: dict[str, Any],
+    corpus: Corpus,
+    tokenizer: WordPieceTokenizer,
+) -> None:
+    unigrams = np.zeros(len(tokenizer.vocabulary), np.int64)
+    samples: list[str] = []
+    with contextlib.ExitStack() as stack:
+        writers = {split: _Writer(folder, split, stack) for split in ("train", "dev")}
+        segmenter = Segmenter(tokenizer, options.seq_length)
+        for instance, held_out in segmenter.instances(_watched(corpus, samples)):
+            tokens = instance.first + instance.second
+            if not held_out:
+                np.add.at(unigrams, tokens, 1)
+            payload = np.zeros(2 + options.seq_length - SPECIAL_PLACES, DTYPE)
+            payload[:2] = len(instance.first), len(instance.second)
+            payload[2 : 2 + len(tokens)] = tokens
+            writers["dev" if held_out else "train"].write(payload.tobytes())
+    for split, writer in writers.items():
+        if not writer.counts:
+            raise InputError(
+                f"{', '.join(options.text)}: no {split} instances: expected documents, parted by blank "
+                f"lines, of which {options.held_out:g} per cent are held out"
+            )
+    records = {split: writer.counts for split, writer in writers.items()}
+    say(f"{sum(records['train'])} instances to train on, {sum(records['dev'])} held out")
+    index = Index(FORMAT, options.seq_length, options.lowercase, source, records, unigrams.tolist())
+    (folder / INDEX).write_text(json.dumps(dataclasses.asdict(index)) + "\n", encoding="utf-8")
+    (folder / "vocab.txt").write_text("\n".join(tokenizer.vocabulary) + "\n", encoding="utf-8")
+    rows = (json.dumps({"text": text}, ensure_ascii=False) for text in samples)
+    (folder / SAMPLES).write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def _watched(corpus: Corpus, samples: list[str]) -> Iterator[tuple[str, bool, bool]]:
+    """The corpus' lines, with progress shown; held-out ones are put into `samples` as they pass."""
+    progress, read, total = Progress("kilobytes of text", corpus.size // 1024), 0, corpus.size
+    for line, starts, held in corpus.lines():
+        read += len(line.encode()) + 1
+        progress.update(min(read, total) // 1024)
+        if held and len(samples) < SAMPLE_TEXTS:
+            samples.append(line)
+        yield line, starts, held
+
+
+class _Writer:
+    """Records into files of `RECORDS` each."""
+
+    def __init__(self, folder: Path, split: str, stack: contextlib.ExitStack) -> None:
+        self._folder, self._split, self._stack = folder, split, stack
+        self._file: tf.io.TFRecordWriter | None = None
+        self.counts: list[int] = []
+
+    def write(self, payload: bytes) -> None:
+        with writing(self._folder, tf.errors.OpError):
+            if not self.counts or self.counts[-1] == RECORDS:
+                if self._file is not None:
+                    self._file.close()
+                path = self._folder / shard_name(self._split, len(self.counts))
+                self._file = self._stack.enter_context(tf.io.TFRecordWriter(str(path)))
+                self.counts.append(0)
+            self._file.write(payload)
+            self.counts[-1] += 1
