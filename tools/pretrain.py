@@ -26,6 +26,9 @@ The paper's two phases, 8192 examples a step by as many at once as the machine c
       --batch-size 8192 --micro-batch-size 64"""
 
 
+BACKENDS = ("tensorflow", "jax")
+
+
 def main(args: argparse.Namespace) -> int:
     """See the module."""
     from sqb_tf.errors import InputError
@@ -36,6 +39,8 @@ def main(args: argparse.Namespace) -> int:
         raise InputError("--steps 0 only makes shards: name their folder with --shards")
     if args.steps and not args.output:
         raise InputError("--output is missing: name the folder for the bundle")
+    if args.backend not in BACKENDS:
+        raise InputError(f"backend {args.backend}: expected {' or '.join(BACKENDS)}")
     os.environ["KERAS_BACKEND"] = args.backend
     from sqb_tf.training.pretrain_options import PretrainOptions
     from sqb_tf.training.shards import Shards

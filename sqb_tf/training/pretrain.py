@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +59,15 @@ def pretrain(
         InputError: bad options; shards of another vocabulary than that of `init`, or too long for the
             model; a `resume` of a run with other ones.
     """
-    output, start = Path(output), time.monotonic()
+    output = Path(output)
     if save_every is not None and save_every < 1:
         raise InputError(f"save_every {save_every}: expected at least 1")
     bundle.check_target(output)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # The same seed gives the same run only if no kernel sums in the order its threads finish.
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(options.seed)
     source = None if options.init is None else bundle.read_info(options.init)
     config = _config(options, shards, source)
@@ -86,7 +90,7 @@ def pretrain(
         "held_out_predictions": run.predictions,
         "train_instances": shards.count("train"),
         "parameters": masked_lm.count_params(),
-        "seconds": round(time.monotonic() - start, 1),
+        "seconds": round(run.state.seconds, 1),
         "curve": run.curve,
         "options": dataclasses.asdict(options),
     }
@@ -276,7 +280,8 @@ def _strategy(options: PretrainOptions) -> Any:
         )
     import tensorflow as tf
 
-    strategy = tf.distribute.MirroredStrategy()
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
     if options.batch_size % strategy.num_replicas_in_sync:
         raise InputError(
             f"batch_size {options.batch_size}: expected a multiple of the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import zipfile
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class RunState:
     def __init__(self, path: Path, model: keras.Model) -> None:
         model.optimizer.build(model.trainable_variables)
         self.step, self.judged, self.best_step, self.best = 0, 0, 0, -math.inf
-        self._path, self._model = path, model
+        self._path, self._model, self._began = path, model, time.monotonic()
         self._variables = [*model.variables, *model.optimizer.variables]
 
     def restore(self) -> int:
@@ -34,7 +35,7 @@ class RunState:
         try:
             with np.load(self._path) as saved:
                 arrays = [saved[str(i)] for i in range(len(self._variables))]
-                step, judged, best_step, best = saved["run"].tolist()
+                step, judged, best_step, best, seconds = saved["run"].tolist()
             for variable, array in zip(self._variables, arrays, strict=True):
                 variable.assign(array)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -43,7 +44,7 @@ class RunState:
                 "without --resume"
             ) from None
         self.step, self.judged, self.best_step = int(step), int(judged), int(best_step)
-        self.best = best
+        self.best, self._began = best, time.monotonic() - seconds
         return self.step
 
     def save(self) -> None:
@@ -52,11 +53,16 @@ class RunState:
         arrays = {str(i): np.asarray(v) for i, v in enumerate(self._variables)}
         if not all(np.isfinite(w).all() for w in self._model.trainable_weights):
             raise self.diverged()
-        run = np.array([self.step, self.judged, self.best_step, self.best], np.float64)
+        run = [self.step, self.judged, self.best_step, self.best, self.seconds]
         with staged_file(self._path) as staged:
             check_room(staged.parent, sum(a.nbytes + 512 for a in arrays.values()))
             with staged.open("wb") as file:
                 np.savez(file, run=run, **arrays)
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, what was done before a resumed state was saved included."""
+        return time.monotonic() - self._began
 
     def sync(self) -> None:
         """Brings the model up to date within `fit`: JAX keeps what it trains apart until its end."""

@@ -1,0 +1,160 @@
+"""What pretraining on plain text gains where labels are few: fine-tuned from it, and from scratch.
+
+Pretrains squeezebert-small once, then fine-tunes on SST-2 with 500 and 5,000 labels and on MRPC, from the
+pretrained bundle and from fresh weights, with several seeds, at the tools' defaults but for the epochs. Both
+are judged by the best of their evaluations on the whole dev split. Draws the curve of the pretraining.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import readme
+from bundles import SHARED_DATA
+
+TEXT = ("openstax-ccby", "wikitext-2")
+# Name in the table: (task, folder under glue/, training examples, epochs). Few examples, more epochs.
+TASKS = {
+    "SST-2, 500 labels": ("sst2", "SST-2", 500, 20),
+    "SST-2, 5,000 labels": ("sst2", "SST-2", 5000, 5),
+    "MRPC, 3,668 labels": ("mrpc", "MRPC", None, 5),
+}
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=8000, help="of the pretraining")
+    parser.add_argument("--batch-size", type=int, default=32, help="of the pretraining")
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="of the pretraining")
+    parser.add_argument("--optimizer", default="adamw", help="of the pretraining: adamw or lamb")
+    parser.add_argument("--warmup", type=float, default=0.1, help="of the pretraining")
+    parser.add_argument("--seeds", type=int, default=3, help="fine-tunings of each kind")
+    parser.add_argument("--work", default="runs/bench/pretraining", help="kept between runs")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    parser.add_argument("--readme", type=Path, help="put the table into this file")
+    parser.add_argument("--plot", type=Path, help="draw the curve into this .png")
+    return parser.parse_args()
+
+
+def pretrained(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Pretrains, or goes on with it, unless it was done; the bundle's metrics."""
+    from sqb_tf.training.pretrain import pretrain
+    from sqb_tf.training.pretrain_options import PretrainOptions
+    from sqb_tf.training.shard_writer import ShardOptions, make_shards
+    from sqb_tf.training.shards import Shards
+
+    if not (folder / "metrics.json").is_file():
+        shards = folder.parent / "shards"
+        make_shards(shards, ShardOptions(tuple(str(SHARED_DATA / "text" / name) for name in TEXT)))
+        options = PretrainOptions(
+            steps=args.steps,
+            batch_size=args.batch_size,
+            optimizer=args.optimizer,
+            learning_rate=args.learning_rate,
+            warmup=args.warmup,
+        )
+        pretrain(Shards(shards), folder, options, resume=True)
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+def few(source: Path, examples: int | None, folder: Path) -> Path:
+    """A folder of a task with its first training examples alone, and all of dev."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source / "dev.tsv", folder)
+    lines = (source / "train.tsv").read_text(encoding="utf-8").split("\n")
+    kept = lines if examples is None else [*lines[: examples + 1], ""]
+    (folder / "train.tsv").write_text("\n".join(kept), encoding="utf-8")
+    return folder
+
+
+def tune(name: str, init: Path | None, seed: int, work: Path) -> float:
+    """Fine-tunes, unless it was done; the metric on dev."""
+    from sqb_tf.tasks.task import Task
+    from sqb_tf.training.finetune import finetune
+    from sqb_tf.training.options import FinetuneOptions
+
+    task, folder, examples, epochs = TASKS[name]
+    output = work / f"{task}-{examples}-{'scratch' if init is None else 'pretrained'}-{seed}"
+    if not (output / "metrics.json").is_file():
+        print(f"fine-tuning {output}", file=sys.stderr)
+        data = few(SHARED_DATA / "glue" / folder, examples, work / f"data-{task}-{examples}")
+        start = {"preset": "squeezebert-small"} if init is None else {"preset": None, "init": init}
+        options = FinetuneOptions(**start, epochs=epochs, seed=seed, evaluate_every=100)
+        finetune(Task(task, data), output, options, resume=True)
+    return json.loads((output / "metrics.json").read_text(encoding="utf-8"))["metric"]["value"]
+
+
+def table(report: dict[str, Any]) -> str:
+    """The README's table."""
+    lines = [
+        "| mean (each seed) | from scratch | from the pretrained bundle |",
+        "| --- | --- | --- |",
+    ]
+    for name, row in report["rows"].items():
+        cells = [
+            f"{statistics.mean(values):.3f} ({', '.join(f'{v:.3f}' for v in values)})"
+            for values in (row["scratch"], row["pretrained"])
+        ]
+        lines.append(f"| {name}, {row['metric']} | {' | '.join(cells)} |")
+    found = report["pretraining"]
+    options = found["options"]
+    lines += [
+        "",
+        f"squeezebert-small after {options['steps']:,} steps of {options['batch_size']} x 128 tokens "
+        f"({found['seconds'] / 60:.0f} minutes on 2 cores): held-out masked-LM loss "
+        f"{found['metric']['value']:.3f}, {found['below_unigram']:.1%} under that of the tokens' "
+        f"frequencies, {found['unigram_loss']:.3f} ({found['held_out_predictions']:,} predictions).",
+    ]
+    return "\n".join(lines)
+
+
+def draw(found: dict[str, Any], path: Path) -> None:
+    """The curve of the pretraining beside the unigram baseline."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    steps = [point["step"] for point in found["curve"]]
+    axes.plot(steps, [p["masked_lm_loss"] for p in found["curve"]], label="squeezebert-small")
+    axes.axhline(found["unigram_loss"], color="grey", ls="--", label="frequencies of tokens")
+    axes.axhline(0.9 * found["unigram_loss"], color="grey", ls=":", label="10% under them")
+    axes.set(xlabel="steps", ylabel="held-out masked-LM loss, nats")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Pretrains, fine-tunes, prints the table."""
+    args = parse_args()
+    work = Path(args.work)
+    bundle = work / "pretrained"
+    report: dict[str, Any] = {"pretraining": pretrained(args, bundle), "rows": {}}
+    if args.plot:
+        draw(report["pretraining"], args.plot)
+    for name, (task, *_) in TASKS.items():
+        row = {
+            start: [tune(name, init, seed, work) for seed in range(args.seeds)]
+            for start, init in (("scratch", None), ("pretrained", bundle))
+        }
+        report["rows"][name] = {"metric": "F1" if task == "mrpc" else "accuracy", **row}
+    print(table(report))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if args.readme:
+        readme.update(args.readme, "pretraining", table(report))
+
+
+if __name__ == "__main__":
+    main()
