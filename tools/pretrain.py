@@ -71,7 +71,7 @@ def main(args: argparse.Namespace) -> int:
         f"bundle           {args.output}\n"
         f"held-out loss    {metrics['metric']['value']:.4f} ({metrics['held_out_predictions']} tokens; "
         f"perplexity {metrics['perplexity']:.1f})\n"
-        f"unigram loss     {metrics['unigram_loss']:.4f} ({metrics['below_unigram']:.1%} above ours)\n"
+        f"unigram loss     {metrics['unigram_loss']:.4f} (the model's: {-metrics['below_unigram']:+.1%})\n"
         f"parameters       {metrics['parameters']:,}\n"
         f"seconds          {metrics['seconds']}"
     )

@@ -7,23 +7,16 @@ from typing import Any
 import keras
 from keras import ops
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
+from sqb_tf.training.optimizer import SummedGradients
 
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
-class Lamb(keras.optimizers.Lamb):
+class Lamb(SummedGradients, keras.optimizers.Lamb):
     """`keras.optimizers.Lamb` with the decay where the paper has it (You et al. 2020, algorithm 2).
 
     There the decay is part of the update whose norm makes the trust ratio; Keras decays apart from it. As in
     the reference implementation, variables excluded from decay (norms, biases) have a trust ratio of 1.
     """
-
-    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
-        """One step on the variables."""
-        if keras.backend.backend() == "tensorflow":  # the gradient of a look-up is sparse
-            grads = [g if g is None else tf.convert_to_tensor(g) for g in grads]
-        super().apply(grads, trainable_variables)
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Keras calls it before the updates, which decay here."""

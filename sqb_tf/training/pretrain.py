@@ -26,14 +26,13 @@ from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
 from sqb_tf.training.precision import computing_in
 from sqb_tf.training.pretrain_batches import Batches, IndexedBatches, dataset
 from sqb_tf.training.pretrain_options import PretrainOptions
-from sqb_tf.training.shards import SAMPLES, Shards
+from sqb_tf.training.shards import Shards
 from sqb_tf.training.state import RunState
 from sqb_tf.training.work_folder import close_work, open_work
 from sqb_tf.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS
 
 LM, ORDER = "masked_lm_logits", "sentence_order_logits"
 STATE, CURVE = "state.npz", "curve.json"  # in the folder of a run's state
-CALIBRATION_EXAMPLES = 64
 # Held-out inputs whose filled masks are shown, and how many of their tokens.
 SHOWN, SHOWN_TOKENS = 2, 24
 
@@ -94,7 +93,6 @@ def pretrain(
         "curve": run.curve,
         "options": dataclasses.asdict(options),
     }
-    samples = _samples(shards)
     bundle.save(
         output,
         masked_lm,
@@ -110,8 +108,8 @@ def pretrain(
             data=str(shards.directory),
             command=command,
         ),
-        calibration=samples[:CALIBRATION_EXAMPLES],
-        verification=samples[CALIBRATION_EXAMPLES:] or samples,
+        calibration=[Example(text, None, None) for text in shards.texts("train")],
+        verification=[Example(text, None, None) for text in shards.texts("dev")],
         metrics=metrics,
     )
     close_work(work)
@@ -126,7 +124,7 @@ class PretrainRun:
     ) -> None:
         self.options, self.model, self.shards = options, model, shards
         masking = _masking(shards, options)
-        self.batches = Batches(shards, masking, options.computed_at_once, options.seed)
+        self.batches = Batches(shards, masking, options)
         self.total = options.steps * options.accumulation  # in micro batches, as all steps here
         self.dev = self.batches.dev()
         targets, weights = (
@@ -134,9 +132,8 @@ class PretrainRun:
         )
         self.predictions = int((weights > 0).sum())
         self.unigram_loss = _unigram_loss(shards, targets[weights > 0])
-        schedule = LinearWarmupDecay(
-            options.peak_rate, round(self.total * options.warmup), self.total
-        )
+        warmup = round(options.steps * options.warmup)
+        schedule = LinearWarmupDecay(options.peak_rate, warmup, options.steps, options.accumulation)
         losses = {
             name: keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             for name in (LM, ORDER)
@@ -155,8 +152,11 @@ class PretrainRun:
         """Trains what is left of the run."""
         options, done = self.options, self.state.restore()
         if done:
-            self.curve = [p for p in json.loads(self._curve_file.read_text()) if p["step"] <= done]
-            say(f"resuming at step {done // options.accumulation} of {options.steps}")
+            step = done // options.accumulation
+            if self._curve_file.is_file():
+                kept = json.loads(self._curve_file.read_text(encoding="utf-8"))
+                self.curve = [point for point in kept if point["step"] <= step]
+            say(f"resuming at step {step} of {options.steps}")
         say(f"held-out loss of the tokens' frequencies alone: {self.unigram_loss:.4f}")
         self._judge_if_due()  # if killed between a step and its judging
         if done == self.total:
@@ -184,7 +184,7 @@ class PretrainRun:
         if within or not due or state.step == state.judged:
             return
         state.sync()
-        point = {"step": state.step, **self.evaluate()}
+        point = {"step": step, **self.evaluate()}
         self.curve = [*self.curve, point]
         say(
             f"step {step}/{self.options.steps}: held-out loss {point['masked_lm_loss']:.4f} "
@@ -202,6 +202,8 @@ class PretrainRun:
         found, weights = [], []
         for number, (inputs, targets, batch_weights) in enumerate(self.dev):
             outputs = self.evaluator.predict_on_batch({**inputs, "targets": targets[LM]})
+            # Several devices are each given all of a batch: their outputs follow one another.
+            outputs = {name: values[: len(targets[LM])] for name, values in outputs.items()}
             order = outputs.pop("order") == targets[ORDER]
             used = batch_weights[LM] > 0
             found.append((outputs["losses"][used], outputs["best"] == targets[LM], order))
@@ -357,12 +359,3 @@ def _take_encoder(model: Any, info: bundle.BundleInfo) -> None:
     model.backbone.set_weights(encoder.get_weights())
     if info.task.kind in ("masked_lm", "pretraining"):
         model.head.set_weights(source.head.get_weights())
-
-
-def _samples(shards: Shards) -> list[Example]:
-    path = shards.directory / SAMPLES
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [Example(json.loads(line)["text"], None, None) for line in lines]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None

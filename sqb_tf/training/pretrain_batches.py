@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ import numpy as np
 
 from sqb_tf.errors import InputError
 from sqb_tf.training.masking import Batch, Masking
+from sqb_tf.training.pretrain_options import PretrainOptions
 from sqb_tf.training.shards import Shards
 
 # Of held-out instances so many are evaluated, evenly from all.
@@ -17,27 +19,31 @@ DEV_INSTANCES, DEV_BATCH = 2048, 64
 
 
 class Batches:
-    """The batches of a run, each a function of the seed and its place alone.
+    """The micro batches of a run, each a function of the seed and its place alone.
 
     Every epoch goes through all training instances in an order of its own, but those that do not fill the
-    last batch, and masks them anew.
+    last batch, and masks them anew. Batches are masked whole: in how many parts they are computed changes
+    nothing.
     """
 
-    def __init__(self, shards: Shards, masking: Masking, batch_size: int, seed: int) -> None:
-        self._shards, self._masking = shards, masking
-        self._batch_size, self._seed = batch_size, seed
-        self.per_epoch = shards.count("train") // batch_size
-        if not self.per_epoch:
+    def __init__(self, shards: Shards, masking: Masking, options: PretrainOptions) -> None:
+        self._shards, self._masking, self._options = shards, masking, options
+        self._per_epoch = shards.count("train") // options.batch_size
+        self._lock = threading.Lock()
+        if not self._per_epoch:
             raise InputError(
                 f"{shards.directory}: {shards.count('train')} training instances: expected at least "
-                f"those of a batch, {batch_size}: lower the batch size, or micro_batch_size"
+                f"those of a batch, {options.batch_size}: lower the batch size"
             )
 
     def train(self, place: int) -> Batch:
-        """The batch at `place`, counted from the start of the run."""
-        epoch, within = divmod(place, self.per_epoch)
-        chosen = self._order(epoch)[within * self._batch_size :][: self._batch_size]
-        return self._masking(self._shards.read("train", chosen), (self._seed, 1, place))
+        """The micro batch at `place`, counted from the start of the run."""
+        step, part = divmod(place, self._options.accumulation)
+        with self._lock:  # parts are asked for by several threads at once
+            whole = self._whole(step)
+        size = self._options.computed_at_once
+        rows = slice(part * size, (part + 1) * size)
+        return tuple({name: x[rows] for name, x in arrays.items()} for arrays in whole)
 
     def dev(self) -> list[Batch]:
         """The held-out batches, masked alike in every run."""
@@ -50,11 +56,17 @@ class Batches:
             for start in range(0, len(chosen), DEV_BATCH)
         ]
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019 - an epoch's order outlives none of the run
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - they outlive none of the run
+    def _whole(self, step: int) -> Batch:
+        epoch, within = divmod(step, self._per_epoch)
+        size = self._options.batch_size
+        chosen = self._order(epoch)[within * size : (within + 1) * size]
+        return self._masking(self._shards.read("train", chosen), (self._options.seed, 1, step))
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019
     def _order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self._seed, 0, epoch)).permutation(
-            self._shards.count("train")
-        )
+        random = np.random.default_rng((self._options.seed, 0, epoch))
+        return random.permutation(self._shards.count("train"))
 
 
 class IndexedBatches(keras.utils.PyDataset):

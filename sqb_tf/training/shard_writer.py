@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from sqb_tf.vocabulary import MASK, read_vocabulary
 
 # A vocabulary is learned from so many lines at most, evenly from the whole corpus.
 VOCABULARY_LINES = 500_000
-# Held-out texts that go along for calibration and verification.
-SAMPLE_TEXTS = 576
+# Texts of each split that go along, for calibration and verification.
+SAMPLE_TEXTS = {"train": 64, "dev": 512}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _write(
     tokenizer: WordPieceTokenizer,
 ) -> None:
     unigrams = np.zeros(len(tokenizer.vocabulary), np.int64)
-    samples: list[str] = []
+    samples = {split: _Sample(size) for split, size in SAMPLE_TEXTS.items()}
     with contextlib.ExitStack() as stack:
         writers = {split: _Writer(folder, split, stack) for split in ("train", "dev")}
         segmenter = Segmenter(tokenizer, options.seq_length)
@@ -127,19 +128,36 @@ def _write(
     index = Index(FORMAT, options.seq_length, options.lowercase, source, records, unigrams.tolist())
     (folder / INDEX).write_text(json.dumps(dataclasses.asdict(index)) + "\n", encoding="utf-8")
     (folder / "vocab.txt").write_text("\n".join(tokenizer.vocabulary) + "\n", encoding="utf-8")
-    rows = (json.dumps({"text": text}, ensure_ascii=False) for text in samples)
-    (folder / SAMPLES).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    texts = {split: sample.texts for split, sample in samples.items()}
+    (folder / SAMPLES).write_text(json.dumps(texts, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _watched(corpus: Corpus, samples: list[str]) -> Iterator[tuple[str, bool, bool]]:
-    """The corpus' lines, with progress shown; held-out ones are put into `samples` as they pass."""
-    progress, read, total = Progress("kilobytes of text", corpus.size // 1024), 0, corpus.size
-    for line, starts, held in corpus.lines():
+def _watched(corpus: Corpus, samples: dict[str, _Sample]) -> Iterator[tuple[str, bool, bool]]:
+    """The corpus' lines, with progress shown; some go into `samples` as they pass."""
+    total, read = max(corpus.size // 1024, 1), 0
+    progress = Progress("kilobytes of text", total)
+    for line, starts, held_out in corpus.lines():
         read += len(line.encode()) + 1
-        progress.update(min(read, total) // 1024)
-        if held and len(samples) < SAMPLE_TEXTS:
-            samples.append(line)
-        yield line, starts, held
+        progress.update(min(read // 1024, total - 1))
+        samples["dev" if held_out else "train"].offer(line)
+        yield line, starts, held_out
+    progress.update(total)
+
+
+class _Sample:
+    """A uniform sample of a stream (reservoir sampling), the same every time."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._seen, self._random = size, 0, random.Random(0)
+        self.texts: list[str] = []
+
+    def offer(self, text: str) -> None:
+        """Takes the text, or not."""
+        if len(self.texts) < self._size:
+            self.texts.append(text)
+        elif (place := self._random.randint(0, self._seen)) < self._size:
+            self.texts[place] = text
+        self._seen += 1
 
 
 class _Writer:

@@ -5,7 +5,7 @@ A folder with
 index.json                        what is in it (`Index`)
 vocab.txt                         the vocabulary
 train-00000.tfrecord ..., dev-... instances, `RECORDS` a file
-samples.jsonl                     held-out texts for calibration and verification
+samples.json                      texts of each split, for calibration and verification
 
 A record is of TFRecord's format (length, checksum, payload, checksum); its payload is little-endian uint16:
 the lengths of the two segments, then their tokens, filled up with 0 to `seq_length` - 3. All records have one
@@ -25,7 +25,7 @@ import numpy as np
 from sqb_tf.errors import InputError
 from sqb_tf.files import read_lines
 
-INDEX, SAMPLES = "index.json", "samples.jsonl"
+INDEX, SAMPLES = "index.json", "samples.json"
 RECORDS = 65_536
 # Before a payload its length (uint64) and a checksum (uint32), after it a checksum.
 HEAD, TAIL = 12, 4
@@ -109,6 +109,14 @@ class Shards:
     def count(self, split: str) -> int:
         """Instances of `train` or `dev`."""
         return sum(self.index.records[split])
+
+    def texts(self, split: str) -> list[str]:
+        """A sample of the texts of `train` or `dev`."""
+        path = self.directory / SAMPLES
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))[split]
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path}: cannot be read: {error}") from None
 
     def read(self, split: str, places: np.ndarray) -> Instances:
         """The instances at `places`, int `[n]`, in that order."""
