@@ -44,8 +44,8 @@ class SummedGradients:
     """What our optimizers do to gradients before Keras' clip them; mixed in before an optimizer of Keras.
 
     The gradient of a look-up is summed by row before it is clipped and squared. Keras clips and squares
-    the tokens that share a row one by one, which is not Adam's second moment. Of several devices, those of all
-    are summed and then clipped; Keras clips each one's own.
+    the tokens that share a row one by one, which is not Adam's second moment. Those of several devices
+    are summed and then clipped; Keras clips each device's own.
     """
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
