@@ -142,12 +142,10 @@ def test_every_kernel_weight_is_in_a_dense_layer_once(model):
 def test_groups_of_the_paper_are_fused(model):
     """Layers of 4 independent quarters: one product a group for query, key and value together."""
     first, last = LoweredModel(model, "classification", 64).blocks
-    assert [dense.kernel.shape for dense in first.attention.sources[0].groups_dense] == [
-        (24, 8)
-    ] * 4
+    assert [dense.kernel.shape for dense in first.mixer.sources[0].groups_dense] == [(24, 8)] * 4
     # The last block asks for the first token only: keys and values of all, one query.
-    assert [len(source.groups_dense) for source in last.attention.sources] == [4, 4]
-    assert last.attention.sources[1].groups_dense[0].kernel.shape == (16, 8)
+    assert [len(source.groups_dense) for source in last.mixer.sources] == [4, 4]
+    assert last.mixer.sources[1].groups_dense[0].kernel.shape == (16, 8)
 
 
 @pytest.mark.parametrize(("have", "want"), [(1, 4), (4, 1), (4, 2), (2, 8), (4, 4)])
