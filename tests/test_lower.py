@@ -30,6 +30,8 @@ CONFIGS = [
     dict(intermediate_groups=2, output_groups=1, post_attention_groups=8),
     dict(type_vocab_size=3, layer_norm_eps=1e-3, hidden_act="swish"),
     dict(intermediate_groups=32, output_groups=32, hidden_act="gelu_pytorch_tanh"),
+    dict(token_mixer="separable_conv"),
+    dict(token_mixer="separable_conv", mixer_kernel_size=31, post_attention_groups=4),
 ]
 
 

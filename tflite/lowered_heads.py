@@ -26,7 +26,7 @@ def _token_sum(hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
 
 
 class Pooler(tf.Module):
-    """What the config pools, the first token or the tokens' mean, through the dense tanh layer: `[1, hidden]`."""
+    """What the config pools, the first token or the mean, through the dense tanh layer: `[1, hidden]`."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
