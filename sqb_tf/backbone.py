@@ -47,6 +47,21 @@ class ConfiguredModel(keras.Model):
         return cls(**config)
 
 
+def _block_mask(config: SqueezeBertConfig, mask_bias: layers.MaskBias, inputs: dict) -> Any:
+    """The mask as `layers.EncoderBlock` takes it."""
+    mask = inputs["input_mask"]
+    return mask_bias(mask) if config.token_mixer == "self_attention" else mask
+
+
+def _pooled(
+    config: SqueezeBertConfig, token_mean: layers.TokenMean, hidden: Any, inputs: dict
+) -> Any:
+    """What the pooler's dense layer takes, `[batch, hidden_size]`."""
+    if config.pools_first_token:
+        return hidden[:, 0]
+    return token_mean(hidden, inputs["input_mask"])
+
+
 @keras.saving.register_keras_serializable(package="sqb_tf")
 class SqueezeBertBackbone(ConfiguredModel):
     """The encoder of SqueezeBERT (arXiv 2006.11316) with BERT's pooler.
@@ -57,6 +72,10 @@ class SqueezeBertBackbone(ConfiguredModel):
     the first token through a dense tanh layer. With `pooled_only=True` there is no `sequence_output`, and
     the last block computes the first token alone: the same pooled output and the same weights, with
     8% less work of a 12-layer training step.
+
+    With `token_mixer="separable_conv"` (not the paper's) a token sees `(mixer_kernel_size - 1) / 2` others to
+    either side in each block, so the pooler takes the mean of the tokens but padding, and the last block
+    computes them all.
     """
 
     def __init__(
@@ -69,6 +88,7 @@ class SqueezeBertBackbone(ConfiguredModel):
         config = as_config(config)
         embeddings = layers.Embeddings(config, name="embeddings")
         mask_bias = layers.MaskBias(name="mask_bias")
+        token_mean = layers.TokenMean(dtype="float32", name="token_mean")
         blocks = [
             layers.EncoderBlock(config, name=f"encoder_{i}")
             for i in range(config.num_hidden_layers)
@@ -82,10 +102,11 @@ class SqueezeBertBackbone(ConfiguredModel):
 
         inputs = token_inputs()
         hidden = embeddings(inputs["input_word_ids"], inputs["input_type_ids"])
-        bias = mask_bias(inputs["input_mask"])
+        mask = _block_mask(config, mask_bias, inputs)
         for block in blocks:
-            hidden, _ = block(hidden, bias, first_token_only=pooled_only and block is blocks[-1])
-        outputs = {"pooled_output": pooler(hidden[:, 0])}
+            first_only = pooled_only and config.pools_first_token and block is blocks[-1]
+            hidden, *_ = block(hidden, mask, first_token_only=first_only)
+        outputs = {"pooled_output": pooler(_pooled(config, token_mean, hidden, inputs))}
         if not pooled_only:
             outputs["sequence_output"] = hidden
         super().__init__(inputs, outputs, name=name, **kwargs)
@@ -94,6 +115,7 @@ class SqueezeBertBackbone(ConfiguredModel):
         self.pooled_only = pooled_only
         self.embeddings = embeddings
         self.mask_bias = mask_bias
+        self.token_mean = token_mean
         self.blocks = blocks
         self.pooler = pooler
 
@@ -103,19 +125,20 @@ class SqueezeBertBackbone(ConfiguredModel):
         Outputs, besides the two: `hidden_states`, the embeddings' output and every block's
         (`num_hidden_layers + 1` of `[batch, length, hidden_size]`), and `attention_scores`, every block's
         (`[batch, heads, length, length]`, scaled and masked, before the softmax). They are what
-        `transformers` gives for `output_hidden_states` and `output_attentions`.
+        `transformers` gives for `output_hidden_states` and `output_attentions`. A separable convolution has
+        no scores: there the list is empty.
         """
         inputs = token_inputs()
         hidden = self.embeddings(inputs["input_word_ids"], inputs["input_type_ids"])
-        bias = self.mask_bias(inputs["input_mask"])
+        mask = _block_mask(self.config, self.mask_bias, inputs)
         hidden_states, attention_scores = [hidden], []
         for block in self.blocks:
-            hidden, scores = block(hidden, bias)
+            hidden, *scores = block(hidden, mask)
             hidden_states.append(hidden)
-            attention_scores.append(scores)
+            attention_scores += scores
         outputs = {
             "sequence_output": hidden,
-            "pooled_output": self.pooler(hidden[:, 0]),
+            "pooled_output": self.pooler(_pooled(self.config, self.token_mean, hidden, inputs)),
             "hidden_states": hidden_states,
             "attention_scores": attention_scores,
         }

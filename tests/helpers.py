@@ -83,8 +83,10 @@ def random_inputs(
     }
 
 
-def save_bundle(folder: Path, kind: str = "classification", paired: bool = False) -> Path:
-    """A bundle whose examples carry the model's own answers: Keras' metric on them is 1.
+def save_bundle(
+    folder: Path, kind: str = "classification", paired: bool = False, **overrides
+) -> Path:
+    """A bundle of `tiny_config(**overrides)`. Examples carry its own answers: Keras' metric on them is 1.
 
     Of a classifier they are texts that it is sure of, its two best probabilities `LEAD` apart: a
     random model has no margins of its own, and what int8 rounding does to a tie says nothing.
@@ -96,7 +98,7 @@ def save_bundle(folder: Path, kind: str = "classification", paired: bool = False
     from sqb_tf.tokenizer import WordPieceTokenizer
 
     labels = LABELS if kind == "classification" else ["score"]
-    model = SqueezeBertClassifier(tiny_config(), num_labels=len(labels))
+    model = SqueezeBertClassifier(tiny_config(**overrides), num_labels=len(labels))
     randomize(model)
     preprocessor = Preprocessor(WordPieceTokenizer(VOCABULARY), SEQ_LENGTH)
     # Steep and centred, so that every label is given to some of the texts.
@@ -183,6 +185,28 @@ def _reference_row(model, ids, mask, types):
             outputs[:, part_out] = x[:, part_in] @ kernel[:, part_out] + bias[part_out]
         return outputs
 
+    def attention(x, block):
+        query = grouped(x, f"{block}attention/query", config.q_groups)
+        key = grouped(x, f"{block}attention/key", config.k_groups)
+        value = grouped(x, f"{block}attention/value", config.v_groups)
+        context = np.zeros_like(x)
+        for head in range(config.num_attention_heads):
+            part = slice(head * config.head_size, (head + 1) * config.head_size)
+            scores = query[:, part] @ key[:, part].T / math.sqrt(config.head_size)
+            # Padding weighs nothing.
+            weights = np.exp(scores - scores.max(-1, keepdims=True)) * mask
+            context[:, part] = weights / weights.sum(-1, keepdims=True) @ value[:, part]
+        return context
+
+    def depthwise(x, kernel):
+        outputs = np.zeros_like(x)
+        for place in range(len(x)):
+            for tap, weights in enumerate(kernel):
+                other = place + tap - len(kernel) // 2
+                if 0 <= other < len(x):
+                    outputs[place] += x[other] * weights
+        return outputs
+
     x = np.stack(
         [
             w["embeddings/word_embeddings/embeddings"][token]
@@ -194,23 +218,19 @@ def _reference_row(model, ids, mask, types):
     x = norm(x, "embeddings/layer_norm")
     for layer in range(config.num_hidden_layers):
         block = f"encoder_{layer}/"
-        query = grouped(x, f"{block}attention/query", config.q_groups)
-        key = grouped(x, f"{block}attention/key", config.k_groups)
-        value = grouped(x, f"{block}attention/value", config.v_groups)
-        context = np.zeros_like(x)
-        for head in range(config.num_attention_heads):
-            part = slice(head * config.head_size, (head + 1) * config.head_size)
-            scores = query[:, part] @ key[:, part].T / math.sqrt(config.head_size)
-            # Padding weighs nothing.
-            weights = np.exp(scores - scores.max(-1, keepdims=True)) * mask
-            context[:, part] = weights / weights.sum(-1, keepdims=True) @ value[:, part]
+        if config.token_mixer == "separable_conv":
+            context = depthwise(x * mask[:, None], w[f"{block}squeeze/kernel"][:, :, 0])
+        else:
+            context = attention(x, block)
         post = grouped(context, f"{block}post_attention", config.post_attention_groups)
         x = norm(x + post, f"{block}post_attention_norm")
         wide = grouped(x, f"{block}intermediate", config.intermediate_groups)
         wide = REFERENCE_ACTIVATIONS[config.hidden_act](wide)
         update = grouped(wide, f"{block}output_projection", config.output_groups)
         x = norm(x + update, f"{block}output_norm")
-    pooled = np.tanh(x[0] @ w["pooler/kernel"] + w["pooler/bias"])
+    # Without attention the first token does not see them all.
+    text = x[0] if config.token_mixer == "self_attention" else x[mask == 1].mean(0)
+    pooled = np.tanh(text @ w["pooler/kernel"] + w["pooler/bias"])
     return x, pooled
 
 

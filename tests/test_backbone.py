@@ -60,6 +60,9 @@ def test_inputs_are_found_by_name(backbone):
         dict(q_groups=1, k_groups=2, v_groups=4, post_attention_groups=2),
         dict(num_attention_heads=2, intermediate_groups=8, output_groups=16),
         dict(num_hidden_layers=1, type_vocab_size=5, layer_norm_eps=1e-2),
+        dict(token_mixer="separable_conv"),
+        dict(token_mixer="separable_conv", mixer_kernel_size=1, post_attention_groups=4),
+        dict(token_mixer="separable_conv", mixer_kernel_size=31),  # over 11 tokens
     ],
     ids=str,
 )

@@ -64,6 +64,10 @@ SPOILINGS = {
         lambda b: edit(b / "config.json", lambda c: c.update(num_hidden_layers=1)),
         "h5: .*weights of another config than config.json's",
     ),
+    "config of another mixer": (
+        lambda b: edit(b / "config.json", lambda c: c.update(token_mixer="separable_conv")),
+        "h5: .*weights of another config than config.json's",
+    ),
     "more labels": (
         lambda b: (b / "labels.txt").write_text("a\nb\nc\nd\n"),
         "h5: .*weights of another config than config.json's",

@@ -1,10 +1,11 @@
 """SqueezeBertConfig: what it accepts, what it says of what it does not, presets, JSON."""
 
 import dataclasses
+import json
 
 import pytest
 
-from sqb_tf.config import ACTIVATIONS, PRESETS, SqueezeBertConfig
+from sqb_tf.config import ACTIVATIONS, OWN_FIELDS, PRESETS, SqueezeBertConfig
 from sqb_tf.errors import InputError
 
 
@@ -29,6 +30,11 @@ from sqb_tf.errors import InputError
         ("post_attention_groups", 5),
         ("intermediate_groups", 1024),  # divides 3,072 but not 768
         ("output_groups", 1024),
+        ("token_mixer", "fourier"),
+        ("token_mixer", None),
+        ("mixer_kernel_size", 0),
+        ("mixer_kernel_size", 4),
+        ("mixer_kernel_size", 7.0),
     ],
 )
 def test_bad_value_error_names_field_and_value(field, value):
@@ -39,6 +45,23 @@ def test_bad_value_error_names_field_and_value(field, value):
 def test_intermediate_size_must_divide_too():
     with pytest.raises(InputError, match="intermediate_groups=4 does not divide 3074 channels"):
         SqueezeBertConfig(intermediate_size=3074, output_groups=2)
+
+
+def test_kernel_is_no_longer_than_the_text():
+    convolutions = dict(token_mixer="separable_conv", max_position_embeddings=8)
+    assert SqueezeBertConfig(mixer_kernel_size=15, **convolutions).mixer_kernel_size == 15
+    with pytest.raises(InputError, match=r"mixer_kernel_size=17: .*at most .* = 15"):
+        SqueezeBertConfig(mixer_kernel_size=17, **convolutions)
+    assert SqueezeBertConfig(max_position_embeddings=2)  # attention has no kernel
+
+
+def test_convolutions_ask_nothing_of_the_attentions_fields():
+    sizes = dict(hidden_size=200, num_attention_heads=12, q_groups=3, k_groups=3, v_groups=3)
+    assert SqueezeBertConfig(token_mixer="separable_conv", **sizes).hidden_size == 200
+    with pytest.raises(InputError, match="num_attention_heads=12"):
+        SqueezeBertConfig(**sizes)
+    with pytest.raises(InputError, match="post_attention_groups=3 does not divide 200"):
+        SqueezeBertConfig(token_mixer="separable_conv", post_attention_groups=3, **sizes)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -85,6 +108,15 @@ def test_json_round_trip(tmp_path):
     )
     config.to_json(tmp_path / "config.json")
     assert SqueezeBertConfig.from_json(tmp_path / "config.json") == config
+
+
+def test_json_from_before_there_were_mixers_is_the_papers(tmp_path):
+    config = SqueezeBertConfig.from_preset("squeezebert-tiny")
+    older = {k: v for k, v in config.to_dict().items() if k not in OWN_FIELDS}
+    assert len(older) == len(config.to_dict()) - 2
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    assert SqueezeBertConfig.from_json(tmp_path / "config.json") == config
+    assert config.token_mixer == "self_attention"
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff", b'{"hidden_size": 0}', b'{"x": 1}'])

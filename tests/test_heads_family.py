@@ -7,6 +7,7 @@ import tensorflow as tf
 from helpers import random_inputs, randomize, tiny_config
 
 from sqb_tf import heads
+from sqb_tf.config import TOKEN_MIXERS
 from sqb_tf.errors import InputError
 
 BATCH, LENGTH, CHOICES = 6, 9, 3
@@ -20,6 +21,7 @@ CLASSES = {
     "embedder": (heads.SqueezeBertEmbedder, {}),
     "embedder, first": (heads.SqueezeBertEmbedder, dict(pooling="first")),
 }
+every_mixer = pytest.mark.parametrize("mixer", TOKEN_MIXERS)
 every_head = pytest.mark.parametrize("head", CLASSES)
 # Logits are sums of 32 products of numbers around 1.
 ROUNDING = 1e-5
@@ -104,18 +106,20 @@ def unit(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
+@every_mixer
 @every_head
-def test_outputs_are_the_formula(head):
-    model, inputs = build(head), head_inputs(head)
+def test_outputs_are_the_formula(head, mixer):
+    model, inputs = build(head, token_mixer=mixer), head_inputs(head)
     outputs = model(inputs, training=False)
     assert {x.dtype for x in as_dict(outputs).values()} == {tf.float32}
     # Of the vocabulary's logits the terms are larger: 32 products of normal numbers.
     assert_same(outputs, by_formula(head, model, inputs), atol=3 * ROUNDING)
 
 
+@every_mixer
 @every_head
-def test_symbolic_shapes_are_the_real_ones(head):
-    model, inputs = build(head), head_inputs(head)
+def test_symbolic_shapes_are_the_real_ones(head, mixer):
+    model, inputs = build(head, token_mixer=mixer), head_inputs(head)
     symbolic = as_dict(model.output)
     for name, values in as_dict(model(inputs)).items():
         assert len(symbolic[name].shape) == len(values.shape)
@@ -123,24 +127,26 @@ def test_symbolic_shapes_are_the_real_ones(head):
             assert promised in (None, size)
 
 
+@every_mixer
 @every_head
-def test_saves_and_loads(head, tmp_path):
-    model, inputs = build(head), head_inputs(head)
+def test_saves_and_loads(head, mixer, tmp_path):
+    model, inputs = build(head, token_mixer=mixer), head_inputs(head)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is type(model)
     assert_same(loaded(inputs), model(inputs))
     model.save_weights(tmp_path / "model.weights.h5")
-    fresh = build(head)
+    fresh = build(head, token_mixer=mixer)
     fresh.set_weights([np.zeros(w.shape, w.dtype) for w in fresh.weights])
     fresh.load_weights(tmp_path / "model.weights.h5")
     assert_same(fresh(inputs), model(inputs))
 
 
+@every_mixer
 @every_head
-def test_padding_changes_nothing(head):
+def test_padding_changes_nothing(head, mixer):
     """Other ids behind the mask, or more padding, leave the outputs of the real tokens alone."""
-    model, inputs = build(head), head_inputs(head)
+    model, inputs = build(head, token_mixer=mixer), head_inputs(head)
     mask = inputs["input_mask"]
     if "masked_positions" in inputs:
         lengths = mask.sum(-1, keepdims=True)
@@ -160,9 +166,10 @@ def test_padding_changes_nothing(head):
             np.testing.assert_allclose(values, wanted, atol=3 * ROUNDING)
 
 
+@every_mixer
 @every_head
-def test_all_padding_has_no_nan(head):
-    model, inputs = build(head), head_inputs(head)
+def test_all_padding_has_no_nan(head, mixer):
+    model, inputs = build(head, token_mixer=mixer), head_inputs(head)
     inputs["input_mask"][0] = 0
     with tf.GradientTape() as tape:
         outputs = as_dict(model(inputs))
@@ -173,12 +180,15 @@ def test_all_padding_has_no_nan(head):
     assert all(np.isfinite(tf.convert_to_tensor(gradient)).all() for gradient in used)
 
 
+@every_mixer
 @every_head
-def test_fits(head):
+def test_fits(head, mixer):
     """The loss of a learnable target falls far below that of guessing."""
     keras.utils.set_random_seed(0)
     model_class, arguments = CLASSES[head]
-    model = model_class(tiny_config(num_hidden_layers=1, initializer_range=0.1), **arguments)
+    model = model_class(
+        tiny_config(num_hidden_layers=1, initializer_range=0.1, token_mixer=mixer), **arguments
+    )
     inputs = head_inputs(head)
     rng = np.random.default_rng(0)
     targets = {
@@ -199,12 +209,13 @@ def test_fits(head):
     assert losses[-1] < (-0.9 if "embedder" in head else losses[0] / 5)
 
 
+@every_mixer
 @every_head
-def test_mixed_precision_gives_close_float32_outputs(head):
-    model, inputs = build(head), head_inputs(head)
+def test_mixed_precision_gives_close_float32_outputs(head, mixer):
+    model, inputs = build(head, token_mixer=mixer), head_inputs(head)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        mixed = build(head)
+        mixed = build(head, token_mixer=mixer)
     finally:
         keras.config.set_dtype_policy("float32")
     mixed.set_weights(model.get_weights())
@@ -218,9 +229,10 @@ def test_mixed_precision_gives_close_float32_outputs(head):
         assert np.abs(values - expected[name]).max() > 0
 
 
+@every_mixer
 @every_head
-def test_xla_gives_the_same_outputs(head):
-    model = build(head)
+def test_xla_gives_the_same_outputs(head, mixer):
+    model = build(head, token_mixer=mixer)
     inputs = {name: tf.constant(values) for name, values in head_inputs(head).items()}
     compiled = tf.function(lambda x: model(x, training=False), jit_compile=True)
     assert_same(compiled(inputs), model(inputs), atol=5 * ROUNDING)

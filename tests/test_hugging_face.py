@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from sqb_tf import heads
 from sqb_tf.checkpoint import bundle, hugging_face, transformers_folder
+from sqb_tf.config import OWN_FIELDS
 from sqb_tf.errors import InputError
 from sqb_tf.tasks.layouts import KINDS
 
@@ -205,6 +206,7 @@ def test_round_trip_is_bit_exact(kind, tmp_path, capsys):
     assert call("export_hf", "--model", source, "--output", tmp_path / "hf", "--json", result) == 0
     files = ["config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"]
     assert json.loads(result.read_text())["files"] == files == sorted(os.listdir(tmp_path / "hf"))
+    assert not set(OWN_FIELDS) & set(json.loads((tmp_path / "hf" / "config.json").read_text()))
     flags = ["--head", "embedding"] if kind == "embedding" else []
     command = ["--source", tmp_path / "hf", "--output", tmp_path / "back", *flags, "--json", result]
     assert call("import_hf", *command) == 0
@@ -281,6 +283,12 @@ def test_every_leftover_is_named(folder, tmp_path):
 def test_a_config_that_cannot_be_or_contradicts_its_weights(changes, message, folder, tmp_path):
     change_config(folder, **changes)
     assert re.search(message, import_error(folder, tmp_path))
+
+
+def test_an_imported_model_has_attention_whatever_its_config_says(folder):
+    change_config(folder, token_mixer="separable_conv", mixer_kernel_size=4)
+    config = transformers_folder.read(folder).config
+    assert (config.token_mixer, config.mixer_kernel_size) == ("self_attention", 3)
 
 
 def test_more_layers_than_weights(folder, tmp_path):

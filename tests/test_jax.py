@@ -13,12 +13,17 @@ from commands import ROOT
 from helpers import random_inputs, randomize, tiny_config
 
 from sqb_tf import heads
+from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.tasks.layouts import KINDS
 
 JAX = Path(os.environ.get("SQB_JAX_PYTHON", ROOT / ".venv-jax/bin/python"))
 SCRIPT = ROOT / "tests" / "jax_backend" / "train_step.py"
 LABELS = {"classification": 3, "token_classification": 4}
 BATCH, CHOICES, LENGTH = 6, 2, 9
+# Heads on the mean of the tokens, and on the tokens.
+SEPARABLE = {"separable classification": "classification", "separable encoder": "encoder"}
+CONVOLUTIONS = tiny_config(token_mixer="separable_conv")
+every_case = pytest.mark.parametrize("name", [*KINDS, *SEPARABLE])
 
 pytestmark = [
     pytest.mark.peers,
@@ -47,6 +52,7 @@ def found(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("jax")
     rng = np.random.default_rng(0)
     cases = {kind: (kind, tiny_config()) for kind in KINDS}
+    cases |= {name: (kind, CONVOLUTIONS) for name, kind in SEPARABLE.items()}
     cases["dropout"] = ("classification", tiny_config(hidden_dropout_prob=0.5))
     for name, (kind, config) in cases.items():
         model = heads.build(kind, config, LABELS.get(kind, 1))
@@ -71,7 +77,8 @@ def found(tmp_path_factory) -> Path:
 def in_tensorflow(folder: Path, name: str):
     """The same model before its step, its inputs and its targets."""
     made = json.loads((folder / f"{name}.json").read_text())
-    model = heads.build(made["kind"], tiny_config(), made["labels"])
+    config = SqueezeBertConfig.from_dict(made["config"])
+    model = heads.build(made["kind"], config, made["labels"])
     model.load_weights(folder / f"{name}.weights.h5")
     arrays = dict(np.load(folder / f"{name}.npz"))
     inputs = {key.partition("/")[2]: x for key, x in arrays.items() if key.startswith("inputs/")}
@@ -79,20 +86,20 @@ def in_tensorflow(folder: Path, name: str):
     return model, inputs, targets["output"] if list(targets) == ["output"] else targets
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_outputs_and_a_training_step_are_tensorflows(kind, found):
-    results = dict(np.load(found / f"{kind}.found.npz"))
-    model, inputs, targets = in_tensorflow(found, kind)
-    for name, values in as_dict(model(inputs)).items():
+@every_case
+def test_outputs_and_a_training_step_are_tensorflows(name, found):
+    results = dict(np.load(found / f"{name}.found.npz"))
+    model, inputs, targets = in_tensorflow(found, name)
+    for key, values in as_dict(model(inputs)).items():
         scale = max(1, np.abs(values).max())  # 1, but about 20 of a vocabulary's logits
-        np.testing.assert_allclose(results[f"outputs/{name}"], values, atol=1e-5 * scale)
+        np.testing.assert_allclose(results[f"outputs/{key}"], values, atol=1e-5 * scale)
     model.compile(keras.optimizers.SGD(0.1), keras.losses.MeanSquaredError())
     loss = model.train_on_batch(inputs, targets)
     # Of several outputs the total comes first; theirs are ordered otherwise.
     np.testing.assert_allclose(np.ravel(results["loss"])[0], np.ravel(loss)[0], rtol=1e-5)
-    weights = {name.partition("/")[2] for name in results if name.startswith("weights/")}
+    weights = {key.partition("/")[2] for key in results if key.startswith("weights/")}
     assert weights == {weight.path for weight in model.trainable_weights}
-    start = in_tensorflow(found, kind)[0].trainable_weights
+    start = in_tensorflow(found, name)[0].trainable_weights
     moved = 0.0
     for weight, before in zip(model.trainable_weights, start, strict=True):
         step = np.abs(weight.numpy() - before.numpy()).max()
@@ -103,11 +110,11 @@ def test_outputs_and_a_training_step_are_tensorflows(kind, found):
     assert moved > 1e-3
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_weights_come_back_to_the_bit(kind, found):
-    model, *_ = in_tensorflow(found, kind)
-    model.load_weights(found / f"{kind}.found.weights.h5")
-    results = np.load(found / f"{kind}.found.npz")
+@every_case
+def test_weights_come_back_to_the_bit(name, found):
+    model, *_ = in_tensorflow(found, name)
+    model.load_weights(found / f"{name}.found.weights.h5")
+    results = np.load(found / f"{name}.found.npz")
     for weight in model.trainable_weights:
         np.testing.assert_array_equal(weight, results[f"weights/{weight.path}"])
 

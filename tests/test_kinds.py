@@ -13,6 +13,7 @@ import sqb_tf
 import tflite
 from sqb_tf import heads
 from sqb_tf.checkpoint import bundle
+from sqb_tf.config import TOKEN_MIXERS
 from sqb_tf.errors import InputError
 from sqb_tf.tasks.delimited import Example
 from sqb_tf.tasks.layouts import KINDS, TASK_KINDS
@@ -34,20 +35,21 @@ ROUNDING = 3e-5
 
 @pytest.fixture(scope="module")
 def model_of(tmp_path_factory):
-    """A function that gives the loaded bundle of a kind, made once."""
+    """A function that gives the loaded bundle of a kind and a token mixer, made once."""
     made = {}
 
-    def load(kind: str):
-        if kind not in made:
-            model = heads.build(kind, tiny_config(), LABELS.get(kind, 1))
+    def load(kind: str, mixer: str = "self_attention"):
+        if (kind, mixer) not in made:
+            config = tiny_config(token_mixer=mixer)
+            model = heads.build(kind, config, LABELS.get(kind, 1))
             randomize(model)
             names = [f"label {i}" for i in range(LABELS.get(kind, 0))]
             task = bundle.TaskInfo(kind, kind, False, 32, True, {}, "", "")
             examples = [Example(text, None, "1" if kind in TASK_KINDS else None) for text in TEXTS]
-            folder = tmp_path_factory.mktemp("kinds") / kind
+            folder = tmp_path_factory.mktemp(mixer) / kind
             bundle.save(folder, model, VOCABULARY, names, task, examples, [], metrics={})
-            made[kind] = sqb_tf.load(folder)
-        return made[kind]
+            made[kind, mixer] = sqb_tf.load(folder)
+        return made[kind, mixer]
 
     return load
 
@@ -57,10 +59,11 @@ def package_of(model_of):
     """A function that gives the package of a kind in a recipe, made once."""
     made = {}
 
-    def convert(kind: str, recipe: str, seq_lengths=None) -> bytes:
-        key = kind, recipe, seq_lengths
+    def convert(kind: str, recipe: str, seq_lengths=None, mixer: str = "self_attention") -> bytes:
+        key = kind, recipe, seq_lengths, mixer
         if key not in made:
-            made[key] = tflite.convert(model_of(kind), recipe, seq_lengths, calibration=TEXTS[:8])
+            model = model_of(kind, mixer)
+            made[key] = tflite.convert(model, recipe, seq_lengths, calibration=TEXTS[:8])
         return made[key]
 
     return convert
@@ -71,9 +74,10 @@ def test_every_kind_is_lowered_and_every_recipe_tested():
     assert {recipe.label for recipe in Recipe} == {"float32", "int8", "fp16", "dynamic"}
 
 
+@pytest.mark.parametrize("mixer", TOKEN_MIXERS)
 @every_kind
-def test_lowered_model_is_the_keras_model(kind, model_of):
-    model = model_of(kind)
+def test_lowered_model_is_the_keras_model(kind, mixer, model_of):
+    model = model_of(kind, mixer)
     lowered = LoweredModel(model, kind, 32)
     for text in TEXTS[:5]:
         inputs = model.preprocessor([text])
@@ -94,8 +98,9 @@ def test_lowered_model_is_the_keras_model(kind, model_of):
         pytest.param("dynamic", marks=pytest.mark.slow),
     ],
 )
-def test_every_recipe_is_verified(kind, recipe, model_of, package_of):
-    model, content = model_of(kind), package_of(kind, recipe)
+@pytest.mark.parametrize("mixer", TOKEN_MIXERS)
+def test_every_recipe_is_verified(kind, recipe, mixer, model_of, package_of):
+    model, content = model_of(kind, mixer), package_of(kind, recipe, mixer=mixer)
     report = verify(model, content, [Example(text) for text in TEXTS])
     assert set(report.tensors) == set(named_outputs(model, model.preprocessor(["a"])))
     assert report.metric == {"name": None, "keras": None, "package": None, "drop": None}
@@ -107,9 +112,12 @@ def test_every_recipe_is_verified(kind, recipe, model_of, package_of):
         assert report.max_abs_error > 10 * ROUNDING
 
 
+@pytest.mark.parametrize("mixer", TOKEN_MIXERS)
 @pytest.mark.parametrize("kind", OTHER_KINDS)
-def test_fixed_length_gives_the_same_for_the_texts_own_tokens(kind, model_of, package_of):
-    dynamic, fixed = (Runner(package_of(kind, "float32", length)) for length in (None, (32,)))
+def test_fixed_length_gives_the_same_for_the_texts_own_tokens(kind, mixer, package_of):
+    dynamic, fixed = (
+        Runner(package_of(kind, "float32", length, mixer)) for length in (None, (32,))
+    )
     texts = [(text, None) for text in TEXTS[:10]]
     for one, other in zip(dynamic.outputs(texts), fixed.outputs(texts), strict=True):
         for name, values in one.items():

@@ -30,6 +30,8 @@ CONFIGS = [
     dict(intermediate_groups=2, output_groups=1, post_attention_groups=8),
     dict(type_vocab_size=3, layer_norm_eps=1e-3, hidden_act="swish"),
     dict(intermediate_groups=32, output_groups=32, hidden_act="gelu_pytorch_tanh"),
+    dict(token_mixer="separable_conv"),
+    dict(token_mixer="separable_conv", mixer_kernel_size=31, post_attention_groups=4),
 ]
 
 
@@ -142,12 +144,10 @@ def test_every_kernel_weight_is_in_a_dense_layer_once(model):
 def test_groups_of_the_paper_are_fused(model):
     """Layers of 4 independent quarters: one product a group for query, key and value together."""
     first, last = LoweredModel(model, "classification", 64).blocks
-    assert [dense.kernel.shape for dense in first.attention.sources[0].groups_dense] == [
-        (24, 8)
-    ] * 4
+    assert [dense.kernel.shape for dense in first.mixer.sources[0].groups_dense] == [(24, 8)] * 4
     # The last block asks for the first token only: keys and values of all, one query.
-    assert [len(source.groups_dense) for source in last.attention.sources] == [4, 4]
-    assert last.attention.sources[1].groups_dense[0].kernel.shape == (16, 8)
+    assert [len(source.groups_dense) for source in last.mixer.sources] == [4, 4]
+    assert last.mixer.sources[1].groups_dense[0].kernel.shape == (16, 8)
 
 
 @pytest.mark.parametrize(("have", "want"), [(1, 4), (4, 1), (4, 2), (2, 8), (4, 4)])

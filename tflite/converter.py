@@ -149,11 +149,17 @@ def _quantized(lowered: LoweredModel, recipe: Recipe, seq_lengths: Sequence[int]
         content = _run(converter)
     if recipe is Recipe.INT8:
         # The converter has no scale for each row of an embedding table; ai-edge-quantizer does.
-        made = quantizer.Quantizer(content, quantizer_recipe.dynamic_wi8_afp32())
+        made = quantizer.Quantizer(content, _int8_rules())
         with contextlib.redirect_stderr(io.StringIO()):  # its second progress bar has no switch
             result = made.quantize(enable_progress_bar=False, enable_progress_report=False)
         content = bytes(result.quantized_model)
     return content
+
+
+def _int8_rules() -> list[dict[str, Any]]:
+    """ai-edge-quantizer's for int8 weights, but for depthwise convolutions (`lowered_layers.Squeeze`)."""
+    depthwise = {"regex": ".*", "operation": "DEPTHWISE_CONV_2D", "algorithm_key": "no_quantize"}
+    return [*quantizer_recipe.dynamic_wi8_afp32(), depthwise]
 
 
 def _run(converter: tf.lite.TFLiteConverter) -> bytes:

@@ -7,7 +7,8 @@ and fills only heads 3j to 3j + 2: they are one 192 -> 576 product and a 3-head 
 feed-forward pair is four independent 192 -> 768 -> 192 networks.
 
 Also exact: the attention scale is folded into the query's weights, and in the last block everything
-behind the keys and values is computed for the first token only, the one that the pooler reads.
+behind the keys and values is computed for the first token only, the one that the pooler reads. (Of
+convolutions in place of attention it reads the mean: there the last block is as the others.)
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tensorflow as tf
 
 from sqb_tf.backbone import INPUT_NAMES
 from sqb_tf.layers import MASK_BIAS
-from tflite.lowered_heads import FIRST_TOKEN_KINDS, HEADS
+from tflite.lowered_heads import HEADS, POOLED_KINDS
 from tflite.lowered_layers import Block, Dense, LayerNorm, array_of, look_up
 
 
@@ -42,7 +43,9 @@ class LoweredModel(tf.Module):
             array_of(tables.token_type_embeddings.embeddings), trainable=False
         )
         self.embedding_norm = LayerNorm(tables.layer_norm)
-        last = len(backbone.blocks) - 1 if kind in FIRST_TOKEN_KINDS else None
+        self.attends = backbone.config.token_mixer == "self_attention"
+        first_only = kind in POOLED_KINDS and backbone.config.pools_first_token
+        last = len(backbone.blocks) - 1 if first_only else None
         self.blocks = [Block(block, index == last) for index, block in enumerate(backbone.blocks)]
         self.head = HEADS[kind](model, self.word_table)
 
@@ -56,10 +59,13 @@ class LoweredModel(tf.Module):
     ) -> dict[str, tf.Tensor]:
         word_ids = self._cap(input_word_ids)
         mask = tf.cast(self._cap(input_mask), tf.float32)
-        mask_bias = ((1.0 - mask) * MASK_BIAS)[:, tf.newaxis, tf.newaxis, :]
+        if self.attends:
+            block_mask = ((1.0 - mask) * MASK_BIAS)[:, tf.newaxis, tf.newaxis, :]
+        else:
+            block_mask = tf.reshape(mask, [1, -1, 1])
         hidden = self._embed(word_ids, self._cap(input_type_ids))
         for block in self.blocks:
-            hidden = block(hidden, mask_bias)
+            hidden = block(hidden, block_mask)
         return self.head(hidden, mask)
 
     def _cap(self, x: tf.Tensor) -> tf.Tensor:

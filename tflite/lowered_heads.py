@@ -20,37 +20,51 @@ def _dense(layer: Any) -> Dense:
     return Dense(array_of(layer.kernel).T, array_of(layer.bias))
 
 
+def _token_sum(hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """The sum of the tokens but padding, `[1, hidden]`."""
+    return tf.reduce_sum(hidden * mask[..., tf.newaxis], axis=1)
+
+
 class Pooler(tf.Module):
-    """The first token through the dense tanh layer: `[1, hidden]`."""
+    """What the config pools, the first token or the mean, through the dense tanh layer: `[1, hidden]`."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.dense = _dense(getattr(model, "backbone", model).pooler)
+        backbone = getattr(model, "backbone", model)
+        self.first_token = backbone.config.pools_first_token
+        self.dense = _dense(backbone.pooler)
 
-    def __call__(self, first_token: tf.Tensor) -> tf.Tensor:
-        return tf.tanh(self.dense(first_token))
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        return tf.tanh(self.dense(self._pool(hidden, mask)))
+
+    def _pool(self, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        if not self.first_token:
+            return _token_sum(hidden, mask) / tf.maximum(tf.reduce_sum(mask), 1.0)
+        if hidden.shape[1] == 1:
+            # A reshape, which costs nothing, where a slice would be an operation.
+            return tf.reshape(hidden, [1, -1])
+        return hidden[:, 0]
 
 
 class PooledHead(tf.Module):
-    """`logits` `[1, 1]` of a regression, or of one choice of several. The states are one token's."""
+    """`logits` `[1, 1]` of a regression, or of one choice of several."""
 
     def __init__(self, model: Any, word_table: tf.Variable) -> None:
         super().__init__()
         self.pooler, self.dense = Pooler(model), _dense(model.head)
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
-        return {"logits": self._logits(hidden)}
+        return {"logits": self._logits(hidden, mask)}
 
-    def _logits(self, hidden: tf.Tensor) -> tf.Tensor:
-        # A reshape, which costs nothing, where a slice would be an operation.
-        return self.dense(self.pooler(tf.reshape(hidden, [1, -1])))
+    def _logits(self, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        return self.dense(self.pooler(hidden, mask))
 
 
 class ClassificationHead(PooledHead):
     """`probabilities` `[1, labels]`."""
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
-        return {"probabilities": tf.nn.softmax(self._logits(hidden))}
+        return {"probabilities": tf.nn.softmax(self._logits(hidden, mask))}
 
 
 class TokenHead(tf.Module):
@@ -101,7 +115,7 @@ class PretrainingHead(MaskedLMHead):
         self.pooler, self.order = Pooler(model), _dense(model.order_head)
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
-        order = self.order(self.pooler(hidden[:, 0]))
+        order = self.order(self.pooler(hidden, mask))
         return {**super().__call__(hidden, mask), "sentence_order_logits": order}
 
 
@@ -115,8 +129,7 @@ class EmbeddingHead(tf.Module):
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
         if self.pooling == "first":
             return {"embedding": tf.math.l2_normalize(hidden[:, 0], axis=-1)}
-        total = tf.reduce_sum(hidden * mask[..., tf.newaxis], axis=1)
-        return {"embedding": tf.math.l2_normalize(total, axis=-1)}
+        return {"embedding": tf.math.l2_normalize(_token_sum(hidden, mask), axis=-1)}
 
 
 class EncoderHead(tf.Module):
@@ -127,7 +140,7 @@ class EncoderHead(tf.Module):
         self.pooler = Pooler(model)
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
-        return {"sequence_output": hidden, "pooled_output": self.pooler(hidden[:, 0])}
+        return {"sequence_output": hidden, "pooled_output": self.pooler(hidden, mask)}
 
 
 HEADS: dict[str, Callable[[Any, tf.Variable], tf.Module]] = {
@@ -141,5 +154,5 @@ HEADS: dict[str, Callable[[Any, tf.Variable], tf.Module]] = {
     "embedding": EmbeddingHead,
     "encoder": EncoderHead,
 }
-# Whose head reads the pooled first token alone: the last block computes nothing else.
-FIRST_TOKEN_KINDS = ("classification", "regression", "multiple_choice")
+# Whose head reads the pooled output alone: where that is the first token's, the last block computes no other.
+POOLED_KINDS = ("classification", "regression", "multiple_choice")

@@ -89,6 +89,7 @@ class Attention(tf.Module):
         self.members = [3] if len(self.sources) == 1 else [1, 2] if self.fused else [1, 1, 1]
 
     def __call__(self, chunks: list[tf.Tensor], mask_bias: tf.Tensor) -> list[tf.Tensor]:
+        chunks = regroup(chunks, self.sources[0].groups)
         first = [chunk[:, :1] for chunk in chunks] if self.first_token_only else chunks
         heads: list[list[tf.Tensor]] = [[] for _ in range(len(chunks) if self.fused else 1)]
         for index, (source, members) in enumerate(zip(self.sources, self.members, strict=True)):
@@ -115,13 +116,37 @@ class Attention(tf.Module):
         return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [1, -1, channels])
 
 
+class Squeeze(tf.Module):
+    """The depthwise convolution of a separable one: DEPTHWISE_CONV_2D over the sequence as a row of an image.
+
+    In `int8` its weights stay float, of which there are few: XNNPACK has no kernel for int8 ones with float
+    activations.
+    """
+
+    def __init__(self, layer: keras.layers.DepthwiseConv1D) -> None:
+        super().__init__()
+        self.kernel = tf.Variable(array_of(layer.kernel)[np.newaxis], trainable=False)
+
+    def __call__(self, chunks: list[tf.Tensor], mask: tf.Tensor) -> list[tf.Tensor]:
+        """All channels in one chunk, and the mask of ones and zeros `[1, length, 1]`."""
+        (hidden,) = chunks
+        channels = hidden.shape[-1]
+        # Reshapes, since slices and new axes of a dynamic length are operations outside XNNPACK.
+        row = tf.reshape(hidden * mask, [1, 1, -1, channels])
+        row = tf.nn.depthwise_conv2d(row, self.kernel, [1, 1, 1, 1], "SAME")
+        return [tf.reshape(row, [1, -1, channels])]
+
+
 class Block(tf.Module):
     """One encoder block. `first_token_only` gives that token's output, `[1, 1, hidden]`."""
 
     def __init__(self, block: Any, first_token_only: bool) -> None:
         super().__init__()
         self.first_token_only = first_token_only
-        self.attention = Attention(block.attention, first_token_only)
+        if block.config.token_mixer == "separable_conv":
+            self.mixer = Squeeze(block.squeeze)
+        else:
+            self.mixer = Attention(block.attention, first_token_only)
         self.post_attention = Projection(block.post_attention)
         self.post_attention_norm = LayerNorm(block.post_attention_norm)
         self.intermediate = Projection(block.intermediate)
@@ -129,9 +154,8 @@ class Block(tf.Module):
         self.output_projection = Projection(block.output_projection)
         self.output_norm = LayerNorm(block.output_norm)
 
-    def __call__(self, hidden: tf.Tensor, mask_bias: tf.Tensor) -> tf.Tensor:
-        groups = self.attention.sources[0].groups
-        context = self.attention(regroup([hidden], groups), mask_bias)
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        context = self.mixer([hidden], mask)
         if self.first_token_only:
             hidden = hidden[:, :1]
         hidden = self.post_attention_norm(hidden + _join(self.post_attention(context)))

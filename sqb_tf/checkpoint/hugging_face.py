@@ -14,6 +14,7 @@ import numpy as np
 
 from sqb_tf.checkpoint import bundle
 from sqb_tf.checkpoint.transformers_folder import ARCHITECTURES, MODEL_TYPE, Folder, fetch, read
+from sqb_tf.config import OWN_FIELDS
 from sqb_tf.errors import InputError
 from sqb_tf.files import staged_directory, writing
 from sqb_tf.preprocessing import check_seq_length
@@ -122,13 +123,19 @@ def export_folder(directory: str | Path, output: str | Path) -> list[str]:
     """Writes a bundle as a transformers folder; its files' names.
 
     Raises:
-        InputError: a bad bundle, or an `output` that holds something else.
+        InputError: a bad bundle, one without self-attention, or an `output` that holds something else.
     """
     output = Path(output)
     if output.is_dir() and any(output.iterdir()) and not (output / WEIGHTS).is_file():
         raise InputError(
             f"cannot write {output}: the folder holds something else than a transformers model: "
             "name a new one"
+        )
+    mixer = bundle.read_info(directory).config.token_mixer
+    if mixer != "self_attention":
+        raise InputError(
+            f"{directory}: token_mixer={mixer!r} in its config.json: `transformers` has no such model; "
+            "expected a bundle with self_attention"
         )
     model = bundle.load(directory)
     with staged_directory(output) as staged:
@@ -198,7 +205,7 @@ def write(folder: Path, model: Any, info: Any) -> None:
     settings = {
         "architectures": [ARCHITECTURES[kind]],
         "model_type": MODEL_TYPE,
-        **config.to_dict(),
+        **{name: value for name, value in config.to_dict().items() if name not in OWN_FIELDS},
         "embedding_size": config.hidden_size,
         "pad_token_id": info.vocabulary.index("[PAD]"),
         "tie_word_embeddings": True,

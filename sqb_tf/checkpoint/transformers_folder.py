@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.config import OWN_FIELDS, SqueezeBertConfig
 from sqb_tf.errors import InputError
 
 MODEL_TYPE = "squeezebert"
@@ -60,8 +60,9 @@ class Folder:
 
     @property
     def config(self) -> SqueezeBertConfig:
-        """Our config of the same architecture."""
-        known = {field.name for field in dataclasses.fields(SqueezeBertConfig)}
+        """Our config of the same architecture, which has self-attention always."""
+        fields = {field.name for field in dataclasses.fields(SqueezeBertConfig)}
+        known = fields - set(OWN_FIELDS)
         try:
             return SqueezeBertConfig.from_dict(
                 {name: value for name, value in self.settings.items() if name in known}
