@@ -111,7 +111,7 @@ def test_preset_is_the_small_one_but_for_its_mixer():
 def test_parameters_in_the_readme(name):
     """The columns of the README's table of presets: the blocks', and all with BERT's vocabulary."""
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    (row,) = [line for line in lines if line.startswith(f"| `{name}`")]
+    row = next(line for line in lines if line.startswith(f"| `{name}`"))
     told = [int(cell.replace(",", "")) for cell in row.strip("| ").split("|")[-2:]]
     model = SqueezeBertBackbone(SqueezeBertConfig.from_preset(name))
     assert told == [sum(b.count_params() for b in model.blocks), model.count_params()]
