@@ -30,7 +30,8 @@ def test_rate_without_warmup_starts_at_its_peak(step, expected):
 def test_schedule_survives_the_optimizers_config():
     made = adamw(LinearWarmupDecay(0.1, 2, 8))
     copy = keras.optimizers.deserialize(keras.optimizers.serialize(made))
-    assert copy._learning_rate.get_config() == {"peak": 0.1, "warmup_steps": 2, "total_steps": 8}
+    assert copy._learning_rate.get_config() == made._learning_rate.get_config()
+    assert copy._learning_rate.get_config()["total_steps"] == 8
 
 
 def test_only_kernels_and_tables_decay():

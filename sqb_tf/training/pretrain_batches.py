@@ -73,7 +73,7 @@ class IndexedBatches(keras.utils.PyDataset):
     """The batches from `start` to `stop` for `fit` on any backend, without TensorFlow."""
 
     def __init__(self, batches: Batches, start: int, stop: int) -> None:
-        super().__init__(workers=2, max_queue_size=8)
+        super().__init__()  # in one thread: with several, Keras 3.15 on JAX passes over the first batch
         self._batches, self._start, self._stop = batches, start, stop
 
     def __len__(self) -> int:
