@@ -32,11 +32,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=8000, help="of the pretraining")
+    parser.add_argument("--steps", type=int, default=6000, help="of the pretraining")
     parser.add_argument("--batch-size", type=int, default=32, help="of the pretraining")
-    parser.add_argument("--learning-rate", type=float, default=2e-3, help="of the pretraining")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the pretraining")
     parser.add_argument("--optimizer", default="adamw", help="of the pretraining: adamw or lamb")
     parser.add_argument("--warmup", type=float, default=0.1, help="of the pretraining")
+    parser.add_argument("--dropout", type=float, default=0.1, help="of the pretraining")
     parser.add_argument("--seeds", type=int, default=3, help="fine-tunings of each kind")
     parser.add_argument("--work", default="runs/bench/pretraining", help="kept between runs")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
@@ -61,6 +62,7 @@ def pretrained(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             optimizer=args.optimizer,
             learning_rate=args.learning_rate,
             warmup=args.warmup,
+            dropout=args.dropout,
         )
         pretrain(Shards(shards), folder, options, resume=True)
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
