@@ -4,14 +4,15 @@ import json
 import random
 import re
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import call, rejects
-from helpers import LETTERS, VOCABULARY, random_texts
+from helpers import LETTERS, VOCABULARY, random_texts, randomize, tiny_config
 
 import tflite
+from sqb_tf import heads
+from sqb_tf.checkpoint.bundle import TaskInfo, save
 from sqb_tf.errors import InputError
 from sqb_tf.preprocessing import Preprocessor
 from sqb_tf.tasks.delimited import Example
@@ -561,9 +562,13 @@ def test_predict_answers_questions(tuned, tmp_path, capsys):
 
 def test_an_imported_model_is_verified_on_squad(data, tmp_path):
     """A question answering model of transformers, whose bundle knows of no task."""
-    folder = Path(__file__).parent / "golden" / "span" / "0"
+    model = heads.build("span", tiny_config())
+    randomize(model)
+    info = TaskInfo("span", "span", True, 32, True, {}, "", "")
+    save(tmp_path / "own", model, VOCABULARY, [], info, [], [], metrics={})
+    assert call("export_hf", "--model", tmp_path / "own", "--output", tmp_path / "hf") == 0
     bundle, package = tmp_path / "bundle", tmp_path / "qa.tflite"
-    assert call("import_hf", "--source", folder, "--output", bundle) == 0
+    assert call("import_hf", "--source", tmp_path / "hf", "--output", bundle) == 0
     assert json.loads((bundle / "task.json").read_text())["paired"] is True
     flags = ["--model", bundle, "--quantize", "float32", "--output", package, "--limit", 6]
     assert call("convert", *flags, "--data", data / "squad", "--task", "squad") == 0

@@ -82,7 +82,8 @@ def add_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--task",
         default="classification",
-        help=f"classification, regression, or a published layout: {', '.join(list(TASKS)[2:])}",
+        help="classification, regression, multiple_choice, or a published layout: "
+        + ", ".join(list(TASKS)[3:]),
     )
     cli.add_columns(made)
     made.add_argument("--preset", default="squeezebert-small", help=f"size: {', '.join(PRESETS)}")
