@@ -51,6 +51,17 @@ class Preprocessor:
         )
         return word_ids, tf.cast(type_ids, tf.int32)
 
+    def choices(
+        self, texts: tf.Tensor, choices: tf.Tensor, parting: str
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Word ids and type ids of each text paired with each of its choices, int32 `[n, choices, None]`.
+
+        `choices` `[n]` are those of each text, with `parting` between.
+        """
+        each = tf.strings.split(choices, parting)
+        ids = self.ragged(tf.gather(texts, each.value_rowids()), each.flat_values)
+        return each.with_values(ids[0]), each.with_values(ids[1])
+
     def word_places(self, texts: Sequence[str] | tf.Tensor) -> tf.RaggedTensor:
         """Where the first piece of every word is in the inputs of `texts`, int64 `[n, None]`.
 
@@ -82,11 +93,19 @@ class Preprocessor:
         ids = tf.scatter_nd(where, tf.boolean_mask(ids, kept), shape)
         return ids, tf.scatter_nd(where, tf.ones_like(rows, tf.float32), shape)
 
+    @staticmethod
+    def length(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        """How long a batch is padded to."""
+        return tf.shape(inputs["input_word_ids"])[1]
+
     def pad(
         self, word_ids: tf.RaggedTensor, type_ids: tf.RaggedTensor, length: int | None = None
     ) -> dict[str, tf.Tensor]:
-        """The inputs of the model, int32 `[n, length]`; `length` defaults to the longest row."""
-        shape = None if length is None else (None, length)
+        """The inputs of the model, int32 `[n, length]`; `length` defaults to the longest row.
+
+        Of several choices each, `[n, choices, None]`, `[n, choices, length]`.
+        """
+        shape = None if length is None else (*[None] * (word_ids.shape.rank - 1), length)
         return {
             "input_word_ids": word_ids.to_tensor(self.tokenizer.pad_id, shape=shape),
             "input_mask": tf.ones_like(word_ids).to_tensor(shape=shape),

@@ -16,7 +16,7 @@ from sqb_tf.checkpoint import bundle
 from sqb_tf.config import TOKEN_MIXERS
 from sqb_tf.errors import InputError
 from sqb_tf.tasks.delimited import Example
-from sqb_tf.tasks.layouts import KINDS, TASK_KINDS
+from sqb_tf.tasks.layouts import KINDS, PAIRED_KINDS, TASK_KINDS
 from tflite.lower import LoweredModel
 from tflite.lowered_heads import HEADS
 from tflite.predictor import named_outputs
@@ -44,8 +44,10 @@ def model_of(tmp_path_factory):
             model = heads.build(kind, config, LABELS.get(kind, 1))
             randomize(model)
             names = [f"label {i}" for i in range(LABELS.get(kind, 0))]
-            task = bundle.TaskInfo(kind, kind, False, 32, True, {}, "", "")
-            examples = [Example(text, None, "1" if kind in TASK_KINDS else None) for text in TEXTS]
+            paired = kind in PAIRED_KINDS
+            task = bundle.TaskInfo(kind, kind, paired, 32, True, {}, "", "")
+            label = "1" if kind in TASK_KINDS else None
+            examples = [Example(text, text if paired else None, label) for text in TEXTS]
             folder = tmp_path_factory.mktemp(mixer) / kind
             bundle.save(folder, model, VOCABULARY, names, task, examples, [], metrics={})
             made[kind, mixer] = sqb_tf.load(folder)
@@ -63,7 +65,8 @@ def package_of(model_of):
         key = kind, recipe, seq_lengths, mixer
         if key not in made:
             model = model_of(kind, mixer)
-            made[key] = tflite.convert(model, recipe, seq_lengths, calibration=TEXTS[:8])
+            texts = list(zip(TEXTS[:8], TEXTS[8:])) if kind in PAIRED_KINDS else TEXTS[:8]
+            made[key] = tflite.convert(model, recipe, seq_lengths, calibration=texts)
         return made[key]
 
     return convert
@@ -113,12 +116,12 @@ def test_every_recipe_is_verified(kind, recipe, mixer, model_of, package_of):
 
 
 @pytest.mark.parametrize("mixer", TOKEN_MIXERS)
-@pytest.mark.parametrize("kind", OTHER_KINDS)
+@pytest.mark.parametrize("kind", [*OTHER_KINDS, *PAIRED_KINDS])
 def test_fixed_length_gives_the_same_for_the_texts_own_tokens(kind, mixer, package_of):
     dynamic, fixed = (
         Runner(package_of(kind, "float32", length, mixer)) for length in (None, (32,))
     )
-    texts = [(text, None) for text in TEXTS[:10]]
+    texts = [(text, "a plot" if kind in PAIRED_KINDS else None) for text in TEXTS[:10]]
     for one, other in zip(dynamic.outputs(texts), fixed.outputs(texts), strict=True):
         for name, values in one.items():
             np.testing.assert_allclose(other[name], values, atol=ROUNDING, err_msg=name)
@@ -127,8 +130,9 @@ def test_fixed_length_gives_the_same_for_the_texts_own_tokens(kind, mixer, packa
 @pytest.mark.parametrize("kind", TOKEN_OUTPUTS)
 def test_outputs_have_a_place_for_every_token(kind, model_of, package_of):
     runner, model = Runner(package_of(kind, "float32")), model_of(kind)
-    (outputs,) = runner.outputs([("the film was good", None)])
-    tokens = len(model.tokenizer(["the film was good"])[0]) + 2
+    paired = kind in PAIRED_KINDS
+    (outputs,) = runner.outputs([("the film was good", "bad" if paired else None)])
+    tokens = len(model.tokenizer(["the film was good"])[0]) + (4 if paired else 2)
     for name in TOKEN_OUTPUTS[kind]:
         assert len(outputs[name]) == tokens
 

@@ -9,6 +9,8 @@ from helpers import random_texts
 
 from sqb_tf.preprocessing import Preprocessor
 from sqb_tf.tasks.delimited import Example
+from sqb_tf.tasks.kind import Passage
+from sqb_tf.tasks.kinds import kind_of
 from sqb_tf.tasks.task import Split
 from sqb_tf.tokenizer import WordPieceTokenizer
 from sqb_tf.training import pipeline
@@ -25,13 +27,14 @@ def preprocessor(vocabulary):
 def examples():
     """The texts, each with its place as its target."""
     split = Split([Example(text, text, str(i)) for i, text in enumerate(TEXTS)], "texts")
-    return pipeline.example_stream(split, None, paired=True)
+    return pipeline.example_stream(split, kind_of("regression"))
 
 
 def epoch(examples, preprocessor, batch_size=10, seed=0, number=0, paired=False, skip=0) -> list:
     """The (inputs, places) batches of an epoch."""
+    kind = kind_of("regression", ["score"], paired)
     batches = pipeline.training_batches(
-        examples, preprocessor, batch_size, seed, number, paired, skip
+        examples, preprocessor, kind, batch_size, seed, number, skip
     )
     return [
         ({name: values.numpy() for name, values in inputs.items()}, targets.numpy().tolist())
@@ -102,20 +105,20 @@ def test_texts_of_a_batch_are_about_equally_long(examples, preprocessor):
     assert lengths not in (sorted(lengths), sorted(lengths, reverse=True))
 
 
-def test_prediction_keeps_the_order(examples, preprocessor):
-    batches = list(pipeline.prediction_batches(examples, preprocessor, 64, False))
-    assert [len(targets) for _, targets in batches] == [64, 64, 64, 11]
-    assert np.concatenate([t for _, t in batches]).tolist() == list(range(203))
-    inputs, _ = batches[1]
-    expected = preprocessor(TEXTS[64:128])
-    np.testing.assert_array_equal(inputs["input_word_ids"], expected["input_word_ids"])
+def test_prediction_keeps_the_order(preprocessor):
+    passages = [Passage(text, None) for text in TEXTS]
+    batches = list(pipeline.prediction_batches(passages, preprocessor, False, 64))
+    assert [len(inputs["input_mask"]) for inputs in batches] == [64, 64, 64, 11]
+    for start, inputs in zip(range(0, 203, 64), batches, strict=True):
+        expected = preprocessor(TEXTS[start : start + 64])
+        np.testing.assert_array_equal(inputs["input_word_ids"], expected["input_word_ids"])
 
 
 @pytest.mark.parametrize("block", [1, 7, 203, 512])
 def test_stream_gives_every_example_whatever_its_blocks(monkeypatch, block):
     monkeypatch.setattr(pipeline, "BLOCK", block)
     split = Split([Example(t, label="xy"[i % 2]) for i, t in enumerate(TEXTS)], "texts")
-    stream = pipeline.example_stream(split, {"y": 0, "x": 1}, paired=False)
+    stream = pipeline.example_stream(split, kind_of("classification", ["y", "x"]))
     for _ in range(2):  # once an epoch
         rows = list(stream.as_numpy_iterator())
         assert [text.decode() for text, _, _ in rows] == TEXTS
@@ -136,6 +139,6 @@ def test_stream_does_not_read_ahead_of_its_shuffle_buffer():
         def __iter__(self):
             return endless()
 
-    stream = pipeline.example_stream(Split(Source(), "endless"), None, paired=False)
+    stream = pipeline.example_stream(Split(Source(), "endless"), kind_of("regression"))
     assert len(list(stream.take(3))) == 3
     assert given <= 4 * pipeline.BLOCK  # a block or a few ahead

@@ -8,8 +8,9 @@ from helpers import LABELS, SEQ_LENGTH, random_texts
 
 import sqb_tf
 from sqb_tf.errors import InputError
+from sqb_tf.tasks.classification import Classification
 from tflite.predictor import BundlePredictor, keras_outputs
-from tflite.runner import Classification, Runner, Signature
+from tflite.runner import Runner, Signature
 
 # Float32 against Keras: outputs up to 1, as derived in test_lower, and probabilities of steep logits.
 EXACT = 2e-5
@@ -64,7 +65,7 @@ def test_prepared_run_is_the_same_run(fixed, runner):
         other = {name: np.zeros_like(values) for name, values in inputs.items()}
         tested(other)
         tested.prepare(inputs)()
-        used = tested._runners[tested.choose(inputs["input_word_ids"].shape[1]).name]
+        used = tested._runners[tested.signature_for(inputs["input_word_ids"].shape[1]).name]
         found = used._interpreter_wrapper.GetTensor(
             dict(used._outputs)["probabilities"], used._subgraph_index
         )
@@ -83,14 +84,14 @@ def test_signatures_tell_their_lengths(runner, fixed):
     ("length", "chosen"), [(1, 16), (16, 16), (17, 32), (32, 32), (33, 32), (500, 32)]
 )
 def test_shortest_fixed_signature_that_is_long_enough_runs(fixed, length, chosen):
-    assert fixed.choose(length).seq_length == chosen
+    assert fixed.signature_for(length).seq_length == chosen
 
 
 def test_dynamic_signature_runs_every_length(fixed, monkeypatch, runner):
-    assert runner.choose(500).seq_length is None
+    assert runner.signature_for(500).seq_length is None
     dynamic = Signature("any", (), (), None)
     monkeypatch.setattr(fixed, "signatures", {**fixed.signatures, "any": dynamic})
-    assert fixed.choose(16) is dynamic
+    assert fixed.signature_for(16) is dynamic
 
 
 def test_inputs_are_padded_to_the_fixed_length(fixed):

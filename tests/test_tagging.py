@@ -152,7 +152,7 @@ def test_tag_targets_by_hand():
 
 def test_tags_of_words():
     scores = np.eye(3)[[2, 1, 0, 2]]
-    assert tags_of(["O", "B", "I"], scores, np.array([1, 3, -1])) == ["B", "I", "O"]
+    assert tags_of(["O", "B", "I"], scores, np.array([1, 3, -1])) == ("B", "I", "O")
 
 
 def test_entity_f1_by_hand():

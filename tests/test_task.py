@@ -6,7 +6,8 @@ from helpers import random_texts
 
 from sqb_tf.errors import InputError
 from sqb_tf.tasks.delimited import Columns, Example
-from sqb_tf.tasks.task import DEMO, Task, targets
+from sqb_tf.tasks.kinds import kind_of
+from sqb_tf.tasks.task import DEMO, Task
 
 
 def write_tsv(path, rows: list[tuple[str, str]], header: str = "text\tlabel") -> None:
@@ -137,8 +138,8 @@ def test_bad_arguments_raise_errors(folder):
 
 def test_targets_by_hand():
     examples = [Example("a", label="2"), Example("b", label="1"), Example("c", label="2")]
-    assert targets(["1", "2"], examples, "classification").tolist() == [1, 0, 1]
-    assert targets(["score"], examples, "regression").tolist() == [2.0, 1.0, 2.0]
+    assert kind_of("classification", ["1", "2"]).goals(examples).tolist() == [1, 0, 1]
+    assert kind_of("regression", ["score"]).goals(examples).tolist() == [2.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,6 @@ def test_targets_by_hand():
 )
 def test_targets_of_another_model_raise_error(labels, kind, message):
     with pytest.raises(InputError, match=message):
-        targets(labels, [Example("a", label="z")], kind)
+        kind_of(kind, labels).goals([Example("a", label="z")])
     with pytest.raises(InputError, match="no examples"):
-        targets(labels, [], kind)
+        kind_of(kind, labels).goals([])

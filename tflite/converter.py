@@ -21,6 +21,7 @@ from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.files import writing
 from sqb_tf.preprocessing import check_seq_length
+from sqb_tf.tasks.kinds import kind_of
 from tflite import calibration as calibrate
 from tflite import package
 from tflite.lower import LoweredModel
@@ -62,7 +63,7 @@ def convert(
 
     lowered = LoweredModel(model, task.kind, max_length)
     if chosen.needs_calibration:
-        samples = calibrate.samples(model.preprocessor, *_columns(model, calibration))
+        samples = calibrate.samples(model.preprocessor, *_columns(model, task, calibration))
         calibrate.correct_rounding(lowered, samples)
     content = _quantized(lowered, chosen, seq_lengths)
     check_operations(content)
@@ -81,6 +82,7 @@ def convert(
             "kind": task.kind,
             "task": task.task,
             "paired": task.paired,
+            "settings": task.settings,
             "seq_lengths": sorted(seq_lengths) if seq_lengths else None,
             "calibration": _calibration_record(samples) if chosen.needs_calibration else None,
             "versions": {
@@ -103,15 +105,17 @@ def check_operations(content: bytes) -> None:
         raise InputError(_foreign_message(foreign))
 
 
-def _columns(model: Any, calibration: Any) -> tuple[list[str], list[str] | None]:
-    """Calibration as a column of texts and one of pairs (None for single texts)."""
+def _columns(
+    model: Any, task: bundle.TaskInfo, calibration: Any
+) -> tuple[list[str], list[str] | None]:
+    """Calibration as what the model is run on: a column of texts and one of pairs (None for texts)."""
     if calibration is None:
-        examples = model.info.sample("calibration")
-        texts, pairs = [e.text for e in examples], [e.pair for e in examples]
-        return texts, pairs if model.info.task.paired else None
-    if not model.info.task.paired:
-        return list(calibration), None
-    return [text for text, _ in calibration], [pair for _, pair in calibration]
+        rows = [(e.text, e.pair) for e in model.info.sample("calibration")]
+    else:
+        rows = [row if task.paired else (row, None) for row in calibration]
+    kind = kind_of(task.kind, model.labels, task.paired, task.settings)
+    passages = [p for some in kind.passages(model.preprocessor, rows) for p in some]
+    return [p.text for p in passages], [p.pair for p in passages] if task.paired else None
 
 
 def _calibration_record(samples: Sequence[dict[str, tf.Tensor]]) -> dict[str, Any]:

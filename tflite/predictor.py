@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import numpy as np
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.files import staged_file
+from sqb_tf.tasks.kind import Outputs, Passage, Row
+from sqb_tf.tasks.kinds import kind_of
 from sqb_tf.tasks.layouts import TASK_KINDS
-from sqb_tf.tasks.metrics import scores
-from sqb_tf.tasks.task import Task, targets
-from tflite.runner import Classification, Runner, Tagging, check_pairing
+from sqb_tf.tasks.task import Task
+from sqb_tf.training.pipeline import prediction_batches
+from tflite.runner import Runner
 
 
 class BundlePredictor:
@@ -23,26 +25,21 @@ class BundlePredictor:
 
     def __init__(self, directory: str | Path) -> None:
         self.model = bundle.load(directory, TASK_KINDS)
-        self.labels = self.model.labels
-        self.kind = self.model.info.task.kind
-        self.paired = self.model.info.task.paired
+        task = self.model.info.task
+        self.kind, self.paired = task.kind, task.paired
+        self.task_kind = kind_of(task.kind, self.model.labels, task.paired, task.settings)
 
-    def stream(
-        self, examples: Iterable[tuple[str, str | None]], batch_size: int = 64
-    ) -> Iterator[tuple[tuple[str, str | None], Classification | Tagging]]:
+    def stream(self, rows: Iterable[Row], batch_size: int = 64) -> Iterator[tuple[Row, Any]]:
         """Each example with its result, in order, at constant memory."""
-        examples = check_pairing(examples, self.paired)
-        while chunk := list(itertools.islice(examples, batch_size)):
-            texts, pairs = [t for t, _ in chunk], [p for _, p in chunk]
-            inputs = self.model.preprocessor(texts, pairs if self.paired else None)
-            outputs = keras_outputs(self.model, inputs)
-            if self.kind == "token_classification":
-                places = self.model.preprocessor.word_places(texts).numpy()
-                for example, row, where in zip(chunk, outputs, places, strict=True):
-                    yield example, Tagging.of(self.labels, example[0], row, where)
-                continue
-            for example, row in zip(chunk, outputs, strict=True):
-                yield example, Classification.of(self.labels, row)
+
+        def run(passages: Sequence[Passage]) -> Iterator[Outputs]:
+            batches = prediction_batches(passages, self.model.preprocessor, self.paired, batch_size)
+            for inputs in batches:
+                found = named_outputs(self.model, inputs)
+                for row in zip(*found.values(), strict=True):
+                    yield dict(zip(found, row, strict=True))
+
+        return self.task_kind.results(rows, self.model.preprocessor, run, batch_size)
 
 
 def keras_outputs(model: Any, inputs: Any) -> np.ndarray:
@@ -59,8 +56,7 @@ def named_outputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, np.ndarray
         inputs: the three inputs `[n, length]`.
     """
     kind = model.info.task.kind
-    if kind == "multiple_choice":  # one choice at a time
-        inputs = {name: np.asarray(values)[:, np.newaxis] for name, values in inputs.items()}
+    inputs = kind_of(kind).keras_inputs(inputs)
     if kind == "pretraining":
         inputs = {name: np.asarray(values) for name, values in inputs.items()}
         shape = inputs["input_word_ids"].shape
@@ -85,17 +81,21 @@ def evaluate(
     task: Task,
     split: str,
     predictions: str | Path | None = None,
+    nbest: str | Path | None = None,
 ) -> dict[str, Any]:
     """The metrics of `predictor` on a split of `task`, None where the split has no labels.
 
-    `predictions` is a file to write: in the form of a GLUE submission (a header, then the index of every
-    example and its label as the task's files have it, or its number), tagged words in CoNLL's.
+    `predictions` is a file to write, in the form of the task's server: a GLUE submission, tagged words in
+    CoNLL's form, SQuAD's JSON of answers by id. So is `nbest`, of question answering: the answers to each
+    question with their probabilities, best first.
 
     Raises:
         InputError: no examples, labels that the model does not have, a file that cannot be written.
     """
     if task.kind != predictor.kind:
         raise InputError(f"--task {task.name} is a {task.kind}, the model's a {predictor.kind}")
+    if nbest is not None and task.kind != "span":
+        raise InputError(f"--nbest is for question answering, not for a {task.kind}")
     if task.is_unlabelled(split) and predictions is None:
         raise InputError(
             f"the split {split} of {task.name} has no labels: name a file with --predictions"
@@ -103,35 +103,23 @@ def evaluate(
     examples = list(task.split(split))
     if not examples:
         raise InputError(f"{task.split(split).name}: no examples in it")
+    kind = predictor.task_kind
     found = [r for _, r in predictor.stream((e.text, e.pair) for e in examples)]
     result: dict[str, Any] = {"metric": None, "metrics": {}, "examples": len(examples)}
     if not task.is_unlabelled(split):
-        goals = targets(predictor.labels, examples, predictor.kind)
-        if task.kind == "token_classification":
-            outputs = [list(one.tags) for one in found]
-        else:
-            outputs = np.array([list(one.scores.values()) for one in found])
-        values = scores(task.spec.metrics, outputs, goals)
+        values = kind.scores(task.spec.metrics, found, kind.goals(examples))
         result["metric"] = {"name": task.metric_name, "value": values[task.metric_name]}
         result["metrics"] = values
     if predictions is not None:
+        names = {shown: label for label, shown in (task.spec.label_names or {}).items()}
         with staged_file(predictions) as staged:
-            staged.write_text("\n".join(_submission(task, found)) + "\n", encoding="utf-8")
+            lines = kind.submission(examples, found, names)
+            staged.write_text("\n".join(lines) + "\n", encoding="utf-8")
         result["predictions"] = str(predictions)
+    if nbest is not None:
+        answers = {e.id: one.listed() for e, one in zip(examples, found, strict=True)}
+        with staged_file(nbest) as staged:
+            text = json.dumps(answers, ensure_ascii=False, indent=1)
+            staged.write_text(text + "\n", encoding="utf-8")
+        result["nbest"] = str(nbest)
     return result
-
-
-def _submission(task: Task, found: list[Any]) -> Iterator[str]:
-    """The lines of a GLUE submission file, or of CoNLL's form."""
-    if task.kind == "token_classification":
-        for one in found:
-            yield from (f"{word}\t{tag}" for word, tag in zip(one.words, one.tags, strict=True))
-            yield ""
-        return
-    yield "index\tprediction"
-    names = {shown: label for label, shown in (task.spec.label_names or {}).items()}
-    for index, one in enumerate(found):
-        if task.kind == "regression":
-            yield f"{index}\t{next(iter(one.scores.values())):.4f}"
-        else:
-            yield f"{index}\t{names.get(one.label, one.label)}"

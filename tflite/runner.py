@@ -6,13 +6,19 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from sqb_tf.errors import InputError
+from sqb_tf.tasks.choices import PARTING, Choice, one_line
+from sqb_tf.tasks.classification import Classification
+from sqb_tf.tasks.kind import Passage, Row, check_pairing
+from sqb_tf.tasks.kinds import kind_of
 from sqb_tf.tasks.layouts import TASK_KINDS
-from sqb_tf.tasks.tagging import tags_of
+from sqb_tf.tasks.spans import Answer
+from sqb_tf.tasks.tagging import Tagging
 from tflite import package
 
 # Texts tokenized at once; what is in memory of a stream.
@@ -35,35 +41,6 @@ class Signature:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     seq_length: int | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Classification:
-    """The result for one text: the top label, and every label's score in the order of the labels."""
-
-    label: str
-    scores: dict[str, float]
-
-    @classmethod
-    def of(cls, labels: Sequence[str], scores: np.ndarray) -> Classification:
-        """The classification of an output vector `[labels]`."""
-        named = {label: float(score) for label, score in zip(labels, scores, strict=True)}
-        return cls(labels[int(scores.argmax())], named)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tagging:
-    """The result for one text of tagged words: each word with its tag."""
-
-    words: tuple[str, ...]
-    tags: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls, labels: Sequence[str], text: str, scores: np.ndarray, places: np.ndarray
-    ) -> Tagging:
-        """The tagging of a text from the scores of its tokens `[tokens, labels]`."""
-        return cls(tuple(text.split(" ")), tuple(tags_of(labels, scores, places)))
 
 
 class Runner:
@@ -92,6 +69,9 @@ class Runner:
             reason = str(error).splitlines()[0]
             raise InputError(f"{name}: LiteRT cannot open it: {reason}") from None
         self.signatures = {key: _signature(key, r) for key, r in self._runners.items()}
+        self.task_kind = kind_of(
+            self.kind, self.labels, self.paired, self.package.properties.get("settings")
+        )
         self._preprocessor = None
 
     def __call__(
@@ -130,12 +110,12 @@ class Runner:
     ) -> tuple[Signature, Mapping[str, np.ndarray]]:
         """The signature to run, and the inputs as long as it needs them."""
         length = inputs["input_word_ids"].shape[1]
-        chosen = self.signatures[signature] if signature else self.choose(length)
+        chosen = self.signatures[signature] if signature else self.signature_for(length)
         if chosen.seq_length is not None:
             inputs = {k: _fit(v, chosen.seq_length) for k, v in inputs.items()}
         return chosen, inputs
 
-    def choose(self, length: int) -> Signature:
+    def signature_for(self, length: int) -> Signature:
         """The signature for a text of `length` tokens: dynamic, or the shortest that is long enough.
 
         A text longer than every fixed signature gets the longest one.
@@ -159,7 +139,7 @@ class Runner:
 
     @property
     def paired(self) -> bool:
-        """Whether the package classifies pairs of texts."""
+        """Whether the package takes pairs of texts."""
         return bool(self.package.properties.get("paired"))
 
     @property
@@ -184,7 +164,7 @@ class Runner:
         return self._preprocessor
 
     def inputs(
-        self, examples: Iterable[tuple[str, str | None]], batch_size: int = BATCH_SIZE
+        self, examples: Iterable[Row], batch_size: int = BATCH_SIZE
     ) -> Iterator[dict[str, np.ndarray]]:
         """The model's inputs `[1, length]` of each (text, pair or None), streamed."""
         examples = check_pairing(examples, self.paired)
@@ -205,7 +185,7 @@ class Runner:
                 }
 
     def outputs(
-        self, examples: Iterable[tuple[str, str | None]], batch_size: int = BATCH_SIZE
+        self, examples: Iterable[Row], batch_size: int = BATCH_SIZE
     ) -> Iterator[dict[str, np.ndarray]]:
         """The named outputs of each (text, pair or None) without the axis of one, streamed.
 
@@ -219,6 +199,24 @@ class Runner:
                 for name, values in self(inputs).items()
             }
 
+    def stream(
+        self, rows: Iterable[Row], batch_size: int = BATCH_SIZE
+    ) -> Iterator[tuple[Row, Any]]:
+        """Each (text, pair or None) with its result, in order, at constant memory.
+
+        Results are `Classification`s, `Tagging`s, `Answers` or `Choice`s, by the package's kind.
+        """
+        if self.kind not in TASK_KINDS:
+            raise InputError(
+                f"a package for {self.kind} has no label for a text: expected one for "
+                f"{' or '.join(TASK_KINDS)}"
+            )
+
+        def run(passages: Sequence[Passage]) -> Iterator[dict[str, np.ndarray]]:
+            return self.outputs(((p.text, p.pair) for p in passages), batch_size)
+
+        return self.task_kind.results(rows, self.preprocessor, run, batch_size)
+
     def classify(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None
     ) -> list[Classification | Tagging]:
@@ -227,38 +225,33 @@ class Runner:
         Raises:
             InputError: a package of pairs without `pairs`, or the reverse.
         """
-        examples = zip(texts, itertools.repeat(None) if pairs is None else pairs)
-        return [found for _, found in self.stream(examples)]
+        rows = zip(texts, itertools.repeat(None) if pairs is None else pairs)
+        return [found for _, found in self.stream(rows)]
 
-    def stream(
-        self, examples: Iterable[tuple[str, str | None]], batch_size: int = BATCH_SIZE
-    ) -> Iterator[tuple[tuple[str, str | None], Classification | Tagging]]:
-        """Each (text, pair or None) with its result, in order, at constant memory."""
-        if self.kind not in TASK_KINDS:
-            raise InputError(
-                f"a package for {self.kind} has no label for a text: expected one for "
-                f"{' or '.join(TASK_KINDS)}"
-            )
-        seen, examples = itertools.tee(examples)  # no further apart than a batch
-        for example, outputs in zip(seen, self.outputs(examples, batch_size)):
-            (scores,) = outputs.values()
-            if self.kind == "token_classification":
-                (places,) = self.preprocessor.word_places(example[:1]).numpy()
-                yield example, Tagging.of(self.labels, example[0], scores, places)
-            else:
-                yield example, Classification.of(self.labels, scores)
+    def answer(self, question: str, context: str) -> list[Answer]:
+        """The answers to a question, best first: slices of the context, or empty for "none in it".
 
+        Raises:
+            InputError: a package that is not for question answering.
+        """
+        return list(self._only("span", question, context).answers)
 
-def check_pairing(
-    examples: Iterable[tuple[str, str | None]], paired: bool
-) -> Iterator[tuple[str, str | None]]:
-    """`examples`, or an `InputError` at the first one that is a pair and should not be, or the reverse."""
-    for text, pair in examples:
-        if (pair is not None) != paired:
-            raise InputError(
-                "the model takes pairs of texts" if paired else "the model takes single texts"
-            )
-        yield text, pair
+    def choose(self, text: str, choices: Sequence[str]) -> Choice:
+        """Which of the choices goes with a text.
+
+        Raises:
+            InputError: a package that is not for multiple choice, no choices.
+        """
+        if not choices:
+            raise InputError("no choices: expected two texts or more")
+        return self._only("multiple_choice", text, PARTING.join(map(one_line, choices)))
+
+    def _only(self, kind: str, text: str, pair: str) -> Any:
+        """The result for one pair, by a package of `kind`."""
+        if self.kind != kind:
+            raise InputError(f"a package for {self.kind}: expected one for {kind}")
+        ((_, found),) = self.stream([(text, pair)])
+        return found
 
 
 def _signature(key: str, runner: object) -> Signature:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import numpy as np
 from sqb_tf.errors import InputError
 from sqb_tf.progress import track
 from sqb_tf.tasks.delimited import Example
-from sqb_tf.tasks.layouts import TASK_KINDS, TASKS
-from sqb_tf.tasks.metrics import scores
-from sqb_tf.tasks.tagging import tags_of
-from sqb_tf.tasks.task import targets
+from sqb_tf.tasks.kind import Outputs, Passage, Row, TaskKind
+from sqb_tf.tasks.kinds import kind_of
+from sqb_tf.tasks.layouts import TASK_KINDS, spec_of
+from sqb_tf.training.pipeline import prediction_batches
 from tflite.predictor import named_outputs
 from tflite.recipes import Bounds, Recipe
 from tflite.runner import TOKEN_OUTPUTS, Runner
@@ -78,9 +79,9 @@ class Report:
 def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) -> Report:
     """Runs `examples` through `model` (of `sqb_tf.load`) and through the packaged bytes.
 
-    Agreement is the share of decisions that are the same: the top label of a text or a token, the token at
-    a place, where a span starts and ends, and of embeddings which other text is the nearest. Kinds without
-    a metric of labelled texts are judged by agreement and by the tensors.
+    Agreement is the share of decisions that are the same: the label of a text, the tag of a word, the span of
+    an answer, the choice, the token at a place, and of embeddings which other text is the nearest. Kinds
+    without a metric of labelled texts are judged by agreement and by the tensors.
 
     Raises:
         InputError: no examples, a package that cannot be opened or that holds another model's labels.
@@ -98,27 +99,33 @@ def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) ->
             "the package does not name its recipe, which sets its bounds: expected one of "
             "tools/convert.py"
         )
-    kind = model.info.task.kind
+    task = model.info.task
+    kind = kind_of(task.kind, model.labels, task.paired, task.settings)
+    judged = task.kind in TASK_KINDS
     recipe = Recipe.named(runner.package.properties["recipe"])
-    goals = targets(model.labels, examples, kind) if kind in TASK_KINDS else None
+    goals = kind.goals(examples) if judged else None
+    rows = [(e.text, e.pair) for e in examples]
+    # The package's windows of a long context, which a fixed length may make shorter.
+    passages = kind.passages(runner.preprocessor, rows)
+    flat = [passage for some in passages for passage in some]
     tensors: dict[str, _Error] = {}
-    decisions = _Decisions(kind)
+    decisions = _Decisions(task.kind)
     expected, got = {}, {}
-    for index, one, other in track(_both(model, runner, examples), "verify", len(examples)):
+    for index, one, other in track(_both(model, runner, flat), "verify", len(flat)):
         for name, values in one.items():
-            tensors.setdefault(name, _Error(kind == "regression")).add(values, other[name])
-        decisions.add(one, other)
-        if goals is not None:
-            (expected[index],), (got[index],) = one.values(), other.values()
-            if kind == "token_classification":
-                (places,) = model.preprocessor.word_places([examples[index].text]).numpy()
-                for found in (expected, got):
-                    found[index] = tags_of(model.labels, found[index], places)
+            tensors.setdefault(name, _Error(task.kind == "regression")).add(values, other[name])
+        if judged:
+            expected[index], got[index] = one, other
+        else:
+            decisions.add(one, other)
 
     metric: dict[str, Any] = dict.fromkeys(("name", "keras", "package", "drop"))
-    if goals is not None:
-        name = TASKS[model.info.task.task].metrics[0]
-        keras, package = (scores([name], _rows(found), goals)[name] for found in (expected, got))
+    if judged:
+        name = spec_of(task.task, task.kind).metrics[0]
+        found = [_results(kind, rows, passages, outputs) for outputs in (expected, got)]
+        for one, other in zip(*found, strict=True):
+            decisions.compare(kind.decisions(one), kind.decisions(other))
+        keras, package = (kind.scores([name], results, goals)[name] for results in found)
         metric = {"name": name, "keras": keras, "package": package, "drop": keras - package}
     errors = {name: error.summary() for name, error in tensors.items()}
     agreement = decisions.agreement()
@@ -136,30 +143,42 @@ def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) ->
     )
 
 
-def _rows(found: dict[int, Any]) -> Any:
-    """What was found, in the order of the examples: an array, or lists of tags."""
-    rows = [found[i] for i in range(len(found))]
-    return rows if isinstance(rows[0], list) else np.stack(rows)
+def _results(
+    kind: TaskKind,
+    rows: Sequence[Row],
+    passages: Sequence[Sequence[Passage]],
+    outputs: dict[int, Outputs],
+) -> list[Any]:
+    """The result for each example, from the outputs of all passages by their place."""
+    in_order = (outputs[i] for i in range(len(outputs)))
+    return [
+        kind.result(row, some, list(itertools.islice(in_order, len(some))))
+        for row, some in zip(rows, passages, strict=True)
+    ]
 
 
 def _both(
-    model: Any, runner: Runner, examples: Sequence[Example]
+    model: Any, runner: Runner, passages: Sequence[Passage]
 ) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """(place, Keras' outputs, the package's) of every example, in batches of about equal length."""
+    """(place, Keras' outputs, the package's) of every passage, in batches of about equal length."""
     kind, paired = model.info.task.kind, model.info.task.paired
     per_token = TOKEN_OUTPUTS.get(kind, ())
+    # A fixed length may cut texts: outputs for each token are compared on what is left.
+    preprocessor = runner.preprocessor if per_token else model.preprocessor
     size = 4 if "logits" in per_token else KERAS_BATCH  # a vocabulary of scores for every token
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i].text))
+    order = sorted(
+        range(len(passages)), key=lambda i: len(passages[i].text + (passages[i].pair or ""))
+    )
     for start in range(0, len(order), size):
-        rows = order[start : start + size]
-        pairs = [examples[i].pair for i in rows]
-        inputs = model.preprocessor([examples[i].text for i in rows], pairs if paired else None)
+        places = order[start : start + size]
+        chosen = [passages[i] for i in places]
+        (inputs,) = prediction_batches(chosen, preprocessor, paired, size)
         lengths = np.sum(inputs["input_mask"], axis=1)
         batch = named_outputs(model, inputs)
-        found = runner.outputs((examples[i].text, examples[i].pair) for i in rows)
-        for place, (index, other) in enumerate(zip(rows, found, strict=True)):
+        found = runner.outputs((p.text, p.pair) for p in chosen)
+        for row, (index, other) in enumerate(zip(places, found, strict=True)):
             one = {
-                name: values[place, : lengths[place]] if name in per_token else values[place]
+                name: values[row, : lengths[row]] if name in per_token else values[row]
                 for name, values in batch.items()
             }
             yield index, one, other
@@ -209,9 +228,13 @@ class _Decisions:
             self._seen.append((expected[self._vectors], got[self._vectors]))
             return
         for name, values in expected.items():
-            same = values.argmax(-1) == got[name].argmax(-1)
-            self._same += np.sum(same)
-            self._total += np.size(same)
+            self.compare(values.argmax(-1).flat, got[name].argmax(-1).flat)
+
+    def compare(self, expected: Iterable[Any], got: Iterable[Any]) -> None:
+        """Takes decisions in."""
+        same = [one == other for one, other in zip(expected, got, strict=True)]
+        self._same += sum(same)
+        self._total += len(same)
 
     def agreement(self) -> float:
         """The share that is the same."""

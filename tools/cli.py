@@ -158,6 +158,32 @@ def add_columns(made: argparse.ArgumentParser) -> None:
     made.add_argument("--label-column", default="label", help="column of the label or number")
 
 
+def add_answers(made: argparse.ArgumentParser) -> None:
+    """The flags that say how answers to questions are found; none: as in training."""
+    made.add_argument(
+        "--max-answer-length", type=int, help="of question answering: tokens at most; none: 30"
+    )
+    made.add_argument(
+        "--n-best-size", type=int, help="of question answering: answers at most; none: 20"
+    )
+    made.add_argument(
+        "--null-threshold",
+        type=float,
+        help="of question answering: give the empty answer where it scores more than this above the best "
+        "one; none: 0 for a model of squad2, never for one of squad",
+    )
+
+
+def answer_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What `add_answers` was given, as `SpanSettings` name it."""
+    given = {
+        "max_answer_length": args.max_answer_length,
+        "n_best": args.n_best_size,
+        "null_threshold": args.null_threshold,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _hush() -> None:
     """Sends warnings and what native code writes to standard error nowhere; messages still come.
 

@@ -16,15 +16,17 @@ def main(args: argparse.Namespace) -> int:
     from tflite.runner import Runner
 
     predictor = Runner(args.package) if args.package else BundlePredictor(args.model)
+    predictor.task_kind.change(cli.answer_settings(args))
     columns = Columns(args.text_column, args.pair_column, args.label_column)
     task = Task(args.task, args.data, columns, args.limit)
-    result = evaluate(predictor, task, args.split, args.predictions)
+    result = evaluate(predictor, task, args.split, args.predictions, args.nbest)
     lines = [
         f"{name} {value:.4f} ({result['examples']} examples)"
         for name, value in result["metrics"].items()
     ]
-    if args.predictions:
-        lines.append(f"predictions {args.predictions}")
+    for name in ("predictions", "nbest"):
+        if name in result:
+            lines.append(f"{name} {result[name]}")
     cli.emit(args, "\n".join(lines), result)
     return cli.DONE
 
@@ -40,8 +42,17 @@ def flags() -> argparse.ArgumentParser:
         "--split", default="dev", help="train, dev, test, or another file, as dev_mismatched"
     )
     made.add_argument(
-        "--predictions", metavar="FILE", help="also write a GLUE submission: index and label"
+        "--predictions",
+        metavar="FILE",
+        help="also write the predictions as the task's server takes them: GLUE's index and label, "
+        "CoNLL's tagged words, SQuAD's JSON of answers by id",
     )
+    made.add_argument(
+        "--nbest",
+        metavar="FILE",
+        help="also write the best answers to each question, as JSON by id",
+    )
+    cli.add_answers(made)
     made.add_argument("--limit", type=int, help="use only the first N examples")
     return made
 

@@ -46,6 +46,7 @@ def run(args: argparse.Namespace, **distillation: Any) -> int:
         warmup=args.warmup,
         weight_decay=args.weight_decay,
         seq_length=args.seq_length,
+        doc_stride=args.doc_stride,
         dropout=args.dropout,
         evaluate_every=args.evaluate_every,
         precision=args.precision,
@@ -77,13 +78,12 @@ def flags() -> argparse.ArgumentParser:
 
 def add_flags(made: argparse.ArgumentParser) -> None:
     """The flags of a fine-tuning."""
-    made.add_argument(
-        "--data", required=True, help="folder with train and dev files, or one .tsv/.csv/.jsonl"
-    )
+    made.add_argument("--data", required=True, help="folder with train and dev files, or one file")
     made.add_argument(
         "--task",
         default="classification",
-        help=f"classification, regression, or a published layout: {', '.join(list(TASKS)[2:])}",
+        help="classification, regression, multiple_choice, or a published layout: "
+        + ", ".join(list(TASKS)[3:]),
     )
     cli.add_columns(made)
     made.add_argument("--preset", default="squeezebert-small", help=f"size: {', '.join(PRESETS)}")
@@ -101,6 +101,12 @@ def add_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument("--weight-decay", type=float, default=0.01, help="AdamW's decay")
     made.add_argument("--dropout", type=float, help="dropout rate; none: the preset's")
     made.add_argument("--seq-length", type=int, default=128, help="longest input in tokens")
+    made.add_argument(
+        "--doc-stride",
+        type=int,
+        help="of question answering: tokens between the windows of a long context at most; none: 128, or a "
+        "third of a --seq-length below 384",
+    )
     made.add_argument(
         "--evaluate-every",
         type=int,

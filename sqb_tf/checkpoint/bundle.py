@@ -44,6 +44,8 @@ class TaskInfo:
     metric: dict[str, Any]  # {"name", "value"} on the dev split
     data: str
     command: str
+    # What else the kind needs, as `SpanSettings` of question answering.
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> TaskInfo:

@@ -18,6 +18,7 @@ from sqb_tf.config import OWN_FIELDS
 from sqb_tf.errors import InputError
 from sqb_tf.files import staged_directory, writing
 from sqb_tf.preprocessing import check_seq_length
+from sqb_tf.tasks.layouts import PAIRED_KINDS
 from sqb_tf.vocabulary import read_vocabulary
 
 WEIGHTS = "model.safetensors"
@@ -108,7 +109,7 @@ def import_bundle(
     task = bundle.TaskInfo(
         task=kind,
         kind=kind,
-        paired=paired,
+        paired=paired or kind in PAIRED_KINDS,
         seq_length=seq_length or config.max_position_embeddings,
         lowercase=folder.lowercase,
         metric={},

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sqb_tf.errors import InputError
-from sqb_tf.tasks.delimited import Example, numbered_lines
+from sqb_tf.tasks.delimited import Example, find_by_name, numbered_lines
 
 SUFFIXES = (".conll", ".txt", ".tsv")
 # What a file of a split has in its name, besides the split's own.
@@ -68,17 +68,4 @@ def _example(rows: list[tuple[str, str]]) -> Example:
 
 def find_tagged(folder: Path, split: str) -> Path:
     """`folder/split.conll`, `.txt` or `.tsv`, or the one file there that has the split in its name."""
-    for suffix in SUFFIXES:
-        if (folder / f"{split}{suffix}").is_file():
-            return folder / f"{split}{suffix}"
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected one with train and dev files")
-    names = SPLIT_NAMES.get(split, (split,))
-    found = sorted(path for path in folder.iterdir() if any(n in path.name.lower() for n in names))
-    if len(found) != 1:
-        listed = ", ".join(path.name for path in found) or "none"
-        raise InputError(
-            f"{folder}: expected {split}.conll, or one file with {' or '.join(names)} in its name; "
-            f"found: {listed}"
-        )
-    return found[0]
+    return find_by_name(folder, split, SUFFIXES, SPLIT_NAMES.get(split, (split,)))

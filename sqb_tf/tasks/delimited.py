@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,15 @@ SUFFIXES = (".tsv", ".csv", ".jsonl")
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One labelled text or pair; `pair` is None for a single text, `label` None where unlabelled."""
+    """One labelled text or pair; `pair` is None for a single text, `label` None where unlabelled.
+
+    `id` is the file's own name for the example, where it has one.
+    """
 
     text: str
     pair: str | None = None
     label: str | None = None
+    id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,30 +60,31 @@ class DelimitedFile:
             raise InputError(f"{self.path}: no such file")
 
     def __iter__(self) -> Iterator[Example]:
-        if self.path.suffix == ".tsv":
-            rows = _tsv_rows(self.path, self.header)
-        else:
-            rows = {".csv": _csv_rows, ".jsonl": _json_rows}[self.path.suffix](self.path)
         wanted = [column for column in dataclasses.astuple(self.columns) if column is not None]
-        for line, row in rows:
+        for line, row in self.rows():
             if not (self.skip_broken and any(not (row.get(c) or "").strip() for c in wanted)):
-                yield self._example(line, row)
+                cells = (self.cell(line, row, c) for c in dataclasses.astuple(self.columns))
+                yield Example(*cells)
 
-    def _example(self, line: int, row: dict[str, Any]) -> Example:
-        def cell(column: str | None) -> str | None:
-            if column is None:
-                return None
-            if row.get(column) is None:
-                found = ", ".join(key for key in row if key) or "none"
-                raise InputError(
-                    f"{self.path}:{line}: no column {column!r}; found: {found}. "
-                    "Name the columns with --text-column, --pair-column, --label-column"
-                )
-            if not str(row[column]).strip():
-                raise InputError(f"{self.path}:{line}: {column!r} is empty: expected text")
-            return str(row[column])
+    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(line number, cells by column) of every row."""
+        if self.path.suffix == ".tsv":
+            return _tsv_rows(self.path, self.header)
+        return {".csv": _csv_rows, ".jsonl": _json_rows}[self.path.suffix](self.path)
 
-        return Example(*map(cell, dataclasses.astuple(self.columns)))
+    def cell(self, line: int, row: dict[str, Any], column: str | None) -> str | None:
+        """The text in a column of a row, None for no column; `InputError` if there is none."""
+        if column is None:
+            return None
+        if row.get(column) is None:
+            found = ", ".join(key for key in row if key) or "none"
+            raise InputError(
+                f"{self.path}:{line}: no column {column!r}; found: {found}. "
+                "Name the columns with --text-column, --pair-column, --label-column"
+            )
+        if not str(row[column]).strip():
+            raise InputError(f"{self.path}:{line}: {column!r} is empty: expected text")
+        return str(row[column])
 
 
 def find_split(folder: Path, split: str) -> Path:
@@ -92,6 +97,23 @@ def find_split(folder: Path, split: str) -> Path:
     if folder.exists():
         raise InputError(f"{folder}: expected a folder, or a file ending in {', '.join(SUFFIXES)}")
     raise InputError(f"{folder}: no such file or folder")
+
+
+def find_by_name(folder: Path, name: str, suffixes: Sequence[str], parts: Sequence[str]) -> Path:
+    """`folder/name` with one of `suffixes`, or the one file there that has one of `parts` in its name."""
+    for suffix in suffixes:
+        if (folder / f"{name}{suffix}").is_file():
+            return folder / f"{name}{suffix}"
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected one with train and dev files")
+    found = sorted(path for path in folder.iterdir() if any(p in path.name.lower() for p in parts))
+    if len(found) != 1:
+        listed = ", ".join(path.name for path in found) or "none"
+        raise InputError(
+            f"{folder}: expected {name}{suffixes[0]}, or one file with {' or '.join(parts)} in its name; "
+            f"found: {listed}"
+        )
+    return found[0]
 
 
 def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:

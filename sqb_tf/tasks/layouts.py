@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from sqb_tf.tasks.delimited import Columns
 
@@ -26,6 +27,7 @@ class TaskSpec:
 
     Attributes:
         kind: one of `TASK_KINDS`.
+        form: how its files are written: `delimited`, `choices` (delimited too), `conll` or `squad`.
         columns: the columns; None: the user's.
         label_names: label in the file -> name shown, in the order of their ids; None: as they are.
         metrics: names of `sqb_tf.tasks.metrics.METRICS`; the first one decides which checkpoint is best.
@@ -33,9 +35,11 @@ class TaskSpec:
         files: split -> file, where they differ.
         tests_unlabelled: whether the test file has no labels, but a header and an index (GLUE).
         skips_broken_rows: whether rows that lack a cell are published and passed over by everybody.
+        settings: what the kind is told besides, see its class in `sqb_tf.tasks.kinds`.
     """
 
     kind: str
+    form: str = "delimited"
     columns: Columns | None = None
     label_names: dict[str, str] | None = None
     metrics: tuple[str, ...] = ("accuracy",)
@@ -43,6 +47,7 @@ class TaskSpec:
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     tests_unlabelled: bool = False
     skips_broken_rows: bool = False
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def _glue(
@@ -50,7 +55,15 @@ def _glue(
 ) -> TaskSpec:
     """A task of GLUE (Wang et al. 2019, table 1, and the files that it publishes)."""
     kind = "regression" if names is None else "classification"
-    return TaskSpec(kind, Columns(text, pair, label), names, tests_unlabelled=True, **more)
+    columns = Columns(text, pair, label)
+    return TaskSpec(kind, columns=columns, label_names=names, tests_unlabelled=True, **more)
+
+
+def _squad(version: str, settings: dict[str, Any]) -> TaskSpec:
+    """SQuAD (Rajpurkar et al. 2016, 2018), as its evaluation scripts judge it."""
+    files = {split: f"{split}-{version}" for split in ("train", "dev", "test")}
+    columns, metrics = Columns("question", "context", "answers"), ("f1", "exact_match")
+    return TaskSpec("span", "squad", columns, metrics=metrics, files=files, settings=settings)
 
 
 _ENTAILMENT = {"entailment": "entailment", "not_entailment": "not_entailment"}
@@ -58,7 +71,17 @@ _ENTAILMENT = {"entailment": "entailment", "not_entailment": "not_entailment"}
 TASKS = {
     "classification": TaskSpec("classification"),
     "regression": TaskSpec("regression", metrics=("pearson", "spearman")),
-    "conll": TaskSpec("token_classification", metrics=("entity_f1", "tag_accuracy")),
+    "multiple_choice": TaskSpec("multiple_choice", "choices"),
+    "conll": TaskSpec("token_classification", "conll", metrics=("entity_f1", "tag_accuracy")),
+    "squad": _squad("v1.1", {}),
+    "squad2": _squad("v2.0", {"null_threshold": 0.0}),
+    "swag": TaskSpec(
+        "multiple_choice",
+        "choices",
+        Columns("sent1", "sent2", "label"),
+        files={"dev": "val"},
+        tests_unlabelled=True,
+    ),
     "cola": _glue(
         "sentence",
         None,
@@ -96,4 +119,11 @@ TASKS = {
     "wnli": _glue("sentence1", "sentence2", "label", {"0": "not_entailment", "1": "entailment"}),
 }
 # The kinds that can be fine-tuned, converted and verified.
-TASK_KINDS = ("classification", "regression", "token_classification")
+TASK_KINDS = ("classification", "regression", "token_classification", "span", "multiple_choice")
+# Those that always take two texts: question and context; text and choices (parted by tabs).
+PAIRED_KINDS = ("span", "multiple_choice")
+
+
+def spec_of(task: str, kind: str) -> TaskSpec:
+    """The layout of a bundle's task; of one that is none of `TASKS`, as an imported one, its kind's first."""
+    return TASKS.get(task) or next(spec for spec in TASKS.values() if spec.kind == kind)

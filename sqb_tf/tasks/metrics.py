@@ -1,23 +1,19 @@
 """The metrics of the tasks, on a model's outputs; higher is better.
 
-Those of texts are GLUE's, those of tagged words seqeval's.
+Those of texts are GLUE's, on outputs `[n, labels]` (`[n, 1]` in regression) and targets `[n]`; those of
+tagged words seqeval's, on the tags of each text; those of answers SQuAD's, on the answer to each question
+and all that are right.
 """
 
 from __future__ import annotations
 
+import collections
+import re
+import string
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
-
-
-def scores(names: Iterable[str], outputs: Any, targets: Any) -> dict[str, float]:
-    """The metrics of `names` for `outputs` `[n, labels]` (`[n, 1]` in regression) and `targets` `[n]`.
-
-    For tagged words both are the tags of each text, a list of lists.
-    """
-    return {name: METRICS[name](outputs, targets) for name in names}
 
 
 def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
@@ -73,6 +69,47 @@ def tag_accuracy(outputs: Sequence[list[str]], targets: Sequence[list[str]]) -> 
         p for one, other in zip(outputs, targets, strict=True) for p in zip(one, other, strict=True)
     ]
     return float(np.mean([one == other for one, other in pairs]))
+
+
+def exact_match(outputs: Sequence[str], targets: Sequence[list[str]]) -> float:
+    """Share of the answers that are one of the right ones, but for case, punctuation and articles.
+
+    As SQuAD's evaluation scripts, 1.1 and 2.0 (Rajpurkar et al. 2016, 2018); where there is no right
+    answer, the empty one is.
+    """
+    return _mean_of_best(lambda one, other: float(one == other), outputs, targets)
+
+
+def answer_f1(outputs: Sequence[str], targets: Sequence[list[str]]) -> float:
+    """Mean F1 of the words that an answer has in common with the right one nearest to it, as there."""
+    return _mean_of_best(_words_f1, outputs, targets)
+
+
+def _mean_of_best(
+    score: Callable[[list[str], list[str]], float],
+    outputs: Sequence[str],
+    targets: Sequence[list[str]],
+) -> float:
+    best = []
+    for answer, right in zip(outputs, targets, strict=True):
+        # An answer of nothing but articles and punctuation is none.
+        words = [w for w in map(answer_words, right) if w] or [[]]
+        best.append(max(score(answer_words(answer), one) for one in words))
+    return float(np.mean(best))
+
+
+def answer_words(answer: str) -> list[str]:
+    """The words by which answers are compared."""
+    kept = "".join(c for c in answer.lower() if c not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", kept).split()
+
+
+def _words_f1(one: list[str], other: list[str]) -> float:
+    if not one or not other:
+        return float(one == other)
+    common = sum((collections.Counter(one) & collections.Counter(other)).values())
+    # 2 p r / (p + r) with precision common / len(one), recall common / len(other)
+    return 2 * common / (len(one) + len(other))
 
 
 METRICS = {

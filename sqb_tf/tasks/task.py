@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
-
 from sqb_tf.errors import InputError
+from sqb_tf.tasks.choices import ChoicesFile
 from sqb_tf.tasks.conll import ConllFile, find_tagged
-from sqb_tf.tasks.delimited import Columns, DelimitedFile, Example, find_split
-from sqb_tf.tasks.layouts import TASKS
+from sqb_tf.tasks.delimited import Columns, DelimitedFile, Example, find_by_name, find_split
+from sqb_tf.tasks.kinds import kind_of
+from sqb_tf.tasks.layouts import PAIRED_KINDS, TASKS
+from sqb_tf.tasks.squad import SquadFile
+from sqb_tf.tasks.tagging import OUTSIDE
 
 DEMO = Path(__file__).resolve().parent.parent / "demo"
-# The tag of a word that is in no entity.
-OUTSIDE = "O"
 # Share of a single training file that is held out as dev when no dev file is named.
 HELD_OUT_PERCENT = 10
 
@@ -36,15 +36,20 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class _HashedPart:
-    """The examples of one file whose text hashes into `[low, high)` percent: a stable held-out part."""
+    """The examples of one file whose text hashes into `[low, high)` percent: a stable held-out part.
 
-    file: DelimitedFile
+    With `by_pair` it is the pair that is hashed: no paragraph has questions in both parts.
+    """
+
+    file: Iterable[Example]
     low: int
     high: int
+    by_pair: bool = False
 
     def __iter__(self) -> Iterator[Example]:
         for example in self.file:
-            if self.low <= zlib.crc32(example.text.encode()) % 100 < self.high:
+            key = example.pair if self.by_pair else example.text
+            if self.low <= zlib.crc32(key.encode()) % 100 < self.high:
                 yield example
 
 
@@ -70,8 +75,9 @@ class Task:
 
     Args:
         name: a key of `TASKS`.
-        data: a folder with `train` and `dev` files, or one `.tsv`, `.csv` or `.jsonl` file, of which
-            a tenth (chosen by a hash of the text) is held out as dev.
+        data: a folder with `train` and `dev` files, or one file (of SQuAD `.json`, else `.tsv`, `.csv` or
+            `.jsonl`), of which a tenth (chosen by a hash of the text, in SQuAD of the paragraph) is held
+            out as dev.
         columns: the columns, where the task's layout does not fix them.
         limit: at most so many examples of each split.
     """
@@ -93,7 +99,7 @@ class Task:
 
     @property
     def kind(self) -> str:
-        """`classification` or `regression`."""
+        """One of `layouts.TASK_KINDS`."""
         return self.spec.kind
 
     @property
@@ -101,31 +107,48 @@ class Task:
         """The metric that decides which checkpoint is best; higher is better."""
         return self.spec.metrics[0]
 
+    @property
+    def paired(self) -> bool:
+        """Whether an example is of two texts."""
+        return self.kind in PAIRED_KINDS or self.columns.pair is not None
+
     def split(self, which: str) -> Split:
         """The examples of `train`, `dev`, `test` or another file of the folder, such as `dev_mismatched`.
 
         Those of a test file without labels have None for a label. `InputError` if it cannot be read.
         """
-        if self.kind == "token_classification":
-            path = find_tagged(self.data, which)
-            return Split(ConllFile(path), str(path), self.limit)
-        if self.data.is_dir() or not self.data.suffix:
-            path = find_split(self.data, self.spec.files.get(which, which))
-            columns, header = self.columns, self.spec.header
-            if self.is_unlabelled(which):
-                columns, header = dataclasses.replace(columns, label=None), None
-            source: Iterable[Example] = DelimitedFile(
-                path, columns, header, self.spec.skips_broken_rows
-            )
-        else:
-            path = self.data
-            parts = {"train": (HELD_OUT_PERCENT, 100), "dev": (0, HELD_OUT_PERCENT)}
-            if which not in parts:
-                raise InputError(f"{path}: split {which!r} of one file: expected train or dev")
-            source = _HashedPart(DelimitedFile(path, self.columns), *parts[which])
+        single = self.data.suffix != "" and not self.data.is_dir() and self.spec.form != "conll"
+        parts = {"train": (HELD_OUT_PERCENT, 100), "dev": (0, HELD_OUT_PERCENT)}
+        if single and which not in parts:
+            raise InputError(f"{self.data}: split {which!r} of one file: expected train or dev")
+        path = self.data if single else self._find(which)
+        source = self._open(path, which)
+        if single:
+            source = _HashedPart(source, *parts[which], by_pair=self.spec.form == "squad")
         if self.spec.label_names and not self.is_unlabelled(which):
             source = _Renamed(source, self.spec.label_names, str(path))
         return Split(source, str(path), self.limit)
+
+    def _find(self, which: str) -> Path:
+        """The file of a split in the folder."""
+        name = self.spec.files.get(which, which)
+        if self.spec.form == "conll":
+            return find_tagged(self.data, name)
+        if self.spec.form == "squad":
+            return find_by_name(self.data, name, (".json",), (which,))
+        return find_split(self.data, name)
+
+    def _open(self, path: Path, which: str) -> Iterable[Example]:
+        """The examples of a file, as its form has them."""
+        if self.spec.form == "conll":
+            return ConllFile(path)
+        if self.spec.form == "squad":
+            return SquadFile(path, with_impossible="null_threshold" in self.spec.settings)
+        columns, header = self.columns, self.spec.header
+        if self.is_unlabelled(which):
+            columns, header = dataclasses.replace(columns, label=None), None
+        file = ChoicesFile if self.spec.form == "choices" else DelimitedFile
+        return file(path, columns, header, self.spec.skips_broken_rows)
 
     def is_unlabelled(self, which: str) -> bool:
         """Whether the split is published without labels."""
@@ -135,25 +158,21 @@ class Task:
         """Reads both splits once: label names, sorted, and the number of training examples.
 
         Raises:
-            InputError: no examples, one class only, a label in dev that train lacks, a target of a
-                regression that is not a number.
+            InputError: no examples, one class only, a label in dev that train lacks, one that cannot be a
+                label of the kind.
         """
         train, dev = self.split("train"), self.split("dev")
+        kind = kind_of(self.kind)
         counts = {"train": 0, "dev": 0}
         seen: dict[str, set[str]] = {"train": set(), "dev": set()}
         for which, split in (("train", train), ("dev", dev)):
             for example in split:
                 counts[which] += 1
-                if self.kind == "regression":
-                    check_number(example, split.name)
-                elif self.kind == "token_classification":
-                    seen[which].update(example.label.split(" "))
-                else:
-                    seen[which].add(example.label)
+                seen[which].update(kind.labels_of(example, split.name))
             if not counts[which]:
                 raise InputError(f"{split.name}: no {which} examples in it")
-        if self.kind == "regression":
-            return ["score"], counts["train"]
+        if kind.fixed_labels is not None:
+            return list(kind.fixed_labels), counts["train"]
         if len(seen["train"]) < 2:
             raise InputError(
                 f"{train.name}: every example has the label {seen['train'].pop()!r}: "
@@ -169,43 +188,3 @@ class Task:
         if self.spec.label_names:
             return list(self.spec.label_names.values())
         return sorted(labels, key=lambda label: (label != OUTSIDE, label))
-
-
-def check_number(example: Example, name: str) -> None:
-    """`InputError` unless the target of a regression's example is a finite number."""
-    try:
-        finite = np.isfinite(float(example.label))
-    except ValueError:
-        finite = False
-    if not finite:
-        raise InputError(f"{name}: target {example.label!r} is not a number")
-
-
-def targets(
-    labels: Sequence[str], examples: Sequence[Example], kind: str
-) -> np.ndarray | list[list[str]]:
-    """Label ids, or the numbers of a regression, `[n]`; of tagged words the tags of each text.
-
-    Raises:
-        InputError: no examples, a label that `labels` lacks, a target that is not a number.
-    """
-    if not examples:
-        raise InputError("no examples in the data")
-    if kind == "regression":
-        for example in examples:
-            check_number(example, "the data")
-        return np.array([float(e.label) for e in examples])
-    tagged = kind == "token_classification"
-    if tagged:
-        found = {tag for e in examples for tag in e.label.split(" ")}
-    else:
-        found = {str(e.label) for e in examples}
-    unknown = sorted(found - set(labels))
-    if unknown:
-        raise InputError(
-            f"labels that the model does not have: {', '.join(unknown)}; it has {', '.join(labels)}"
-        )
-    if tagged:
-        return [e.label.split(" ") for e in examples]
-    ids = {label: i for i, label in enumerate(labels)}
-    return np.array([ids[e.label] for e in examples])

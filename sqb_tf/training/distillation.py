@@ -16,8 +16,9 @@ from keras import ops
 from sqb_tf.errors import InputError
 from sqb_tf.files import staged_file
 from sqb_tf.progress import say, track
+from sqb_tf.tasks.kind import Passage
 from sqb_tf.tasks.task import Task
-from sqb_tf.training.pipeline import Unlabelled, example_stream, prediction_batches
+from sqb_tf.training.pipeline import prediction_batches
 
 KINDS = ("classification", "regression")
 BATCH = 64
@@ -71,15 +72,15 @@ def teacher_logits(
             f"{info.directory}: a teacher for {info.task.kind} into {', '.join(teacher.labels)}; the data "
             f"is for {task.kind} into {', '.join(labels)}"
         )
-    if info.task.paired != (task.columns.pair is not None):
+    if info.task.paired != task.paired:
         raise InputError(f"{info.directory}: one of teacher and data is for pairs, one for texts")
     if not cache.is_file():
         say(f"asking the teacher {info.directory}")
-        examples = example_stream(Unlabelled(task.split("train")), None, info.task.paired)
-        batches = prediction_batches(examples, teacher.preprocessor, BATCH, info.task.paired)
+        passages = (Passage(e.text, e.pair) for e in task.split("train"))
+        batches = prediction_batches(passages, teacher.preprocessor, info.task.paired, BATCH)
         steps = -(-num_examples // BATCH)
         found = [
-            teacher.predict_on_batch(inputs) for inputs, _ in track(batches, "teacher batch", steps)
+            teacher.predict_on_batch(inputs) for inputs in track(batches, "teacher batch", steps)
         ]
         with staged_file(cache) as staged, staged.open("wb") as file:
             np.save(file, np.concatenate(found))

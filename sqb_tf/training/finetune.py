@@ -20,6 +20,7 @@ from sqb_tf.files import staged_file
 from sqb_tf.preprocessing import check_seq_length
 from sqb_tf.progress import say
 from sqb_tf.tasks.delimited import Example
+from sqb_tf.tasks.kinds import CLASSES, kind_of
 from sqb_tf.tasks.task import Split, Task
 from sqb_tf.tokenizer import WordPieceTokenizer, learn_vocabulary
 from sqb_tf.training.distillation import KINDS as DISTILLED_KINDS
@@ -67,6 +68,9 @@ def finetune(
     keras.utils.set_random_seed(options.seed)
     with computing_in(options.precision):
         source = _source(options)
+        settings = CLASSES[task.kind].settings_of(
+            task.spec.settings, options.seq_length, options.doc_stride
+        )
         say(f"reading {task.data}")
         labels, num_examples = task.survey()
         data = {"labels": labels, "examples": num_examples}
@@ -77,7 +81,8 @@ def finetune(
             with computing_in("float32"):
                 teacher = bundle.load(options.teacher, DISTILLED_KINDS)
             logits = teacher_logits(teacher, task, labels, num_examples, work / TEACHER_LOGITS)
-        run = Run(task, options, labels, tokenizer, model, num_examples, work, logits)
+        kind = kind_of(task.kind, labels, task.paired, settings)
+        run = Run(task, kind, options, tokenizer, model, num_examples, work, logits)
         history = run.train(save_every)
 
     model, value = run.best()
@@ -99,12 +104,13 @@ def finetune(
         bundle.TaskInfo(
             task=task.name,
             kind=task.kind,
-            paired=task.columns.pair is not None,
+            paired=task.paired,
             seq_length=options.seq_length,
             lowercase=tokenizer.lowercase,
             metric=metrics["metric"],
             data=str(task.data),
             command=command,
+            settings=settings,
         ),
         calibration=_sample(task.split("train"), CALIBRATION_EXAMPLES),
         verification=_sample(task.split("dev"), VERIFICATION_EXAMPLES),

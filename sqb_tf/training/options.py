@@ -28,6 +28,7 @@ class FinetuneOptions:
     warmup: float = 0.1  # share of the steps
     weight_decay: float = 0.01
     seq_length: int = 128  # tokens, the special ones included
+    doc_stride: int | None = None  # of question answering; None: see tasks/spans.default_stride
     dropout: float | None = None  # None: the config's
     evaluate_every: int = 500  # steps between dev evaluations, which also end each epoch
     # What layers compute in, as Keras names it. Weights and the bundle are float32 always.

@@ -1,8 +1,7 @@
-"""Examples -> tf.data batches for `model.fit` and `model.predict`."""
+"""Examples -> batches for `model.fit`, passages -> batches for `model.predict_on_batch`."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import random
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ import tensorflow as tf
 
 from sqb_tf.preprocessing import Preprocessor
 from sqb_tf.tasks.delimited import Example
-from sqb_tf.tasks.task import Split
+from sqb_tf.tasks.kind import Passage, TaskKind
 
 # Texts, not tensors, wait in the shuffle buffer: some 20 MB at 200 bytes each.
 SHUFFLE_BUFFER = 100_000
@@ -22,54 +21,27 @@ BLOCK = 512
 SORTED_BATCHES = 100
 
 
-@dataclasses.dataclass(frozen=True)
-class Unlabelled:
-    """A split whose targets are not needed."""
-
-    split: Split
-
-    def __iter__(self) -> Iterator[Example]:
-        for example in self.split:
-            yield Example(example.text, example.pair, "0")
-
-
 def example_stream(
-    split: Iterable[Example],
-    label_ids: dict[str, int] | None,
-    paired: bool,
-    tagged: bool = False,
-    logits: np.ndarray | None = None,
+    rows: Iterable[Example], kind: TaskKind, logits: np.ndarray | None = None
 ) -> tf.data.Dataset:
-    """(text, pair, target) scalars. Targets are label ids, or numbers when `label_ids` is None.
+    """(text, pair, target) of each of a kind's `rows`: text and pair scalars, targets as its `target`.
 
-    Of `tagged` words they are the ids of their tags, parted by spaces. With a teacher's `logits`, `[n,
-    labels]`, they are vectors: the label, then the logits.
+    With a teacher's `logits`, `[n, labels]`, targets are vectors: the label, then the logits.
     """
 
-    def target(label: str) -> float | int | str:
-        if label_ids is None:
-            return float(label)
-        if tagged:
-            return " ".join(str(label_ids[tag]) for tag in label.split(" "))
-        return label_ids[label]
-
     def blocks():
-        examples, done = iter(split), 0
+        examples, done = iter(rows), 0
         while block := list(itertools.islice(examples, BLOCK)):
-            goals = [target(example.label) for example in block]
+            goals = [kind.target(example) for example in block]
             if logits is not None:
                 goals = np.column_stack([goals, logits[done : done + len(block)]])
             done += len(block)
             texts = [example.text for example in block]
-            yield texts, [example.pair if paired else "" for example in block], goals
+            yield texts, [example.pair or "" for example in block], goals
 
-    goal = tf.TensorSpec((None,), tf.int32)
-    if tagged:
-        goal = tf.TensorSpec((None,), tf.string)
-    elif logits is not None:
+    goal = tf.TensorSpec((None, *kind.target_shape), kind.target_dtype)
+    if logits is not None:
         goal = tf.TensorSpec((None, 1 + logits.shape[1]), tf.float32)
-    elif label_ids is None:
-        goal = tf.TensorSpec((None,), tf.float32)
     text = tf.TensorSpec((None,), tf.string)
     return tf.data.Dataset.from_generator(blocks, output_signature=(text, text, goal)).unbatch()
 
@@ -77,16 +49,13 @@ def example_stream(
 def training_batches(
     examples: tf.data.Dataset,
     preprocessor: Preprocessor,
+    kind: TaskKind,
     batch_size: int,
     seed: int,
     epoch: int,
-    paired: bool,
     skip: int = 0,
-    tagged: bool = False,
 ) -> tf.data.Dataset:
-    """One epoch of (inputs, targets) batches, a function of `seed` and `epoch` alone.
-
-    Of `tagged` words they are (inputs, targets, weights), see `Preprocessor.tag_targets`.
+    """One epoch of batches as `kind.batch` makes them, a function of `seed` and `epoch` alone.
 
     Shuffled, then sorted by length within `SORTED_BATCHES` batches (which are shuffled again), so
     that little is padded and yet every epoch has exactly `ceil(examples / batch_size)` steps. The
@@ -99,19 +68,19 @@ def training_batches(
 
     def sorted_batches(index, chunk):
         texts, pairs, targets = chunk
-        word_ids, type_ids = preprocessor.ragged(texts, pairs if paired else None)
-        by_length = tf.argsort(word_ids.row_lengths(), stable=True)
+        word_ids, type_ids = kind.ragged(preprocessor, texts, pairs)
+        lengths = word_ids.row_lengths(axis=-1)
+        if word_ids.ragged_rank > 1:  # several choices: the longest one counts
+            lengths = tf.reduce_max(lengths, axis=1)
+        by_length = tf.argsort(lengths, stable=True)
         starts = tf.range(0, tf.shape(targets)[0], batch_size)
         starts = tf.random.experimental.stateless_shuffle(starts, seed=[order, index])
 
         def batch(start):
             rows = by_length[start : start + batch_size]
             inputs = preprocessor.pad(tf.gather(word_ids, rows), tf.gather(type_ids, rows))
-            chosen = tf.gather(targets, rows)
-            if not tagged:
-                return inputs, chosen
-            length = tf.shape(inputs["input_word_ids"])[1]
-            return inputs, *preprocessor.tag_targets(tf.gather(texts, rows), chosen, length)
+            chosen = tf.gather(texts, rows), tf.gather(targets, rows)
+            return kind.batch(preprocessor, inputs, *chosen)
 
         return tf.data.Dataset.from_tensor_slices(starts).map(batch)
 
@@ -120,11 +89,10 @@ def training_batches(
 
 
 def prediction_batches(
-    examples: tf.data.Dataset, preprocessor: Preprocessor, batch_size: int, paired: bool
-) -> tf.data.Dataset:
-    """(inputs, targets) batches in the order of the examples, each padded to its longest text."""
-
-    def batch(texts, pairs, targets):
-        return preprocessor(texts, pairs if paired else None), targets
-
-    return examples.batch(batch_size).map(batch).prefetch(tf.data.AUTOTUNE)
+    passages: Iterable[Passage], preprocessor: Preprocessor, paired: bool, batch_size: int
+) -> Iterator[dict[str, tf.Tensor]]:
+    """The inputs of the passages in their order, each batch padded to its longest."""
+    passages = iter(passages)
+    while batch := list(itertools.islice(passages, batch_size)):
+        pairs = [passage.pair for passage in batch] if paired else None
+        yield preprocessor([passage.text for passage in batch], pairs)

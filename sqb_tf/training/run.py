@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,14 @@ from sqb_tf import heads
 from sqb_tf.checkpoint import bundle
 from sqb_tf.preprocessing import Preprocessor
 from sqb_tf.progress import say
-from sqb_tf.tasks.metrics import scores
-from sqb_tf.tasks.tagging import tags_of
-from sqb_tf.tasks.task import Split, Task, targets
+from sqb_tf.tasks.kind import Outputs, Passage, TaskKind
+from sqb_tf.tasks.task import Task
 from sqb_tf.tokenizer import WordPieceTokenizer
 from sqb_tf.training.callbacks import SaveState, ShowProgress, StopAtNaN
 from sqb_tf.training.distillation import DistillationLoss
 from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
 from sqb_tf.training.options import FinetuneOptions
-from sqb_tf.training.pipeline import (
-    Unlabelled,
-    example_stream,
-    prediction_batches,
-    training_batches,
-)
+from sqb_tf.training.pipeline import example_stream, prediction_batches, training_batches
 from sqb_tf.training.precision import computing_in
 from sqb_tf.training.state import RunState
 from sqb_tf.training.tensorboard import TensorBoardCurves
@@ -47,8 +41,8 @@ class Run:
     def __init__(
         self,
         task: Task,
+        kind: TaskKind,
         options: FinetuneOptions,
-        labels: list[str],
         tokenizer: WordPieceTokenizer,
         model: Any,
         num_examples: int,
@@ -57,31 +51,27 @@ class Run:
     ) -> None:
         self.logits = logits
         self.task, self.options, self.model, self.work = task, options, model, work
-        self.paired = task.columns.pair is not None
+        self.kind = kind
         self.preprocessor = Preprocessor(tokenizer, options.seq_length)
-        self.labels, self.tagged = labels, task.kind == "token_classification"
-        regression = task.kind == "regression"
-        self.label_ids = None if regression else {label: i for i, label in enumerate(labels)}
-        self.steps_per_epoch = math.ceil(num_examples / options.batch_size)
+        self.rows = kind.rows(task.split("train"), self.preprocessor)
+        num_rows = kind.count(self.rows, num_examples)
+        self.steps_per_epoch = math.ceil(num_rows / options.batch_size)
         self.total_steps = self.steps_per_epoch * options.epochs
         schedule = LinearWarmupDecay(
             options.peak_rate, round(self.total_steps * options.warmup), self.total_steps
         )
         model.compile(
             adamw(schedule, options.weight_decay),
-            DistillationLoss(task.kind, options.temperature, options.alpha)
-            if logits is not None
-            else keras.losses.MeanSquaredError()
-            if regression
-            # Of tagged words the mean over those that have a weight; of texts all weigh the same.
-            else keras.losses.SparseCategoricalCrossentropy(
-                from_logits=True, reduction="mean_with_sample_weight"
+            **(
+                {"loss": DistillationLoss(task.kind, options.temperature, options.alpha)}
+                if logits is not None
+                else kind.compiled()
             ),
         )
         self.state = RunState(work / STATE, model)
         self.curves = TensorBoardCurves(self.state, work / "logs")
         self.dev = task.split("dev")
-        self.dev_targets = targets(labels, list(self.dev), task.kind)
+        self.dev_goals = kind.goals(list(self.dev))
 
     def train(self, save_every: int | None) -> dict[str, Any]:
         """Trains what is left of the run; where dev was best, and how many examples it has."""
@@ -98,20 +88,18 @@ class Run:
                 on_train_batch_end=lambda batch, logs: self._judge_if_due()
             ),
         ]
-        split = self.task.split("train")
-        examples = example_stream(split, self.label_ids, self.paired, self.tagged, self.logits)
+        examples = example_stream(self.rows, self.kind, self.logits)
         self._judge_if_due()  # if killed between a step and its judging
         for epoch in range(state.step // self.steps_per_epoch, options.epochs):
             skip = state.step - epoch * self.steps_per_epoch
             batches = training_batches(
                 examples,
                 self.preprocessor,
+                self.kind,
                 options.batch_size,
                 options.seed,
                 epoch,
-                self.paired,
                 skip,
-                self.tagged,
             )
             with warnings.catch_warnings():
                 # Heads on every token leave the pooler as it is.
@@ -128,7 +116,7 @@ class Run:
         return {
             "best_epoch": (state.best_step - 1) // self.steps_per_epoch + 1,
             "best_step": state.best_step,
-            "dev_examples": len(self.dev_targets),
+            "dev_examples": len(self.dev_goals),
         }
 
     def _judge_if_due(self) -> None:
@@ -157,43 +145,25 @@ class Run:
             bundle.load_weights(self.model, self.work / BEST_WEIGHTS)
         else:
             with computing_in("float32"):
-                self.model = heads.build(self.task.kind, self.model.config, len(self.labels))
+                self.model = heads.build(self.task.kind, self.model.config, len(self.kind.labels))
             bundle.load_weights(self.model, self.work / BEST_WEIGHTS)
             value = self.evaluate()
         return self.model, value
 
     def evaluate(self) -> float:
         """The model's metric on dev."""
-        if self.tagged:
-            outputs = predict_tags(self.model, self.preprocessor, self.dev, self.labels)
-            finite = outputs is not None
-        else:
-            outputs = predict(self.model, self.preprocessor, self.dev, self.paired)
-            finite = np.isfinite(outputs).all()
-        if not finite:
-            raise self.state.diverged()
+        rows = ((e.text, e.pair) for e in self.dev)
+        found = self.kind.results(rows, self.preprocessor, self._outputs, PREDICTION_BATCH)
         name = self.task.metric_name
-        return scores([name], outputs, self.dev_targets)[name]
+        return self.kind.scores([name], [result for _, result in found], self.dev_goals)[name]
 
-
-def predict(
-    model: keras.Model, preprocessor: Preprocessor, split: Split, paired: bool
-) -> np.ndarray:
-    """The model's outputs for every example, in order, float32 `[n, labels]`."""
-    examples = example_stream(Unlabelled(split), None, paired)
-    batches = prediction_batches(examples, preprocessor, PREDICTION_BATCH, paired)
-    return model.predict(batches, verbose=0)
-
-
-def predict_tags(
-    model: keras.Model, preprocessor: Preprocessor, split: Split, labels: list[str]
-) -> list[list[str]] | None:
-    """The tags of every example's words, in order; None where an output is not finite."""
-    examples, found = iter(split), []
-    while texts := [e.text for e in itertools.islice(examples, PREDICTION_BATCH)]:
-        scores = model.predict_on_batch(preprocessor(texts))
-        if not np.isfinite(scores).all():
-            return None
-        places = preprocessor.word_places(texts)
-        found += [tags_of(labels, *row) for row in zip(scores, places.numpy(), strict=True)]
-    return found
+    def _outputs(self, passages: Sequence[Passage]) -> Iterator[Outputs]:
+        """The named outputs of each passage; an `InputError` where one is not finite."""
+        paired = self.kind.paired
+        for inputs in prediction_batches(passages, self.preprocessor, paired, PREDICTION_BATCH):
+            found = self.model.predict_on_batch(self.kind.keras_inputs(inputs))
+            found = found if isinstance(found, dict) else {"logits": found}
+            if not all(np.isfinite(values).all() for values in found.values()):
+                raise self.state.diverged()
+            for row in zip(*found.values(), strict=True):
+                yield dict(zip(found, row, strict=True))

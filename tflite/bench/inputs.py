@@ -60,7 +60,8 @@ def longest(runner: Runner) -> int:
 
 def each(runner: Runner, text: Text) -> list[dict[str, np.ndarray]]:
     """Inputs `[1, tokens]` of every text at its own length, through the package's preprocessing."""
-    return list(runner.inputs(text.examples))
+    passages = runner.task_kind.passages(runner.preprocessor, text.examples)
+    return list(runner.inputs((p.text, p.pair) for some in passages for p in some))
 
 
 def of_length(runner: Runner, text: Text, length: int) -> dict[str, np.ndarray]:
