@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -38,12 +39,12 @@ def example_stream(
     label_ids: dict[str, int] | None,
     paired: bool,
     tagged: bool = False,
-    logits: np.ndarray | None = None,
+    numbered: bool = False,
 ) -> tf.data.Dataset:
     """(text, pair, target) scalars. Targets are label ids, or numbers when `label_ids` is None.
 
-    Of `tagged` words they are the ids of their tags, parted by spaces. With a teacher's `logits`, `[n,
-    labels]`, they are vectors: the label, then the logits.
+    Of `tagged` words they are the ids of their tags, parted by spaces. `numbered` ones are vectors of 2: the
+    target, and the example's place in the split.
     """
 
     def target(label: str) -> float | int | str:
@@ -57,8 +58,8 @@ def example_stream(
         examples, done = iter(split), 0
         while block := list(itertools.islice(examples, BLOCK)):
             goals = [target(example.label) for example in block]
-            if logits is not None:
-                goals = np.column_stack([goals, logits[done : done + len(block)]])
+            if numbered:
+                goals = np.column_stack([goals, np.arange(done, done + len(block))])
             done += len(block)
             texts = [example.text for example in block]
             yield texts, [example.pair if paired else "" for example in block], goals
@@ -66,8 +67,8 @@ def example_stream(
     goal = tf.TensorSpec((None,), tf.int32)
     if tagged:
         goal = tf.TensorSpec((None,), tf.string)
-    elif logits is not None:
-        goal = tf.TensorSpec((None, 1 + logits.shape[1]), tf.float32)
+    elif numbered:
+        goal = tf.TensorSpec((None, 2), tf.float64)
     elif label_ids is None:
         goal = tf.TensorSpec((None,), tf.float32)
     text = tf.TensorSpec((None,), tf.string)
@@ -83,10 +84,12 @@ def training_batches(
     paired: bool,
     skip: int = 0,
     tagged: bool = False,
+    batch_targets: Callable[[tf.Tensor], Any] | None = None,
 ) -> tf.data.Dataset:
     """One epoch of (inputs, targets) batches, a function of `seed` and `epoch` alone.
 
-    Of `tagged` words they are (inputs, targets, weights), see `Preprocessor.tag_targets`.
+    Of `tagged` words they are (inputs, targets, weights), see `Preprocessor.tag_targets`. `batch_targets`
+    makes the targets of a batch from those of its examples.
 
     Shuffled, then sorted by length within `SORTED_BATCHES` batches (which are shuffled again), so
     that little is padded and yet every epoch has exactly `ceil(examples / batch_size)` steps. The
@@ -108,6 +111,8 @@ def training_batches(
             rows = by_length[start : start + batch_size]
             inputs = preprocessor.pad(tf.gather(word_ids, rows), tf.gather(type_ids, rows))
             chosen = tf.gather(targets, rows)
+            if batch_targets is not None:
+                return inputs, batch_targets(chosen)
             if not tagged:
                 return inputs, chosen
             length = tf.shape(inputs["input_word_ids"])[1]

@@ -19,8 +19,8 @@ from sqb_tf.tasks.metrics import scores
 from sqb_tf.tasks.tagging import tags_of
 from sqb_tf.tasks.task import Split, Task, targets
 from sqb_tf.tokenizer import WordPieceTokenizer
+from sqb_tf.training import distillation
 from sqb_tf.training.callbacks import SaveState, ShowProgress, StopAtNaN
-from sqb_tf.training.distillation import DistillationLoss
 from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pipeline import (
@@ -31,6 +31,7 @@ from sqb_tf.training.pipeline import (
 )
 from sqb_tf.training.precision import computing_in
 from sqb_tf.training.state import RunState
+from sqb_tf.training.teacher import TeacherOutputs
 from sqb_tf.training.tensorboard import TensorBoardCurves
 
 PREDICTION_BATCH = 64
@@ -53,9 +54,9 @@ class Run:
         model: Any,
         num_examples: int,
         work: Path,
-        logits: np.ndarray | None = None,
+        teacher: TeacherOutputs | None = None,
     ) -> None:
-        self.logits = logits
+        self.teacher = teacher
         self.task, self.options, self.model, self.work = task, options, model, work
         self.paired = task.columns.pair is not None
         self.preprocessor = Preprocessor(tokenizer, options.seq_length)
@@ -67,18 +68,22 @@ class Run:
         schedule = LinearWarmupDecay(
             options.peak_rate, round(self.total_steps * options.warmup), self.total_steps
         )
-        model.compile(
-            adamw(schedule, options.weight_decay),
-            DistillationLoss(task.kind, options.temperature, options.alpha)
-            if logits is not None
-            else keras.losses.MeanSquaredError()
-            if regression
-            # Of tagged words the mean over those that have a weight; of texts all weigh the same.
-            else keras.losses.SparseCategoricalCrossentropy(
-                from_logits=True, reduction="mean_with_sample_weight"
-            ),
+        self.learner = (
+            model if teacher is None else distillation.learner(model, teacher, options.seed)
         )
-        self.state = RunState(work / STATE, model)
+        if teacher is not None:
+            objective = distillation.objective(task.kind, options, teacher)
+        elif regression:
+            objective = {"loss": keras.losses.MeanSquaredError()}
+        else:
+            # Of tagged words the mean over those that have a weight; of texts all weigh the same.
+            loss = keras.losses.SparseCategoricalCrossentropy(
+                from_logits=True, reduction="mean_with_sample_weight"
+            )
+            objective = {"loss": loss}
+        optimizer = adamw(schedule, options.weight_decay)
+        self.learner.compile(optimizer, jit_compile=False, **objective)
+        self.state = RunState(work / STATE, self.learner)
         self.curves = TensorBoardCurves(self.state, work / "logs")
         self.dev = task.split("dev")
         self.dev_targets = targets(labels, list(self.dev), task.kind)
@@ -99,7 +104,8 @@ class Run:
             ),
         ]
         split = self.task.split("train")
-        examples = example_stream(split, self.label_ids, self.paired, self.tagged, self.logits)
+        taught = self.teacher is not None
+        examples = example_stream(split, self.label_ids, self.paired, self.tagged, numbered=taught)
         self._judge_if_due()  # if killed between a step and its judging
         for epoch in range(state.step // self.steps_per_epoch, options.epochs):
             skip = state.step - epoch * self.steps_per_epoch
@@ -112,11 +118,12 @@ class Run:
                 self.paired,
                 skip,
                 self.tagged,
+                self.teacher.targets if taught else None,
             )
             with warnings.catch_warnings():
                 # Heads on every token leave the pooler as it is.
                 warnings.filterwarnings("ignore", "Gradients do not exist for variables .'pooler")
-                self.model.fit(
+                self.learner.fit(
                     batches,
                     initial_epoch=epoch,
                     epochs=epoch + 1,
