@@ -18,7 +18,7 @@ test: lint $(MEDIAPIPE)/.installed $(JAX)/.installed ## everything but the slow 
 test-all: lint $(MEDIAPIPE)/.installed $(JAX)/.installed $(TORCH)/.installed ## the slow tests too, and those against PyTorch
 	$(RUN) -m pytest
 
-bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion and inference, side by side
+bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion and inference, side by side; what a teacher gains
 	for precision in float32 mixed_bfloat16; do \
 	    $(RUN) benchmarks/training_step.py --precision $$precision --torch-python $(TORCH)/bin/python \
 	        --json runs/bench/training_$$precision.json --readme README.md || exit; \
@@ -27,6 +27,7 @@ bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion a
 	$(RUN) benchmarks/conversion.py --json runs/bench/conversion.json
 	$(RUN) benchmarks/inference.py --readme README.md
 	$(RUN) benchmarks/presets.py
+	$(RUN) benchmarks/distillation.py --json runs/bench/distillation.json --readme README.md
 
 golden: $(TORCH)/.installed ## what PyTorch computes, for the tests that run without it
 	rm -rf tests/golden

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import ops
 
 from sqb_tf import layers
 from sqb_tf.config import SqueezeBertConfig
@@ -129,20 +130,45 @@ class SqueezeBertBackbone(ConfiguredModel):
         no scores: there the list is empty.
         """
         inputs = token_inputs()
-        hidden = self.embeddings(inputs["input_word_ids"], inputs["input_type_ids"])
-        mask = _block_mask(self.config, self.mask_bias, inputs)
-        hidden_states, attention_scores = [hidden], []
-        for block in self.blocks:
-            hidden, *scores = block(hidden, mask)
-            hidden_states.append(hidden)
-            attention_scores += scores
+        hidden_states, attention_scores, pooled = self._states(inputs, first_token_only=False)
         outputs = {
-            "sequence_output": hidden,
-            "pooled_output": self.pooler(_pooled(self.config, self.token_mean, hidden, inputs)),
+            "sequence_output": hidden_states[-1],
+            "pooled_output": pooled,
             "hidden_states": hidden_states,
             "attention_scores": attention_scores,
         }
         return keras.Model(inputs, outputs, name=f"{self.name}_states")
+
+    def with_first_tokens(self) -> keras.Model:
+        """The same layers as a model that gives the first token's state after every block too.
+
+        Outputs: `pooled_output`, and `first_token_states` `[batch, num_hidden_layers, hidden_size]`. The last
+        block computes the first token alone if that is what is pooled, as with `pooled_only`.
+        """
+        inputs = token_inputs()
+        alone = self.config.pools_first_token
+        hidden_states, _, pooled = self._states(inputs, first_token_only=alone)
+        firsts = [state[:, 0] for state in hidden_states[1:]]
+        outputs = {"pooled_output": pooled, "first_token_states": ops.stack(firsts, axis=1)}
+        return keras.Model(inputs, outputs, name=f"{self.name}_first_tokens")
+
+    def _states(
+        self, inputs: dict[str, keras.KerasTensor], first_token_only: bool
+    ) -> tuple[list[keras.KerasTensor], list[keras.KerasTensor], keras.KerasTensor]:
+        """The embeddings' output and every block's; every block's attention scores; the pooled output.
+
+        `first_token_only` is about the last block.
+        """
+        hidden = self.embeddings(inputs["input_word_ids"], inputs["input_type_ids"])
+        mask = _block_mask(self.config, self.mask_bias, inputs)
+        hidden_states, attention_scores = [hidden], []
+        for block in self.blocks:
+            alone = first_token_only and block is self.blocks[-1]
+            hidden, *scores = block(hidden, mask, first_token_only=alone)
+            hidden_states.append(hidden)
+            attention_scores += scores
+        pooled = self.pooler(_pooled(self.config, self.token_mean, hidden, inputs))
+        return hidden_states, attention_scores, pooled
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "pooled_only": self.pooled_only}

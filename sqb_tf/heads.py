@@ -68,6 +68,19 @@ class SqueezeBertClassifier(ConfiguredModel):
         self.backbone = backbone
         self.head = head
 
+    def with_first_tokens(self) -> keras.Model:
+        """The same layers as a model that gives what lies before its answer too.
+
+        Outputs: `logits`, and `first_token_states` `[batch, num_hidden_layers, hidden_size]` in float32, the
+        first token's after every block. They are what a student of it may learn from, and be taught by.
+        """
+        inputs = token_inputs()
+        found = self.backbone.with_first_tokens()(inputs)
+        dropped = self.get_layer("classifier_dropout")(found["pooled_output"])
+        states = ops.cast(found["first_token_states"], "float32")
+        outputs = {"logits": self.head(dropped), "first_token_states": states}
+        return keras.Model(inputs, outputs, name=f"{self.name}_first_tokens")
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_labels": self.num_labels}
 

@@ -1,27 +1,22 @@
 """Knowledge distillation: a student learns from a teacher's outputs beside the labels.
 
-Hinton et al. 2015 (arXiv 1503.02531), section 2. SqueezeBERT's fine-tuning "with bells and whistles"
-(arXiv 2006.11316) distills too.
+From its logits: Hinton et al. 2015 (arXiv 1503.02531), section 2. From its hidden states: Sun et al. 2019
+(arXiv 1908.09355), section 3.2, "patient knowledge distillation". SqueezeBERT's fine-tuning "with bells and
+whistles" (arXiv 2006.11316) distills too.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
+from sqb_tf.backbone import token_inputs
+from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
-from sqb_tf.files import staged_file
-from sqb_tf.progress import say, track
-from sqb_tf.tasks.kind import Passage
-from sqb_tf.tasks.task import Task
-from sqb_tf.training.pipeline import prediction_batches
-
-KINDS = ("classification", "regression")
-BATCH = 64
+from sqb_tf.training.options import FinetuneOptions
+from sqb_tf.training.teacher import Teacher, TeacherOutputs
 
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
@@ -58,30 +53,90 @@ class DistillationLoss(keras.losses.Loss):
         return {**super().get_config(), **settings}
 
 
-def teacher_logits(
-    teacher: Any, task: Task, labels: list[str], num_examples: int, cache: Path
-) -> np.ndarray:
-    """The teacher's logits of the training examples, in order, `[n, labels]`; computed once into `cache`.
+@keras.saving.register_keras_serializable(package="sqb_tf")
+class PatientLoss(keras.losses.Loss):
+    """The squared distance between a teacher's and a student's states, each scaled to length 1.
+
+    Both are `[batch, layers, hidden]`, the teacher's of length 1 already. Sun et al. 2019, equation 7, but
+    the mean over batch and layers for its sum: 0 to 4. Their code takes the mean over the channels too, so
+    that its weights of 10 to 1000 are these times the hidden size.
+    """
+
+    def __init__(self, name: str = "patient", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Loss of each example, `[batch]`."""
+        distances = ops.square(ops.normalize(y_pred, axis=-1) - y_true)
+        return ops.mean(ops.sum(distances, axis=-1), axis=-1)
+
+
+def patient_layers(num_student: int, num_teacher: int) -> list[int]:
+    """The teacher's layer for each of the student's but its last, counted from 1, evenly spread.
+
+    "PKD-skip" (section 3.2): of 12 layers a student of 6 learns from 2, 4, 6, 8 and 10. The last layer of
+    the student is left to the logits, which are made from it.
 
     Raises:
-        InputError: a teacher of another kind of task, or with other labels.
+        InputError: a student of one layer, which has no other.
     """
-    info = teacher.info
-    if info.task.kind != task.kind or teacher.labels != labels:
+    if num_student < 2:
         raise InputError(
-            f"{info.directory}: a teacher for {info.task.kind} into {', '.join(teacher.labels)}; the data "
-            f"is for {task.kind} into {', '.join(labels)}"
+            "hidden_weight: the student has one layer, which learns from the logits alone: expected two or "
+            "more layers"
         )
-    if info.task.paired != task.paired:
-        raise InputError(f"{info.directory}: one of teacher and data is for pairs, one for texts")
-    if not cache.is_file():
-        say(f"asking the teacher {info.directory}")
-        passages = (Passage(e.text, e.pair) for e in task.split("train"))
-        batches = prediction_batches(passages, teacher.preprocessor, info.task.paired, BATCH)
-        steps = -(-num_examples // BATCH)
-        found = [
-            teacher.predict_on_batch(inputs) for inputs in track(batches, "teacher batch", steps)
-        ]
-        with staged_file(cache) as staged, staged.open("wb") as file:
-            np.save(file, np.concatenate(found))
-    return np.load(cache, mmap_mode="r")
+    return [-(-layer * num_teacher // num_student) for layer in range(1, num_student)]
+
+
+def matched_layers(student: SqueezeBertConfig, teacher: Teacher) -> list[int]:
+    """The teacher's layers for a student's, see `patient_layers`.
+
+    Raises:
+        InputError: either of them does not gather the text in its first token; a student of one layer.
+    """
+    for name, pools in (
+        ("the student", student.pools_first_token),
+        (f"the teacher {teacher.directory}", teacher.pools_first_token),
+    ):
+        if not pools:
+            raise InputError(
+                f"hidden_weight: {name} does not read its first token, of which the states are compared: "
+                "expected self-attention, or no hidden_weight"
+            )
+    return patient_layers(student.num_hidden_layers, teacher.num_layers)
+
+
+def learner(student: Any, teacher: TeacherOutputs, seed: int) -> keras.Model:
+    """The student's layers as the model to train, with `TeacherOutputs.targets` as its targets.
+
+    With the teacher's states its outputs are `logits` and `states` `[batch, layers, hidden]`, of every layer
+    but the last. Where the hidden sizes differ, a matrix that is learned takes the student's to the teacher's
+    (Jiao et al. 2020, arXiv 1909.10351, equation 8); it is not part of the student.
+    """
+    if teacher.states is None:
+        return student
+    inputs = token_inputs()
+    found = student.with_first_tokens()(inputs)
+    states, size = found["first_token_states"][:, :-1], teacher.states.shape[-1]
+    if states.shape[-1] != size:
+        initializer = keras.initializers.GlorotUniform(seed=seed)
+        project = keras.layers.Dense(
+            size,
+            use_bias=False,
+            kernel_initializer=initializer,
+            dtype="float32",
+            name="projection",
+        )
+        states = project(states)
+    return keras.Model(inputs, {"logits": found["logits"], "states": states}, name="learner")
+
+
+def objective(kind: str, options: FinetuneOptions, teacher: TeacherOutputs) -> dict[str, Any]:
+    """What `compile` is told to minimize of a `learner`."""
+    loss = DistillationLoss(kind, options.temperature, options.alpha)
+    if teacher.states is None:
+        return {"loss": loss}
+    return {
+        "loss": {"logits": loss, "states": PatientLoss()},
+        "loss_weights": {"logits": 1.0, "states": options.hidden_weight},
+    }

@@ -23,11 +23,11 @@ from sqb_tf.tasks.delimited import Example
 from sqb_tf.tasks.kinds import CLASSES, kind_of
 from sqb_tf.tasks.task import Split, Task
 from sqb_tf.tokenizer import WordPieceTokenizer, learn_vocabulary
-from sqb_tf.training.distillation import KINDS as DISTILLED_KINDS
-from sqb_tf.training.distillation import teacher_logits
+from sqb_tf.training.distillation import matched_layers
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.precision import computing_in
 from sqb_tf.training.run import Run
+from sqb_tf.training.teacher import find_teacher, teacher_outputs
 from sqb_tf.training.work_folder import close_work, open_work
 from sqb_tf.vocabulary import read_vocabulary
 
@@ -36,7 +36,6 @@ CALIBRATION_EXAMPLES = 64
 VERIFICATION_EXAMPLES = 512
 # The vocabulary is learned from so many texts at most: its word counts are held in memory.
 VOCABULARY_EXAMPLES = 500_000
-TEACHER_LOGITS = "teacher.npy"  # in the folder of a run's state
 
 
 def finetune(
@@ -71,18 +70,23 @@ def finetune(
         settings = CLASSES[task.kind].settings_of(
             task.spec.settings, options.seq_length, options.doc_stride
         )
+        teacher = None if options.teacher is None else find_teacher(options.teacher)
         say(f"reading {task.data}")
         labels, num_examples = task.survey()
+        if teacher is not None:
+            teacher.check(task, labels)
         data = {"labels": labels, "examples": num_examples}
         work = open_work(output, _identity(task, options, data), resume)
         model, tokenizer = _build(task, labels, options, work, source)
-        logits = None
-        if options.teacher is not None:
+        taught = None
+        if teacher is not None:
+            layers = []
+            if options.hidden_weight:
+                layers = matched_layers(model.config, teacher)
             with computing_in("float32"):
-                teacher = bundle.load(options.teacher, DISTILLED_KINDS)
-            logits = teacher_logits(teacher, task, labels, num_examples, work / TEACHER_LOGITS)
+                taught = teacher_outputs(teacher, task, labels, num_examples, work, layers)
         kind = kind_of(task.kind, labels, task.paired, settings)
-        run = Run(task, kind, options, tokenizer, model, num_examples, work, logits)
+        run = Run(task, kind, options, tokenizer, model, num_examples, work, taught)
         history = run.train(save_every)
 
     model, value = run.best()
@@ -128,8 +132,6 @@ def _source(options: FinetuneOptions) -> Any:
     check_seq_length(options.seq_length, config.max_position_embeddings)
     if options.vocabulary is not None:
         read_vocabulary(options.vocabulary)
-    if options.teacher is not None:
-        bundle.read_info(options.teacher, DISTILLED_KINDS)
     return source
 
 

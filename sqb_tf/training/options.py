@@ -33,10 +33,11 @@ class FinetuneOptions:
     evaluate_every: int = 500  # steps between dev evaluations, which also end each epoch
     # What layers compute in, as Keras names it. Weights and the bundle are float32 always.
     precision: str = "float32"
-    # A bundle to learn from beside the labels (distillation.py), and how.
+    # A folder to learn from beside the labels (teacher.py), and how (distillation.py).
     teacher: str | None = None
     temperature: float = 2.0
     alpha: float = 0.5  # the teacher's share of the loss
+    hidden_weight: float = 0.0  # of the distance from the teacher's hidden states; 0: not asked for
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,6 +63,8 @@ class FinetuneOptions:
             raise InputError(f"temperature {self.temperature}: expected a number above 0")
         if not 0 <= self.alpha <= 1:
             raise InputError(f"alpha {self.alpha}: expected 0 to 1")
+        if not 0 <= self.hidden_weight < math.inf:
+            raise InputError(f"hidden_weight {self.hidden_weight}: expected 0 or above")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed {self.seed}: expected 0 to 2**32 - 1")
         if not 0 <= self.warmup < 1:

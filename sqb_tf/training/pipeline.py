@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,26 +23,26 @@ SORTED_BATCHES = 100
 
 
 def example_stream(
-    rows: Iterable[Example], kind: TaskKind, logits: np.ndarray | None = None
+    rows: Iterable[Example], kind: TaskKind, numbered: bool = False
 ) -> tf.data.Dataset:
     """(text, pair, target) of each of a kind's `rows`: text and pair scalars, targets as its `target`.
 
-    With a teacher's `logits`, `[n, labels]`, targets are vectors: the label, then the logits.
+    `numbered` targets are vectors of 2: the target, and the example's place among the rows.
     """
 
     def blocks():
         examples, done = iter(rows), 0
         while block := list(itertools.islice(examples, BLOCK)):
             goals = [kind.target(example) for example in block]
-            if logits is not None:
-                goals = np.column_stack([goals, logits[done : done + len(block)]])
+            if numbered:
+                goals = np.column_stack([goals, np.arange(done, done + len(block))])
             done += len(block)
             texts = [example.text for example in block]
             yield texts, [example.pair or "" for example in block], goals
 
     goal = tf.TensorSpec((None, *kind.target_shape), kind.target_dtype)
-    if logits is not None:
-        goal = tf.TensorSpec((None, 1 + logits.shape[1]), tf.float32)
+    if numbered:
+        goal = tf.TensorSpec((None, 2), tf.float64)
     text = tf.TensorSpec((None,), tf.string)
     return tf.data.Dataset.from_generator(blocks, output_signature=(text, text, goal)).unbatch()
 
@@ -54,8 +55,11 @@ def training_batches(
     seed: int,
     epoch: int,
     skip: int = 0,
+    batch_targets: Callable[[tf.Tensor], Any] | None = None,
 ) -> tf.data.Dataset:
     """One epoch of batches as `kind.batch` makes them, a function of `seed` and `epoch` alone.
+
+    `batch_targets` makes the targets of a batch from those of its examples, in place of the kind.
 
     Shuffled, then sorted by length within `SORTED_BATCHES` batches (which are shuffled again), so
     that little is padded and yet every epoch has exactly `ceil(examples / batch_size)` steps. The
@@ -79,8 +83,10 @@ def training_batches(
         def batch(start):
             rows = by_length[start : start + batch_size]
             inputs = preprocessor.pad(tf.gather(word_ids, rows), tf.gather(type_ids, rows))
-            chosen = tf.gather(texts, rows), tf.gather(targets, rows)
-            return kind.batch(preprocessor, inputs, *chosen)
+            chosen = tf.gather(targets, rows)
+            if batch_targets is not None:
+                return inputs, batch_targets(chosen)
+            return kind.batch(preprocessor, inputs, tf.gather(texts, rows), chosen)
 
         return tf.data.Dataset.from_tensor_slices(starts).map(batch)
 

@@ -18,13 +18,14 @@ from sqb_tf.progress import say
 from sqb_tf.tasks.kind import Outputs, Passage, TaskKind
 from sqb_tf.tasks.task import Task
 from sqb_tf.tokenizer import WordPieceTokenizer
+from sqb_tf.training import distillation
 from sqb_tf.training.callbacks import SaveState, ShowProgress, StopAtNaN
-from sqb_tf.training.distillation import DistillationLoss
 from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pipeline import example_stream, prediction_batches, training_batches
 from sqb_tf.training.precision import computing_in
 from sqb_tf.training.state import RunState
+from sqb_tf.training.teacher import TeacherOutputs
 from sqb_tf.training.tensorboard import TensorBoardCurves
 
 PREDICTION_BATCH = 64
@@ -47,9 +48,9 @@ class Run:
         model: Any,
         num_examples: int,
         work: Path,
-        logits: np.ndarray | None = None,
+        teacher: TeacherOutputs | None = None,
     ) -> None:
-        self.logits = logits
+        self.teacher = teacher
         self.task, self.options, self.model, self.work = task, options, model, work
         self.kind = kind
         self.preprocessor = Preprocessor(tokenizer, options.seq_length)
@@ -60,15 +61,14 @@ class Run:
         schedule = LinearWarmupDecay(
             options.peak_rate, round(self.total_steps * options.warmup), self.total_steps
         )
-        model.compile(
-            adamw(schedule, options.weight_decay),
-            **(
-                {"loss": DistillationLoss(task.kind, options.temperature, options.alpha)}
-                if logits is not None
-                else kind.compiled()
-            ),
-        )
-        self.state = RunState(work / STATE, model)
+        if teacher is None:
+            self.learner, objective = model, kind.compiled()
+        else:
+            self.learner = distillation.learner(model, teacher, options.seed)
+            objective = distillation.objective(task.kind, options, teacher)
+        optimizer = adamw(schedule, options.weight_decay)
+        self.learner.compile(optimizer, jit_compile=False, **objective)
+        self.state = RunState(work / STATE, self.learner)
         self.curves = TensorBoardCurves(self.state, work / "logs")
         self.dev = task.split("dev")
         self.dev_goals = kind.goals(list(self.dev))
@@ -88,7 +88,8 @@ class Run:
                 on_train_batch_end=lambda batch, logs: self._judge_if_due()
             ),
         ]
-        examples = example_stream(self.rows, self.kind, self.logits)
+        taught = self.teacher is not None
+        examples = example_stream(self.rows, self.kind, numbered=taught)
         self._judge_if_due()  # if killed between a step and its judging
         for epoch in range(state.step // self.steps_per_epoch, options.epochs):
             skip = state.step - epoch * self.steps_per_epoch
@@ -100,11 +101,12 @@ class Run:
                 options.seed,
                 epoch,
                 skip,
+                self.teacher.targets if taught else None,
             )
             with warnings.catch_warnings():
                 # Heads on every token leave the pooler as it is.
                 warnings.filterwarnings("ignore", "Gradients do not exist for variables .'pooler")
-                self.model.fit(
+                self.learner.fit(
                     batches,
                     initial_epoch=epoch,
                     epochs=epoch + 1,

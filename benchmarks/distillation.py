@@ -1,0 +1,101 @@
+"""What a teacher gains on the demo, where labels are few: from its logits, and from its hidden states too.
+
+The teacher sees all of the demo's training data; its students, half as wide, a tenth of it, with the
+labels alone and with the teacher's outputs for these texts besides. Each with several seeds, at the tools'
+defaults of temperature and alpha; dev chooses the epoch, test is reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import readme
+
+TEACHER, STUDENT = "squeezebert-small", "squeezebert-tiny"
+# Options of each student beside the labels; the teacher's folder is put in.
+STUDENTS: dict[str, dict[str, Any]] = {
+    "labels": {},
+    "labels and the teacher's logits": {"hidden_weight": 0.0},
+    "labels, logits and hidden states": {"hidden_weight": 1.0},
+}
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--limit", type=int, default=600, help="training examples of a student")
+    parser.add_argument("--epochs", type=int, default=30, help="of a student")
+    parser.add_argument("--teacher-epochs", type=int, default=10, help="of the teacher")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each student")
+    parser.add_argument("--work", default="runs/bench/distillation", help="kept between runs")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    parser.add_argument("--readme", type=Path, help="put the table into this file")
+    return parser.parse_args()
+
+
+def train(folder: Path, limit: int | None, **options: Any) -> float:
+    """Fine-tunes on the demo, unless it was already; the accuracy on test."""
+    from sqb_tf.tasks.task import DEMO, Task
+    from sqb_tf.training.finetune import finetune
+    from sqb_tf.training.options import FinetuneOptions
+    from tflite.predictor import BundlePredictor, evaluate
+
+    if not (folder / "metrics.json").is_file():
+        print(f"training {folder}", file=sys.stderr)
+        made = FinetuneOptions(vocab_size=4000, seq_length=64, **options)
+        finetune(Task("classification", DEMO, limit=limit), folder, made, resume=True)
+    result = evaluate(BundlePredictor(folder), Task("classification", DEMO), "test")
+    return result["metrics"]["accuracy"]
+
+
+def table(report: dict[str, Any]) -> str:
+    """The README's table."""
+    lines = ["| a student learns from | test accuracy | seeds |", "| --- | --- | --- |"]
+    for name, values in report["rows"].items():
+        cells = ", ".join(f"{value:.3f}" for value in values)
+        lines.append(f"| {name} | {statistics.mean(values):.3f} | {cells} |")
+    lines += [
+        "",
+        f"{STUDENT} on {report['limit']} of the demo's 6,000 training examples, {report['epochs']} epochs; "
+        f"the teacher, {TEACHER} on all of them, has {report['teacher']:.3f}.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Trains, prints the table, writes the JSON."""
+    args = parse_args()
+    work = Path(args.work)
+    teacher = work / f"teacher-{args.teacher_epochs}"
+    report: dict[str, Any] = {"limit": args.limit, "epochs": args.epochs, "rows": {}}
+    report["teacher"] = train(teacher, None, preset=TEACHER, epochs=args.teacher_epochs)
+    for number, (name, options) in enumerate(STUDENTS.items()):
+        taught = {"teacher": str(teacher), **options} if options else {}
+        report["rows"][name] = [
+            train(
+                work / f"{number}-{args.limit}-{args.epochs}-{args.teacher_epochs}-{seed}",
+                args.limit,
+                preset=STUDENT,
+                epochs=args.epochs,
+                seed=seed,
+                **taught,
+            )
+            for seed in range(args.seeds)
+        ]
+    print(table(report))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if args.readme:
+        readme.update(args.readme, "distillation", table(report))
+
+
+if __name__ == "__main__":
+    main()
