@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=6000, help="of the pretraining")
+    parser.add_argument("--steps", type=int, default=4000, help="of the pretraining")
     parser.add_argument("--batch-size", type=int, default=32, help="of the pretraining")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the pretraining")
     parser.add_argument("--optimizer", default="adamw", help="of the pretraining: adamw or lamb")
