@@ -184,6 +184,31 @@ def test_the_second_phase_goes_on_from_the_first(small, text, tmp_path):
     assert_same_weights(small, tmp_path / "out", tolerance=1e-6)
 
 
+@pytest.mark.parametrize("head", ["pretraining", "embedding", "encoder"])
+def test_a_bundle_with_another_head(head, small, shards, tmp_path):
+    """The same encoder; a second phase goes on from all that it has; it converts, verified."""
+    out = tmp_path / "out"
+    assert call("pretrain", "--shards", shards, *SMALL, "--output", out, "--head", head) == 0
+    assert bundle.read_info(out).task.kind == head
+    made, expected = bundle.load(out), bundle.load(small)
+    encoder = getattr(made, "backbone", made)
+    for found, wanted in zip(encoder.weights, expected.backbone.weights, strict=True):
+        if "seed" not in wanted.path:
+            np.testing.assert_array_equal(found, wanted)
+    package = tmp_path / "package.tflite"
+    arguments = ["--model", out, "--quantize", "float32", "--output", package, "--limit", 16]
+    assert call("convert", *arguments) == 0 and package.stat().st_size > 10_000
+    if head == "pretraining":
+        flags = ["--shards", shards, *SMALL[2:-2], "--init", out, "--learning-rate", 1e-9]
+        again = tmp_path / "again"
+        assert call("pretrain", *flags, "--output", again, "--head", head) == 0
+        for name in ("head", "order_head"):
+            for found, wanted in zip(
+                getattr(bundle.load(again), name).weights, getattr(made, name).weights, strict=True
+            ):
+                np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
 def test_sentence_order_is_learned_only_if_asked(shards, tmp_path):
     """Its head stays as it was made: only the pooler's gradient could come from it."""
     flags = ["--shards", shards, *SMALL, "--steps", 2, "--weight-decay", 0]
@@ -290,6 +315,7 @@ def test_bad_flags(flags, match, tmp_path, monkeypatch):
 def test_bad_shards_for_a_model(small, shards, text, tmp_path):
     flags = ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
     rejects("expected at least those of a batch", "pretrain", *flags, "--batch-size", 4096)
+    rejects("head span: expected one of", "pretrain", *flags, "--head", "span")
     rejects("unknown preset 'huge'", "pretrain", *flags, "--preset", "huge")
     rejects("save_every 0: expected at least 1", "pretrain", *flags, "--save-every", 0)
     made = ["--text", text, "--held-out", 20, "--steps", 0, "--vocab-size", 150]

@@ -66,7 +66,9 @@ def main(args: argparse.Namespace) -> int:
         return cli.DONE
     from sqb_tf.training.pretrain import pretrain
 
-    metrics = pretrain(found, args.output, options, args.resume, args.save_every, cli.command())
+    metrics = pretrain(
+        found, args.output, options, args.resume, args.save_every, cli.command(), args.head
+    )
     table = (
         f"bundle           {args.output}\n"
         f"held-out loss    {metrics['metric']['value']:.4f} ({metrics['held_out_predictions']} tokens; "
@@ -109,7 +111,12 @@ def flags() -> argparse.ArgumentParser:
     add("--held-out", type=float, default=5.0, help="per cent of the documents to evaluate on")
     add("--preset", default="squeezebert-small", help=f"size: {', '.join(PRESETS)}")
     add("--init", metavar="DIR", help="go on from this bundle instead of a preset")
-    add("--output", metavar="DIR", help="bundle to write, with the masked-LM head")
+    add("--output", metavar="DIR", help="bundle to write")
+    add(
+        "--head",
+        default="masked_lm",
+        help="of the bundle: masked_lm, pretraining (sentence order too), embedding or encoder",
+    )
     add("--steps", type=int, default=10_000, help="updates of the weights; 0: only make the shards")
     add("--batch-size", type=int, default=32, help="examples a step")
     add(

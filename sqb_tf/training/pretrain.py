@@ -17,6 +17,7 @@ from sqb_tf import heads
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
+from sqb_tf.heads import MaskedLMHead
 from sqb_tf.progress import say
 from sqb_tf.tasks.delimited import Example
 from sqb_tf.training.callbacks import SaveState, ShowProgress, StopAtNaN
@@ -32,6 +33,8 @@ from sqb_tf.training.work_folder import close_work, open_work
 from sqb_tf.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS
 
 LM, ORDER = "masked_lm_logits", "sentence_order_logits"
+# What a bundle may have on its encoder: each is there after pretraining, or needs no weights.
+BUNDLE_HEADS = ("masked_lm", "pretraining", "embedding", "encoder")
 STATE, CURVE = "state.npz", "curve.json"  # in the folder of a run's state
 # Held-out inputs whose filled masks are shown, and how many of their tokens.
 SHOWN, SHOWN_TOKENS = 2, 24
@@ -44,8 +47,9 @@ def pretrain(
     resume: bool = False,
     save_every: int | None = None,
     command: str = "",
+    head: str = "masked_lm",
 ) -> dict[str, Any]:
-    """Pretrains on `shards` and writes the bundle to `output`.
+    """Pretrains on `shards` and writes the bundle, with one of `BUNDLE_HEADS`, to `output`.
 
     The run keeps its state in `OUTPUT.training` and removes it at the end. With `resume` it goes on from the
     last state there, exactly; without, it starts anew.
@@ -61,6 +65,8 @@ def pretrain(
     output = Path(output)
     if save_every is not None and save_every < 1:
         raise InputError(f"save_every {save_every}: expected at least 1")
+    if head not in BUNDLE_HEADS:
+        raise InputError(f"head {head}: expected one of {', '.join(BUNDLE_HEADS)}")
     bundle.check_target(output)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -74,13 +80,12 @@ def pretrain(
     with _strategy(options).scope(), computing_in(options.precision):
         model = heads.build("pretraining", config)
         if source is not None:
-            _take_encoder(model, source)
+            _copy_weights(bundle.load_model(source), model)
         run = PretrainRun(shards, options, model, work)
         run.train(save_every)
     point = run.curve[-1]
-    masked_lm = heads.build("masked_lm", config)
-    masked_lm.backbone.set_weights(model.backbone.get_weights())
-    masked_lm.head.set_weights(model.head.get_weights())
+    written = heads.build(head, config)
+    _copy_weights(model, written)
     metrics = {
         "metric": {"name": "masked_lm_loss", "value": point["masked_lm_loss"]},
         "perplexity": math.exp(point["masked_lm_loss"]),
@@ -88,19 +93,19 @@ def pretrain(
         "below_unigram": 1 - point["masked_lm_loss"] / run.unigram_loss,
         "held_out_predictions": run.predictions,
         "train_instances": shards.count("train"),
-        "parameters": masked_lm.count_params(),
+        "parameters": written.count_params(),
         "seconds": round(run.state.seconds, 1),
         "curve": run.curve,
         "options": dataclasses.asdict(options),
     }
     bundle.save(
         output,
-        masked_lm,
+        written,
         shards.vocabulary,
         [],
         bundle.TaskInfo(
-            task="masked_lm",
-            kind="masked_lm",
+            task=head,
+            kind=head,
             paired=False,
             seq_length=shards.index.seq_length,
             lowercase=shards.index.lowercase,
@@ -352,10 +357,11 @@ def _evaluator(model: keras.Model) -> keras.Model:
     )
 
 
-def _take_encoder(model: Any, info: bundle.BundleInfo) -> None:
-    """The weights of a bundle's encoder, and of its masked-LM head if it has one."""
-    source = bundle.load_model(info)
-    encoder = getattr(source, "backbone", source)
-    model.backbone.set_weights(encoder.get_weights())
-    if info.task.kind in ("masked_lm", "pretraining"):
-        model.head.set_weights(source.head.get_weights())
+def _copy_weights(source: Any, target: Any) -> None:
+    """The encoder's weights, and those of the heads that both models have."""
+    encoders = [getattr(model, "backbone", model) for model in (source, target)]
+    encoders[1].set_weights(encoders[0].get_weights())
+    for name, kind in (("head", MaskedLMHead), ("order_head", keras.layers.Dense)):
+        layers = [getattr(model, name, None) for model in (source, target)]
+        if all(isinstance(layer, kind) for layer in layers):
+            layers[1].set_weights(layers[0].get_weights())
