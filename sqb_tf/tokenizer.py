@@ -21,6 +21,7 @@ from sqb_tf.vocabulary import (
     REQUIRED_TOKENS,
     SPECIAL_TOKENS,
     UNK,
+    begins_word,
     check_vocabulary,
     read_vocabulary,
 )
@@ -111,8 +112,7 @@ class WordPieceTokenizer:
         self.pad_id, self.unk_id, self.cls_id, self.sep_id = map(
             self.vocabulary.index, REQUIRED_TOKENS
         )
-        # Which ids begin a word.
-        self.begins_word = np.array([not token.startswith("##") for token in self.vocabulary])
+        self.begins_word = begins_word(self.vocabulary)
         # The fast tokenizer gives the ids of `tf_text.BertTokenizer`, 9 times faster (0.10 s against
         # 0.91 s for 390,000 tokens of SST-2 and running text, none different).
         self._tokenizer = tf_text.FastBertTokenizer(

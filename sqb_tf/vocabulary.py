@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from sqb_tf.errors import InputError
 from sqb_tf.files import read_lines
 
@@ -29,6 +31,11 @@ def read_vocabulary(path: str | Path) -> list[str]:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return tokens
+
+
+def begins_word(vocabulary: Sequence[str]) -> np.ndarray:
+    """Whether each token begins a word, bool `[vocab_size]`."""
+    return np.array([not token.startswith("##") for token in vocabulary])
 
 
 def check_vocabulary(vocabulary: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ def masking(**changes) -> Masking:
         sep_id=SEP,
         mask_id=MASK,
         pad_id=PAD,
-        starts_word=STARTS,
+        begins_word=STARTS,
         replacements=np.arange(FIRST, VOCAB),
     )
     return dataclasses.replace(made, **changes)

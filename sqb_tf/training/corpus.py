@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import tensorflow_text as tf_text
 
 from sqb_tf.errors import InputError
@@ -97,7 +96,7 @@ class Segmenter:
     def __init__(self, tokenizer: WordPieceTokenizer, seq_length: int) -> None:
         self._tokenizer = tokenizer
         self._room = seq_length - SPECIAL_PLACES
-        self._starts_word = starts_of_words(tokenizer.vocabulary)
+        self._begins_word = tokenizer.begins_word
         self._breaker = tf_text.StateBasedSentenceBreaker()
         self._random = random.Random(0)
 
@@ -130,14 +129,9 @@ class Segmenter:
             cut = sum(map(len, sentences[:before]))
         else:
             cut = len(tokens) // 2
-            while cut < len(tokens) - 1 and not self._starts_word[tokens[cut]]:
+            while cut < len(tokens) - 1 and not self._begins_word[tokens[cut]]:
                 cut += 1
         yield Instance(tokens[:cut], tokens[cut:]), held_out
-
-
-def starts_of_words(vocabulary: Sequence[str]) -> np.ndarray:
-    """Whether each token starts a word, bool `[vocab_size]`."""
-    return np.array([not token.startswith("##") for token in vocabulary])
 
 
 def _pieces(tokens: list[int], size: int) -> Iterator[list[int]]:

@@ -25,7 +25,7 @@ class Masking:
     Args:
         seq_length: tokens of an input, the special ones included.
         cls_id, sep_id, mask_id, pad_id: ids of the special tokens.
-        starts_word: bool `[vocab_size]`, whether each token starts a word.
+        begins_word: bool `[vocab_size]`, whether each token begins a word.
         replacements: ids of the tokens that may replace one.
         whole_words: whether the pieces of a word are predicted together.
         swaps: whether the segments of half of the instances are swapped.
@@ -36,7 +36,7 @@ class Masking:
     sep_id: int
     mask_id: int
     pad_id: int
-    starts_word: np.ndarray
+    begins_word: np.ndarray
     replacements: np.ndarray
     whole_words: bool = False
     swaps: bool = True
@@ -103,7 +103,7 @@ class Masking:
         """The places to predict, ascending, int32 `[n, predictions]`, and which of them are used."""
         special = (ids == self.cls_id) | (ids == self.sep_id) | (ids == self.pad_id)
         if self.whole_words:  # the pieces of a word have its score
-            starts = self.starts_word[ids] | special
+            starts = self.begins_word[ids] | special
             word = np.cumsum(starts, axis=1) - 1
             scores = np.take_along_axis(scores, word, 1)
         scores = np.where(special, np.inf, scores)

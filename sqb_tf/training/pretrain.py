@@ -30,7 +30,7 @@ from sqb_tf.training.pretrain_options import PretrainOptions
 from sqb_tf.training.shards import Shards
 from sqb_tf.training.state import RunState
 from sqb_tf.training.work_folder import close_work, open_work
-from sqb_tf.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS
+from sqb_tf.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, begins_word
 
 LM, ORDER = "masked_lm_logits", "sentence_order_logits"
 # What a bundle may have on its encoder: each is there after pretraining, or needs no weights.
@@ -328,7 +328,7 @@ def _masking(shards: Shards, options: PretrainOptions) -> Masking:
         sep_id=ids[SEP],
         mask_id=ids[MASK],
         pad_id=ids[PAD],
-        starts_word=np.array([not word.startswith("##") for word in words]),
+        begins_word=begins_word(words),
         replacements=np.array(ordinary),
         whole_words=options.whole_words,
         swaps=options.sentence_order,
