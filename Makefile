@@ -28,6 +28,7 @@ bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion a
 	$(RUN) benchmarks/inference.py --readme README.md
 	$(RUN) benchmarks/presets.py
 	$(RUN) benchmarks/distillation.py --json runs/bench/distillation.json --readme README.md
+	$(RUN) benchmarks/pretraining.py --json runs/bench/pretraining.json --readme README.md --plot docs/pretraining.png
 
 golden: $(TORCH)/.installed ## what PyTorch computes, for the tests that run without it
 	rm -rf tests/golden
