@@ -199,7 +199,7 @@ def _record(cell: Cell, shared: dict[str, Any]) -> dict[str, Any]:
     """One record of the contract. Those on texts keep every sample, for the distribution's plot."""
     subject, properties = cell.subject, cell.subject.runner.package.properties
     tokens = [_tokens(text) for text in subject.texts] if cell.length is None else [cell.length]
-    signatures = {s.name: s for s in map(subject.runner.choose, tokens)}
+    signatures = {s.name: s for s in map(subject.runner.signature_for, tokens)}
     content = Path(subject.path).read_bytes()
     record = {
         "package": subject.path,
