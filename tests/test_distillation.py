@@ -16,6 +16,7 @@ import sqb_tf
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.heads import SqueezeBertClassifier
+from sqb_tf.tasks.kinds import kind_of
 from sqb_tf.tasks.task import Task
 from sqb_tf.training import teacher as teacher_module
 from sqb_tf.training.distillation import (
@@ -188,11 +189,10 @@ def test_targets_are_those_of_the_texts(bundle_dir, tmp_path):
     (tmp_path / "dev.tsv").write_text("text\tlabel\na\t1\n")
     places = np.arange(90, dtype=np.float32)[:, None]
     taught = TeacherOutputs(places, np.float16(places[:, None] * [1, 2]))
-    examples = example_stream(
-        Task("regression", tmp_path).split("train"), None, False, numbered=True
-    )
+    kind = kind_of("regression")
+    examples = example_stream(Task("regression", tmp_path).split("train"), kind, numbered=True)
     preprocessor, _ = find_teacher(bundle_dir).load()
-    args = preprocessor, 4, 0, 0, False
+    args = preprocessor, kind, 4, 0, 0
     batches = list(training_batches(examples, *args, batch_targets=taught.targets))
     seen = np.concatenate([targets["logits"] for _, targets in batches])
     np.testing.assert_array_equal(seen[:, 0], seen[:, 1])
@@ -293,12 +293,12 @@ def test_the_projection_is_learned_and_saved_but_no_part_of_the_student(teacher,
     parts = losses["logits_loss"] + 2 * losses["states_loss"]
     assert losses["loss"] == pytest.approx(parts, rel=1e-5)
 
-    state = RunState(tmp_path / "state", model)
+    state = RunState(tmp_path / "state.npz", model)
     before = projection.numpy()
-    state.step.assign(5)
+    state.step = 5
     state.save()
     projection.assign(before + 1)
-    assert RunState(tmp_path / "state", model).restore() == 5
+    assert RunState(tmp_path / "state.npz", model).restore() == 5
     np.testing.assert_array_equal(projection, before)
 
 
