@@ -34,9 +34,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=4000, help="of the pretraining")
     parser.add_argument("--batch-size", type=int, default=32, help="of the pretraining")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the pretraining")
-    parser.add_argument("--optimizer", default="adamw", help="of the pretraining: adamw or lamb")
-    parser.add_argument("--warmup", type=float, default=0.1, help="of the pretraining")
     parser.add_argument("--dropout", type=float, default=0.1, help="of the pretraining")
     parser.add_argument("--seeds", type=int, default=3, help="fine-tunings of each kind")
     parser.add_argument("--work", default="runs/bench/pretraining", help="kept between runs")
@@ -59,9 +56,6 @@ def pretrained(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         options = PretrainOptions(
             steps=args.steps,
             batch_size=args.batch_size,
-            optimizer=args.optimizer,
-            learning_rate=args.learning_rate,
-            warmup=args.warmup,
             dropout=args.dropout,
         )
         pretrain(Shards(shards), folder, options, resume=True)
@@ -89,7 +83,9 @@ def tune(name: str, init: Path | None, seed: int, work: Path) -> float:
     if not (output / "metrics.json").is_file():
         print(f"fine-tuning {output}", file=sys.stderr)
         data = few(SHARED_DATA / "glue" / folder, examples, work / f"data-{task}-{examples}")
-        start = {"preset": "squeezebert-small"} if init is None else {"preset": None, "init": init}
+        start: dict[str, Any] = {"preset": "squeezebert-small"}
+        if init is not None:
+            start = {"preset": None, "init": str(init)}
         options = FinetuneOptions(**start, epochs=epochs, seed=seed, evaluate_every=100)
         finetune(Task(task, data), output, options, resume=True)
     return json.loads((output / "metrics.json").read_text(encoding="utf-8"))["metric"]["value"]

@@ -21,9 +21,9 @@ jax and h5py:
 
 The paper's two phases, 8192 examples a step by as many at once as the machine can hold:
   python tools/pretrain.py --shards at128/ --preset squeezebert-base --output runs/first --steps 56000 \\
-      --batch-size 8192 --micro-batch-size 256
+      --optimizer lamb --warmup 0.28 --batch-size 8192 --micro-batch-size 256
   python tools/pretrain.py --shards at512/ --init runs/first --output runs/base --steps 6000 \\
-      --batch-size 8192 --micro-batch-size 64"""
+      --optimizer lamb --warmup 0.28 --batch-size 8192 --micro-batch-size 64"""
 
 
 BACKENDS = ("tensorflow", "jax")
@@ -124,13 +124,14 @@ def flags() -> argparse.ArgumentParser:
         type=int,
         help="examples computed at once, their gradients summed up to a step; none: all of a step's",
     )
-    add("--optimizer", default="lamb", help="lamb or adamw")
+    add("--optimizer", default="adamw", help="adamw, or lamb for batches of thousands")
     add(
         "--learning-rate",
         type=float,
-        help="the highest; none: the paper's 2.5e-3 at 8192 examples a step, by the root of their number",
+        help="the highest; none: adamw 1e-3, with --init 1e-4, lamb the paper's 2.5e-3 at 8192 examples "
+        "a step, by the root of their number",
     )
-    add("--warmup", type=float, default=0.28, help="share of steps that warm up")
+    add("--warmup", type=float, default=0.1, help="share of steps that warm up")
     add("--weight-decay", type=float, default=0.01, help="decay of weights but norms and biases")
     add("--dropout", type=float, help="dropout rate; none: the preset's")
     add("--whole-words", action="store_true", help="mask the pieces of a word together")

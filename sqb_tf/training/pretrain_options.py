@@ -6,11 +6,11 @@ import dataclasses
 import math
 
 from sqb_tf.errors import InputError
-from sqb_tf.training.options import PRECISIONS
+from sqb_tf.training.options import PRECISIONS, SCRATCH_RATE, TRAINED_RATE
 
 OPTIMIZERS = ("lamb", "adamw")
-# SqueezeBERT's, arXiv 2006.11316 section 4.2: LAMB, 2.5e-3 at 8192 examples a step, 28% of the steps warm up.
-PAPER_RATE, PAPER_BATCH, PAPER_WARMUP = 2.5e-3, 8192, 0.28
+# SqueezeBERT's, arXiv 2006.11316 section 4.2: LAMB, 2.5e-3 at 8192 examples a step (and a warm-up of 0.28).
+PAPER_RATE, PAPER_BATCH = 2.5e-3, 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +22,10 @@ class PretrainOptions:
     steps: int = 10_000  # updates of the weights
     batch_size: int = 32  # examples an update
     micro_batch_size: int | None = None  # examples computed at once; None: all of an update's
-    optimizer: str = "lamb"
-    learning_rate: float | None = (
-        None  # the highest; None: the paper's, by the root of the batch size
-    )
-    warmup: float = PAPER_WARMUP  # share of the steps
+    optimizer: str = "adamw"  # for batches of tens or hundreds; lamb for thousands
+    # The highest; None: of lamb the paper's, by the root of the batch size, of adamw as in fine-tuning.
+    learning_rate: float | None = None
+    warmup: float = 0.1  # share of the steps
     weight_decay: float = 0.01
     dropout: float | None = None  # None: the config's
     whole_words: bool = False  # the pieces of a word are predicted together
@@ -79,4 +78,6 @@ class PretrainOptions:
         """The highest learning rate."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return PAPER_RATE * math.sqrt(self.batch_size / PAPER_BATCH)
+        if self.optimizer == "lamb":
+            return PAPER_RATE * math.sqrt(self.batch_size / PAPER_BATCH)
+        return SCRATCH_RATE if self.init is None else TRAINED_RATE
