@@ -49,7 +49,7 @@ def train(folder: Path, limit: int | None, **options: Any) -> float:
 
     if not (folder / "metrics.json").is_file():
         print(f"training {folder}", file=sys.stderr)
-        made = FinetuneOptions(vocab_size=4000, seq_length=64, **options)
+        made = FinetuneOptions(vocab_size=4000, batch_size=32, seq_length=64, **options)
         finetune(Task("classification", DEMO, limit=limit), folder, made, resume=True)
     result = evaluate(BundlePredictor(folder), Task("classification", DEMO), "test")
     return result["metrics"]["accuracy"]

@@ -53,6 +53,7 @@ def train(name: str, seed: int, args: argparse.Namespace, folder: Path) -> float
         print(f"training {name}, seed {seed}", file=sys.stderr)
         options = FinetuneOptions(
             preset=name,
+            batch_size=32,
             epochs=args.epochs,
             learning_rate=args.learning_rate,
             seq_length=64,

@@ -93,9 +93,11 @@ def add_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument("--vocab-size", type=int, default=6000, help="of a learned vocabulary")
     made.add_argument("--cased", action="store_true", help="keep upper case and accents")
     made.add_argument("--epochs", type=int, default=2, help="passes over the training data")
-    made.add_argument("--batch-size", type=int, default=32, help="examples a step")
+    made.add_argument("--batch-size", type=int, default=16, help="examples a step")
     made.add_argument(
-        "--learning-rate", type=float, help="AdamW's peak rate; none: 1e-3, with --init 1e-4"
+        "--learning-rate",
+        type=float,
+        help="AdamW's peak rate; none: 1e-3, with --init 1e-4, times the root of batch size / 32",
     )
     made.add_argument("--warmup", type=float, default=0.1, help="share of steps that warm up")
     made.add_argument("--weight-decay", type=float, default=0.01, help="AdamW's decay")

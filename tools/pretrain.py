@@ -128,8 +128,8 @@ def flags() -> argparse.ArgumentParser:
     add(
         "--learning-rate",
         type=float,
-        help="the highest; none: adamw 1e-3, with --init 1e-4, lamb the paper's 2.5e-3 at 8192 examples "
-        "a step, by the root of their number",
+        help="the highest; none: adamw 1e-3 at 32 examples a step (--init: 1e-4), lamb the paper's 2.5e-3 "
+        "at 8192, by the root of their number",
     )
     add("--warmup", type=float, default=0.1, help="share of steps that warm up")
     add("--weight-decay", type=float, default=0.01, help="decay of weights but norms and biases")

@@ -11,7 +11,12 @@ from sqb_tf.training.options import FinetuneOptions
 
 # Under two minutes on 2 cores.
 OPTIONS = FinetuneOptions(
-    preset="squeezebert-tiny", epochs=20, learning_rate=2e-3, vocab_size=4000, seq_length=64
+    preset="squeezebert-tiny",
+    epochs=20,
+    batch_size=32,
+    learning_rate=2e-3,
+    vocab_size=4000,
+    seq_length=64,
 )
 
 

@@ -8,8 +8,9 @@ import math
 from sqb_tf.errors import InputError
 from sqb_tf.vocabulary import MIN_VOCAB_SIZE
 
-# Default learning rates: of fresh weights, and of a bundle's.
-SCRATCH_RATE, TRAINED_RATE = 1e-3, 1e-4
+# Default learning rates at `RATED_BATCH` examples a step: of fresh weights, and of a bundle's. With other
+# batches they go by the root of the size, as does the noise in the sum of gradients.
+SCRATCH_RATE, TRAINED_RATE, RATED_BATCH = 1e-3, 1e-4, 32
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 
@@ -23,8 +24,8 @@ class FinetuneOptions:
     vocab_size: int = 6000  # of a learned vocabulary
     lowercase: bool = True
     epochs: int = 3
-    batch_size: int = 32
-    learning_rate: float | None = None  # None: 1e-3 from scratch, 1e-4 from a bundle
+    batch_size: int = 16
+    learning_rate: float | None = None  # None: see `peak_rate`
     warmup: float = 0.1  # share of the steps
     weight_decay: float = 0.01
     seq_length: int = 128  # tokens, the special ones included
@@ -75,4 +76,5 @@ class FinetuneOptions:
         """The highest learning rate: the given one, or what suits fresh or trained weights."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return SCRATCH_RATE if self.init is None else TRAINED_RATE
+        rate = SCRATCH_RATE if self.init is None else TRAINED_RATE
+        return rate * math.sqrt(self.batch_size / RATED_BATCH)

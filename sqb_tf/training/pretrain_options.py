@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from sqb_tf.errors import InputError
-from sqb_tf.training.options import PRECISIONS, SCRATCH_RATE, TRAINED_RATE
+from sqb_tf.training.options import PRECISIONS, RATED_BATCH, SCRATCH_RATE, TRAINED_RATE
 
 OPTIMIZERS = ("lamb", "adamw")
 # SqueezeBERT's, arXiv 2006.11316 section 4.2: LAMB, 2.5e-3 at 8192 examples a step (and a warm-up of 0.28).
@@ -80,4 +80,5 @@ class PretrainOptions:
             return self.learning_rate
         if self.optimizer == "lamb":
             return PAPER_RATE * math.sqrt(self.batch_size / PAPER_BATCH)
-        return SCRATCH_RATE if self.init is None else TRAINED_RATE
+        rate = SCRATCH_RATE if self.init is None else TRAINED_RATE
+        return rate * math.sqrt(self.batch_size / RATED_BATCH)
