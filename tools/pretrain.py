@@ -16,8 +16,8 @@ Text is UTF-8, blank lines part documents. It is tokenized once, into shards tha
 runs. A machine that trains needs them alone: with --backend jax neither the text nor TensorFlow, only keras,
 jax and h5py:
   python tools/pretrain.py --text corpus/ --vocab vocab.txt --shards shards/ --steps 0
-  python tools/pretrain.py --backend jax --shards shards/ --preset squeezebert-base --output runs/base \\
-      --batch-size 1024 --precision mixed_bfloat16
+  PYTHONPATH=. python tools/pretrain.py --backend jax --shards shards/ --preset squeezebert-base \\
+      --batch-size 1024 --precision mixed_bfloat16 --output runs/base
 
 The paper's two phases, 8192 examples a step by as many at once as the machine can hold:
   python tools/pretrain.py --shards at128/ --preset squeezebert-base --output runs/first --steps 56000 \\
