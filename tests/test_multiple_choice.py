@@ -1,6 +1,7 @@
 """Multiple choice: SWAG's files and one's own, batches of several choices, and the whole path."""
 
 import csv
+import functools
 import json
 import random
 import re
@@ -126,21 +127,26 @@ def test_batches_hold_every_choice_as_a_pair():
     ]
     preprocessor = Preprocessor(WordPieceTokenizer(VOCABULARY), 24)
     stream = example_stream(examples, kind)
+
+    @functools.cache
+    def inputs_of(number: int, length: int | None) -> dict[str, np.ndarray]:
+        choices = examples[number].pair.split("\t")
+        made = preprocessor([examples[number].text] * 3, choices, length)
+        return {name: values.numpy() for name, values in made.items()}
+
     seen = []
     for inputs, targets in training_batches(stream, preprocessor, kind, 8, seed=0, epoch=0):
         ids = inputs["input_word_ids"].numpy()
+        length = ids.shape[2]
         assert ids.shape[1] == 3 and len(ids) == len(targets)
+        fitting = [i for i in range(30) if inputs_of(i, None)["input_mask"].shape[1] <= length]
         for row, target in zip(range(len(ids)), targets.numpy(), strict=True):
-            length = ids.shape[2]
-            matches = []
-            for example in examples:
-                choices = example.pair.split("\t")
-                longest = preprocessor([example.text] * 3, choices)
-                if longest["input_word_ids"].shape[1] > length:
-                    continue
-                wanted = preprocessor([example.text] * 3, choices, length)
-                if all(np.array_equal(wanted[k], inputs[k][row]) for k in wanted):
-                    matches.append(example)
+            found = {name: values[row].numpy() for name, values in inputs.items()}
+            matches = [
+                examples[i]
+                for i in fitting
+                if all(np.array_equal(x, found[k]) for k, x in inputs_of(i, length).items())
+            ]
             assert target in [int(e.label) for e in matches]
             seen += [e.text + e.pair for e in matches[:1]]
     assert len(set(seen)) == 30
