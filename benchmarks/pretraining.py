@@ -35,6 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=4000, help="of the pretraining")
     parser.add_argument("--batch-size", type=int, default=32, help="of the pretraining")
     parser.add_argument("--dropout", type=float, default=0.1, help="of the pretraining")
+    parser.add_argument("--rate", type=float, default=1e-3, help="of the fine-tunings, all alike")
     parser.add_argument("--seeds", type=int, default=3, help="fine-tunings of each kind")
     parser.add_argument("--work", default="runs/bench/pretraining", help="kept between runs")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
@@ -72,23 +73,27 @@ def few(source: Path, examples: int | None, folder: Path) -> Path:
     return folder
 
 
-def tune(name: str, init: Path | None, seed: int, work: Path) -> float:
+def tune(name: str, init: Path | None, seed: int, rate: float, work: Path) -> float:
     """Fine-tunes, unless it was done; the metric on dev."""
     from sqb_tf.tasks.task import Task
     from sqb_tf.training.finetune import finetune
     from sqb_tf.training.options import FinetuneOptions
 
     task, folder, examples, epochs = TASKS[name]
-    output = work / f"{task}-{examples}-{'scratch' if init is None else 'pretrained'}-{seed}"
+    start = "scratch" if init is None else "pretrained"
+    output = work / f"{task}-{examples}-{start}-{rate}-{seed}"
     if not (output / "metrics.json").is_file():
         print(f"fine-tuning {output}", file=sys.stderr)
         data = few(SHARED_DATA / "glue" / folder, examples, work / f"data-{task}-{examples}")
-        start: dict[str, Any] = {"preset": "squeezebert-small"}
-        if init is not None:
-            start = {"preset": None, "init": str(init)}
-        # One rate for both: at the 1e-4 that bundles have by default, 785 steps teach this one little (0.66).
-        shared = dict(learning_rate=1e-3, batch_size=32, evaluate_every=100)
-        options = FinetuneOptions(**start, **shared, epochs=epochs, seed=seed)
+        options = FinetuneOptions(
+            preset="squeezebert-small" if init is None else None,
+            init=None if init is None else str(init),
+            epochs=epochs,
+            batch_size=32,
+            learning_rate=rate,
+            evaluate_every=100,
+            seed=seed,
+        )
         finetune(Task(task, data), output, options, resume=True)
     return json.loads((output / "metrics.json").read_text(encoding="utf-8"))["metric"]["value"]
 
@@ -144,7 +149,7 @@ def main() -> None:
         draw(report["pretraining"], args.plot)
     for name, (task, *_) in TASKS.items():
         row = {
-            start: [tune(name, init, seed, work) for seed in range(args.seeds)]
+            start: [tune(name, init, seed, args.rate, work) for seed in range(args.seeds)]
             for start, init in (("scratch", None), ("pretrained", bundle))
         }
         report["rows"][name] = {"metric": "F1" if task == "mrpc" else "accuracy", **row}

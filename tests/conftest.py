@@ -89,6 +89,14 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def text(tmp_path_factory) -> Path:
+    """A file of plain text, 60 documents."""
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(helpers.documents(60))
+    return path
+
+
 @pytest.fixture
 def data(tmp_path) -> Path:
     """A folder of good data, to be spoiled."""

@@ -10,6 +10,7 @@ from sqb_tf.config import SqueezeBertConfig
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORDS = ["the", "a", "film", "plot", "story", "end", "was", "is", "not", "very", "good", "bad"]
+SENTENCES = ["The film was good.", "Not a bad end!", "Is the plot very bad?"]
 # A delimited file of two classes.
 GOOD = "text\tlabel\na good film\tgood\na bad film\tbad\n"
 
@@ -66,6 +67,16 @@ def random_texts(count: int, seed: int = 0, longest: int = 20) -> list[str]:
         return "".join(rng.choices(LETTERS, k=rng.randint(1, 4)))
 
     return [" ".join(word() for _ in range(rng.randint(1, longest))) for _ in range(count)]
+
+
+def documents(count: int, lines: int = 4) -> str:
+    """Documents of plain text, parted by blank lines."""
+    rng = np.random.default_rng(0)
+
+    def line() -> str:
+        return " ".join(rng.choice(SENTENCES, 3)) + f" {rng.choice(WORDS)} {rng.choice(WORDS)}."
+
+    return "\n\n".join("\n".join(line() for _ in range(lines)) for _ in range(count)) + "\n"
 
 
 def random_inputs(

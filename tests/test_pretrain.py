@@ -11,7 +11,6 @@ import h5py
 import numpy as np
 import pytest
 from commands import ROOT, TOOLS, call, error_line, listing, rejects, run
-from test_shards import documents
 
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
@@ -41,13 +40,6 @@ def assert_same_weights(one: Path, other: Path, tolerance: float = 0.0) -> None:
     assert first.keys() == second.keys()
     for name in first:
         np.testing.assert_allclose(second[name], first[name], rtol=0, atol=tolerance, err_msg=name)
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text(documents(60))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +143,33 @@ def test_resume_is_exact(saves, small, shards, tmp_path, monkeypatch, capsys):
     assert_same_weights(small, tmp_path / "out")
     assert metrics(small)["curve"] == metrics(tmp_path / "out")["curve"]
     assert listing(tmp_path) == ["out"]
+
+
+def test_killed_between_the_curve_and_the_state(small, shards, tmp_path, monkeypatch):
+    """The evaluation is done again, and its point is in the curve once."""
+    flags = ["--shards", shards, *SMALL, "--save-every", 3, "--output", tmp_path / "out"]
+    save, calls = RunState.save, []
+
+    def stop(self):
+        calls.append(self.step)
+        if len(calls) == 2:  # after the evaluation at step 3, which the first call has saved
+            raise KeyboardInterrupt
+        save(self)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(RunState, "save", stop)
+        call("pretrain", *flags)
+    assert calls == [3, 3] and (tmp_path / "out.training" / "curve.json").is_file()
+    assert call("pretrain", *flags, "--resume") == 0
+    assert metrics(tmp_path / "out")["curve"] == metrics(small)["curve"]
+    assert_same_weights(small, tmp_path / "out")
+
+
+def test_a_damaged_curve_is_one_line(shards, tmp_path, monkeypatch):
+    flags = ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
+    stopped(monkeypatch, 2, *flags)
+    (tmp_path / "out.training" / "curve.json").write_text("[{")
+    rejects(r"curve.json: cannot be read: .*: start anew", "pretrain", *flags, "--resume")
 
 
 def test_resume_of_another_run_says_so(shards, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from commands import fingerprint, unchanged
-from helpers import VOCABULARY, WORDS
+from helpers import VOCABULARY, documents
 
 from sqb_tf.errors import InputError
 from sqb_tf.tokenizer import WordPieceTokenizer
@@ -18,24 +18,6 @@ from sqb_tf.training import shard_writer
 from sqb_tf.training.corpus import Corpus, Segmenter
 from sqb_tf.training.shard_writer import ShardOptions, make_shards
 from sqb_tf.training.shards import Shards
-
-SENTENCES = ["The film was good.", "Not a bad end!", "Is the plot very bad?"]
-
-
-def documents(count: int, lines: int = 4) -> str:
-    rng = np.random.default_rng(0)
-
-    def line() -> str:
-        return " ".join(rng.choice(SENTENCES, 3)) + f" {rng.choice(WORDS)} {rng.choice(WORDS)}."
-
-    return "\n\n".join("\n".join(line() for _ in range(lines)) for _ in range(count)) + "\n"
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text(documents(60))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -164,11 +164,7 @@ def _build(
             model.backbone.set_weights(encoder.get_weights())
         return model, tokenizer
     vocabulary = _vocabulary(task, options, work)
-    overrides: dict[str, Any] = {"vocab_size": len(vocabulary)}
-    if options.dropout is not None:
-        overrides["hidden_dropout_prob"] = options.dropout
-        overrides["attention_probs_dropout_prob"] = options.dropout
-    config = SqueezeBertConfig.from_preset(options.preset, **overrides)
+    config = SqueezeBertConfig.for_training(options.preset, len(vocabulary), options.dropout)
     tokenizer = WordPieceTokenizer(vocabulary, options.lowercase)
     return heads.build(task.kind, config, len(labels)), tokenizer
 

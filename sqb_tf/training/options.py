@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 from sqb_tf.errors import InputError
 from sqb_tf.vocabulary import MIN_VOCAB_SIZE
@@ -42,39 +43,53 @@ class FinetuneOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (self.preset is None) == (self.init is None):
-            raise InputError("give either preset or init, not both")
         if self.init is not None and (self.dropout is not None or self.vocabulary is not None):
             raise InputError(
                 "dropout and vocabulary go with a preset: the bundle of init has its own"
             )
-        least_values = dict(epochs=1, batch_size=1, evaluate_every=1, vocab_size=MIN_VOCAB_SIZE)
-        for name, least in least_values.items():
-            if getattr(self, name) < least:
-                raise InputError(f"{name} {getattr(self, name)}: expected at least {least}")
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
-            raise InputError(f"learning_rate {self.learning_rate}: expected a number above 0")
-        if not 0 <= self.weight_decay < math.inf:
-            raise InputError(f"weight_decay {self.weight_decay}: expected 0 or above")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise InputError(f"dropout {self.dropout}: expected 0 <= rate < 1")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"precision {self.precision}: expected one of {', '.join(PRECISIONS)}")
+        check_least(self, epochs=1, batch_size=1, evaluate_every=1, vocab_size=MIN_VOCAB_SIZE)
+        check_training(self)
         if not 0 < self.temperature < math.inf:
             raise InputError(f"temperature {self.temperature}: expected a number above 0")
         if not 0 <= self.alpha <= 1:
             raise InputError(f"alpha {self.alpha}: expected 0 to 1")
         if not 0 <= self.hidden_weight < math.inf:
             raise InputError(f"hidden_weight {self.hidden_weight}: expected 0 or above")
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed {self.seed}: expected 0 to 2**32 - 1")
-        if not 0 <= self.warmup < 1:
-            raise InputError(f"warmup {self.warmup}: expected 0 <= share < 1")
 
     @property
     def peak_rate(self) -> float:
         """The highest learning rate: the given one, or what suits fresh or trained weights."""
         if self.learning_rate is not None:
             return self.learning_rate
-        rate = SCRATCH_RATE if self.init is None else TRAINED_RATE
-        return rate * math.sqrt(self.batch_size / RATED_BATCH)
+        return default_rate(self.init is not None, self.batch_size)
+
+
+def default_rate(trained: bool, batch_size: int) -> float:
+    """AdamW's rate for weights that are fresh or `trained`, at so many examples a step."""
+    rate = TRAINED_RATE if trained else SCRATCH_RATE
+    return rate * math.sqrt(batch_size / RATED_BATCH)
+
+
+def check_least(options: Any, **least_values: int) -> None:
+    """`InputError` unless each option named is at least so much."""
+    for name, least in least_values.items():
+        if getattr(options, name) < least:
+            raise InputError(f"{name} {getattr(options, name)}: expected at least {least}")
+
+
+def check_training(options: Any) -> None:
+    """`InputError` for a bad value among the options that fine-tuning and pretraining share."""
+    if (options.preset is None) == (options.init is None):
+        raise InputError("give either preset or init, not both")
+    if options.learning_rate is not None and not 0 < options.learning_rate < math.inf:
+        raise InputError(f"learning_rate {options.learning_rate}: expected a number above 0")
+    if not 0 <= options.warmup < 1:
+        raise InputError(f"warmup {options.warmup}: expected 0 <= share < 1")
+    if not 0 <= options.weight_decay < math.inf:
+        raise InputError(f"weight_decay {options.weight_decay}: expected 0 or above")
+    if options.dropout is not None and not 0 <= options.dropout < 1:
+        raise InputError(f"dropout {options.dropout}: expected 0 <= rate < 1")
+    if options.precision not in PRECISIONS:
+        raise InputError(f"precision {options.precision}: expected one of {', '.join(PRECISIONS)}")
+    if not 0 <= options.seed < 2**32:
+        raise InputError(f"seed {options.seed}: expected 0 to 2**32 - 1")

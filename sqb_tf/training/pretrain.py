@@ -17,6 +17,7 @@ from sqb_tf import heads
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
+from sqb_tf.files import staged_file
 from sqb_tf.heads import MaskedLMHead
 from sqb_tf.progress import say
 from sqb_tf.tasks.delimited import Example
@@ -77,7 +78,7 @@ def pretrain(
     source = None if options.init is None else bundle.read_info(options.init)
     config = _config(options, shards, source)
     work = open_work(output, _identity(shards, options), resume)
-    with _strategy(options).scope(), computing_in(options.precision):
+    with _devices(options), computing_in(options.precision):
         model = heads.build("pretraining", config)
         if source is not None:
             _copy_weights(bundle.load_model(source), model)
@@ -157,11 +158,8 @@ class PretrainRun:
         """Trains what is left of the run."""
         options, done = self.options, self.state.restore()
         if done:
-            step = done // options.accumulation
-            if self._curve_file.is_file():
-                kept = json.loads(self._curve_file.read_text(encoding="utf-8"))
-                self.curve = [point for point in kept if point["step"] <= step]
-            say(f"resuming at step {step} of {options.steps}")
+            self.curve = self._read_curve()
+            say(f"resuming at step {done // options.accumulation} of {options.steps}")
         say(f"held-out loss of the tokens' frequencies alone: {self.unigram_loss:.4f}")
         self._judge_if_due()  # if killed between a step and its judging
         if done == self.total:
@@ -197,31 +195,45 @@ class PretrainRun:
             f"{point['masked_lm_accuracy']:.1%} of masks, "
             f"{point['sentence_order_accuracy']:.1%} of orders right"
         )
-        self._curve_file.write_text(json.dumps(self.curve), encoding="utf-8")
+        with staged_file(self._curve_file) as staged:
+            staged.write_text(json.dumps(self.curve), encoding="utf-8")
         state.judged = state.step
         state.save()
         self.model.reset_metrics()
 
+    def _read_curve(self) -> list[dict[str, Any]]:
+        """The points that the saved state knows of: a kill may have come between the two writes."""
+        judged = self.state.judged // self.options.accumulation
+        if not judged:
+            return []
+        try:
+            points = json.loads(self._curve_file.read_text(encoding="utf-8"))
+            return [point for point in points if point["step"] <= judged]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self._curve_file}: cannot be read: {error}: start anew without --resume"
+            ) from None
+
     def evaluate(self) -> dict[str, float]:
         """Held-out masked-LM loss (nats a prediction) and accuracies; shows some filled masks."""
-        found, weights = [], []
+        losses, right, orders = [], [], []
         for number, (inputs, targets, batch_weights) in enumerate(self.dev):
             outputs = self.evaluator.predict_on_batch({**inputs, "targets": targets[LM]})
             # Several devices are each given all of a batch: their outputs follow one another.
             outputs = {name: values[: len(targets[LM])] for name, values in outputs.items()}
-            order = outputs.pop("order") == targets[ORDER]
             used = batch_weights[LM] > 0
-            found.append((outputs["losses"][used], outputs["best"] == targets[LM], order))
-            weights.append(used)
+            losses.append(outputs["losses"][used])
+            right.append((outputs["best"] == targets[LM])[used])
+            orders.append(outputs["order"] == targets[ORDER])
             if not number:
                 self._show(inputs, targets[LM], outputs["best"], used)
-        if not all(np.isfinite(losses).all() for losses, _, _ in found):
+        loss, accuracy, order = (float(np.concatenate(x).mean()) for x in (losses, right, orders))
+        if not math.isfinite(loss):
             raise self.state.diverged()
-        right = np.concatenate([best[used] for (_, best, _), used in zip(found, weights)])
         return {
-            "masked_lm_loss": float(np.concatenate([f[0] for f in found]).mean()),
-            "masked_lm_accuracy": float(right.mean()),
-            "sentence_order_accuracy": float(np.concatenate([f[2] for f in found]).mean()),
+            "masked_lm_loss": loss,
+            "masked_lm_accuracy": accuracy,
+            "sentence_order_accuracy": order,
         }
 
     def _show(self, inputs: Any, targets: Any, best: Any, used: Any) -> None:
@@ -252,11 +264,8 @@ def _config(options: PretrainOptions, shards: Shards, source: Any) -> SqueezeBer
                 f"with --vocab {options.init}/vocab.txt"
             )
     else:
-        overrides: dict[str, Any] = {"vocab_size": len(shards.vocabulary)}
-        if options.dropout is not None:
-            overrides["hidden_dropout_prob"] = options.dropout
-            overrides["attention_probs_dropout_prob"] = options.dropout
-        config = SqueezeBertConfig.from_preset(options.preset, **overrides)
+        size = len(shards.vocabulary)
+        config = SqueezeBertConfig.for_training(options.preset, size, options.dropout)
     if shards.index.seq_length > config.max_position_embeddings:
         raise InputError(
             f"{shards.directory}: instances of {shards.index.seq_length} tokens: the model has "
@@ -275,10 +284,10 @@ def _identity(shards: Shards, options: PretrainOptions) -> dict[str, Any]:
     }
 
 
-def _strategy(options: PretrainOptions) -> Any:
-    """Where the model's variables are made: `scope()` of a strategy, or nothing."""
+def _devices(options: PretrainOptions) -> contextlib.AbstractContextManager:
+    """Where the model's variables are made: on every device, or as ever."""
     if not options.mirrored:
-        return _NoStrategy()
+        return contextlib.nullcontext()
     if keras.backend.backend() != "tensorflow":
         raise InputError("mirrored: is of the tensorflow backend: leave it out")
     if options.accumulation > 1:
@@ -295,12 +304,7 @@ def _strategy(options: PretrainOptions) -> Any:
             f"{strategy.num_replicas_in_sync} devices"
         )
     say(f"on {strategy.num_replicas_in_sync} devices")
-    return strategy
-
-
-class _NoStrategy:
-    def scope(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
+    return strategy.scope()
 
 
 def _optimizer(options: PretrainOptions, schedule: LinearWarmupDecay) -> keras.Optimizer:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from sqb_tf.errors import InputError
-from sqb_tf.training.options import PRECISIONS, RATED_BATCH, SCRATCH_RATE, TRAINED_RATE
+from sqb_tf.training.options import check_least, check_training, default_rate
 
 OPTIMIZERS = ("lamb", "adamw")
 # SqueezeBERT's, arXiv 2006.11316 section 4.2: LAMB, 2.5e-3 at 8192 examples a step (and a warm-up of 0.28).
@@ -36,13 +36,10 @@ class PretrainOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (self.preset is None) == (self.init is None):
-            raise InputError("give either preset or init, not both")
+        check_training(self)
         if self.init is not None and self.dropout is not None:
             raise InputError("dropout goes with a preset: the bundle of init has its own")
-        for name in ("steps", "batch_size", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} {getattr(self, name)}: expected at least 1")
+        check_least(self, steps=1, batch_size=1, evaluate_every=1)
         micro = self.micro_batch_size
         if micro is not None and (micro < 1 or self.batch_size % micro):
             raise InputError(
@@ -50,18 +47,6 @@ class PretrainOptions:
             )
         if self.optimizer not in OPTIMIZERS:
             raise InputError(f"optimizer {self.optimizer}: expected one of {', '.join(OPTIMIZERS)}")
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
-            raise InputError(f"learning_rate {self.learning_rate}: expected a number above 0")
-        if not 0 <= self.warmup < 1:
-            raise InputError(f"warmup {self.warmup}: expected 0 <= share < 1")
-        if not 0 <= self.weight_decay < math.inf:
-            raise InputError(f"weight_decay {self.weight_decay}: expected 0 or above")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise InputError(f"dropout {self.dropout}: expected 0 <= rate < 1")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"precision {self.precision}: expected one of {', '.join(PRECISIONS)}")
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed {self.seed}: expected 0 to 2**32 - 1")
 
     @property
     def computed_at_once(self) -> int:
@@ -80,5 +65,4 @@ class PretrainOptions:
             return self.learning_rate
         if self.optimizer == "lamb":
             return PAPER_RATE * math.sqrt(self.batch_size / PAPER_BATCH)
-        rate = SCRATCH_RATE if self.init is None else TRAINED_RATE
-        return rate * math.sqrt(self.batch_size / RATED_BATCH)
+        return default_rate(self.init is not None, self.batch_size)
