@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from helpers import randomize
 
-from sqb_tf.elementwise import Dropout, LayerNormalization, activation
+from sqb_tf.elementwise import Dropout, LayerNormalization, activation, random_bits
 
 # Units in the last place of the two float types, relative to 1.
 ROUNDING = {"float32": 1e-6, "bfloat16": 2**-8}
@@ -73,16 +73,24 @@ def test_layer_norm_of_equal_values_is_its_bias():
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
-@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.9])
-def test_dropout_drops_its_share_and_keeps_the_mean(rate, dtype):
-    size = 1_000_000
+@pytest.mark.parametrize(
+    ("rate", "bits"), [(0.001, 16), (0.01, 16), (0.1, 8), (0.2, 8), (0.5, 8), (0.9, 8), (0.99, 16)]
+)
+def test_dropout_drops_its_share_and_keeps_the_mean(rate, bits, dtype):
+    size, drawn = 1_000_000, round(rate * 2**bits) / 2**bits
+    assert random_bits(rate) == bits and abs(drawn - rate) <= min(rate, 1 - rate) / 50
     x = tf.ones((size,), dtype)
     found = Dropout(rate, seed=1, dtype=tf.as_dtype(dtype).name)(x, training=True)
     values = np.unique(tf.cast(found, "float32"))
-    np.testing.assert_allclose(values, [0, 1 / (1 - rate)], rtol=2**-8)
+    np.testing.assert_allclose(values, [0, 1 / (1 - drawn)], rtol=2**-8)
     kept = np.count_nonzero(tf.cast(found, "float32"))
     # 5 standard deviations of a binomial.
-    assert abs(kept - size * (1 - rate)) < 5 * (size * rate * (1 - rate)) ** 0.5
+    assert abs(kept - size * (1 - drawn)) < 5 * (size * rate * (1 - rate)) ** 0.5
+
+
+@pytest.mark.parametrize("rate", [0, 1, 1e-9, 1 - 1e-9])
+def test_what_so_few_bits_cannot_say_is_left_to_keras(rate):
+    assert random_bits(rate) is None
 
 
 def test_dropout_is_independent_between_neighbours_rows_and_calls():
