@@ -7,16 +7,20 @@ JAX := .venv-jax
 RUN := $(VENV)/bin/python
 export CUDA_VISIBLE_DEVICES ?= -1
 
+# Environments are installed side by side. Tests of one file share fixtures, so a worker takes whole files.
+MAKEFLAGS += --jobs=3
+PYTEST := $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .PHONY: demo test test-all bench golden lint clean
 
 demo: $(VENV)/.installed $(MEDIAPIPE)/.installed ## fine-tune, convert, verify, MediaPipe, benchmark
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh $(MEDIAPIPE)/bin/python
 
 test: lint $(MEDIAPIPE)/.installed $(JAX)/.installed ## everything but the slow tests; what .ci/run runs
-	$(RUN) -m pytest -m "not slow" --durations=10
+	$(PYTEST) -m "not slow" --durations=15
 
 test-all: lint $(MEDIAPIPE)/.installed $(JAX)/.installed $(TORCH)/.installed ## the slow tests too, and those against PyTorch
-	$(RUN) -m pytest
+	$(PYTEST)
 
 bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion and inference, side by side; what a teacher gains
 	for precision in float32 mixed_bfloat16; do \
