@@ -4,7 +4,7 @@ import os
 
 import pytest
 from commands import error_line, listing, rejects, run
-from helpers import GOOD
+from helpers import GOOD, save_bundle
 
 from sqb_tf.files import check_writable, staged_file
 from sqb_tf.tasks.delimited import Columns, Example
@@ -180,6 +180,18 @@ def test_vocabulary_is_rejected(change, match, vocabulary, data, outputs, tmp_pa
 def test_seq_length_beyond_the_positions_of_init(data, bundle_dir, outputs):
     arguments = ["--data", data, "--init", bundle_dir, "--output", outputs / "out"]
     rejects(r"seq_length 65: expected 5 to 64", "finetune", *arguments, "--seq-length", 65)
+
+
+def test_pairs_for_a_model_of_single_texts(tmp_path):
+    init = save_bundle(tmp_path / "init", type_vocab_size=1)
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("a\tb\tlabel\na good film\ta bad film\tyes\na bad end\ta film\tno\n" * 9)
+    flags = ["--data", pairs, "--text-column", "a", "--pair-column", "b", "--seq-length", 16]
+    rejects(
+        r"init: its type_vocab_size is 1, .* expected at least 2 for the pairs of .*pairs.tsv",
+        *("finetune", *flags, "--init", init, "--output", tmp_path / "out"),
+    )
+    assert listing(tmp_path) == ["init", "pairs.tsv"]
 
 
 def test_column_of_the_label_can_be_left_out(data):

@@ -66,7 +66,7 @@ def finetune(
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(options.seed)
     with computing_in(options.precision):
-        source = _source(options)
+        source = _source(task, options)
         settings = CLASSES[task.kind].settings_of(
             task.spec.settings, options.seq_length, options.doc_stride
         )
@@ -125,11 +125,16 @@ def finetune(
     return metrics
 
 
-def _source(options: FinetuneOptions) -> Any:
+def _source(task: Task, options: FinetuneOptions) -> Any:
     """The model of `init`, if any; `InputError` for bad options while nothing is written yet."""
     source = None if options.init is None else bundle.load(options.init)
     config = SqueezeBertConfig.from_preset(options.preset) if source is None else source.config
     check_seq_length(options.seq_length, config.max_position_embeddings)
+    if task.paired and config.type_vocab_size < 2:
+        raise InputError(
+            f"{options.init}: its type_vocab_size is {config.type_vocab_size}, so it takes single texts: "
+            f"expected at least 2 for the pairs of {task.data}"
+        )
     if options.vocabulary is not None:
         read_vocabulary(options.vocabulary)
     return source
