@@ -6,7 +6,8 @@ With 4 groups, group j of the query, key and value projections reads only channe
 and fills only heads 3j to 3j + 2: they are one 192 -> 576 product and a 3-head attention. The
 feed-forward pair is four independent 192 -> 768 -> 192 networks.
 
-Also exact: the attention scale is folded into the query's weights, and in the last block everything
+Also exact: the attention scale is folded into the query's weights, the norms' gains and offsets into the
+weights behind them (`lowered_layers.LayerNorm`), and in the last block everything
 behind the keys and values is computed for the first token only, the one that the pooler reads. (Of
 convolutions in place of attention it reads the mean: there the last block is as the others.)
 """
@@ -46,7 +47,11 @@ class LoweredModel(tf.Module):
         self.attends = backbone.config.token_mixer == "self_attention"
         first_only = kind in POOLED_KINDS and backbone.config.pools_first_token
         last = len(backbone.blocks) - 1 if first_only else None
-        self.blocks = [Block(block, index == last) for index, block in enumerate(backbone.blocks)]
+        self.blocks, norm = [], self.embedding_norm
+        for index, block in enumerate(backbone.blocks):
+            self.blocks.append(Block(block, index == last, norm))
+            norm = self.blocks[-1].output_norm
+        self.last_norm = norm
         self.head = HEADS[kind](model, self.word_table)
 
     @property
@@ -63,10 +68,10 @@ class LoweredModel(tf.Module):
             block_mask = ((1.0 - mask) * MASK_BIAS)[:, tf.newaxis, tf.newaxis, :]
         else:
             block_mask = tf.reshape(mask, [1, -1, 1])
-        hidden = self._embed(word_ids, self._cap(input_type_ids))
+        normal = self._embed(word_ids, self._cap(input_type_ids))
         for block in self.blocks:
-            hidden = block(hidden, block_mask)
-        return self.head(hidden, mask)
+            normal = block(normal, block_mask)
+        return self.head(self.last_norm.finish(normal), mask)
 
     def _cap(self, x: tf.Tensor) -> tf.Tensor:
         """At most `max_length` tokens of `[1, length]`, the last one kept."""
@@ -82,7 +87,7 @@ class LoweredModel(tf.Module):
             + look_up(self.position_table, tf.range(length))
             + look_up(self.type_table, tf.reshape(type_ids, [-1]))
         )
-        return self.embedding_norm(hidden[tf.newaxis])
+        return self.embedding_norm.normalize(hidden[tf.newaxis])
 
     def signature(self, seq_length: int | None) -> tf.types.experimental.PolymorphicFunction:
         """The traced function of inputs `[1, seq_length]`; None is a dynamic length."""
