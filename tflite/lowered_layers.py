@@ -34,9 +34,9 @@ class Dense(tf.Module):
 class LayerNorm(tf.Module):
     """Layer normalization over the channels: `finish(normalize(x))`.
 
-    Inside the encoder only `normalize` runs token by token. Gain and offset are in the weights of what
-    reads it (`Projection`'s `after`), the offset of the residual sum in the bias that it is added to: two
-    passes over all channels less, and int8 activations without the gains' outlier channels.
+    Between blocks only `normalize` runs. Gain and offset are in the weights of what reads it (`Projection`'s
+    `after`); of the residual sum the gain remains, the offset is in the bias of what is added to it
+    (`residual`): a pass over all channels less, and int8 activations without the gains' outlier channels.
     """
 
     def __init__(self, layer: keras.layers.LayerNormalization) -> None:
