@@ -6,16 +6,17 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from helpers import LABELS, SEQ_LENGTH, random_texts
+from helpers import LABELS, SEQ_LENGTH, SMALL_ENOUGH, random_texts
 
 import sqb_tf
 import tflite
 from sqb_tf.errors import InputError
-from tflite.calibration import correct_rounding, rounded, samples
+from tflite.calibration import samples
 from tflite.converter import check_operations
 from tflite.lower import LoweredModel
 from tflite.package import unpack
 from tflite.recipes import Recipe
+from tflite.rounding import prepare, rounded
 from tflite.runner import Runner
 from tflite.verify import verify
 
@@ -55,7 +56,7 @@ def weights(graph: schema.ModelT, code: int) -> list[schema.TensorT]:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "lengths"), [*((recipe, ()) for recipe in Recipe.names()), ("int8", (16, 32))]
+    ("recipe", "lengths"), [*((recipe, ()) for recipe in SMALL_ENOUGH), ("int8", (16, 32))]
 )
 def test_every_recipe_stays_within_its_bounds(converted, model, recipe, lengths):
     examples = model.info.sample("verification")
@@ -119,8 +120,10 @@ def test_only_built_in_operations(converted, recipe):
     codes = {code.builtinCode for code in graph.operatorCodes}
     assert FULLY_CONNECTED in codes
     assert schema.BuiltinOperator.CUSTOM not in codes
-    # The lowering's point: no convolutions, no look-ups that cannot have a scale a row.
-    assert not codes & {schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.GATHER}
+    # The lowering's point: no convolutions, no look-ups that cannot have a scale a row (integers have one).
+    assert schema.BuiltinOperator.CONV_2D not in codes
+    integers = Recipe.named(recipe).activation_bits is not None
+    assert (schema.BuiltinOperator.GATHER in codes) == integers
     check_operations(converted(recipe))
 
 
@@ -225,7 +228,7 @@ def test_length_over_the_training_length_raises_the_limit(converted):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(recipe="int4"), "unknown recipe 'int4': expected one of float32"),
+        (dict(recipe="int2"), "unknown recipe 'int2': expected one of float32"),
         (dict(lowering="conv"), "unknown lowering 'conv'"),
         (dict(seq_lengths=[65]), "seq_length 65: expected 5 to 64"),
         (dict(seq_lengths=[2]), "seq_length 2"),
@@ -241,7 +244,8 @@ def test_bad_argument_raises_error(bundle_dir, arguments, message):
 def test_bundle_is_not_changed_by_converting(model, converted):
     before = model.get_weights()
     lowered = LoweredModel(model, "classification", SEQ_LENGTH)
-    correct_rounding(lowered, samples(model.preprocessor, random_texts(4)))
+    kinds = dict.fromkeys(lowered.layers, "int4")
+    prepare(lowered, samples(model.preprocessor, random_texts(4)), kinds)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -260,7 +264,7 @@ def test_rounding_correction_centres_every_layers_error(model):
         dense.observer = record
     for sample in inputs:
         lowered(**sample)
-    correct_rounding(lowered, inputs)
+    prepare(lowered, inputs, dict.fromkeys(lowered.layers, "int8"))
 
     improved = 0
     for dense in lowered.dense_layers:

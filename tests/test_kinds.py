@@ -72,9 +72,17 @@ def package_of(model_of):
     return convert
 
 
+FREQUENT = ("float32", "int8", "int8-full")
+RECIPES = [
+    pytest.param(name, marks=[] if name in FREQUENT else pytest.mark.slow)
+    for name in Recipe.names()
+]
+
+
 def test_every_kind_is_lowered_and_every_recipe_tested():
     assert set(HEADS) == set(KINDS)
-    assert {recipe.label for recipe in Recipe} == {"float32", "int8", "fp16", "dynamic"}
+    tested = {getattr(recipe, "values", [recipe])[0] for recipe in RECIPES}
+    assert tested == set(Recipe.names())
 
 
 @pytest.mark.parametrize("mixer", TOKEN_MIXERS)
@@ -92,15 +100,7 @@ def test_lowered_model_is_the_keras_model(kind, mixer, model_of):
 
 
 @pytest.mark.parametrize("kind", OTHER_KINDS)
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        "float32",
-        "int8",
-        pytest.param("fp16", marks=pytest.mark.slow),
-        pytest.param("dynamic", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("mixer", TOKEN_MIXERS)
 def test_every_recipe_is_verified(kind, recipe, mixer, model_of, package_of):
     model, content = model_of(kind, mixer), package_of(kind, recipe, mixer=mixer)

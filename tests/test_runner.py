@@ -89,7 +89,7 @@ def test_shortest_fixed_signature_that_is_long_enough_runs(fixed, length, chosen
 
 def test_dynamic_signature_runs_every_length(fixed, monkeypatch, runner):
     assert runner.signature_for(500).seq_length is None
-    dynamic = Signature("any", (), (), None)
+    dynamic = Signature("any", (), (), None, {})
     monkeypatch.setattr(fixed, "signatures", {**fixed.signatures, "any": dynamic})
     assert fixed.signature_for(16) is dynamic
 

@@ -8,13 +8,12 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from commands import ROOT, call, rejects
-from helpers import random_inputs, randomize, save_bundle, tiny_config
+from helpers import SMALL_ENOUGH, random_inputs, randomize, save_bundle, tiny_config
 
 import sqb_tf
 from sqb_tf.backbone import SqueezeBertBackbone
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import PRESETS, SqueezeBertConfig
-from tflite.recipes import Recipe
 from tflite.runner import Runner
 from tflite.verify import verify
 
@@ -145,7 +144,7 @@ def test_transformers_has_no_such_model(separable_bundle_dir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "lengths"), [*((name, ()) for name in Recipe.names()), ("int8", (16, 32))]
+    ("recipe", "lengths"), [*((name, ()) for name in SMALL_ENOUGH), ("int8", (16, 32))]
 )
 def test_every_recipe_is_the_keras_model(recipe, lengths, converted, separable_bundle_dir):
     model = sqb_tf.load(separable_bundle_dir)

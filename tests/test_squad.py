@@ -19,6 +19,8 @@ from sqb_tf.tasks.delimited import Example
 from sqb_tf.tasks.kinds import kind_of
 from sqb_tf.tasks.metrics import answer_f1, exact_match
 from sqb_tf.tasks.spans import (
+    Answer,
+    Answers,
     SpanSettings,
     Window,
     answer_places,
@@ -629,3 +631,16 @@ def test_a_killed_run_goes_on_exactly(data, tmp_path, monkeypatch):
 
     one, other = (sqb_tf.load(tmp_path / name).get_weights() for name in ("whole", "cut"))
     assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_an_answer_that_ties_with_the_best_is_as_good():
+    """Within 0.1 logits of its best answer a model calls another one's the same."""
+    first, near, far = Answer("a b", 0.5, 0, 3), Answer("b", 0.46, 2, 3), Answer("a", 0.04, 0, 1)
+    keras = Answers((first, near, far))
+
+    def same(*given: Answer) -> list[bool]:
+        return kind_of("span").same(keras, Answers(given))
+
+    assert same(first, near) == same(near, first) == [True, True]
+    assert same(far, first) == [True, False]
+    assert same(Answer("c", 1.0, 4, 5)) == [False, False]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import re
 import tempfile
 from collections.abc import Sequence
@@ -12,10 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_quantizer import quantizer
-from ai_edge_quantizer import recipe as quantizer_recipe
 
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
@@ -23,9 +21,11 @@ from sqb_tf.files import writing
 from sqb_tf.preprocessing import check_seq_length
 from sqb_tf.tasks.kinds import kind_of
 from tflite import calibration as calibrate
-from tflite import package
+from tflite import package, recipes, rounding
 from tflite.lower import LoweredModel
+from tflite.quantize import quantize_activations, quantize_weights
 from tflite.recipes import LOWERING_REASON, Recipe, check_lowering
+from tflite.runner import fit
 
 
 def convert(
@@ -39,9 +39,10 @@ def convert(
 
     Args:
         model_or_directory: a bundle's folder, or the model of `sqb_tf.load`.
-        recipe: a name of `tflite.recipes.Recipe`.
+        recipe: a name of `tflite.recipes.Recipe`, or a `.json` file of layer patterns
+            (`recipes.read_patterns`).
         seq_lengths: input lengths in tokens, one signature each; None: one dynamic length, which runs
-            each text at its own.
+            each text at its own. Of integers only, which are for accelerators: the length of training.
         calibration: texts, or pairs of them; None: the bundle's own sample.
         lowering: `auto` or a name of `tflite.recipes.LOWERINGS`.
 
@@ -49,23 +50,43 @@ def convert(
         The bytes of a `.tflite` with vocabulary, labels and metadata inside.
 
     Raises:
-        InputError: bad arguments, a bad bundle, an operation that LiteRT's built-ins do not have.
+        InputError: bad arguments, a bad bundle, weights that are no numbers, an operation that LiteRT's
+            built-ins do not have.
     """
     chosen = Recipe.named(recipe)
     check_lowering(lowering)
+    patterns = recipes.read_patterns(recipe) if chosen is Recipe.MIXED else chosen.weights
     model = model_or_directory
     if isinstance(model, (str, Path)):
         model = bundle.load(model)
+    _check_numbers(model)
     task = model.info.task
+    if chosen.activation_bits and not seq_lengths:
+        seq_lengths = [task.seq_length]
     for seq_length in seq_lengths or ():
         check_seq_length(seq_length, model.config.max_position_embeddings)
     max_length = max([task.seq_length, *(seq_lengths or ())])
 
-    lowered = LoweredModel(model, task.kind, max_length)
-    if chosen.needs_calibration:
-        samples = calibrate.samples(model.preprocessor, *_columns(model, task, calibration))
-        calibrate.correct_rounding(lowered, samples)
-    content = _quantized(lowered, chosen, seq_lengths)
+    lowered = LoweredModel(model, task.kind, max_length, integer=bool(chosen.activation_bits))
+    kinds, samples = None, None
+    if patterns is not None:
+        origin = str(recipe) if chosen is Recipe.MIXED else ""
+        kinds = recipes.resolve(patterns, lowered.layers, origin)
+        few = chosen is Recipe.INT8
+        columns = _columns(model, task, calibration)
+        samples = calibrate.samples(
+            model.preprocessor, *columns, limit=calibrate.FEW if few else calibrate.MANY
+        )
+        rounding.prepare(lowered, samples, kinds)
+    content = _flatbuffer(lowered, chosen, seq_lengths)
+    if chosen.activation_bits:
+        given = {
+            name: [{k: fit(v.numpy(), length) for k, v in sample.items()} for sample in samples]
+            for name, length in _signatures(seq_lengths).items()
+        }
+        content = quantize_activations(content, chosen.activation_bits, given)
+    elif kinds is not None:
+        content = quantize_weights(content, kinds)
     check_operations(content)
     return package.pack(
         content,
@@ -77,6 +98,7 @@ def convert(
         max_seq_length=max_length,
         properties={
             "recipe": chosen.label,
+            "weights": patterns,
             "lowering": "group-fused",
             "lowering_reason": LOWERING_REASON,
             "kind": task.kind,
@@ -84,13 +106,22 @@ def convert(
             "paired": task.paired,
             "settings": task.settings,
             "seq_lengths": sorted(seq_lengths) if seq_lengths else None,
-            "calibration": _calibration_record(samples) if chosen.needs_calibration else None,
+            "calibration": None if samples is None else _calibration_record(samples),
             "versions": {
                 name: version(name)
                 for name in ("tensorflow", "keras", "ai-edge-quantizer", "ai-edge-litert")
             },
         },
     )
+
+
+def _check_numbers(model: Any) -> None:
+    for weight in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+            raise InputError(
+                f"weight {weight.path} has values that are no numbers (NaN or infinite): the training "
+                "diverged; convert an earlier bundle or train with a lower --learning-rate"
+            )
 
 
 def check_operations(content: bytes) -> None:
@@ -129,15 +160,17 @@ def _calibration_record(samples: Sequence[dict[str, tf.Tensor]]) -> dict[str, An
     return {"texts": len(samples), "tokens": tokens, "sha256": digest.hexdigest()}
 
 
-def _quantized(lowered: LoweredModel, recipe: Recipe, seq_lengths: Sequence[int] | None) -> bytes:
-    """The lowered functions as a flatbuffer under `recipe`."""
+def _signatures(seq_lengths: Sequence[int] | None) -> dict[str, int | None]:
+    """Names and lengths: one alone is `serving_default`."""
+    if not seq_lengths or len(seq_lengths) == 1:
+        return {"serving_default": seq_lengths[0] if seq_lengths else None}
+    return {f"seq_{length}": length for length in sorted(seq_lengths)}
+
+
+def _flatbuffer(lowered: LoweredModel, recipe: Recipe, seq_lengths: Sequence[int] | None) -> bytes:
+    """The lowered functions as the stock converter writes them: in float32, but for its own recipes."""
     with tempfile.TemporaryDirectory() as folder:
-        if not seq_lengths:
-            signatures = {"serving_default": lowered.signature(None)}
-        elif len(seq_lengths) == 1:
-            signatures = {"serving_default": lowered.signature(seq_lengths[0])}
-        else:
-            signatures = {f"seq_{n}": lowered.signature(n) for n in sorted(seq_lengths)}
+        signatures = {n: lowered.signature(k) for n, k in _signatures(seq_lengths).items()}
         lowered.functions = list(signatures.values())
         with writing(folder, tf.errors.OpError):
             tf.saved_model.save(lowered, folder, signatures=signatures)
@@ -145,25 +178,11 @@ def _quantized(lowered: LoweredModel, recipe: Recipe, seq_lengths: Sequence[int]
             folder, signature_keys=list(signatures)
         )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if recipe is Recipe.DYNAMIC:
+        if recipe in (Recipe.DYNAMIC, Recipe.FP16):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if recipe is Recipe.FP16:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
-        content = _run(converter)
-    if recipe is Recipe.INT8:
-        # The converter has no scale for each row of an embedding table; ai-edge-quantizer does.
-        made = quantizer.Quantizer(content, _int8_rules())
-        with contextlib.redirect_stderr(io.StringIO()):  # its second progress bar has no switch
-            result = made.quantize(enable_progress_bar=False, enable_progress_report=False)
-        content = bytes(result.quantized_model)
-    return content
-
-
-def _int8_rules() -> list[dict[str, Any]]:
-    """ai-edge-quantizer's for int8 weights, but for depthwise convolutions (`lowered_layers.Squeeze`)."""
-    depthwise = {"regex": ".*", "operation": "DEPTHWISE_CONV_2D", "algorithm_key": "no_quantize"}
-    return [*quantizer_recipe.dynamic_wi8_afp32(), depthwise]
+        return _run(converter)
 
 
 def _run(converter: tf.lite.TFLiteConverter) -> bytes:

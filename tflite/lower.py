@@ -23,17 +23,23 @@ from sqb_tf.layers import MASK_BIAS
 from tflite.lowered_heads import HEADS, POOLED_KINDS
 from tflite.lowered_layers import Block, Dense, LayerNorm, array_of, look_up
 
+# In place of MASK_BIAS in integers: a range with -1e4 in it leaves 8 bits nothing for the scores. 30 below a
+# row's others is under a thousandth of the smallest step of an int8 softmax (1/256).
+INTEGER_MASK_BIAS = -30.0
+EMBEDDINGS = "embeddings"
+
 
 class LoweredModel(tf.Module):
     """The whole model for one text: the three int32 inputs `[1, length]` -> the head's named outputs.
 
     Those are in `lowered_heads.HEADS`. A text longer than `max_length` tokens keeps its first
-    `max_length - 1` and its last, the closing [SEP].
+    `max_length - 1` and its last, the closing [SEP]. `integer` has no operation that integers cannot do: what
+    is float of the mask is looked up.
     """
 
-    def __init__(self, model: Any, kind: str, max_length: int) -> None:
+    def __init__(self, model: Any, kind: str, max_length: int, integer: bool = False) -> None:
         super().__init__()
-        self.max_length = max_length
+        self.max_length, self.integer = max_length, integer
         backbone = getattr(model, "backbone", model)
         tables = backbone.embeddings
         self.word_table = tf.Variable(array_of(tables.word_embeddings.embeddings), trainable=False)
@@ -49,7 +55,7 @@ class LoweredModel(tf.Module):
         last = len(backbone.blocks) - 1 if first_only else None
         self.blocks, norm = [], self.embedding_norm
         for index, block in enumerate(backbone.blocks):
-            self.blocks.append(Block(block, index == last, norm))
+            self.blocks.append(Block(block, index == last, norm, f"block_{index}"))
             norm = self.blocks[-1].output_norm
         self.last_norm = norm
         self.head = HEADS[kind](model, self.word_table)
@@ -59,19 +65,29 @@ class LoweredModel(tf.Module):
         """Every FULLY_CONNECTED of the model."""
         return [module for module in self.submodules if isinstance(module, Dense)]
 
+    @property
+    def layers(self) -> list[str]:
+        """The names by which recipes know what has weights, as `embeddings` (all tables), `block_0/query`."""
+        return [EMBEDDINGS, *dict.fromkeys(dense.layer for dense in self.dense_layers)]
+
     def __call__(
         self, input_word_ids: tf.Tensor, input_mask: tf.Tensor, input_type_ids: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        word_ids = self._cap(input_word_ids)
-        mask = tf.cast(self._cap(input_mask), tf.float32)
-        if self.attends:
-            block_mask = ((1.0 - mask) * MASK_BIAS)[:, tf.newaxis, tf.newaxis, :]
-        else:
-            block_mask = tf.reshape(mask, [1, -1, 1])
+        word_ids, mask_ids = self._cap(input_word_ids), self._cap(input_mask)
+        mask = tf.gather([0.0, 1.0], mask_ids) if self.integer else tf.cast(mask_ids, tf.float32)
         normal = self._embed(word_ids, self._cap(input_type_ids))
+        block_mask = self._block_mask(mask_ids, mask)
         for block in self.blocks:
             normal = block(normal, block_mask)
         return self.head(self.last_norm.finish(normal), mask)
+
+    def _block_mask(self, mask_ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """What the blocks take: what is added to attention scores, or ones and zeros."""
+        if not self.attends:
+            return tf.reshape(mask, [1, -1, 1])
+        if self.integer:
+            return tf.gather([INTEGER_MASK_BIAS, 0.0], tf.reshape(mask_ids, [1, 1, 1, -1]))
+        return ((1.0 - mask) * MASK_BIAS)[:, tf.newaxis, tf.newaxis, :]
 
     def _cap(self, x: tf.Tensor) -> tf.Tensor:
         """At most `max_length` tokens of `[1, length]`, the last one kept."""
@@ -82,10 +98,11 @@ class LoweredModel(tf.Module):
 
     def _embed(self, word_ids: tf.Tensor, type_ids: tf.Tensor) -> tf.Tensor:
         length = word_ids.shape[1] or tf.shape(word_ids)[1]
+        rows = tf.gather if self.integer else look_up
         hidden = (
-            look_up(self.word_table, tf.reshape(word_ids, [-1]))
-            + look_up(self.position_table, tf.range(length))
-            + look_up(self.type_table, tf.reshape(type_ids, [-1]))
+            rows(self.word_table, tf.reshape(word_ids, [-1]))
+            + rows(self.position_table, tf.range(length))
+            + rows(self.type_table, tf.reshape(type_ids, [-1]))
         )
         return self.embedding_norm.normalize(hidden[tf.newaxis])
 

@@ -16,8 +16,8 @@ from tflite.lowered_layers import ACTIVATIONS, Dense, LayerNorm, array_of
 Outputs = dict[str, tf.Tensor]
 
 
-def _dense(layer: Any) -> Dense:
-    return Dense(array_of(layer.kernel).T, array_of(layer.bias))
+def _dense(layer: Any, name: str) -> Dense:
+    return Dense(array_of(layer.kernel).T, array_of(layer.bias), name)
 
 
 def _token_sum(hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
@@ -32,7 +32,7 @@ class Pooler(tf.Module):
         super().__init__()
         backbone = getattr(model, "backbone", model)
         self.first_token = backbone.config.pools_first_token
-        self.dense = _dense(backbone.pooler)
+        self.dense = _dense(backbone.pooler, "pooler")
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         return tf.tanh(self.dense(self._pool(hidden, mask)))
@@ -51,7 +51,7 @@ class PooledHead(tf.Module):
 
     def __init__(self, model: Any, word_table: tf.Variable) -> None:
         super().__init__()
-        self.pooler, self.dense = Pooler(model), _dense(model.head)
+        self.pooler, self.dense = Pooler(model), _dense(model.head, "head")
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
         return {"logits": self._logits(hidden, mask)}
@@ -72,7 +72,7 @@ class TokenHead(tf.Module):
 
     def __init__(self, model: Any, word_table: tf.Variable) -> None:
         super().__init__()
-        self.dense = _dense(model.head)
+        self.dense = _dense(model.head, "head")
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
         return {"probabilities": tf.nn.softmax(self.dense(hidden))}
@@ -84,7 +84,8 @@ class SpanHead(tf.Module):
     def __init__(self, model: Any, word_table: tf.Variable) -> None:
         super().__init__()
         kernel, bias = array_of(model.head.kernel).T, array_of(model.head.bias)
-        self.start, self.end = Dense(kernel[:1], bias[:1]), Dense(kernel[1:], bias[1:])
+        self.start = Dense(kernel[:1], bias[:1], "head/start")
+        self.end = Dense(kernel[1:], bias[1:], "head/end")
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
         return {
@@ -98,10 +99,10 @@ class MaskedLMHead(tf.Module):
 
     def __init__(self, model: Any, word_table: tf.Variable) -> None:
         super().__init__()
-        self.transform = _dense(model.head.transform)
+        self.transform = _dense(model.head.transform, "head/transform")
         self.activation = ACTIVATIONS[model.config.hidden_act]
         self.norm = LayerNorm(model.head.norm)
-        self.decoder = Dense(word_table, array_of(model.head.bias))
+        self.decoder = Dense(word_table, array_of(model.head.bias), "head/decoder")
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
         return {"logits": self.decoder(self.norm(self.activation(self.transform(hidden))))}
@@ -112,7 +113,7 @@ class PretrainingHead(MaskedLMHead):
 
     def __init__(self, model: Any, word_table: tf.Variable) -> None:
         super().__init__(model, word_table)
-        self.pooler, self.order = Pooler(model), _dense(model.order_head)
+        self.pooler, self.order = Pooler(model), _dense(model.order_head, self.decoder.layer)
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
         order = self.order(self.pooler(hidden, mask))

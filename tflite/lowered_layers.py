@@ -15,11 +15,13 @@ from sqb_tf.layers import GroupedConv1D
 class Dense(tf.Module):
     """One FULLY_CONNECTED: kernel `[out, in]`, bias `[out]`.
 
-    `observer`, where set, is shown each input before it is used (calibration).
+    Its tensors in the file are named after `layer`, by which recipes find them. `observer`, where set, is
+    shown each input before it is used (calibration).
     """
 
-    def __init__(self, kernel: np.ndarray | tf.Variable, bias: np.ndarray) -> None:
+    def __init__(self, kernel: np.ndarray | tf.Variable, bias: np.ndarray, layer: str) -> None:
         super().__init__()
+        self.layer = layer
         shared = isinstance(kernel, tf.Variable)
         self.kernel = kernel if shared else tf.Variable(kernel, trainable=False)
         self.bias = tf.Variable(bias, trainable=False)
@@ -28,7 +30,8 @@ class Dense(tf.Module):
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         if self.observer is not None:
             self.observer(self, x)
-        return tf.matmul(x, self.kernel, transpose_b=True) + self.bias
+        with tf.name_scope(f"{self.layer}/"):  # the slash: this scope and no copy of it
+            return tf.matmul(x, self.kernel, transpose_b=True) + self.bias
 
 
 class LayerNorm(tf.Module):
@@ -48,7 +51,8 @@ class LayerNorm(tf.Module):
     def normalize(self, x: tf.Tensor) -> tf.Tensor:
         """Mean 0 and variance 1 over the channels."""
         centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
-        variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+        # A product, not a square, which ai-edge-quantizer does not know in integers.
+        variance = tf.reduce_mean(centred * centred, axis=-1, keepdims=True)
         return centred * tf.math.rsqrt(variance + self.epsilon)
 
     def finish(self, normal: tf.Tensor) -> tf.Tensor:
@@ -69,21 +73,22 @@ class Projection(tf.Module):
 
     def __init__(
         self,
-        *layers: GroupedConv1D,
+        layer: str,
+        *convolutions: GroupedConv1D,
         scales: Sequence[float] = (),
         after: LayerNorm | None = None,
         residual: LayerNorm | None = None,
     ) -> None:
         super().__init__()
-        self.groups = layers[0].groups
-        scales = scales or [1.0] * len(layers)
+        self.groups = convolutions[0].groups
+        scales = scales or [1.0] * len(convolutions)
         parts = [
-            _split_weights(layer, scale, after, residual)
-            for layer, scale in zip(layers, scales, strict=True)
+            _split_weights(convolution, scale, after, residual)
+            for convolution, scale in zip(convolutions, scales, strict=True)
         ]
         self.groups_dense = [
-            Dense(np.concatenate([k for k, _ in group]), np.concatenate([b for _, b in group]))
-            for group in zip(*parts, strict=True)
+            Dense(np.concatenate(kernels), np.concatenate(biases), layer)
+            for kernels, biases in (zip(*group, strict=True) for group in zip(*parts, strict=True))
         ]
 
     def __call__(self, chunks: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -97,15 +102,18 @@ class Attention(tf.Module):
     The input is what `before` normalizes.
     """
 
-    def __init__(self, attention: Any, first_token_only: bool, before: LayerNorm) -> None:
+    def __init__(
+        self, attention: Any, first_token_only: bool, before: LayerNorm, layer: str
+    ) -> None:
         super().__init__()
         config = attention.config
         self.head_size, self.first_token_only = config.head_size, first_token_only
         query, key, value = attention.query, attention.key, attention.value
         scale = config.head_size**-0.5
 
-        def source(*layers: GroupedConv1D, scales: Sequence[float] = ()) -> Projection:
-            return Projection(*layers, scales=scales, after=before)
+        def source(*parts: GroupedConv1D, scales: Sequence[float] = ()) -> Projection:
+            name = "_".join(part.name for part in parts)
+            return Projection(f"{layer}/{name}", *parts, scales=scales, after=before)
 
         groups = {query.groups, key.groups, value.groups}
         # Whole heads in each group: attention never leaves the group.
@@ -171,22 +179,26 @@ class Squeeze(tf.Module):
 class Block(tf.Module):
     """One encoder block, from what the norm `before` it normalizes to what its own last one does.
 
-    `first_token_only` gives that token's output, `[1, 1, hidden]`.
+    `first_token_only` gives that token's output, `[1, 1, hidden]`. `layer` is what names in it begin with.
     """
 
-    def __init__(self, block: Any, first_token_only: bool, before: LayerNorm) -> None:
+    def __init__(self, block: Any, first_token_only: bool, before: LayerNorm, layer: str) -> None:
         super().__init__()
         self.first_token_only, self.before = first_token_only, before
         self.attends = block.config.token_mixer == "self_attention"
         if self.attends:
-            self.mixer = Attention(block.attention, first_token_only, before)
+            self.mixer = Attention(block.attention, first_token_only, before, layer)
         else:
             self.mixer = Squeeze(block.squeeze)
-        self.post_attention = Projection(block.post_attention, residual=before)
+
+        def projection(part: GroupedConv1D, **norms: LayerNorm) -> Projection:
+            return Projection(f"{layer}/{part.name}", part, **norms)
+
+        self.post_attention = projection(block.post_attention, residual=before)
         self.post_attention_norm = between = LayerNorm(block.post_attention_norm)
-        self.intermediate = Projection(block.intermediate, after=between)
+        self.intermediate = projection(block.intermediate, after=between)
         self.activation = ACTIVATIONS[block.config.hidden_act]
-        self.output_projection = Projection(block.output_projection, residual=between)
+        self.output_projection = projection(block.output_projection, residual=between)
         self.output_norm = LayerNorm(block.output_norm)
 
     def __call__(self, normal: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

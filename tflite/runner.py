@@ -35,12 +35,16 @@ TOKEN_OUTPUTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """One entry point: input and output names, and its length in tokens (None: dynamic)."""
+    """One entry point: input and output names, its length in tokens (None: dynamic).
+
+    `scales` has the scale and zero point of each output, a scale of 0 where it is float.
+    """
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     seq_length: int | None
+    scales: Mapping[str, tuple[float, int]]
 
 
 class Runner:
@@ -83,7 +87,13 @@ class Runner:
         fixed one.
         """
         chosen, inputs = self._fitted(inputs, signature)
-        return self._runners[chosen.name](**inputs)
+        outputs = self._runners[chosen.name](**inputs)
+        return {name: self._as_float(chosen, name, values) for name, values in outputs.items()}
+
+    def _as_float(self, signature: Signature, name: str, values: np.ndarray) -> np.ndarray:
+        """Outputs as they are, those of integers times their scale."""
+        scale, zero_point = signature.scales[name]
+        return (values.astype(np.float32) - zero_point) * np.float32(scale) if scale else values
 
     def prepare(
         self, inputs: Mapping[str, np.ndarray], signature: str | None = None
@@ -112,7 +122,7 @@ class Runner:
         length = inputs["input_word_ids"].shape[1]
         chosen = self.signatures[signature] if signature else self.signature_for(length)
         if chosen.seq_length is not None:
-            inputs = {k: _fit(v, chosen.seq_length) for k, v in inputs.items()}
+            inputs = {k: fit(v, chosen.seq_length) for k, v in inputs.items()}
         return chosen, inputs
 
     def signature_for(self, length: int) -> Signature:
@@ -257,10 +267,11 @@ class Runner:
 def _signature(key: str, runner: object) -> Signature:
     inputs, outputs = runner.get_input_details(), runner.get_output_details()
     length = int(inputs["input_word_ids"]["shape_signature"][1])
-    return Signature(key, tuple(inputs), tuple(outputs), None if length < 0 else length)
+    scales = {name: details["quantization"] for name, details in outputs.items()}
+    return Signature(key, tuple(inputs), tuple(outputs), None if length < 0 else length, scales)
 
 
-def _fit(values: np.ndarray, length: int) -> np.ndarray:
+def fit(values: np.ndarray, length: int) -> np.ndarray:
     """`[1, n]` padded with zeros, or cut with the last token kept, to `[1, length]`."""
     if values.shape[1] > length:
         return np.concatenate([values[:, : length - 1], values[:, -1:]], axis=1)

@@ -80,8 +80,9 @@ def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) ->
     """Runs `examples` through `model` (of `sqb_tf.load`) and through the packaged bytes.
 
     Agreement is the share of decisions that are the same: the label of a text, the tag of a word, the span of
-    an answer, the choice, the token at a place, and of embeddings which other text is the nearest. Kinds
-    without a metric of labelled texts are judged by agreement and by the tensors.
+    an answer (ties count as the same, `tasks.spans.TIE`), the choice, the token at a place, and of embeddings
+    which other text is the nearest. Kinds without a metric of labelled texts are judged by agreement and by
+    the tensors.
 
     Raises:
         InputError: no examples, a package that cannot be opened or that holds another model's labels.
@@ -124,7 +125,7 @@ def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) ->
         name = spec_of(task.task, task.kind).metrics[0]
         found = [_results(kind, rows, passages, outputs) for outputs in (expected, got)]
         for one, other in zip(*found, strict=True):
-            decisions.compare(kind.decisions(one), kind.decisions(other))
+            decisions.count(kind.same(one, other))
         keras, package = (kind.scores([name], results, goals)[name] for results in found)
         metric = {"name": name, "keras": keras, "package": package, "drop": keras - package}
     errors = {name: error.summary() for name, error in tensors.items()}
@@ -228,11 +229,11 @@ class _Decisions:
             self._seen.append((expected[self._vectors], got[self._vectors]))
             return
         for name, values in expected.items():
-            self.compare(values.argmax(-1).flat, got[name].argmax(-1).flat)
+            self.count((values.argmax(-1) == got[name].argmax(-1)).flat)
 
-    def compare(self, expected: Iterable[Any], got: Iterable[Any]) -> None:
-        """Takes decisions in."""
-        same = [one == other for one, other in zip(expected, got, strict=True)]
+    def count(self, same: Iterable[bool]) -> None:
+        """Takes in which decisions are the same."""
+        same = list(same)
         self._same += sum(same)
         self._total += len(same)
 

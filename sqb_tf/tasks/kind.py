@@ -167,6 +167,11 @@ class TaskKind:
         """What a result decides: verification counts how many of these stay the same."""
         raise NotImplementedError
 
+    def same(self, one: Any, other: Any) -> list[bool]:
+        """Which of one result's decisions another model's result has too."""
+        decisions = self.decisions(one), self.decisions(other)
+        return [mine == theirs for mine, theirs in zip(*decisions, strict=True)]
+
     def outputs(self, results: Sequence[Any]) -> Any:
         """Results as the metrics take them."""
         raise NotImplementedError
