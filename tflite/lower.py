@@ -73,9 +73,9 @@ class LoweredModel(tf.Module):
     def __call__(
         self, input_word_ids: tf.Tensor, input_mask: tf.Tensor, input_type_ids: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        word_ids, mask_ids = self._cap(input_word_ids), self._cap(input_mask)
+        word_ids, mask_ids, type_ids = self._cap(input_word_ids, input_mask, input_type_ids)
         mask = tf.gather([0.0, 1.0], mask_ids) if self.integer else tf.cast(mask_ids, tf.float32)
-        normal = self._embed(word_ids, self._cap(input_type_ids))
+        normal = self._embed(word_ids, type_ids)
         block_mask = self._block_mask(mask_ids, mask)
         for block in self.blocks:
             normal = block(normal, block_mask)
@@ -89,12 +89,13 @@ class LoweredModel(tf.Module):
             return tf.gather([INTEGER_MASK_BIAS, 0.0], tf.reshape(mask_ids, [1, 1, 1, -1]))
         return ((1.0 - mask) * MASK_BIAS)[:, tf.newaxis, tf.newaxis, :]
 
-    def _cap(self, x: tf.Tensor) -> tf.Tensor:
-        """At most `max_length` tokens of `[1, length]`, the last one kept."""
-        if x.shape[1] is not None and x.shape[1] <= self.max_length:
-            return x
-        kept = tf.minimum(tf.shape(x)[1], self.max_length) - 1
-        return tf.concat([x[:, :kept], x[:, -1:]], axis=1)
+    def _cap(self, *inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """At most `max_length` tokens of each, `[1, length]`, the last one kept."""
+        length = inputs[0].shape[1]
+        if length is not None and length <= self.max_length:
+            return inputs
+        kept = tf.minimum(tf.shape(inputs[0])[1], self.max_length) - 1
+        return tuple(tf.concat([x[:, :kept], x[:, -1:]], axis=1) for x in inputs)
 
     def _embed(self, word_ids: tf.Tensor, type_ids: tf.Tensor) -> tf.Tensor:
         length = word_ids.shape[1] or tf.shape(word_ids)[1]

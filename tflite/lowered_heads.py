@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflite.lowered_layers import ACTIVATIONS, Dense, LayerNorm, array_of
+from tflite.lowered_layers import ACTIVATIONS, Dense, LayerNorm, array_of, first_token
 
 Outputs = dict[str, tf.Tensor]
 
@@ -40,10 +40,8 @@ class Pooler(tf.Module):
     def _pool(self, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         if not self.first_token:
             return _token_sum(hidden, mask) / tf.maximum(tf.reduce_sum(mask), 1.0)
-        if hidden.shape[1] == 1:
-            # A reshape, which costs nothing, where a slice would be an operation.
-            return tf.reshape(hidden, [1, -1])
-        return hidden[:, 0]
+        # Of one token it is there already: the reshape costs nothing, a slice would be an operation.
+        return tf.reshape(hidden if hidden.shape[1] == 1 else first_token(hidden), [1, -1])
 
 
 class PooledHead(tf.Module):
@@ -128,9 +126,11 @@ class EmbeddingHead(tf.Module):
         self.pooling = model.pooling
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
-        if self.pooling == "first":
-            return {"embedding": tf.math.l2_normalize(hidden[:, 0], axis=-1)}
-        return {"embedding": tf.math.l2_normalize(_token_sum(hidden, mask), axis=-1)}
+        first = self.pooling == "first"
+        pooled = tf.reshape(first_token(hidden), [1, -1]) if first else _token_sum(hidden, mask)
+        # Written out: XNNPACK has no L2_NORMALIZATION, which the converter makes of `l2_normalize`.
+        squares = tf.reduce_sum(pooled * pooled, axis=-1, keepdims=True)
+        return {"embedding": pooled * tf.math.rsqrt(tf.maximum(squares, 1e-12))}
 
 
 class EncoderHead(tf.Module):

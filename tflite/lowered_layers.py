@@ -127,16 +127,16 @@ class Attention(tf.Module):
         self.members = [3] if len(self.sources) == 1 else [1, 2] if self.fused else [1, 1, 1]
 
     def __call__(self, chunks: list[tf.Tensor], mask_bias: tf.Tensor) -> list[tf.Tensor]:
-        chunks = regroup(chunks, self.sources[0].groups)
-        first = [chunk[:, :1] for chunk in chunks] if self.first_token_only else chunks
+        asking = [first_token(chunk) for chunk in chunks] if self.first_token_only else chunks
+        asking, chunks = (regroup(x, self.sources[0].groups) for x in (asking, chunks))
         heads: list[list[tf.Tensor]] = [[] for _ in range(len(chunks) if self.fused else 1)]
         for index, (source, members) in enumerate(zip(self.sources, self.members, strict=True)):
-            outputs = source(first if index == 0 else chunks)
+            outputs = source(asking if index == 0 else chunks)
             if not self.fused:
                 outputs = regroup(outputs, 1)
             heads = heads if len(heads) == len(outputs) else [[] for _ in outputs]
             for part, output in zip(heads, outputs, strict=True):
-                part.extend(tf.split(self._to_heads(output), members, axis=1))
+                part.extend(split(self._to_heads(output), members, axis=1))
         # Heads side by side, and then one transposition: joined behind four of them it takes 2% longer.
         context = _join([self._attend(*part, mask_bias) for part in heads], axis=1)
         channels = context.shape[1] * self.head_size
@@ -206,7 +206,7 @@ class Block(tf.Module):
         # The convolution pads with zeros, which are none before gain and offset.
         context = self.mixer([normal if self.attends else self.before.finish(normal)], mask)
         if self.first_token_only:
-            normal = normal[:, :1]
+            normal = first_token(normal)
         context = _join(self.post_attention(context))
         normal = between.normalize(normal * self.before.gain + context)
         update = _join(self._feed_forward(normal))
@@ -237,8 +237,20 @@ def regroup(chunks: list[tf.Tensor], groups: int) -> list[tf.Tensor]:
     """The same channels in `groups` chunks."""
     if len(chunks) == groups:
         return chunks
-    joined = _join(chunks)
-    return [joined] if groups == 1 else tf.split(joined, groups, axis=-1)
+    return split(_join(chunks), groups, axis=-1)
+
+
+def split(x: tf.Tensor, parts: int, axis: int) -> list[tf.Tensor]:
+    """In `parts`; in one it is no operation (a SPLIT of one output is none of XNNPACK's)."""
+    return [x] if parts == 1 else tf.split(x, parts, axis=axis)
+
+
+def first_token(x: tf.Tensor) -> tf.Tensor:
+    """`[1, length, channels]` -> `[1, 1, channels]`.
+
+    A SLICE of constant size, which XNNPACK runs at any length, and not the STRIDED_SLICE of an index.
+    """
+    return tf.slice(x, [0, 0, 0], [1, 1, x.shape[-1]])
 
 
 def _join(chunks: list[tf.Tensor], axis: int = -1) -> tf.Tensor:

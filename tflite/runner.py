@@ -115,6 +115,26 @@ class Runner:
         # Through `runner`, which keeps the model alive.
         return lambda: runner._interpreter_wrapper.Invoke(subgraph)
 
+    def operations(self) -> list[tuple[str, bool]]:
+        """The first signature's operations: built-in name, and whether the XNNPACK delegate runs it."""
+        runner = next(iter(self._runners.values()))
+        # Which is when the delegate takes its part; `allocate_tensors` refuses where there are runners.
+        runner._interpreter_wrapper.AllocateTensors(runner._subgraph_index)
+        details = self.interpreter._get_ops_details()
+        delegates = [op for op in details if op["op_name"] == "DELEGATE"]
+        plain = [op for op in details if op["op_name"] != "DELEGATE"]
+        maker = {tensor: op for op in plain for tensor in op["outputs"]}
+        inside: set[int] = set()
+        for delegate in delegates:
+            # What a delegate runs is what lies between its inputs and its outputs.
+            given, wanted = set(delegate["inputs"]), list(delegate["outputs"])
+            while wanted:
+                op = maker.get(wanted.pop())
+                if op is not None and op["index"] not in inside:
+                    inside.add(op["index"])
+                    wanted += [tensor for tensor in op["inputs"] if tensor not in given]
+        return [(op["op_name"], op["index"] in inside) for op in plain]
+
     def _fitted(
         self, inputs: Mapping[str, np.ndarray], signature: str | None
     ) -> tuple[Signature, Mapping[str, np.ndarray]]:

@@ -6,6 +6,9 @@ from pathlib import Path
 import cli
 
 from sqb_tf.errors import InputError
+from tflite.bench.baselines import check_names
+
+BASELINES = Path("runs/baselines")
 
 EPILOG = """examples:
   python tools/benchmark.py --package float32.tflite int8.tflite --threads 1,2 --lengths 16,128
@@ -19,6 +22,8 @@ every text is also run at its own length, as an app would."""
 def main(args: argparse.Namespace) -> int:
     if args.device != "host":
         raise InputError(f"--device {args.device}: only host, this machine, is built so far")
+    baselines = args.baselines.split(",") if args.baselines else []
+    check_names(baselines)
     threads = cli.numbers(args.threads, "--threads")
     lengths = cli.numbers(args.lengths, "--lengths")
     from sqb_tf.files import check_writable
@@ -30,7 +35,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json and args.json != "-":
         check_writable(args.json)
     plan = session.Plan(
-        packages=args.package,
+        packages=[*args.package, *_made(args.package[0], baselines, max(lengths))],
         threads=threads,
         lengths=lengths,
         runs=args.runs,
@@ -43,6 +48,24 @@ def main(args: argparse.Namespace) -> int:
         report.write(args.report, records)
     cli.emit(args, report.table(records), {"records": records})
     return cli.DONE
+
+
+def _made(package: str, names: list[str], longest: int) -> list[str]:
+    """Packages of the baselines with that one's tokenizer: float32 and int8, of one length."""
+    from tflite.bench import baselines
+    from tflite.runner import Runner
+
+    if not names:
+        return []
+    preprocessor = Runner(package).preprocessor
+    wanted = [
+        baselines.Baseline(name, recipe, longest)
+        for name in names
+        for recipe in ("float32", "dynamic")
+    ]
+    tokenizer = preprocessor.tokenizer
+    made = baselines.make(wanted, BASELINES, tokenizer.vocabulary, tokenizer.lowercase)
+    return [str(path) for path in made]
 
 
 def _text(args: argparse.Namespace):
@@ -71,6 +94,12 @@ def flags() -> argparse.ArgumentParser:
         nargs="+",
         metavar="FILE",
         help="packaged .tflite files; the others are compared with the first",
+    )
+    made.add_argument(
+        "--baselines",
+        metavar="NAME,NAME",
+        help="measure these too, random weights, float32 and int8, fixed at the longest of --lengths: "
+        "bert-base, mobilebert; converted once into runs/baselines",
     )
     made.add_argument("--device", default="host", help="where to run: host, this machine")
     made.add_argument("--threads", default="1", metavar="N,N", help="CPU threads")

@@ -1,0 +1,205 @@
+"""Every recipe beside BERT-base and MobileBERT: latency, size, load time, memory, in one interleaved run.
+
+Converts packages of squeezebert-base and of Model Garden's encoders with fresh weights (speed does not depend
+on their values), measures them with tools/benchmark.py at fixed lengths and on real texts, and asks LiteRT
+what the machine's limit is: one large int8 product. Writes records, table and plots; with --readme also the
+README's table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import readme
+from bundles import SHARED_DATA, random_bundle
+
+ROOT = Path(__file__).resolve().parent.parent
+PRESET = "squeezebert-base"
+LENGTH = 128
+NAME = "squeezebert"
+INT8 = f"{NAME}-int8"
+OURS = ("float32", "fp16", "dynamic", "int8", "int4", "int4-all", "int8-full")
+BASELINES = [
+    (name, recipe, length)
+    for name in ("bert-base", "mobilebert")
+    for recipe, length in (("float32", LENGTH), ("dynamic", LENGTH), ("dynamic", None))
+]
+# Goal, what is divided, by what; `texts` are real ones, each at its own length where the package takes any.
+GOALS = (
+    (
+        3.2,
+        f"{LENGTH} tokens: float32 against BERT-base float32",
+        "float32",
+        "bert-base-float32-128",
+    ),
+    (10.0, f"{LENGTH} tokens: int8 against BERT-base float32", INT8, "bert-base-float32-128"),
+    (2.6, f"{LENGTH} tokens: int8 against BERT-base int8", INT8, "bert-base-dynamic-128"),
+    (1.0, f"{LENGTH} tokens: int8 against MobileBERT int8", INT8, "mobilebert-dynamic-128"),
+    (2.5, f"{LENGTH} tokens: int8 against float32", INT8, f"{NAME}-float32"),
+    (1.3, "16 tokens: int4 against int8", f"{NAME}-int4", INT8),
+    (3.2, "texts: int8 against MobileBERT int8 fixed at 128", INT8, "mobilebert-dynamic-128"),
+    (None, "texts: int8 against MobileBERT int8 of any length", INT8, "mobilebert-dynamic-any"),
+    (None, "texts: int8 against BERT-base int8 of any length", INT8, "bert-base-dynamic-any"),
+)
+
+
+def packages(folder: Path) -> list[Path]:
+    """Ours in every recipe, and the baselines."""
+    import sqb_tf
+    from tflite import convert
+    from tflite.bench import baselines
+
+    random_bundle(folder / "bundle", PRESET)
+    model = sqb_tf.load(folder / "bundle")
+    paths = [folder / f"{NAME}-{recipe}.tflite" for recipe in OURS]
+    for recipe, path in zip(OURS, paths, strict=True):
+        print(f"converting {PRESET} to {recipe}", file=sys.stderr)
+        path.write_bytes(convert(model, recipe))
+    wanted = [baselines.Baseline(*one) for one in BASELINES]
+    tokenizer = model.tokenizer
+    made = baselines.make(
+        wanted, ROOT / "runs" / "baselines", tokenizer.vocabulary, tokenizer.lowercase
+    )
+    return [*paths, *made]
+
+
+def operations(length: int) -> float:
+    """Multiplications and additions of the model's products for a text, two for each pair of factors."""
+    from sqb_tf import SqueezeBertConfig
+
+    c = SqueezeBertConfig.from_preset(PRESET)
+    size, inner = c.hidden_size, c.intermediate_size
+    kernels = sum(size * size / g for g in (c.q_groups, c.k_groups, c.v_groups))
+    kernels += size * size / c.post_attention_groups
+    kernels += size * inner / c.intermediate_groups + inner * size / c.output_groups
+    return 2 * c.num_hidden_layers * length * (kernels + 2 * length * size)
+
+
+def int8_limit(runs: int = 20) -> float:
+    """Operations a second of one large product with int8 weights in LiteRT, 1 thread."""
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    rows, size = 512, 2048
+    kernel = tf.constant(np.random.default_rng(0).normal(size=(size, size)).astype(np.float32))
+    module = tf.Module()
+    module.function = tf.function(
+        lambda x: tf.matmul(x, kernel, transpose_b=True),
+        input_signature=[tf.TensorSpec([1, rows, size])],
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [module.function.get_concrete_function()], module
+    )
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    interpreter = Interpreter(model_content=converter.convert(), num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    taken = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        interpreter.invoke()
+        taken.append(time.perf_counter() - start)
+    return 2 * rows * size * size / statistics.median(taken)
+
+
+def median(records: list[dict[str, Any]], name: str, length: int | None) -> float:
+    """Milliseconds, 1 thread."""
+    (found,) = (
+        r["latency_ms"]["median"]
+        for r in records
+        if Path(r["package"]).stem == name and r["seq_length"] == length and r["threads"] == 1
+    )
+    return found
+
+
+def results(records: list[dict[str, Any]], limit: float) -> list[dict[str, Any]]:
+    """Each goal with what was measured."""
+    found = []
+    for goal, what, ours, other in GOALS:
+        length = None if what.startswith("texts") else int(what.split(" ")[0])
+        ratio = median(records, other, length) / median(records, ours, length)
+        found.append({"what": what, "goal": goal, "measured": ratio})
+    share = operations(LENGTH) / limit / (median(records, INT8, LENGTH) / 1e3)
+    what = (
+        f"{LENGTH} tokens: int8's share of the int8 limit, {limit / 1e9:.0f} G operations a second"
+    )
+    return [*found, {"what": what, "goal": 0.65, "measured": share}]
+
+
+def table(records: list[dict[str, Any]], found: list[dict[str, Any]]) -> str:
+    """Two tables in Markdown: every package, and the goals."""
+    lengths = sorted({r["seq_length"] for r in records if r["seq_length"]})
+    shown = [r for r in records if r["threads"] == 1]
+    packages = {r["package"]: r for r in shown}
+    texts = next(r["lengths"] for r in shown if r["seq_length"] is None)
+    head = ["median ms (± std)", *(f"{n} tokens" for n in lengths)]
+    head += [f"real texts, {texts['median']:.0f} tokens (median)", "MB", "load ms", "memory MB"]
+    rows = [head, ["---"] * len(head)]
+    for package, record in packages.items():
+        times = {r["seq_length"]: r for r in shown if r["package"] == package}
+        cells = [_cell(times.get(length)) for length in [*lengths, None]]
+        size = f"{record['size_bytes'] / 1e6:.1f}"
+        loads = [f"{record['init_ms']:.0f}", f"{record['peak_memory_mb']:.0f}"]
+        rows.append([Path(package).stem, *cells, size, *loads])
+    goals = [["ratio of medians", "goal", "measured"], ["---"] * 3]
+    for one in found:
+        goal = "" if one["goal"] is None else f"{one['goal']:g}"
+        goals.append([one["what"], goal, f"{one['measured']:.2f}"])
+    first = shown[0]
+    versions = ", ".join(f"{name} {number}" for name, number in first["versions"].items())
+    foot = f"1 thread of {first['host']['cpu']}; {versions}; {first['date'][:10]}."
+    parts = ["\n".join("| " + " | ".join(row) + " |" for row in part) for part in (rows, goals)]
+    return "\n\n".join([*parts, foot])
+
+
+def _cell(record: dict[str, Any] | None) -> str:
+    if record is None:
+        return ""
+    padded = f" (at {record['padded_to']})" if record.get("padded_to") else ""
+    latency = record["latency_ms"]
+    return f"{latency['median']:.1f} ± {latency['std']:.1f}{padded}"
+
+
+def main() -> None:
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    made.add_argument("--lengths", default="16,64,128", help="lengths in tokens")
+    made.add_argument("--runs", type=int, default=30, help="runs of each package and length")
+    made.add_argument("--data", default=str(SHARED_DATA / "glue" / "SST-2"), help="real texts")
+    made.add_argument("--limit", type=int, default=200, help="real texts")
+    made.add_argument("--report", default="runs/bench/comparison", metavar="DIR", help="results")
+    made.add_argument("--readme", metavar="FILE", help="put the table into this file")
+    args = made.parse_args()
+    data = ["--data", args.data, "--task", "sst2"]
+    if not Path(args.data).is_dir():
+        print(f"{args.data} is not there: timing the demo's sentences", file=sys.stderr)
+        data = ["--data", str(ROOT / "sqb_tf" / "demo")]
+    with tempfile.TemporaryDirectory() as folder:
+        files = packages(Path(folder))
+        limit = int8_limit()
+        command = [sys.executable, str(ROOT / "tools" / "benchmark.py")]
+        command += ["--package", *map(str, files), "--lengths", args.lengths]
+        command += ["--runs", str(args.runs), *data, "--limit", str(args.limit)]
+        subprocess.run([*command, "--report", args.report], check=True)
+    report = Path(args.report)
+    records = json.loads((report / "records.json").read_text(encoding="utf-8"))["records"]
+    found = results(records, limit)
+    (report / "goals.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    text = table(records, found)
+    print(text)
+    if args.readme:
+        readme.update(args.readme, "comparison", text)
+
+
+if __name__ == "__main__":
+    main()

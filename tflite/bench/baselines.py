@@ -1,0 +1,116 @@
+"""What this model is compared with: Model Garden's BERT-base and MobileBERT, by the stock converter.
+
+Their weights are fresh, since speed and size do not depend on them: these packages answer nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqb_tf.errors import InputError
+from sqb_tf.files import staged_file
+from sqb_tf.progress import say
+from tflite import package
+
+# BERT's vocabulary. Ids of a package with a larger one must be in the table too.
+_VOCAB_SIZE = 30522
+LABELS = ("0", "1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """One file to measure: whose architecture, the stock recipe, tokens (None: any length)."""
+
+    name: str  # of `BASELINES`
+    recipe: str  # float32, or dynamic: int8 weights, the stock converter's best on CPUs
+    seq_length: int | None
+
+    @property
+    def file_name(self) -> str:
+        """As `bert-base-dynamic-128.tflite`."""
+        return f"{self.name}-{self.recipe}-{self.seq_length or 'any'}.tflite"
+
+
+def check_names(names: Sequence[str]) -> None:
+    """`InputError` for a name that is not of `BASELINES`."""
+    for name in names:
+        if name not in BASELINES:
+            raise InputError(f"--baselines {name}: expected some of {', '.join(BASELINES)}")
+
+
+def make(
+    wanted: Sequence[Baseline], folder: str | Path, vocabulary: Sequence[str], lowercase: bool
+) -> list[Path]:
+    """Packages in `folder`, converted where they are not there yet, with this tokenizer inside."""
+    digest = hashlib.sha256(f"{lowercase}\n{chr(10).join(vocabulary)}".encode()).hexdigest()[:8]
+    paths = [Path(folder) / digest / one.file_name for one in wanted]
+    for one, path in zip(wanted, paths, strict=True):
+        if path.exists():
+            continue
+        say(f"converting {one.file_name}, once: later runs find it in {path.parent}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = package.pack(
+            _convert(one, max(_VOCAB_SIZE, len(vocabulary))),
+            vocabulary,
+            LABELS,
+            name=one.name,
+            description=f"{one.name} of TensorFlow Model Garden, random weights: for timing alone",
+            lowercase=lowercase,
+            max_seq_length=one.seq_length or 512,
+            properties={"recipe": one.recipe, "lowering": "stock", "kind": "classification"},
+        )
+        with staged_file(path) as staged:
+            staged.write_bytes(content)
+    return paths
+
+
+def _bert_base(vocab_size: int) -> Any:
+    """Devlin et al. 2019: 12 layers, hidden 768, 12 heads."""
+    from official.nlp.modeling.networks import BertEncoderV2
+
+    return BertEncoderV2(vocab_size=vocab_size)
+
+
+def _mobilebert(vocab_size: int) -> Any:
+    """Sun et al. 2020, table 1: 24 blocks, hidden 512, bottleneck 128, 4 feed-forward networks each."""
+    from official.nlp.modeling.networks import MobileBERTEncoder
+
+    return MobileBERTEncoder(word_vocab_size=vocab_size, num_blocks=24, intermediate_size=512)
+
+
+BASELINES = {"bert-base": _bert_base, "mobilebert": _mobilebert}
+
+
+def _convert(baseline: Baseline, vocab_size: int) -> bytes:
+    import tensorflow as tf
+
+    from sqb_tf.backbone import INPUT_NAMES
+
+    encoder = BASELINES[baseline.name](vocab_size)
+    specs = [tf.TensorSpec([1, baseline.seq_length], tf.int32, name=name) for name in INPUT_NAMES]
+    head: list[tf.Variable] = []
+
+    def call(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        pooled = encoder(dict(zip(INPUT_NAMES, inputs, strict=True)))["pooled_output"]
+        if not head:
+            with tf.init_scope():
+                head.append(tf.Variable(tf.random.normal([pooled.shape[-1], len(LABELS)])))
+        return {"probabilities": tf.nn.softmax(tf.matmul(pooled, head[0]))}
+
+    module = tf.Module()
+    module.function = tf.function(call, input_signature=specs)
+    concrete = module.function.get_concrete_function()
+    module.encoder, module.head = encoder, head
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        tf.saved_model.save(module, folder, signatures={"serving_default": concrete})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if baseline.recipe == "dynamic":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        return converter.convert()
