@@ -30,6 +30,8 @@ bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion a
 	$(RUN) benchmarks/heads.py --torch-python $(TORCH)/bin/python --json runs/bench/heads.json --readme README.md
 	$(RUN) benchmarks/conversion.py --json runs/bench/conversion.json
 	$(RUN) benchmarks/inference.py --readme README.md
+	$(RUN) benchmarks/comparison.py --torch-python $(TORCH)/bin/python --readme README.md
+	$(RUN) benchmarks/outliers.py --readme README.md
 	$(RUN) benchmarks/presets.py
 	$(RUN) benchmarks/distillation.py --json runs/bench/distillation.json --readme README.md
 	$(RUN) benchmarks/pretraining.py --json runs/bench/pretraining.json --readme README.md --plot docs/pretraining.png

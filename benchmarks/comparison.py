@@ -2,8 +2,9 @@
 
 Converts packages of squeezebert-base and of Model Garden's encoders with fresh weights (speed does not depend
 on their values), measures them with tools/benchmark.py at fixed lengths and on real texts, and asks LiteRT
-what the machine's limit is: one large int8 product. Writes records, table and plots; with --readme also the
-README's table.
+what the machine's limit is: one large int8 product. Then, in turns with our float32 and int8, what other
+runtimes need for transformers' SqueezeBERT (benchmarks/peer_inference.py). Writes records, table and plots;
+with --readme also the README's table.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PRESET = "squeezebert-base"
 LENGTH = 128
 NAME = "squeezebert"
-INT8 = f"{NAME}-int8"
+FLOAT32, INT8 = f"{NAME}-float32", f"{NAME}-int8"
 OURS = ("float32", "fp16", "dynamic", "int8", "int4", "int4-all", "int8-full")
 BASELINES = [
     (name, recipe, length)
@@ -35,16 +36,11 @@ BASELINES = [
 ]
 # Goal, what is divided, by what; `texts` are real ones, each at its own length where the package takes any.
 GOALS = (
-    (
-        3.2,
-        f"{LENGTH} tokens: float32 against BERT-base float32",
-        "float32",
-        "bert-base-float32-128",
-    ),
+    (3.2, f"{LENGTH} tokens: float32 against BERT-base float32", FLOAT32, "bert-base-float32-128"),
     (10.0, f"{LENGTH} tokens: int8 against BERT-base float32", INT8, "bert-base-float32-128"),
     (2.6, f"{LENGTH} tokens: int8 against BERT-base int8", INT8, "bert-base-dynamic-128"),
     (1.0, f"{LENGTH} tokens: int8 against MobileBERT int8", INT8, "mobilebert-dynamic-128"),
-    (2.5, f"{LENGTH} tokens: int8 against float32", INT8, f"{NAME}-float32"),
+    (2.5, f"{LENGTH} tokens: int8 against float32", INT8, FLOAT32),
     (1.3, "16 tokens: int4 against int8", f"{NAME}-int4", INT8),
     (3.2, "texts: int8 against MobileBERT int8 fixed at 128", INT8, "mobilebert-dynamic-128"),
     (None, "texts: int8 against MobileBERT int8 of any length", INT8, "mobilebert-dynamic-any"),
@@ -111,6 +107,51 @@ def int8_limit(runs: int = 20) -> float:
     return 2 * rows * size * size / statistics.median(taken)
 
 
+def measure_peers(python: str, folder: Path, lengths: list[int], runs: int) -> dict[str, Any]:
+    """Median and deviation in ms of ours and of other runtimes by `NAME LENGTH`, 1 thread, in turns."""
+    from sqb_tf import SqueezeBertConfig
+    from tflite.bench.inputs import Text, of_length
+    from tflite.runner import Runner
+
+    ours = {name: Runner(folder / f"{name}.tflite") for name in (FLOAT32, INT8)}
+    given = {n: of_length(ours[INT8], Text.demo(), n) for n in lengths}
+    child = subprocess.Popen(
+        [python, str(Path(__file__).with_name("peer_inference.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    config = SqueezeBertConfig.from_preset(PRESET).to_dict()
+
+    def ask(line: str) -> str:
+        child.stdin.write(f"{line}\n")
+        child.stdin.flush()
+        return child.stdout.readline()
+
+    told = json.loads(ask(json.dumps({"config": config, "lengths": lengths, "threads": 1})))
+    for name, reason in told["failed"].items():
+        print(f"{name} could not be measured: {reason}", file=sys.stderr)
+    taken: dict[str, list[float]] = {}
+    for _ in range(runs):
+        for name, runner in ours.items():
+            for length in lengths:
+                run = runner.prepare(given[length])
+                run()
+                start = time.perf_counter()
+                run()
+                milliseconds = 1e3 * (time.perf_counter() - start)
+                taken.setdefault(f"{name} {length}", []).append(milliseconds)
+        for name in told["runs"]:
+            taken.setdefault(name, []).append(float(ask(name)))
+    child.stdin.close()
+    child.wait()
+    return {
+        name: {"median": statistics.median(values), "std": statistics.pstdev(values)}
+        for name, values in taken.items()
+    }
+
+
 def median(records: list[dict[str, Any]], name: str, length: int | None) -> float:
     """Milliseconds, 1 thread."""
     (found,) = (
@@ -121,13 +162,19 @@ def median(records: list[dict[str, Any]], name: str, length: int | None) -> floa
     return found
 
 
-def results(records: list[dict[str, Any]], limit: float) -> list[dict[str, Any]]:
+def results(
+    records: list[dict[str, Any]], limit: float, peers: dict[str, Any]
+) -> list[dict[str, Any]]:
     """Each goal with what was measured."""
     found = []
     for goal, what, ours, other in GOALS:
         length = None if what.startswith("texts") else int(what.split(" ")[0])
         ratio = median(records, other, length) / median(records, ours, length)
         found.append({"what": what, "goal": goal, "measured": ratio})
+    if theirs := peers.get(f"litert-torch-int8 {LENGTH}"):
+        ratio = theirs["median"] / peers[f"{INT8} {LENGTH}"]["median"]
+        what = f"{LENGTH} tokens: int8 against litert-torch and ai-edge-quantizer, same model"
+        found.append({"what": what, "goal": 1.7, "measured": ratio})
     share = operations(LENGTH) / limit / (median(records, INT8, LENGTH) / 1e3)
     what = (
         f"{LENGTH} tokens: int8's share of the int8 limit, {limit / 1e9:.0f} G operations a second"
@@ -135,8 +182,8 @@ def results(records: list[dict[str, Any]], limit: float) -> list[dict[str, Any]]
     return [*found, {"what": what, "goal": 0.65, "measured": share}]
 
 
-def table(records: list[dict[str, Any]], found: list[dict[str, Any]]) -> str:
-    """Two tables in Markdown: every package, and the goals."""
+def table(records: list[dict[str, Any]], found: list[dict[str, Any]], peers: dict[str, Any]) -> str:
+    """Tables in Markdown: every package, other runtimes, the goals."""
     lengths = sorted({r["seq_length"] for r in records if r["seq_length"]})
     shown = [r for r in records if r["threads"] == 1]
     packages = {r["package"]: r for r in shown}
@@ -157,7 +204,19 @@ def table(records: list[dict[str, Any]], found: list[dict[str, Any]]) -> str:
     first = shown[0]
     versions = ", ".join(f"{name} {number}" for name, number in first["versions"].items())
     foot = f"1 thread of {first['host']['cpu']}; {versions}; {first['date'][:10]}."
-    parts = ["\n".join("| " + " | ".join(row) + " |" for row in part) for part in (rows, goals)]
+    others = [["transformers' SqueezeBERT elsewhere, median ms (± std)"], ["---"]]
+    for name in peers:
+        (runtime, length), cell = name.split(" "), peers[name]
+        title = f"{length} tokens"
+        if title not in others[0]:
+            others[0].append(title)
+            others[1].append("---")
+        row = next((row for row in others[2:] if row[0] == runtime), None)
+        if row is None:
+            others.append(row := [runtime])
+        row.append(f"{cell['median']:.1f} ± {cell['std']:.1f}")
+    shown_tables = [rows, others, goals] if peers else [rows, goals]
+    parts = ["\n".join("| " + " | ".join(row) + " |" for row in part) for part in shown_tables]
     return "\n\n".join([*parts, foot])
 
 
@@ -178,6 +237,7 @@ def main() -> None:
     made.add_argument("--data", default=str(SHARED_DATA / "glue" / "SST-2"), help="real texts")
     made.add_argument("--limit", type=int, default=200, help="real texts")
     made.add_argument("--report", default="runs/bench/comparison", metavar="DIR", help="results")
+    made.add_argument("--torch-python", metavar="PYTHON", help="other runtimes' environment")
     made.add_argument("--readme", metavar="FILE", help="put the table into this file")
     args = made.parse_args()
     data = ["--data", args.data, "--task", "sst2"]
@@ -191,11 +251,16 @@ def main() -> None:
         command += ["--package", *map(str, files), "--lengths", args.lengths]
         command += ["--runs", str(args.runs), *data, "--limit", str(args.limit)]
         subprocess.run([*command, "--report", args.report], check=True)
+        peers = {}
+        if args.torch_python:
+            lengths = [int(length) for length in args.lengths.split(",")]
+            peers = measure_peers(args.torch_python, Path(folder), lengths, args.runs)
     report = Path(args.report)
     records = json.loads((report / "records.json").read_text(encoding="utf-8"))["records"]
-    found = results(records, limit)
-    (report / "goals.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    text = table(records, found)
+    found = results(records, limit, peers)
+    goals = json.dumps({"goals": found, "peers": peers}, indent=2)
+    (report / "goals.json").write_text(goals + "\n", encoding="utf-8")
+    text = table(records, found, peers)
     print(text)
     if args.readme:
         readme.update(args.readme, "comparison", text)

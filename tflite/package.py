@@ -88,7 +88,7 @@ def pack(
         raise InputError(f"vocabulary: no {', '.join(missing)}; expected all of {SPECIAL_TOKENS}")
     if labels is not None:
         _check_lines("labels", labels)
-    graph = _parse(model, "model")
+    graph = parse(model, "model")
     inputs, outputs = _name_tensors(graph)
     described = model_metadata.text_model_metadata(
         list(inputs.values()),
@@ -143,7 +143,7 @@ def _check_lines(what: str, lines: Sequence[str]) -> None:
         seen.add(line)
 
 
-def _parse(model: bytes, origin: str) -> schema.ModelT:
+def parse(model: bytes, origin: str) -> schema.ModelT:
     """Reads a model into the schema's objects; weights stay views into `model`."""
     _check_identifier(model, origin)
     try:

@@ -1,0 +1,182 @@
+"""What recipes lose on a model with outlier channels, beside the stock converter's full-integer conversion.
+
+Pretrained BERT-family models carry a few channels 20 to 60 times larger than the rest, which small models
+trained here do not. So one is made: on SST-2, from scratch, gains and offsets of a few channels of every norm
+growing to 40 times as they are while it trains, and after it exact rescalings of channels inside attention
+(query against key, value against what projects it). Every recipe's accuracy on dev, plain and stressed,
+beside the same model's in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import readme
+from bundles import SHARED_DATA
+
+SST2 = SHARED_DATA / "glue" / "SST-2"
+CHANNELS, GROWTH, GROWN_AT = 4, 40.0, 0.6
+RESCALINGS = (30.0, 8)  # of every eighth channel of each head, times and divided by
+RECIPES = ("fp16", "dynamic", "int8", "int4", "int4-all", "int8-full", "int16x8")
+
+
+def train(output: Path, stressed: bool, limit: int | None) -> None:
+    """squeezebert-small on SST-2 for two epochs, the defaults of tools/finetune.py."""
+    from sqb_tf.tasks.task import Task
+    from sqb_tf.training import finetune
+    from sqb_tf.training.options import FinetuneOptions
+    from sqb_tf.training.run import Run
+
+    class StressedRun(Run):
+        """Multiplies the chosen channels' gains and offsets a little after each step, and then judges."""
+
+        grown = 0
+
+        def _judge_if_due(self) -> None:
+            until = round(GROWN_AT * self.total_steps)
+            step = min(self.state.step, until)
+            factor = GROWTH ** ((step - self.grown) / until)
+            self.grown = step
+            for weight in norm_weights(self.model):
+                values = weight.numpy()
+                values[channels(weight.path, len(values))] *= factor
+                weight.assign(values)
+            if step == until:
+                super()._judge_if_due()
+
+    finetune.Run = StressedRun if stressed else Run
+    task = Task("sst2", SST2, limit=limit)
+    finetune.finetune(task, output, FinetuneOptions(preset="squeezebert-small", epochs=2))
+
+
+def norm_weights(model: Any) -> Iterator[Any]:
+    """Gains and offsets of the norms in the blocks."""
+    for block in model.backbone.blocks:
+        for norm in (block.post_attention_norm, block.output_norm):
+            yield from (norm.gamma, norm.beta)
+
+
+def channels(path: str, size: int) -> np.ndarray:
+    """The same few for a norm's gain and its offset, others for other norms."""
+    return np.random.default_rng(list(path.rpartition("/")[0].encode())).choice(
+        size, CHANNELS, False
+    )
+
+
+def rescale(model: Any) -> None:
+    """Larger queries, smaller keys; larger values, smaller weights behind them: the same function."""
+    factor, every = RESCALINGS
+    for block in model.backbone.blocks:
+        size = block.attention.query.filters
+        scale = np.where(np.arange(size) % every == 0, factor, 1.0).astype(np.float32)
+        attention = block.attention
+        for layer, by in (
+            (attention.query, scale),
+            (attention.key, 1 / scale),
+            (attention.value, scale),
+        ):
+            layer.kernel.assign(layer.kernel.numpy() * by)
+            layer.bias.assign(layer.bias.numpy() * by)
+        behind = block.post_attention
+        # The kernel is [1, in / groups, out]: group g of the outputs reads inputs from g * in / groups on.
+        kernel = behind.kernel.numpy()
+        rows, columns = kernel.shape[1], kernel.shape[2] // behind.groups
+        for group in range(behind.groups):
+            by = scale[group * rows : (group + 1) * rows]
+            kernel[0, :, group * columns : (group + 1) * columns] /= by[:, np.newaxis]
+        behind.kernel.assign(kernel)
+
+
+def stock_full_integer(model: Any, seq_length: int = 64) -> Any:
+    """A function texts -> probabilities: the stock converter's int8 of the same lowered model."""
+    import tempfile
+
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    from tflite.calibration import samples
+    from tflite.lower import LoweredModel
+    from tflite.runner import fit
+
+    lowered = LoweredModel(model, "classification", seq_length)
+    texts = [e.text for e in model.info.sample("calibration")]
+
+    def fitted(sample: dict[str, Any]) -> dict[str, np.ndarray]:
+        return {name: fit(np.asarray(values), seq_length) for name, values in sample.items()}
+
+    given = [fitted(sample) for sample in samples(model.preprocessor, texts, limit=64)]
+    with tempfile.TemporaryDirectory() as folder:
+        signature = lowered.signature(seq_length)
+        lowered.functions = [signature]
+        tf.saved_model.save(lowered, folder, signatures={"serving_default": signature})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: iter(given)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        content = converter.convert()
+    run = Interpreter(model_content=content, num_threads=2).get_signature_runner()
+    return lambda text: run(**fitted(model.preprocessor([text])))["probabilities"][0]
+
+
+def accuracies(model: Any, examples: list[Any]) -> dict[str, float]:
+    """Accuracy by recipe, and `float32` (Keras) and `stock full integer`."""
+    from tflite import convert
+    from tflite.verify import verify
+
+    found: dict[str, float] = {}
+    for recipe in RECIPES:
+        print(f"converting to {recipe}", file=sys.stderr)
+        report = verify(model, convert(model, recipe), examples)
+        found["float32"], found[recipe] = report.metric["keras"], report.metric["package"]
+        print(report.table(), file=sys.stderr)
+    answer = stock_full_integer(model)
+    right = [model.labels[int(np.argmax(answer(e.text)))] == e.label for e in examples]
+    return {**found, "stock full integer": float(np.mean(right))}
+
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    """A row for each recipe: accuracy and what it lost, plain and stressed."""
+    lines = ["| SST-2 dev accuracy | plain | lost | outliers | lost |", "|---|---|---|---|---|"]
+    for recipe in found["plain"]:
+        cells = []
+        for name in ("plain", "stressed"):
+            value, lost = found[name][recipe], found[name]["float32"] - found[name][recipe]
+            cells += [f"{value:.4f}", f"{100 * lost:+.2f}"]
+        lines.append(f"| {recipe} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    made.add_argument("--output", default="runs/outliers", metavar="DIR", help="bundles, results")
+    made.add_argument("--limit", type=int, help="use only the first N examples of each split")
+    made.add_argument("--readme", metavar="FILE", help="put the table into this file")
+    args = made.parse_args()
+    import sqb_tf
+    from sqb_tf.tasks.task import Task
+
+    folder, found = Path(args.output), {}
+    examples = list(Task("sst2", SST2, limit=args.limit).split("dev"))
+    for name in ("plain", "stressed"):
+        if not (folder / name).is_dir():
+            train(folder / name, name == "stressed", args.limit)
+        model = sqb_tf.load(folder / name)
+        if name == "stressed":
+            rescale(model)
+        found[name] = accuracies(model, examples)
+    (folder / "accuracy.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(table(found))
+    if args.readme:
+        readme.update(args.readme, "outliers", table(found))
+
+
+if __name__ == "__main__":
+    main()
