@@ -22,6 +22,7 @@ from sqb_tf.preprocessing import check_seq_length
 from sqb_tf.tasks.kinds import kind_of
 from tflite import calibration as calibrate
 from tflite import package, recipes, rounding
+from tflite.equalize import equalize
 from tflite.lower import LoweredModel
 from tflite.quantize import quantize_activations, quantize_weights
 from tflite.recipes import LOWERING_REASON, Recipe, check_lowering
@@ -77,6 +78,8 @@ def convert(
         samples = calibrate.samples(
             model.preprocessor, *columns, limit=calibrate.FEW if few else calibrate.MANY
         )
+        if chosen.activation_bits:
+            equalize(lowered, samples)
         rounding.prepare(lowered, samples, kinds)
     content = _flatbuffer(lowered, chosen, seq_lengths)
     if chosen.activation_bits:

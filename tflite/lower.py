@@ -14,6 +14,8 @@ convolutions in place of attention it reads the mean: there the last block is as
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -64,6 +66,15 @@ class LoweredModel(tf.Module):
     def dense_layers(self) -> list[Dense]:
         """Every FULLY_CONNECTED of the model."""
         return [module for module in self.submodules if isinstance(module, Dense)]
+
+    @contextlib.contextmanager
+    def observed_by(self, observer: Callable[[Dense, tf.Tensor], None]) -> Iterator[None]:
+        """Every product shows `observer` itself and its input, in calls that are not traced."""
+        for dense in self.dense_layers:
+            dense.observer = observer
+        yield
+        for dense in self.dense_layers:
+            dense.observer = None
 
     @property
     def layers(self) -> list[str]:

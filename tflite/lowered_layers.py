@@ -126,6 +126,16 @@ class Attention(tf.Module):
             self.sources = [source(query, key, value, scales=[scale, 1.0, 1.0])]
         self.members = [3] if len(self.sources) == 1 else [1, 2] if self.fused else [1, 1, 1]
 
+    @property
+    def parts(self) -> list[list[tuple[Dense, slice]]]:
+        """Where queries, keys and values are computed: products, one a group, and rows of their kernels."""
+        found = []
+        for source, members in zip(self.sources, self.members, strict=True):
+            rows = source.groups_dense[0].kernel.shape[0] // members
+            places = [slice(rows * member, rows * (member + 1)) for member in range(members)]
+            found += [[(dense, place) for dense in source.groups_dense] for place in places]
+        return found
+
     def __call__(self, chunks: list[tf.Tensor], mask_bias: tf.Tensor) -> list[tf.Tensor]:
         asking = [first_token(chunk) for chunk in chunks] if self.first_token_only else chunks
         asking, chunks = (regroup(x, self.sources[0].groups) for x in (asking, chunks))

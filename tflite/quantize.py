@@ -18,6 +18,9 @@ from tflite.lower import EMBEDDINGS
 _FULLY_CONNECTED = qtyping.TFLOperationName.FULLY_CONNECTED
 _EMBEDDING_LOOKUP = qtyping.TFLOperationName.EMBEDDING_LOOKUP
 _BITS = {"int8": 8, "int4": 4}
+_NORM_OPERATIONS = [
+    qtyping.TFLOperationName(name) for name in ("ADD", "SUB", "MUL", "MEAN", "RSQRT")
+]
 _INTEGERS = {8: recipe.static_wi8_ai8, 16: recipe.static_wi8_ai16}
 
 
@@ -46,6 +49,9 @@ def quantize_activations(
     rules.load_quantization_recipe(_INTEGERS[bits]())
     # Tables in 8 bits always: in 16 they would be half of the file.
     rules.add_static_config(".*", qtyping.TFLOperationName.GATHER, 8, 8)
+    # Norms and residual sums in 16 bits always: in 8, a channel 40 times the others leaves those nothing.
+    for operation in _NORM_OPERATIONS:
+        rules.add_static_config(".*", operation, 16, 8)
     # The widest range seen. The library's default, a moving average, clips: 7 to 12 dB where this has 38.
     with _quiet():
         ranges = calibrator.Calibrator(content, qsv_update_func=qsv_utils.min_max_update)

@@ -80,16 +80,13 @@ def _observe(
     seen = {dense: _Inputs() for dense in layers}
 
     def observe(dense: Dense, x: tf.Tensor) -> None:
-        # Squares for 4 bits alone, and not of what has a class for each token of the vocabulary.
-        squares = largest[dense.layer] == WEIGHT_KINDS["int4"]
-        seen[dense].add(x.numpy().reshape(-1, x.shape[-1]), squares)
+        if dense in seen:  # squares for 4 bits alone
+            squares = largest[dense.layer] == WEIGHT_KINDS["int4"]
+            seen[dense].add(x.numpy().reshape(-1, x.shape[-1]), squares)
 
-    for dense in layers:
-        dense.observer = observe
-    for sample in track(samples, "calibration text", len(samples)):
-        lowered(**sample)
-    for dense in layers:
-        dense.observer = None
+    with lowered.observed_by(observe):
+        for sample in track(samples, "calibration text", len(samples)):
+            lowered(**sample)
     return seen
 
 
