@@ -125,7 +125,9 @@ def test_convert_as_a_process(bundle_dir, tmp_path):
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.splitlines()[-1] == f"manifest {tmp_path}/mine-int8.json"
     for line in finished.stderr.splitlines():
-        assert re.match(r"converting |verifying on |calibration text |Keras model |verify ", line)
+        assert re.match(
+            r"converting |verifying on |calibration text |rounding |Keras model |verify ", line
+        )
     assert listing(tmp_path) == ["mine", "mine-int8.json", "mine-int8.tflite"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from tflite.runner import fit
 
 def convert(
     model_or_directory: Any,
-    recipe: str = "int8",
+    recipe: str | Mapping[str, str] = "int8",
     seq_lengths: Sequence[int] | None = None,
     calibration: Sequence[str] | Sequence[tuple[str, str]] | None = None,
     lowering: str = "auto",
@@ -40,7 +40,7 @@ def convert(
 
     Args:
         model_or_directory: a bundle's folder, or the model of `sqb_tf.load`.
-        recipe: a name of `tflite.recipes.Recipe`, or a `.json` file of layer patterns
+        recipe: a name of `tflite.recipes.Recipe`, or layer patterns, also as a `.json` file
             (`recipes.read_patterns`).
         seq_lengths: input lengths in tokens, one signature each; None: one dynamic length, which runs
             each text at its own. Of integers only, which are for accelerators: the length of training.
@@ -54,9 +54,11 @@ def convert(
         InputError: bad arguments, a bad bundle, weights that are no numbers, an operation that LiteRT's
             built-ins do not have.
     """
-    chosen = Recipe.named(recipe)
+    patterns = recipe if isinstance(recipe, Mapping) else None
+    chosen = Recipe.named(recipe) if patterns is None else Recipe.MIXED
     check_lowering(lowering)
-    patterns = recipes.read_patterns(recipe) if chosen is Recipe.MIXED else chosen.weights
+    if patterns is None:
+        patterns = recipes.read_patterns(recipe) if chosen is Recipe.MIXED else chosen.weights
     model = model_or_directory
     if isinstance(model, (str, Path)):
         model = bundle.load(model)
@@ -71,13 +73,12 @@ def convert(
     lowered = LoweredModel(model, task.kind, max_length, integer=bool(chosen.activation_bits))
     kinds, samples = None, None
     if patterns is not None:
-        origin = str(recipe) if chosen is Recipe.MIXED else ""
+        given = "the recipe" if isinstance(recipe, Mapping) else str(recipe)
+        origin = given if chosen is Recipe.MIXED else ""
         kinds = recipes.resolve(patterns, lowered.layers, origin)
         few = chosen is Recipe.INT8
-        columns = _columns(model, task, calibration)
-        samples = calibrate.samples(
-            model.preprocessor, *columns, limit=calibrate.FEW if few else calibrate.MANY
-        )
+        limit = calibrate.FEW if few else calibrate.MANY
+        samples = calibration_samples(model, calibration, limit)
         if chosen.activation_bits:
             equalize(lowered, samples)
         rounding.prepare(lowered, samples, kinds)
@@ -139,17 +140,17 @@ def check_operations(content: bytes) -> None:
         raise InputError(_foreign_message(foreign))
 
 
-def _columns(
-    model: Any, task: bundle.TaskInfo, calibration: Any
-) -> tuple[list[str], list[str] | None]:
-    """Calibration as what the model is run on: a column of texts and one of pairs (None for texts)."""
+def calibration_samples(model: Any, calibration: Any, limit: int) -> list[dict[str, tf.Tensor]]:
+    """Inputs `[1, length]` of at most `limit` passages of `convert`'s `calibration`."""
+    task = model.info.task
     if calibration is None:
         rows = [(e.text, e.pair) for e in model.info.sample("calibration")]
     else:
         rows = [row if task.paired else (row, None) for row in calibration]
     kind = kind_of(task.kind, model.labels, task.paired, task.settings)
     passages = [p for some in kind.passages(model.preprocessor, rows) for p in some]
-    return [p.text for p in passages], [p.pair for p in passages] if task.paired else None
+    texts, pairs = [p.text for p in passages], [p.pair for p in passages]
+    return calibrate.samples(model.preprocessor, texts, pairs if task.paired else None, limit)
 
 
 def _calibration_record(samples: Sequence[dict[str, tf.Tensor]]) -> dict[str, Any]:

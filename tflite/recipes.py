@@ -20,7 +20,7 @@ LOWERING_REASON = (
 # What a layer's weights may be stored as, and the largest number that their integers reach.
 WEIGHT_KINDS = {"float32": None, "fp16": None, "int8": 127, "int4": 7}
 # The masked LM multiplies with the table that it looks up: in the file once, so of one kind.
-_SHARED_TABLE = ("embeddings", "head/decoder")
+SHARED_TABLE = ("embeddings", "head/decoder")
 
 
 def check_lowering(name: str) -> None:
@@ -194,10 +194,19 @@ def resolve(patterns: Mapping[str, str], layers: Sequence[str], origin: str = ""
         layer: next((k for p, k in reversed(patterns.items()) if fnmatchcase(layer, p)), "float32")
         for layer in layers
     }
-    table, decoder = (kinds.get(layer) for layer in _SHARED_TABLE)
+    table, decoder = (kinds.get(layer) for layer in SHARED_TABLE)
     if decoder not in (None, table):
         raise InputError(
             f"{origin}: head/decoder is {decoder} and embeddings are {table}, which are one table in the "
             "file: give both the same"
         )
     return kinds
+
+
+def check_searchable(recipe: Recipe) -> None:
+    """`InputError` for a recipe that is not a matter of weights alone."""
+    if recipe.activation_bits or not recipe.needs_calibration:
+        names = [r.label for r in Recipe if r.needs_calibration and not r.activation_bits]
+        raise InputError(
+            f"--search with {recipe.label}: finds finer weights for some layers of {', '.join(names)}"
+        )

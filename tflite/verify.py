@@ -36,6 +36,7 @@ class Report:
     size_bytes: int
     recipe: str
     tensors: dict[str, dict[str, float]]
+    bounds: Bounds
     misses: list[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,7 +45,7 @@ class Report:
 
     def table(self) -> str:
         """The report for people."""
-        metric, bounds = self.metric, Recipe.named(self.recipe).bounds
+        metric, bounds = self.metric, self.bounds
         rows = [("examples", f"{self.examples}", "")]
         if metric["name"] is not None:
             allowed = _allowed_drop(bounds, self.examples)
@@ -76,13 +77,18 @@ class Report:
         return "\n".join(f"{a:<22} {b:>14}  {c}".rstrip() for a, b, c in rows)
 
 
-def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) -> Report:
+def verify(
+    model: Any,
+    path: str | Path | bytes,
+    examples: Sequence[Example],
+    bounds_of: Recipe | None = None,
+) -> Report:
     """Runs `examples` through `model` (of `sqb_tf.load`) and through the packaged bytes.
 
     Agreement is the share of decisions that are the same: the label of a text, the tag of a word, the span of
     an answer (ties count as the same, `tasks.spans.TIE`), the choice, the token at a place, and of embeddings
     which other text is the nearest. Kinds without a metric of labelled texts are judged by agreement and by
-    the tensors.
+    the tensors. The bounds are those of the package's recipe, or of `bounds_of`.
 
     Raises:
         InputError: no examples, a package that cannot be opened or that holds another model's labels.
@@ -104,6 +110,7 @@ def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) ->
     kind = kind_of(task.kind, model.labels, task.paired, task.settings)
     judged = task.kind in TASK_KINDS
     recipe = Recipe.named(runner.package.properties["recipe"])
+    bounds = (bounds_of or recipe).bounds
     goals = kind.goals(examples) if judged else None
     rows = [(e.text, e.pair) for e in examples]
     # The package's windows of a long context, which a fixed length may make shorter.
@@ -139,8 +146,9 @@ def verify(model: Any, path: str | Path | bytes, examples: Sequence[Example]) ->
         sqnr_db=sqnr_db,
         size_bytes=len(path) if isinstance(path, bytes) else Path(path).stat().st_size,
         recipe=recipe.label,
+        bounds=bounds,
         tensors=errors,
-        misses=_misses(recipe.bounds, len(examples), metric["drop"] or 0.0, agreement, sqnr_db),
+        misses=_misses(bounds, len(examples), metric["drop"] or 0.0, agreement, sqnr_db),
     )
 
 

@@ -9,18 +9,22 @@ import cli
 
 from sqb_tf.errors import InputError
 from sqb_tf.files import check_writable, staged_file
-from tflite.recipes import LOWERINGS, Recipe, check_lowering
+from tflite.recipes import LOWERINGS, Recipe, check_lowering, check_searchable
 
 DEMO_BUNDLE = Path("runs/demo")
 EPILOG = (
     "recipes:\n"
-    + "\n".join(f"  {r.label:<8} {r.summary}" for r in Recipe)
+    + "\n".join(f"  {r.label:<9} {r.summary}" for r in Recipe)
     + """
 
 examples:
   python tools/convert.py --quantize int8
   python tools/convert.py --model runs/sst2 --quantize int8 --output sst2.tflite
   python tools/convert.py --model runs/sst2 --quantize fp16 --seq-lengths 64,128
+  python tools/convert.py --model runs/sst2 --quantize int4-all --search
+  python tools/convert.py --model runs/sst2 --quantize mixed.json
+with mixed.json such as {"*": "int8", "block_0/*": "float32", "*/intermediate": "int4"}; tools/describe.py
+names the layers.
 
 The package is verified on held-out text before it gets its name. One that misses its recipe's bounds
 is not written (exit 1) unless --allow-loss is given."""
@@ -30,6 +34,8 @@ is not written (exit 1) unless --allow-loss is given."""
 def main(args: argparse.Namespace) -> int:
     recipe = Recipe.named(args.quantize)
     check_lowering(args.lowering)
+    if args.search:
+        check_searchable(recipe)
     seq_lengths = cli.numbers(args.seq_lengths, "--seq-lengths") if args.seq_lengths else None
     directory = Path(args.model or DEMO_BUNDLE)
     output = Path(args.output or f"{_named(directory)}-{recipe.label}.tflite")
@@ -54,8 +60,8 @@ def main(args: argparse.Namespace) -> int:
     texts = read_texts(args.calibration, info.task.paired) if args.calibration else None
     model = bundle.load(directory)
     examples, source = cli.held_out(args, model.info)
-    say(f"converting {directory} to {recipe.label}")
-    content = convert(model, recipe.label, seq_lengths, texts, args.lowering)
+    say(f"converting {directory} to {args.quantize}")
+    content = convert(model, args.quantize, seq_lengths, texts, args.lowering)
     say(f"verifying on {len(examples)} held-out examples of {source}")
     report = verify(model, content, examples)
     result = {
@@ -65,6 +71,14 @@ def main(args: argparse.Namespace) -> int:
         "verification": {**report.to_dict(), "data": source},
         **cli.package_record(content),
     }
+    if report.misses and args.search:
+        content, report, mixed = searched(args, model, examples, seq_lengths, texts, output)
+        result |= {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "verification": {**report.to_dict(), "data": source},
+            **mixed,
+            **cli.package_record(content),
+        }
     if report.misses and not args.allow_loss:
         cli.emit(args, report.table(), {**result, "package": None})
         say(f"{output} was not written: {'; '.join(report.misses)}. --allow-loss writes it anyway")
@@ -75,6 +89,37 @@ def main(args: argparse.Namespace) -> int:
         staged.write_bytes(content)
     cli.emit(args, f"{report.table()}\npackage {output}\nmanifest {manifest}", result)
     return cli.DONE
+
+
+def searched(args, model, examples, seq_lengths, texts, output: Path):
+    """The best mix that a search finds: package, report, and the record of the search.
+
+    The mix becomes a recipe beside the package, `NAME.recipe.json`, and what was tried a picture.
+    """
+    from sqb_tf.progress import say
+    from tflite import search
+
+    say(f"{args.quantize} misses its bounds: searching for layers that must be finer")
+    tried = search.find(model, args.quantize, examples, seq_lengths, texts, args.search_budget)
+    best = search.cheapest(tried) or tried[-1]
+    recipe, picture = output.with_suffix(".recipe.json"), output.with_suffix(".search.png")
+    with staged_file(recipe) as staged:
+        staged.write_text(json.dumps(best.patterns, indent=2) + "\n", encoding="utf-8")
+    with staged_file(picture) as staged:
+        search.plot(tried, staged)
+    say(f"recipe of the mix {recipe}, what was tried {picture}")
+    steps = [
+        {
+            "finer_layers": one.finer,
+            "size_bytes": len(one.content),
+            "sqnr_db": one.report.sqnr_db,
+            "agreement": one.report.agreement,
+            "drop": one.report.metric["drop"],
+            "misses": one.report.misses,
+        }
+        for one in tried
+    ]
+    return best.content, best.report, {"search": {"for": args.quantize, "tried": steps}}
 
 
 def make_demo_bundle() -> None:
@@ -111,6 +156,14 @@ def flags() -> argparse.ArgumentParser:
         "--calibration", metavar="PATH", help="text file, a text a line; none: the bundle's sample"
     )
     cli.add_held_out(made)
+    made.add_argument(
+        "--search",
+        action="store_true",
+        help="where the recipe misses its bounds, find the cheapest mix of weights that keeps them",
+    )
+    made.add_argument(
+        "--search-budget", type=float, default=600.0, help="seconds that a search may take"
+    )
     made.add_argument(
         "--allow-loss", action="store_true", help="write a package that misses its bounds"
     )

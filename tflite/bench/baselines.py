@@ -17,7 +17,6 @@ from typing import Any
 from sqb_tf.errors import InputError
 from sqb_tf.files import staged_file
 from sqb_tf.progress import say
-from tflite import package
 
 # BERT's vocabulary. Ids of a package with a larger one must be in the table too.
 _VOCAB_SIZE = 30522
@@ -49,6 +48,8 @@ def make(
     wanted: Sequence[Baseline], folder: str | Path, vocabulary: Sequence[str], lowercase: bool
 ) -> list[Path]:
     """Packages in `folder`, converted where they are not there yet, with this tokenizer inside."""
+    from tflite import package  # late: a tool's --help lists the names alone
+
     digest = hashlib.sha256(f"{lowercase}\n{chr(10).join(vocabulary)}".encode()).hexdigest()[:8]
     paths = [Path(folder) / digest / one.file_name for one in wanted]
     for one, path in zip(wanted, paths, strict=True):
