@@ -133,7 +133,7 @@ def test_spoiled_init_leaves_nothing(spoiled, data, outputs):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (["--quantize", "int4"], r"unknown recipe 'int4': expected one of float32, fp16, "),
+        (["--quantize", "int2"], r"unknown recipe 'int2': expected one of float32, fp16, "),
         (["--lowering", "conv"], r"unknown lowering 'conv': expected one of auto, "),
         (["--seq-lengths", "0"], r"--seq-lengths 0: expected whole numbers above 0"),
         (["--seq-lengths", "long"], r"--seq-lengths long: expected whole numbers above 0"),

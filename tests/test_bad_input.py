@@ -19,7 +19,7 @@ from sqb_tf.tasks.task import Task
         ("finetune", ["--data", "gone", "--output", "out"], "gone: no such file or folder"),
         ("finetune", ["--data", "gone", "--output", "out", "--preset", "huge"], "preset 'huge'"),
         ("evaluate", ["--data", "gone"], "give either --package FILE or --model DIR"),
-        ("convert", ["--quantize", "int4"], "unknown recipe 'int4': expected one of float32, fp16"),
+        ("convert", ["--quantize", "int2"], "unknown recipe 'int2': expected one of float32, fp16"),
         ("convert", ["--model", "gone"], "gone: no such folder; expected a bundle"),
         ("verify", ["--model", "gone", "--package", "gone.tflite"], "gone: no such folder"),
         ("predict", ["--package", "gone.tflite", "text"], "gone.tflite: No such file"),

@@ -11,6 +11,7 @@ from helpers import LABELS, SEQ_LENGTH, SMALL_ENOUGH, random_texts
 import sqb_tf
 import tflite
 from sqb_tf.errors import InputError
+from tflite import converter
 from tflite.calibration import samples
 from tflite.converter import check_operations
 from tflite.lower import LoweredModel
@@ -239,6 +240,15 @@ def test_length_over_the_training_length_raises_the_limit(converted):
 def test_bad_argument_raises_error(bundle_dir, arguments, message):
     with pytest.raises(InputError, match=message):
         tflite.convert(bundle_dir, **arguments)
+
+
+def test_too_little_memory_is_an_error_before_the_system_says_so(bundle_dir, monkeypatch):
+    assert converter.available_memory() > 1e8
+    monkeypatch.setattr(converter, "available_memory", lambda: 250_000_000)
+    with pytest.raises(InputError, match=r"takes about 0\.3 GB of memory, 0\.2 GB are available"):
+        tflite.convert(bundle_dir)
+    monkeypatch.setattr(converter, "available_memory", lambda: None)
+    assert tflite.convert(bundle_dir, "float32")
 
 
 def test_bundle_is_not_changed_by_converting(model, converted):

@@ -89,6 +89,7 @@ def pack(
     if labels is not None:
         _check_lines("labels", labels)
     graph = parse(model, "model")
+    _follow_outputs(graph)
     inputs, outputs = _name_tensors(graph)
     described = model_metadata.text_model_metadata(
         list(inputs.values()),
@@ -167,6 +168,17 @@ def _check_identifier(data: bytes, origin: str) -> None:
         raise InputError(
             f"{origin}: not a TFLite model; expected a file written by tools/convert.py"
         )
+
+
+def _follow_outputs(graph: schema.ModelT) -> None:
+    """Signatures name the subgraphs' outputs again, where ai-edge-quantizer put an operation behind one."""
+    for signature in graph.signatureDefs:
+        subgraph = graph.subgraphs[signature.subgraphIndex]
+        outputs = set(subgraph.outputs.tolist())
+        behind = {o.inputs[0]: o.outputs[0] for o in subgraph.operators if o.outputs[0] in outputs}
+        for tensor in signature.outputs:
+            if tensor.tensorIndex not in outputs:
+                tensor.tensorIndex = behind[tensor.tensorIndex]
 
 
 def _name_tensors(graph: schema.ModelT) -> tuple[dict[int, str], dict[int, str]]:
