@@ -29,7 +29,6 @@ from tflite.quantize import quantize_activations, quantize_weights
 from tflite.recipes import LOWERING_REASON, Recipe, check_lowering
 from tflite.runner import fit
 
-
 # Bytes that a conversion takes beside the loaded model, the second for each byte of its weights in float32:
 # squeezebert-base (204 MB) took 1.3 GB in int8 and 1.6 in int8-full, squeezebert-small (8 MB) 0.35.
 MEMORY_BASE, MEMORY_PER_BYTE = 3e8, 5
@@ -141,13 +140,13 @@ def _check_memory(model: Any) -> None:
     available = available_memory()
     if available is not None and available < needed:
         raise InputError(
-            f"converting this model takes about {needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are "
-            "available: end other programs, or convert it on a larger machine"
+            f"converting this model takes about {needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB "
+            "are available: end other programs, or convert it on a larger machine"
         )
 
 
 def available_memory() -> int | None:
-    """Bytes that this process may still take, also where a container has less than the machine; None: unknown."""
+    """Bytes that this process may still take, the machine's or its container's; None: unknown."""
     found = []
     with contextlib.suppress(OSError):
         lines = Path("/proc/meminfo").read_text().splitlines()
