@@ -3,13 +3,15 @@
 import argparse
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cli
 
 from sqb_tf.errors import InputError
 from sqb_tf.files import check_writable, staged_file
-from tflite.recipes import LOWERINGS, Recipe, check_lowering, check_searchable
+from tflite.recipes import LOWERINGS, Recipe, check_lowering, check_searchable, read_patterns
 
 DEMO_BUNDLE = Path("runs/demo")
 EPILOG = (
@@ -34,6 +36,8 @@ is not written (exit 1) unless --allow-loss is given."""
 def main(args: argparse.Namespace) -> int:
     recipe = Recipe.named(args.quantize)
     check_lowering(args.lowering)
+    if recipe is Recipe.MIXED:
+        read_patterns(args.quantize)
     if args.search:
         check_searchable(recipe)
     seq_lengths = cli.numbers(args.seq_lengths, "--seq-lengths") if args.seq_lengths else None
@@ -91,7 +95,14 @@ def main(args: argparse.Namespace) -> int:
     return cli.DONE
 
 
-def searched(args, model, examples, seq_lengths, texts, output: Path):
+def searched(
+    args: argparse.Namespace,
+    model: Any,
+    examples: Sequence[Any],
+    seq_lengths: Sequence[int] | None,
+    texts: Sequence[Any] | None,
+    output: Path,
+) -> tuple[bytes, Any, dict[str, Any]]:
     """The best mix that a search finds: package, report, and the record of the search.
 
     The mix becomes a recipe beside the package, `NAME.recipe.json`, and what was tried a picture.
