@@ -209,6 +209,15 @@ def test_decisions_by_hand():
         vectors.add({"embedding": 3 * expected}, {"embedding": got})
     # The nearest to them were 1, 0, 1; now 2, 2 and either (5 from both, up to rounding).
     assert vectors.agreement() in (0, 1 / 3)
+    # Of an encoder the mean over tokens is what is near.
+    tokens = _Decisions("encoder")
+    for one, other in ((0, 0), (10, 25), (30, 30)):
+        angles = np.radians([[one - 5, one + 5], [other - 5, other + 5]])
+        expected, got = (np.stack([np.cos(a), np.sin(a)], axis=-1) for a in angles)
+        tokens.add({"sequence_output": expected}, {"sequence_output": got})
+    assert (
+        tokens.agreement() == 1 / 3
+    )  # 1, 0, 1 and then 1, 2, 1: the second changed, the others not
 
 
 def test_examples_may_be_in_any_order(model, converted, examples):

@@ -226,15 +226,17 @@ class _Decisions:
     """Counts how often both models decide the same."""
 
     def __init__(self, kind: str) -> None:
-        # Vectors of which not one place is the answer, but the nearest other text.
-        self._vectors = {"embedding": "embedding", "encoder": "pooled_output"}.get(kind)
+        # Vectors of which not one place is the answer, but the nearest other text. An encoder's are the means of
+        # its tokens: what it pools is not trained by a masked LM, and may be much the same for all texts.
+        self._vectors = {"embedding": "embedding", "encoder": "sequence_output"}.get(kind)
         self._same = self._total = 0
         self._seen: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, expected: dict[str, np.ndarray], got: dict[str, np.ndarray]) -> None:
         """Takes one example's outputs in."""
         if self._vectors is not None:
-            self._seen.append((expected[self._vectors], got[self._vectors]))
+            pair = expected[self._vectors], got[self._vectors]
+            self._seen.append(tuple(x.mean(axis=0) if x.ndim > 1 else x for x in pair))
             return
         for name, values in expected.items():
             self.count((values.argmax(-1) == got[name].argmax(-1)).flat)
