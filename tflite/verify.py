@@ -226,8 +226,8 @@ class _Decisions:
     """Counts how often both models decide the same."""
 
     def __init__(self, kind: str) -> None:
-        # Vectors of which not one place is the answer, but the nearest other text. An encoder's are the means of
-        # its tokens: what it pools is not trained by a masked LM, and may be much the same for all texts.
+        # Vectors of which not one place is the answer, but the nearest other text. An encoder's are the means
+        # of its tokens: what it pools is not trained by a masked LM, and may be much the same for all texts.
         self._vectors = {"embedding": "embedding", "encoder": "sequence_output"}.get(kind)
         self._same = self._total = 0
         self._seen: list[tuple[np.ndarray, np.ndarray]] = []
