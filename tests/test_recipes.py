@@ -11,11 +11,15 @@ from test_convert import FULLY_CONNECTED, LOOKUP, graph_of, operations, weights
 import sqb_tf
 import tflite
 from sqb_tf.errors import InputError
+from sqb_tf.tasks.task import Task
+from sqb_tf.training.finetune import finetune
+from sqb_tf.training.options import FinetuneOptions
 from tflite.lower import LoweredModel
 from tflite.package import unpack
 from tflite.recipes import Recipe, read_patterns, resolve
 from tflite.rounding import gptq, rounded
 from tflite.runner import Runner
+from tflite.verify import verify
 
 INT4, INT8 = schema.TensorType.INT4, schema.TensorType.INT8
 FLOAT16, FLOAT32 = schema.TensorType.FLOAT16, schema.TensorType.FLOAT32
@@ -201,6 +205,24 @@ def test_what_gptq_gives_the_file_stores_exactly():
     x = rng.normal(size=(200, 40))
     found = gptq(kernel, x.T @ x, 7)
     np.testing.assert_allclose(rounded(found, 7), found, rtol=1e-5, atol=1e-7)
+
+
+@pytest.fixture(scope="module")
+def sst2_model(shared_data, tmp_path_factory):
+    """squeezebert-small, fine-tuned on SST-2 as the README says."""
+    folder = tmp_path_factory.mktemp("sst2") / "bundle"
+    task = Task("sst2", shared_data / "glue" / "SST-2")
+    finetune(task, folder, FinetuneOptions(preset="squeezebert-small", epochs=2))
+    return sqb_tf.load(folder), list(task.split("dev"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", Recipe.names())
+def test_every_recipe_keeps_its_bounds_on_sst2(sst2_model, recipe):
+    model, examples = sst2_model
+    report = verify(model, tflite.convert(model, recipe), examples)
+    assert report.misses == [], report.table()
+    assert report.metric["keras"] > 0.8
 
 
 def test_bounds_are_those_that_the_docs_state():
