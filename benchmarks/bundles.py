@@ -10,8 +10,8 @@ SHARED_DATA = Path(os.path.relpath(Path(__file__).resolve().parents[2] / "shared
 BERT_VOCABULARY = SHARED_DATA / "vocab" / "bert-base-uncased-vocab.txt"
 
 
-def random_bundle(directory: str | Path, preset: str) -> None:
-    """A bundle of `preset` for two labels, as `sqb_tf.load` and `tools/convert.py` take it.
+def random_bundle(directory: str | Path, preset: str, seq_length: int = 128) -> None:
+    """A bundle of `preset` for the demo's labels and texts of at most `seq_length` tokens.
 
     With BERT's vocabulary, so that texts have the token counts that they have in practice; without it
     at hand, with one learned from the demo and filled up to the preset's size.
@@ -36,7 +36,7 @@ def random_bundle(directory: str | Path, preset: str) -> None:
     labels, _ = Task("classification", DEMO).survey()
     model = sqb_tf.SqueezeBertClassifier(config, num_labels=len(labels))
     info = bundle.TaskInfo(
-        "classification", "classification", False, 128, True, {}, str(DEMO), "random weights"
+        "classification", "classification", False, seq_length, True, {}, str(DEMO), "random"
     )
     sample = list(task.split("train"))
     bundle.save(directory, model, vocabulary, labels, info, sample, sample, {})

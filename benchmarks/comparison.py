@@ -34,7 +34,14 @@ BASELINES = [
     for name in ("bert-base", "mobilebert")
     for recipe, length in (("float32", LENGTH), ("dynamic", LENGTH), ("dynamic", None))
 ]
-# Goal, what is divided, by what; `texts` are real ones, each at its own length where the package takes any.
+# Real texts by length: name, task, file or folder. Those of two parts are run as one text.
+TEXTS = (
+    ("SST-2", "sst2", SHARED_DATA / "glue" / "SST-2"),
+    ("MRPC", "mrpc", SHARED_DATA / "glue" / "MRPC"),
+    ("SQuAD", "squad", SHARED_DATA / "squad" / "dev-v1.1.json"),
+)
+LONGEST = 384
+# Goal, what is divided, by what; `texts` are SST-2's, each at its own length where the package takes any.
 GOALS = (
     (3.2, f"{LENGTH} tokens: float32 against BERT-base float32", FLOAT32, "bert-base-float32-128"),
     (10.0, f"{LENGTH} tokens: int8 against BERT-base float32", INT8, "bert-base-float32-128"),
@@ -54,18 +61,39 @@ def packages(folder: Path) -> list[Path]:
     from tflite import convert
     from tflite.bench import baselines
 
-    random_bundle(folder / "bundle", PRESET)
+    random_bundle(folder / "bundle", PRESET, LONGEST)
     model = sqb_tf.load(folder / "bundle")
     paths = [folder / f"{NAME}-{recipe}.tflite" for recipe in OURS]
     for recipe, path in zip(OURS, paths, strict=True):
         print(f"converting {PRESET} to {recipe}", file=sys.stderr)
-        path.write_bytes(convert(model, recipe))
+        path.write_bytes(convert(model, recipe, [LENGTH] if recipe == "int8-full" else None))
     wanted = [baselines.Baseline(*one) for one in BASELINES]
     tokenizer = model.tokenizer
     made = baselines.make(
         wanted, ROOT / "runs" / "baselines", tokenizer.vocabulary, tokenizer.lowercase
     )
     return [*paths, *made]
+
+
+def write_texts(path: Path, task: str, data: Path, limit: int) -> None:
+    """A file of a text a line, spread over the dev split."""
+    from sqb_tf.tasks.task import Task
+
+    examples = list(Task(task, data).split("dev"))
+    chosen = examples[:: max(1, len(examples) // limit)][:limit]
+    lines = (" ".join(f"{e.text} {e.pair or ''}".split()) for e in chosen)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def measure(
+    files: list[Path], text: Path, lengths: str, runs: int, report: Path
+) -> list[dict[str, Any]]:
+    """The records of tools/benchmark.py."""
+    command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), "--package"]
+    command += [*map(str, files), "--lengths", lengths, "--runs", str(runs)]
+    command += ["--text", str(text), "--report", str(report)]
+    subprocess.run(command, check=True)
+    return json.loads((report / "records.json").read_text(encoding="utf-8"))["records"]
 
 
 def operations(length: int) -> float:
@@ -182,18 +210,25 @@ def results(
     return [*found, {"what": what, "goal": 0.65, "measured": share}]
 
 
-def table(records: list[dict[str, Any]], found: list[dict[str, Any]], peers: dict[str, Any]) -> str:
-    """Tables in Markdown: every package, other runtimes, the goals."""
-    lengths = sorted({r["seq_length"] for r in records if r["seq_length"]})
-    shown = [r for r in records if r["threads"] == 1]
+def table(
+    measured: dict[str, list[dict[str, Any]]], found: list[dict[str, Any]], peers: dict[str, Any]
+) -> str:
+    """Tables in Markdown: every package by length and on each set of texts, other runtimes, the goals."""
+    shown = next(iter(measured.values()))
+    lengths = sorted({r["seq_length"] for r in shown if r["seq_length"]})
     packages = {r["package"]: r for r in shown}
-    texts = next(r["lengths"] for r in shown if r["seq_length"] is None)
     head = ["median ms (± std)", *(f"{n} tokens" for n in lengths)]
-    head += [f"real texts, {texts['median']:.0f} tokens (median)", "MB", "load ms", "memory MB"]
+    on_texts = {}
+    for name, records in measured.items():
+        on_texts[name] = {r["package"]: r for r in records if r["seq_length"] is None}
+        tokens = next(iter(on_texts[name].values()))["lengths"]["median"]
+        head.append(f"{name}, {tokens:.0f} tokens (median)")
+    head += ["MB", "load ms", "memory MB"]
     rows = [head, ["---"] * len(head)]
     for package, record in packages.items():
         times = {r["seq_length"]: r for r in shown if r["package"] == package}
-        cells = [_cell(times.get(length)) for length in [*lengths, None]]
+        cells = [_cell(times.get(length)) for length in lengths]
+        cells += [_cell(records.get(package)) for records in on_texts.values()]
         size = f"{record['size_bytes'] / 1e6:.1f}"
         loads = [f"{record['init_ms']:.0f}", f"{record['peak_memory_mb']:.0f}"]
         rows.append([Path(package).stem, *cells, size, *loads])
@@ -234,33 +269,32 @@ def main() -> None:
     )
     made.add_argument("--lengths", default="16,64,128", help="lengths in tokens")
     made.add_argument("--runs", type=int, default=30, help="runs of each package and length")
-    made.add_argument("--data", default=str(SHARED_DATA / "glue" / "SST-2"), help="real texts")
-    made.add_argument("--limit", type=int, default=200, help="real texts")
+    made.add_argument("--limit", type=int, default=200, help="real texts of each kind")
     made.add_argument("--report", default="runs/bench/comparison", metavar="DIR", help="results")
     made.add_argument("--torch-python", metavar="PYTHON", help="other runtimes' environment")
     made.add_argument("--readme", metavar="FILE", help="put the table into this file")
     args = made.parse_args()
-    data = ["--data", args.data, "--task", "sst2"]
-    if not Path(args.data).is_dir():
-        print(f"{args.data} is not there: timing the demo's sentences", file=sys.stderr)
-        data = ["--data", str(ROOT / "sqb_tf" / "demo")]
+    report, measured, peers = Path(args.report), {}, {}
     with tempfile.TemporaryDirectory() as folder:
         files = packages(Path(folder))
         limit = int8_limit()
-        command = [sys.executable, str(ROOT / "tools" / "benchmark.py")]
-        command += ["--package", *map(str, files), "--lengths", args.lengths]
-        command += ["--runs", str(args.runs), *data, "--limit", str(args.limit)]
-        subprocess.run([*command, "--report", args.report], check=True)
-        peers = {}
+        there = [one for one in TEXTS if one[2].exists()]
+        for name, task, data in there or [("the demo", "classification", ROOT / "sqb_tf" / "demo")]:
+            text = Path(folder) / f"{name}.txt"
+            write_texts(text, task, data, args.limit)
+            if not measured:
+                measured[name] = measure(files, text, args.lengths, args.runs, report)
+            else:  # at length those of one length would be cut
+                some = [file for file in files if f"-{LENGTH}" not in file.stem]
+                some = [file for file in some if not file.stem.endswith("int8-full")]
+                measured[name] = measure(some, text, "16", 1, report / name)
         if args.torch_python:
             lengths = [int(length) for length in args.lengths.split(",")]
             peers = measure_peers(args.torch_python, Path(folder), lengths, args.runs)
-    report = Path(args.report)
-    records = json.loads((report / "records.json").read_text(encoding="utf-8"))["records"]
-    found = results(records, limit, peers)
+    found = results(next(iter(measured.values())), limit, peers)
     goals = json.dumps({"goals": found, "peers": peers}, indent=2)
     (report / "goals.json").write_text(goals + "\n", encoding="utf-8")
-    text = table(records, found, peers)
+    text = table(measured, found, peers)
     print(text)
     if args.readme:
         readme.update(args.readme, "comparison", text)
