@@ -71,6 +71,10 @@ def test_operations_are_those_of_the_graph(said):
 def test_several_lengths_share_their_weights(said):
     one, two = said("int8"), said("int8", 16, 32)
     assert two["bytes"]["kernels"] == one["bytes"]["kernels"]
+    assert (
+        two["bytes"]["scales"] < 1.1 * one["bytes"]["scales"]
+    )  # of channels once, of tensors each
+    assert min(two["bytes"].values()) >= 0
     assert [s["seq_length"] for s in two["signatures"]] == [16, 32]
 
 

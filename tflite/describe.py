@@ -153,11 +153,14 @@ class _Graph:
         for index, buffer in enumerate(self._graph.buffers):
             if buffer.data is not None:
                 sizes[kinds.get(index, "other constants")] += len(buffer.data)
-        for subgraph in self._graph.subgraphs:
-            for tensor in subgraph.tensors:
-                if tensor.quantization and tensor.quantization.scale is not None:
-                    # A float32 scale and an int64 zero point each.
-                    sizes["scales"] += 12 * len(tensor.quantization.scale)
+        # A float32 scale and an int64 zero point each; equal ones are in the file once.
+        scales = {
+            tensor.quantization.scale.tobytes()
+            for subgraph in self._graph.subgraphs
+            for tensor in subgraph.tensors
+            if tensor.quantization and tensor.quantization.scale is not None
+        }
+        sizes["scales"] += 3 * sum(map(len, scales))
         sizes["graph, metadata, vocabulary"] = total - sum(sizes.values())
         return dict(sizes)
 
