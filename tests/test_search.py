@@ -12,6 +12,7 @@ import sqb_tf
 from tflite.calibration import samples
 from tflite.describe import describe
 from tflite.lower import LoweredModel
+from tflite.recipes import Bounds, Recipe
 from tflite.search import by_sensitivity, cheapest, search
 
 LAYERS = [f"layer_{i}" for i in range(10)]
@@ -85,6 +86,30 @@ def test_search_keeps_the_bounds_that_the_recipe_misses(bundle_dir, tmp_path):
     flags = ["--model", bundle_dir, "--output", again]
     assert call("convert", *flags, "--quantize", tmp_path / "mixed.recipe.json") == 0
     assert again.read_bytes() == output.read_bytes()
+
+
+def test_search_without_a_mix_leaves_no_recipe(bundle_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(Recipe.INT4_ALL, "bounds", Bounds(0.0, 1.0, 1000.0, "none keeps it"))
+    flags = ["--model", bundle_dir, "--quantize", "int4-all", "--search", "--limit", 20]
+    flags += [
+        "--search-budget",
+        0.001,
+        "--output",
+        tmp_path / "x.tflite",
+        "--json",
+        tmp_path / "out.json",
+    ]
+    assert call("convert", *flags) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"x.search.png", "out.json"}
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["package"] is None
+    assert found["search"]["for"] == "int4-all"
+    assert all(one["misses"] for one in found["search"]["tried"])
+
+
+def test_budget_of_nothing_is_an_error(bundle_dir):
+    flags = ["--model", bundle_dir, "--quantize", "int4", "--search", "--search-budget", 0]
+    rejects(r"--search-budget 0\.0: expected seconds above 0", "convert", *flags)
 
 
 def test_search_of_what_has_no_finer_weights_is_an_error(bundle_dir, tmp_path):

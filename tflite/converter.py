@@ -59,11 +59,8 @@ def convert(
         InputError: bad arguments, a bad bundle, weights that are no numbers, an operation that LiteRT's
             built-ins do not have.
     """
-    patterns = recipe if isinstance(recipe, Mapping) else None
-    chosen = Recipe.named(recipe) if patterns is None else Recipe.MIXED
+    chosen, patterns, origin = recipes.chosen(recipe)
     check_lowering(lowering)
-    if patterns is None:
-        patterns = recipes.read_patterns(recipe) if chosen is Recipe.MIXED else chosen.weights
     model = model_or_directory
     if isinstance(model, (str, Path)):
         model = bundle.load(model)
@@ -79,11 +76,8 @@ def convert(
     lowered = LoweredModel(model, task.kind, max_length, integer=bool(chosen.activation_bits))
     kinds, samples = None, None
     if patterns is not None:
-        given = "the recipe" if isinstance(recipe, Mapping) else str(recipe)
-        origin = given if chosen is Recipe.MIXED else ""
         kinds = recipes.resolve(patterns, lowered.layers, origin)
-        few = chosen is Recipe.INT8
-        limit = calibrate.FEW if few else calibrate.MANY
+        limit = calibrate.FEW if chosen is Recipe.INT8 else calibrate.MANY
         samples = calibration_samples(model, calibration, limit)
         if chosen.activation_bits:
             equalize(lowered, samples)

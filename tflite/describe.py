@@ -153,14 +153,16 @@ class _Graph:
         for index, buffer in enumerate(self._graph.buffers):
             if buffer.data is not None:
                 sizes[kinds.get(index, "other constants")] += len(buffer.data)
-        # A float32 scale and an int64 zero point each; equal ones are in the file once.
-        scales = {
-            tensor.quantization.scale.tobytes()
+        # A float32 scale and an int64 zero point each; equal ones of channels are in the file once.
+        quantized = [
+            tensor.quantization.scale
             for subgraph in self._graph.subgraphs
             for tensor in subgraph.tensors
             if tensor.quantization and tensor.quantization.scale is not None
-        }
-        sizes["scales"] += 3 * sum(map(len, scales))
+        ]
+        channels = {scale.tobytes(): len(scale) for scale in quantized if len(scale) > 1}
+        tensors = sum(len(scale) == 1 for scale in quantized)
+        sizes["scales"] += 12 * (tensors + sum(channels.values()))
         sizes["graph, metadata, vocabulary"] = total - sum(sizes.values())
         return dict(sizes)
 

@@ -72,9 +72,11 @@ class LoweredModel(tf.Module):
         """Every product shows `observer` itself and its input, in calls that are not traced."""
         for dense in self.dense_layers:
             dense.observer = observer
-        yield
-        for dense in self.dense_layers:
-            dense.observer = None
+        try:
+            yield
+        finally:
+            for dense in self.dense_layers:
+                dense.observer = None
 
     @property
     def layers(self) -> list[str]:

@@ -43,7 +43,7 @@ _HALF_RANGE = (
     "under the spread between training seeds; ranges that clip, the usual fault of 8 bits, show as 7 to "
     "12 dB, sound conversions as 45 to 55"
 )
-_FOUR_BITS = "16 steps for each channel's weights leave some 20 to 30 dB"
+_FOUR_BITS = "16 steps for each channel's weights leave some 30 to 40 dB"
 
 
 class Recipe(enum.Enum):
@@ -73,21 +73,21 @@ class Recipe(enum.Enum):
         "int8",
         "int8 weights with a scale for each output channel and each token's embedding, "
         "activations quantized to int8 for each token as it runs, rounding errors' mean "
-        "corrected on calibration text: the smallest and fastest on CPUs that loses nothing",
+        "corrected on calibration text: the one for CPUs",
         Bounds(0.003, 0.985, 20.0, f"0.3 points is {_HALF_RANGE}"),
         {"*": "int8"},
     )
     INT4 = (
         "int4",
         "as int8, with 4-bit weights in the blocks, rounded one after the other so that each makes up for "
-        "those before it (GPTQ): 70% of the size",
+        "those before it (GPTQ): three quarters of the size, faster on short texts",
         Bounds(0.007, 0.97, 14.0, _FOUR_BITS),
         {"block_*": "int4", "embeddings": "int8", "pooler": "int8", "head*": "int8"},
     )
     INT4_ALL = (
         "int4-all",
         "as int4, with 4-bit embeddings too: half the size of int8",
-        Bounds(0.007, 0.97, 12.0, f"{_FOUR_BITS}, and each token's embedding as much"),
+        Bounds(0.007, 0.97, 12.0, f"{_FOUR_BITS}, those of each token's embedding some 26"),
         {
             "block_*": "int4",
             "embeddings": "int4",
@@ -105,9 +105,7 @@ class Recipe(enum.Enum):
         "int8-full",
         "integers only: int32 ids in, int8 inside and out, of fixed lengths, calibrated on text: for NPUs "
         "and DSPs; on CPUs slower than int8",
-        Bounds(
-            0.007, 0.97, 18.0, "one scale for each tensor's activations leaves some 30 to 40 dB"
-        ),
+        Bounds(0.007, 0.97, 18.0, "one scale for each tensor's activations leaves some 40 dB"),
         {"*": "int8"},
         8,
     )
@@ -177,6 +175,16 @@ def read_patterns(path: str | Path) -> dict[str, str]:
                 f"{path}: pattern {pattern!r} has {kind!r}: expected one of {', '.join(WEIGHT_KINDS)}"
             )
     return found
+
+
+def chosen(recipe: str | Mapping[str, str]) -> tuple[Recipe, Mapping[str, str] | None, str]:
+    """The recipe, its layer patterns if it is about weights, and of a mix where it is from."""
+    if isinstance(recipe, Mapping):
+        return Recipe.MIXED, recipe, "the recipe"
+    named = Recipe.named(recipe)
+    if named is Recipe.MIXED:
+        return named, read_patterns(recipe), str(recipe)
+    return named, named.weights, ""
 
 
 def resolve(patterns: Mapping[str, str], layers: Sequence[str], origin: str = "") -> dict[str, str]:

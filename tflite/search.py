@@ -23,9 +23,8 @@ from tflite.lower import EMBEDDINGS, LoweredModel
 from tflite.recipes import (
     SHARED_TABLE,
     WEIGHT_KINDS,
-    Recipe,
     check_searchable,
-    read_patterns,
+    chosen,
     resolve,
 )
 from tflite.rounding import rounded
@@ -50,6 +49,17 @@ class Attempt:
         """Whether it is within the bounds."""
         return not self.report.misses
 
+    def summary(self) -> dict[str, Any]:
+        """Its figures, ready for JSON."""
+        return {
+            "finer_layers": self.finer,
+            "size_bytes": len(self.content),
+            "sqnr_db": self.report.sqnr_db,
+            "agreement": self.report.agreement,
+            "drop": self.report.metric["drop"],
+            "misses": self.report.misses,
+        }
+
 
 def find(
     model: Any,
@@ -64,17 +74,16 @@ def find(
     Raises:
         InputError: a recipe that is not a matter of weights alone.
     """
-    chosen = Recipe.named(recipe)
-    check_searchable(chosen)
-    patterns = read_patterns(recipe) if chosen is Recipe.MIXED else chosen.weights
+    recipe_of, patterns, origin = chosen(recipe)
+    check_searchable(recipe_of)
     task = model.info.task
     lowered = LoweredModel(model, task.kind, max([task.seq_length, *(seq_lengths or ())]))
-    kinds = resolve(patterns, lowered.layers)
+    kinds = resolve(patterns, lowered.layers, origin)
     samples = calibration_samples(model, calibration, FEW)
 
     def attempt(mix: dict[str, str]) -> tuple[bytes, Report]:
         content = convert(model, mix, seq_lengths, calibration)
-        return content, verify(model, content, examples, bounds_of=chosen)
+        return content, verify(model, content, examples, bounds_of=recipe_of)
 
     return search(kinds, by_sensitivity(lowered, samples, kinds), attempt, budget)
 

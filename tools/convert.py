@@ -14,9 +14,20 @@ from sqb_tf.files import check_writable, staged_file
 from tflite.recipes import LOWERINGS, Recipe, check_lowering, check_searchable, read_patterns
 
 DEMO_BUNDLE = Path("runs/demo")
+
+
+def bounds_text(recipe: Recipe) -> str:
+    """What a recipe may lose, for `--help`."""
+    bounds = recipe.bounds
+    return (
+        f"may lose {100 * bounds.drop:g} points, at least {bounds.agreement:.1%} the same, "
+        f"{bounds.sqnr_db:g} dB"
+    )
+
+
 EPILOG = (
     "recipes:\n"
-    + "\n".join(f"  {r.label:<9} {r.summary}" for r in Recipe)
+    + "\n".join(f"  {r.label:<9} {r.summary} ({bounds_text(r)})" for r in Recipe)
     + """
 
 examples:
@@ -40,6 +51,8 @@ def main(args: argparse.Namespace) -> int:
         read_patterns(args.quantize)
     if args.search:
         check_searchable(recipe)
+    if args.search_budget <= 0:
+        raise InputError(f"--search-budget {args.search_budget}: expected seconds above 0")
     seq_lengths = cli.numbers(args.seq_lengths, "--seq-lengths") if args.seq_lengths else None
     directory = Path(args.model or DEMO_BUNDLE)
     output = Path(args.output or f"{_named(directory)}-{recipe.label}.tflite")
@@ -56,7 +69,7 @@ def main(args: argparse.Namespace) -> int:
         make_demo_bundle()
 
     from sqb_tf.progress import say
-    from tflite import convert
+    from tflite import convert, search
     from tflite.calibration import read_texts
     from tflite.verify import verify
 
@@ -68,21 +81,14 @@ def main(args: argparse.Namespace) -> int:
     content = convert(model, args.quantize, seq_lengths, texts, args.lowering)
     say(f"verifying on {len(examples)} held-out examples of {source}")
     report = verify(model, content, examples)
-    result = {
-        "package": str(output),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "model": str(directory),
-        "verification": {**report.to_dict(), "data": source},
-        **cli.package_record(content),
-    }
+    result = {"package": str(output), "model": str(directory)}
+    result |= package_result(content, report, source)
     if report.misses and args.search:
-        content, report, mixed = searched(args, model, examples, seq_lengths, texts, output)
-        result |= {
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "verification": {**report.to_dict(), "data": source},
-            **mixed,
-            **cli.package_record(content),
-        }
+        tried = searched(args, model, examples, seq_lengths, texts, output)
+        result["search"] = {"for": args.quantize, "tried": [one.summary() for one in tried]}
+        if found := search.cheapest(tried):
+            content, report = found.content, found.report
+            result |= package_result(content, report, source)
     if report.misses and not args.allow_loss:
         cli.emit(args, report.table(), {**result, "package": None})
         say(f"{output} was not written: {'; '.join(report.misses)}. --allow-loss writes it anyway")
@@ -95,6 +101,15 @@ def main(args: argparse.Namespace) -> int:
     return cli.DONE
 
 
+def package_result(content: bytes, report: Any, source: str) -> dict[str, Any]:
+    """What the manifest says of a package."""
+    return {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "verification": {**report.to_dict(), "data": source},
+        **cli.package_record(content),
+    }
+
+
 def searched(
     args: argparse.Namespace,
     model: Any,
@@ -102,35 +117,28 @@ def searched(
     seq_lengths: Sequence[int] | None,
     texts: Sequence[Any] | None,
     output: Path,
-) -> tuple[bytes, Any, dict[str, Any]]:
-    """The best mix that a search finds: package, report, and the record of the search.
+) -> Sequence[Any]:
+    """What a search tried, also as a picture, `NAME.search.png`.
 
-    The mix becomes a recipe beside the package, `NAME.recipe.json`, and what was tried a picture.
+    A mix within the bounds becomes a recipe beside the package, `NAME.recipe.json`.
     """
     from sqb_tf.progress import say
     from tflite import search
 
     say(f"{args.quantize} misses its bounds: searching for layers that must be finer")
     tried = search.find(model, args.quantize, examples, seq_lengths, texts, args.search_budget)
-    best = search.cheapest(tried) or tried[-1]
-    recipe, picture = output.with_suffix(".recipe.json"), output.with_suffix(".search.png")
-    with staged_file(recipe) as staged:
-        staged.write_text(json.dumps(best.patterns, indent=2) + "\n", encoding="utf-8")
+    picture = output.with_suffix(".search.png")
     with staged_file(picture) as staged:
         search.plot(tried, staged)
-    say(f"recipe of the mix {recipe}, what was tried {picture}")
-    steps = [
-        {
-            "finer_layers": one.finer,
-            "size_bytes": len(one.content),
-            "sqnr_db": one.report.sqnr_db,
-            "agreement": one.report.agreement,
-            "drop": one.report.metric["drop"],
-            "misses": one.report.misses,
-        }
-        for one in tried
-    ]
-    return best.content, best.report, {"search": {"for": args.quantize, "tried": steps}}
+    say(f"what was tried: {picture}")
+    if found := search.cheapest(tried):
+        recipe = output.with_suffix(".recipe.json")
+        with staged_file(recipe) as staged:
+            staged.write_text(json.dumps(found.patterns, indent=2) + "\n", encoding="utf-8")
+        say(f"the mix as a recipe: {recipe}")
+    else:
+        say("no mix keeps the bounds within --search-budget")
+    return tried
 
 
 def make_demo_bundle() -> None:

@@ -91,19 +91,19 @@ BASELINES = {"bert-base": _bert_base, "mobilebert": _mobilebert}
 
 def _convert(baseline: Baseline, vocab_size: int) -> bytes:
     import tensorflow as tf
+    import tf_keras
 
     from sqb_tf.backbone import INPUT_NAMES
 
-    encoder = BASELINES[baseline.name](vocab_size)
+    encoder, head = (
+        BASELINES[baseline.name](vocab_size),
+        tf_keras.layers.Dense(len(LABELS), "softmax"),
+    )
     specs = [tf.TensorSpec([1, baseline.seq_length], tf.int32, name=name) for name in INPUT_NAMES]
-    head: list[tf.Variable] = []
 
     def call(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         pooled = encoder(dict(zip(INPUT_NAMES, inputs, strict=True)))["pooled_output"]
-        if not head:
-            with tf.init_scope():
-                head.append(tf.Variable(tf.random.normal([pooled.shape[-1], len(LABELS)])))
-        return {"probabilities": tf.nn.softmax(tf.matmul(pooled, head[0]))}
+        return {"probabilities": head(pooled)}
 
     module = tf.Module()
     module.function = tf.function(call, input_signature=specs)
