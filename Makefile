@@ -16,10 +16,10 @@ PYTEST := $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 demo: $(VENV)/.installed $(MEDIAPIPE)/.installed ## fine-tune, convert, verify, MediaPipe, benchmark
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh $(MEDIAPIPE)/bin/python
 
-test: lint $(MEDIAPIPE)/.installed $(JAX)/.installed ## everything but the slow tests; what .ci/run runs
+test: lint $(MEDIAPIPE)/.installed $(JAX)/.installed $(VENV)/.devices ## everything but the slow tests; what .ci/run runs
 	$(PYTEST) -m "not slow" --durations=15
 
-test-all: lint $(MEDIAPIPE)/.installed $(JAX)/.installed $(TORCH)/.installed ## the slow tests too, and those against PyTorch
+test-all: lint $(MEDIAPIPE)/.installed $(JAX)/.installed $(TORCH)/.installed $(VENV)/.devices ## the slow tests too, and those against PyTorch
 	$(PYTEST)
 
 bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion and inference, side by side; what a teacher gains
@@ -60,6 +60,11 @@ $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
 
 $(MEDIAPIPE)/.installed: tests/mediapipe/requirements.txt tests/mediapipe/setup.sh
 	sh tests/mediapipe/setup.sh "$(PYTHON)" $(MEDIAPIPE)
+	touch $@
+
+# adb, an ssh server and a browser, for tests against devices of our own and for the report's page.
+$(VENV)/.devices: tests/device/setup.sh $(VENV)/.installed
+	sh tests/device/setup.sh
 	touch $@
 
 $(TORCH)/.installed: benchmarks/torch-requirements.txt

@@ -238,7 +238,7 @@ def table(
         goals.append([one["what"], goal, f"{one['measured']:.2f}"])
     first = shown[0]
     versions = ", ".join(f"{name} {number}" for name, number in first["versions"].items())
-    foot = f"1 thread of {first['host']['cpu']}; {versions}; {first['date'][:10]}."
+    foot = f"1 thread of {first['hardware']['cpu']}; {versions}; {first['date'][:10]}."
     others = [["transformers' SqueezeBERT elsewhere, median ms (± std)"], ["---"]]
     for name in peers:
         (runtime, length), cell = name.split(" "), peers[name]

@@ -109,7 +109,7 @@ def summary(records: list[dict[str, Any]], lines: list[str]) -> str:
     table += [
         [name, *(values.get(column, "") for column in columns)] for name, values in rows.items()
     ]
-    host = shown[0]["host"]
+    host = shown[0]["hardware"]
     versions = ", ".join(f"{name} {number}" for name, number in shown[0]["versions"].items())
     foot = f"1 thread of {host['cpu']}; {versions}; {shown[0]['date'][:10]}. {'. '.join(lines)}."
     return "\n".join("| " + " | ".join(row) + " |" for row in table) + f"\n\n{foot}"

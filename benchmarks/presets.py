@@ -78,7 +78,7 @@ def plot(rows: dict[str, dict[str, Any]], subtitle: str, path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from tflite.bench.plots import COLOURS, DPI, STYLE
+    from tflite.bench.reports.plots import COLOURS, DPI, STYLE
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.2))
@@ -116,6 +116,7 @@ def main() -> None:
     args = made.parse_args()
     from tflite.bench import session
     from tflite.bench.inputs import Text
+    from tflite.bench.plan import Plan
 
     register()
     work, output = Path(args.work), Path(args.output)
@@ -129,7 +130,7 @@ def main() -> None:
         package(name, folders[0], packages[name])
     text = Text.demo()
     records = session.measure(
-        session.Plan([str(p) for p in packages.values()], [1], [], 1, text, each_text=True)
+        Plan([str(p) for p in packages.values()], [1], [], 1, text, each_text=True)
     )
     rows = {}
     for (name, values), record in zip(accuracies.items(), records, strict=True):
@@ -146,9 +147,9 @@ def main() -> None:
         )
     subtitle = (
         f"from scratch, {args.epochs} epochs, mean and range of {args.seeds} seeds; "
-        f"{records[0]['host']['cpu']}"
+        f"{records[0]['hardware']['cpu']}"
     )
-    report = {"rows": rows, "epochs": args.epochs, "host": records[0]["host"]}
+    report = {"rows": rows, "epochs": args.epochs, "hardware": records[0]["hardware"]}
     (output / "presets.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     plot(rows, subtitle, output / "presets.png")
 

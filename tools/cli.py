@@ -77,6 +77,21 @@ def numbers(text: str, flag: str) -> list[int]:
     return sorted(set(values))
 
 
+def share(text: str, flag: str) -> float:
+    """0.05 of `5%` or `0.05`.
+
+    Raises:
+        InputError: no number, or not between 0 and 1.
+    """
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise InputError(f"{flag} {text}: expected a share, as 5% or 0.05")
+    return value
+
+
 def add_held_out(made: argparse.ArgumentParser) -> None:
     """The flags that name held-out examples."""
     made.add_argument(

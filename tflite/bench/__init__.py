@@ -1,5 +1,5 @@
-"""Measuring packages: time, load and memory, on real text.
+"""Measuring packages: time, load and memory, on real text, here and on devices.
 
-device.py (where), inputs.py (on what), load.py (opening, in a fresh process), session.py (the plan and
-its measurement), report.py (table, records, plots).
+plan.py (what), session.py (this machine), fleet.py and devices/ (phones and boards), reports/ (tables, page,
+comparison).
 """

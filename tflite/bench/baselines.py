@@ -21,6 +21,8 @@ from sqb_tf.progress import say
 # BERT's vocabulary. Ids of a package with a larger one must be in the table too.
 _VOCAB_SIZE = 30522
 LABELS = ("0", "1")
+# Of what is made here: with another, packages of earlier versions are made anew.
+_VERSION = "2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,8 @@ def make(
     """Packages in `folder`, converted where they are not there yet, with this tokenizer inside."""
     from tflite import package  # late: a tool's --help lists the names alone
 
-    digest = hashlib.sha256(f"{lowercase}\n{chr(10).join(vocabulary)}".encode()).hexdigest()[:8]
+    parts = (_VERSION, str(lowercase), *vocabulary)
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
     paths = [Path(folder) / digest / one.file_name for one in wanted]
     for one, path in zip(wanted, paths, strict=True):
         if path.exists():
@@ -65,7 +68,12 @@ def make(
             description=f"{one.name} of TensorFlow Model Garden, random weights: for timing alone",
             lowercase=lowercase,
             max_seq_length=one.seq_length or 512,
-            properties={"recipe": one.recipe, "lowering": "stock", "kind": "classification"},
+            properties={
+                "recipe": one.recipe,
+                "lowering": "stock",
+                "kind": "classification",
+                "baseline": one.name,
+            },
         )
         with staged_file(path) as staged:
             staged.write_bytes(content)

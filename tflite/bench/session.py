@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from sqb_tf.errors import InputError
-from sqb_tf.progress import Progress, say
-from tflite.bench import device, inputs, load
-from tflite.bench.inputs import Text
+from sqb_tf.progress import Progress
+from tflite.bench import device, figures, inputs, load
+from tflite.bench.plan import Plan
 from tflite.runner import Runner
 
 # Processes that a package is opened in; the median is kept.
@@ -33,36 +33,6 @@ LOADS = 3
 WARM_UP_ROUNDS = 1
 
 Inputs = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What to measure.
-
-    Attributes:
-        packages: paths; the first is what the others are compared with.
-        threads: CPU threads, each number with each package.
-        lengths: in tokens; a package is skipped at those that it does not take.
-        runs: timed runs of each package, number of threads and length.
-        text: what the inputs are made of.
-        each_text: whether to run every text at its own length too.
-        seed: of the order within rounds.
-    """
-
-    packages: Sequence[str]
-    threads: Sequence[int]
-    lengths: Sequence[int]
-    runs: int
-    text: Text
-    each_text: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.runs < 1:
-            raise InputError(f"runs {self.runs}: expected at least 1")
-        for path in self.packages:
-            if self.packages.count(path) > 1:
-                raise InputError(f"{path}: given twice; to measure a file against itself, copy it")
 
 
 @dataclasses.dataclass
@@ -114,7 +84,7 @@ def measure(plan: Plan) -> list[dict[str, Any]]:
     """
     shared = {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "host": device.host(),
+        "hardware": device.host(),
         "versions": device.versions(),
         "text": {"source": plan.text.source, "texts": len(plan.text.examples)},
     }
@@ -129,41 +99,23 @@ def measure(plan: Plan) -> list[dict[str, Any]]:
     return [_record(cell, shared) for cell in [*cells, *on_text]]
 
 
-def statistics(samples_ms: Sequence[float]) -> dict[str, float]:
-    """Figures of timings in milliseconds: percentiles interpolate, `std` divides by the count."""
-    figures = {
-        "min": np.min(samples_ms),
-        "p5": np.percentile(samples_ms, 5),
-        "median": np.median(samples_ms),
-        "mean": np.mean(samples_ms),
-        "p95": np.percentile(samples_ms, 95),
-        "std": np.std(samples_ms),
-    }
-    return {name: round(float(v), 4) for name, v in figures.items()} | {"count": len(samples_ms)}
-
-
 def _open(plan: Plan) -> list[Subject]:
     """Every package with every number of threads; texts are tokenized once for each package."""
     runners = {}
     for path in plan.packages:  # all of them before TensorFlow is imported to tokenize
         for threads in plan.threads:
-            with _naming(path):
+            with naming(path):
                 runners[path, threads] = Runner(path, threads)
-    subjects, limits = [], []
+    subjects, limits = [], {}
     for path in plan.packages:
-        with _naming(path):
+        with naming(path):
             runner = runners[path, plan.threads[0]]
-            limits.append(inputs.longest(runner))
-            lengths = [n for n in plan.lengths if n <= limits[-1]]
+            limits[path] = inputs.longest(runner)
+            lengths = [n for n in plan.lengths if n <= limits[path]]
             fixed = {n: inputs.of_length(runner, plan.text, n) for n in lengths}
             texts = inputs.each(runner, plan.text) if plan.each_text else []
         subjects += [Subject(path, n, runners[path, n], fixed, texts) for n in plan.threads]
-    for length in plan.lengths:
-        if length > max(limits):
-            raise InputError(f"length {length}: the packages take at most {max(limits)} tokens")
-        for path, limit in zip(plan.packages, limits, strict=True):
-            if length > limit:
-                say(f"{path}: takes at most {limit} tokens: skipped at {length}")
+    plan.check_lengths(limits)
     return [subject for subject in subjects if subject.fixed or subject.texts]
 
 
@@ -179,7 +131,7 @@ def _measure_lengths(cells: Sequence[Cell], runs: int, order: random.Random) -> 
     progress = Progress("lengths", (WARM_UP_ROUNDS + runs) * len(cells))
     for index in range(WARM_UP_ROUNDS + runs):
         for place, cell in enumerate(_shuffled(cells, order), 1):
-            with _naming(cell.subject.path):
+            with naming(cell.subject.path):
                 taken = cell.turn_at_length()
             if index >= WARM_UP_ROUNDS:
                 cell.samples_ms.append(taken)
@@ -190,7 +142,7 @@ def _measure_texts(cells: Sequence[Cell], texts: int, order: random.Random) -> N
     progress = Progress("texts", texts * len(cells))
     for index in range(texts):
         for place, cell in enumerate(_shuffled(cells, order), 1):
-            with _naming(cell.subject.path):
+            with naming(cell.subject.path):
                 cell.samples_ms.append(cell.turn_on_text(index))
             progress.update(index * len(cells) + place)
 
@@ -207,14 +159,21 @@ def _record(cell: Cell, shared: dict[str, Any]) -> dict[str, Any]:
         "size_bytes": len(content),
         "recipe": properties.get("recipe"),
         "lowering": properties.get("lowering"),
+        "baseline": properties.get("baseline"),
         "device": "host",
         "threads": subject.threads,
         "delegate": "xnnpack",
+        "core_mask": None,
         "signature": ",".join(signatures),
         "seq_length": cell.length,
         "timed": "call" if cell.length is None else "invoke",
-        "latency_ms": statistics(cell.samples_ms),
+        "latency_ms": figures.of_samples(cell.samples_ms),
+        "samples_ms": [round(sample, 4) for sample in cell.samples_ms],
+        "ci95_ms": figures.interval_of_samples(cell.samples_ms),
         **load.summary(subject.loads),
+        **dict.fromkeys(("padded_to", "delegated", "profile", "tool")),
+        "states": [],
+        "throttled": [],
     }
     if cell.length is None:
         record["lengths"] = {
@@ -223,8 +182,7 @@ def _record(cell: Cell, shared: dict[str, Any]) -> dict[str, Any]:
             "mean": round(float(np.mean(tokens)), 2),
             "max": max(tokens),
         }
-        taken = [round(sample, 4) for sample in cell.samples_ms]
-        record["samples"] = {"tokens": tokens, "ms": taken}
+        record["samples"] = {"tokens": tokens, "ms": record["samples_ms"]}
     else:
         (signature,) = signatures.values()
         padded = signature.seq_length not in (None, cell.length)
@@ -258,7 +216,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
+def naming(path: str) -> Iterator[None]:
     """Errors become an `InputError` that names the package."""
     try:
         yield

@@ -1,0 +1,195 @@
+"""What the device harness costs, against a test device on this machine: copying, time a run, agreement.
+
+    python benchmarks/harness.py
+
+The test device (tests/device) is no phone: adb's wire protocol on loopback, and a stand-in for
+`benchmark_model` that runs packages through LiteRT. What is compared is the harness with adb alone, and the
+stand-in's medians with those of our runner on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from device.phone import Phone, tool
+
+from sqb_tf.files import staged_file
+from tflite.bench import fleet
+from tflite.bench.devices import android
+from tflite.bench.devices.remote import Remote
+from tflite.bench.devices.shells import AdbShell
+from tflite.bench.devices.targets import Target
+from tflite.bench.inputs import Text
+from tflite.bench.journal import Journal
+from tflite.bench.plan import Plan
+
+PORT = "26700"
+LENGTHS = (16, 64, 128)
+
+
+def copying(phone: Phone, path: Path, rounds: int) -> dict[str, float]:
+    """MB a second of the harness's copying of a file, and of `adb push` alone, in turns."""
+    device = Remote(
+        phone.address,
+        AdbShell(threading.Event(), phone.address),
+        android,
+        lambda *_: None,
+        Journal(),
+        lambda *_, **__: None,
+    )
+    device._look()
+    size_mb, folder = path.stat().st_size / 1e6, device.shell.folder
+    adb = ["adb", "-s", phone.address]
+
+    def alone() -> None:
+        subprocess.run([*adb, "push", path, f"{folder}/alone"], check=True, capture_output=True)
+
+    def ours() -> None:
+        device._present.clear()
+        device._put(path, "ours")
+
+    times: dict[str, list[float]] = {"adb": [], "harness": []}
+    for _ in range(rounds):
+        for name, copy in (("adb", alone), ("harness", ours)):
+            subprocess.run([*adb, "shell", f"rm -f {folder}/alone {folder}/ours"], check=True)
+            times[name].append(_seconds(copy))
+    return {name: size_mb / statistics.median(taken) for name, taken in times.items()}
+
+
+def overhead(phone: Phone, package: str, binary: Path, runs: int) -> dict[str, float]:
+    """Seconds of a run through the harness, and of the tool alone with the same command line, medians."""
+    plan = Plan([package], [1], [16], 10, Text.demo(), repeats=runs, precision=1e-9)
+    phone.runs.clear()
+    journal = _Timed()
+    fleet.measure([Target("adb", phone.address)], plan, fleet.Access([str(binary)]), journal)
+    command = shlex.split(phone.runs[-1].replace("/data/local/tmp", str(phone.tmp)))
+    command[0] = str(binary)
+    alone = [
+        _seconds(lambda: subprocess.run(command, check=True, capture_output=True))
+        for _ in range(runs)
+    ]
+    each = [after - before for before, after in zip(journal.times, journal.times[1:])]
+    return {"harness": statistics.median(each), "tool": statistics.median(alone)}
+
+
+class _Timed(Journal):
+    """Notes when each result came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    def add_repeat(self, key: str, repeat: dict) -> None:
+        super().add_repeat(key, repeat)
+        self.times.append(time.monotonic())
+
+
+def agreement(phone: Phone, package: str, binary: Path) -> list[dict[str, float]]:
+    """Medians in ms by length: the stand-in's through the harness, and our runner's, one after another."""
+    plan = Plan([package], [1], LENGTHS, 30, Text.demo(), repeats=3, precision=1e-9)
+    targets = [Target("adb", phone.address), Target("host", "host")]
+    result = fleet.measure(targets, plan, fleet.Access([str(binary)]))
+    found = {
+        (record["device"] == "host", record["seq_length"]): record["latency_ms"]["median"]
+        for record in result["records"]
+    }
+    return [
+        {"length": length, "device": found[False, length], "host": found[True, length]}
+        for length in LENGTHS
+    ]
+
+
+@contextmanager
+def test_device(folder: Path) -> Iterator[Phone]:
+    """A test device that a private adb server knows."""
+    os.environ.update(ANDROID_ADB_SERVER_PORT=PORT, HOME=str(folder))
+    with Phone(folder / "phone") as phone:
+        subprocess.run(["adb", "connect", phone.address], check=True, capture_output=True)
+        try:
+            yield phone
+        finally:
+            subprocess.run(["adb", "kill-server"], check=True)
+
+
+def main() -> None:
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--preset", default="squeezebert-base")
+    made.add_argument("--rounds", type=int, default=9, help="of each measurement (default: 9)")
+    made.add_argument("--work", default="runs/bench/harness", help="for the package")
+    made.add_argument("--json", default="runs/bench/harness.json", metavar="FILE")
+    args = made.parse_args()
+    if shutil.which("adb") is None:
+        sys.exit("needs adb: see tests/device/setup.sh")
+    package = _package(args.preset, Path(args.work))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        binary = tool(folder)
+        with test_device(folder) as phone:
+            found = {
+                "package_mb": round(package.stat().st_size / 1e6, 1),
+                "copy_mb_s": copying(phone, package, args.rounds),
+                "run_s": overhead(phone, str(package), binary, args.rounds),
+                "median_ms": agreement(phone, str(package), binary),
+            }
+    print(summary(found))
+    with staged_file(args.json) as staged:
+        staged.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def summary(found: dict) -> str:
+    """The figures in words."""
+    copy, run = found["copy_mb_s"], found["run_s"]
+    lines = [
+        f"copying {found['package_mb']} MB: {copy['harness']:.0f} MB/s, adb push alone "
+        f"{copy['adb']:.0f}: {copy['harness'] / copy['adb']:.0%}",
+        f"a run: {run['harness']:.2f} s, the tool alone {run['tool']:.2f} s: "
+        f"{run['harness'] - run['tool']:.2f} s more",
+    ]
+    lines += [
+        f"{row['length']} tokens: {row['device']:.2f} ms on the test device, {row['host']:.2f} by our "
+        f"runner: {row['device'] / row['host'] - 1:+.1%}"
+        for row in found["median_ms"]
+    ]
+    return "\n".join(lines)
+
+
+def _package(preset: str, folder: Path) -> Path:
+    """The preset in int8, fresh weights."""
+    from bundles import random_bundle
+
+    from tflite import convert
+
+    path = folder / f"{preset}-int8.tflite"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        random_bundle(folder / preset, preset)
+        with staged_file(path) as staged:
+            staged.write_bytes(convert(folder / preset, "int8"))
+    return path
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.monotonic()
+    work()
+    return time.monotonic() - start
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Phones and boards: reaching them, what they are, and `benchmark_model` on them."""

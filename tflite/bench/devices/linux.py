@@ -1,0 +1,63 @@
+"""A Linux machine in words and figures, by its own files: hardware once, its state around every run."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tflite.bench.devices.kernel import (
+    BOOT_ID,
+    CORES,
+    FREQUENCIES,
+    GOVERNOR,
+    MEMORY,
+    clusters,
+    frequencies,
+    memory_gb,
+    script,
+    sections,
+)
+from tflite.bench.devices.shells import Shell
+
+SYSTEM = "linux"
+_DESCRIBE = script(
+    "uname -nsrm", MEMORY, CORES, GOVERNOR, "cat /proc/cpuinfo /proc/device-tree/model 2>/dev/null"
+)
+_STATE = script(
+    "cat /sys/class/thermal/thermal_zone*/temp 2>/dev/null",
+    "cat /proc/loadavg",
+    FREQUENCIES,
+    BOOT_ID,
+)
+
+
+def describe(shell: Shell) -> dict[str, Any]:
+    """Name, CPU, cores, clusters, memory, OS, ABI: as `device.host`."""
+    names, memory, cores, governor, cpuinfo = sections(shell.run(_DESCRIBE).text, 5)
+    system, node, release, machine = names.split()[:4]
+    model = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", cpuinfo, re.M)
+    return {
+        "name": node,
+        "cpu": model[1] if model else machine,
+        "cores": len(cores.split("\n")),
+        "clusters": clusters(cores),
+        "memory_gb": memory_gb(memory),
+        "os": f"{system} {release} {machine}",
+        "abi": machine,
+        "abis": [machine],
+        "governor": governor.strip() or None,
+    }
+
+
+def state(shell: Shell) -> dict[str, Any]:
+    """Temperature of the warmest zone in degrees Celsius, load, clocks, limits."""
+    zones, load, cpu, boot = sections(shell.run(_STATE).text, 4)
+    temperatures = [int(word) / 1000 for word in zones.split() if word.isdigit()]
+    clocks, capped = frequencies(cpu)
+    return {
+        "temperature_c": max(temperatures, default=None),
+        "load_average": float(load.split()[0]) if load.split() else None,
+        "cpu_mhz": clocks,
+        "throttled": capped,
+        "boot_id": boot.strip(),
+    }

@@ -1,0 +1,127 @@
+"""What to measure: packages, threads, lengths, delegates and cores, and how sure to be of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqb_tf.errors import InputError
+from sqb_tf.progress import say
+from tflite.bench.inputs import Text
+
+DELEGATES = ("xnnpack", "gpu", "nnapi", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One line of a result: a package with so many threads at a length, on one device."""
+
+    package: str
+    threads: int
+    seq_length: int
+    delegate: str = "xnnpack"
+    core_mask: str | None = None  # hexadecimal, bit 0 for core 0; None: all cores
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in records."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        cores = f", cores {self.core_mask}" if self.core_mask else ""
+        plural = "s" if self.threads > 1 else ""
+        return (
+            f"{self.package}, {self.seq_length} tokens, {self.threads} thread{plural}, "
+            f"{self.delegate}{cores}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        packages: paths; the first is what the others are compared with.
+        threads: CPU threads, each number with each package.
+        lengths: in tokens; a package is skipped at those that it does not take.
+        runs: timed runs of each package, number of threads and length; on a device at least so many in
+            each repeat.
+        text: what the inputs are made of.
+        each_text: whether to run every text at its own length too; on the host alone.
+        seed: of the order within rounds.
+        delegates: of `DELEGATES`; the host has only XNNPACK.
+        core_masks: cores to run on, as `taskset` takes them; None: all.
+        repeats: on a device, starts of the tool for a line at most.
+        precision: on a device, repeats end when the 95% confidence interval of the median is within
+            this share of it to either side.
+        budget_s: on a device, seconds after which no line is repeated again.
+        min_seconds: the least that a repeat lasts, after half a second of warming up.
+        max_temperature_c: a run waits until the device is not warmer; None: it never waits.
+        cool_down_s: how long it waits before the line is given up.
+        reconnect_s: how long to wait for a device that has gone.
+        timeout_s: a tool that has not ended after this hangs.
+        profile: whether to run each line once more for the times of its operators.
+    """
+
+    packages: Sequence[str]
+    threads: Sequence[int]
+    lengths: Sequence[int]
+    runs: int
+    text: Text
+    each_text: bool = False
+    seed: int = 0
+    delegates: Sequence[str] = ("xnnpack",)
+    core_masks: Sequence[str | None] = (None,)
+    repeats: int = 5
+    precision: float = 0.03
+    budget_s: float = 1800.0
+    min_seconds: float = 1.0
+    max_temperature_c: float | None = 40.0
+    cool_down_s: float = 300.0
+    reconnect_s: float = 30.0
+    timeout_s: float = 300.0
+    profile: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("runs", "repeats"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} {getattr(self, name)}: expected at least 1")
+        if not 0 < self.precision < 1:
+            raise InputError(f"precision {self.precision}: expected a share between 0 and 1")
+        for path in self.packages:
+            if self.packages.count(path) > 1:
+                raise InputError(f"{path}: given twice; to measure a file against itself, copy it")
+        for delegate in self.delegates:
+            if delegate not in DELEGATES:
+                raise InputError(f"--delegates {delegate}: expected some of {', '.join(DELEGATES)}")
+        for mask in self.core_masks:
+            if mask is not None and not (set(mask) <= set("0123456789abcdefABCDEF") and mask):
+                raise InputError(
+                    f"--core-masks {mask}: expected hexadecimal, as f0 for cores 4 to 7"
+                )
+
+    def check_lengths(self, limits: Mapping[str, int]) -> None:
+        """Says which packages are skipped at which lengths.
+
+        Raises:
+            InputError: a length that no package takes.
+        """
+        for length in self.lengths:
+            if length > max(limits.values()):
+                raise InputError(
+                    f"length {length}: the packages take at most {max(limits.values())} tokens"
+                )
+            for path, limit in limits.items():
+                if length > limit:
+                    say(f"{path}: takes at most {limit} tokens: skipped at {length}")
+
+    def cells(self, limits: Mapping[str, int]) -> list[Cell]:
+        """Every line to measure on one device; `limits` has the longest that each package takes."""
+        return [
+            Cell(package, threads, length, delegate, mask)
+            for package, threads, length, delegate, mask in itertools.product(
+                self.packages, self.threads, self.lengths, self.delegates, self.core_masks
+            )
+            if length <= limits[package]
+        ]

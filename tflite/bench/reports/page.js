@@ -1,0 +1,29 @@
+"use strict";
+
+// A click on a header sorts its table, a second one the other way round.
+for (const button of document.querySelectorAll("th button")) {
+  button.addEventListener("click", () => sortBy(button.closest("th")));
+}
+
+// What the link saves is what the page holds.
+const records = document.getElementById("records").textContent;
+const file = new Blob([records], { type: "application/json" });
+document.getElementById("download").href = URL.createObjectURL(file);
+
+function sortBy(header) {
+  const body = header.closest("table").tBodies[0];
+  const up = header.getAttribute("aria-sort") !== "ascending";
+  const words = header.classList.contains("words");
+  const value = (row) => {
+    const text = row.cells[header.cellIndex].textContent;
+    return words ? text : parseFloat(text.replace(/^[^\d.-]+/, ""));
+  };
+  const compare = (a, b) => (words ? a.localeCompare(b) : a - b);
+  const rows = [...body.rows].map((row) => ({ row, value: value(row) }));
+  // What is no number stays last both ways.
+  const isLast = (value) => !words && Number.isNaN(value);
+  rows.sort((a, b) => isLast(a.value) - isLast(b.value) || (up ? 1 : -1) * compare(a.value, b.value) || 0);
+  body.append(...rows.map(({ row }) => row));
+  for (const other of header.parentElement.cells) other.removeAttribute("aria-sort");
+  header.setAttribute("aria-sort", up ? "ascending" : "descending");
+}

@@ -1,0 +1,110 @@
+"""Records -> PNG files: latency by length, and its distribution on real text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from tflite.bench.reports import drawing
+from tflite.bench.reports.drawing import Looks
+from tflite.bench.reports.records import Record, by_device, printable, threads
+from tflite.bench.reports.tables import hardware
+
+PANEL_INCHES = (4.6, 3.6)
+DPI = 150
+
+
+def lengths(records: Sequence[Record], path: Path) -> None:
+    """Median latency by length with its 5th to 95th percentile.
+
+    A row of panels for each device, a panel for each number of threads.
+    """
+    looks, devices = drawing.looks_of(records), by_device(records)
+    counts = sorted({record["threads"] for record in records})
+    with matplotlib.rc_context(drawing.STYLE):
+        figure, panels = _panels(len(devices), len(counts), sharey="row")
+        for row, found in zip(panels, devices.values(), strict=True):
+            for panel, count in zip(row, counts, strict=True):
+                drawing.draw_curves(panel, _of_threads(found, count), looks, "seq_length")
+                panel.set_title(_name(found, count, len(devices)))
+            for panel in row[1:]:
+                panel.set_ylabel("")
+        heading = f"Time of a run: {drawing.centres(records)}, and 5th to 95th percentile"
+        _finish(figure, records, looks, heading, path)
+
+
+def texts(records: Sequence[Record], path: Path) -> None:
+    """Real texts at their own lengths: the share answered in a time, and time by tokens.
+
+    A row of panels for each device and number of threads; a device's time axes end alike.
+    """
+    looks, devices = drawing.looks_of(records), by_device(records)
+    rows = [
+        (found, count)
+        for found in devices.values()
+        for count in sorted({record["threads"] for record in found})
+    ]
+    with matplotlib.rc_context(drawing.STYLE):
+        figure, panels = _panels(len(rows), 2)
+        for (share, by_tokens), (found, count) in zip(panels, rows, strict=True):
+            shown, slowest = _of_threads(found, count), drawing.slowest_text(found)
+            drawing.draw_share(share, shown, looks, slowest)
+            drawing.draw_texts(by_tokens, shown, looks, slowest)
+            name = _name(found, count, len(devices))
+            share.set_title(f"{name}: answered in a time")
+            by_tokens.set_title(f"{name}: each text")
+        count = records[0]["text"]["texts"]
+        _finish(figure, records, looks, f"Real text, {count} texts at their own lengths", path)
+
+
+def _panels(rows: int, columns: int, **shared: str) -> tuple[Figure, np.ndarray]:
+    # A Figure of its own, without pyplot, needs no display.
+    figure = Figure(figsize=(PANEL_INCHES[0] * max(columns, 1.3), PANEL_INCHES[1] * rows))
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+
+
+def _of_threads(records: Sequence[Record], count: int) -> list[Record]:
+    return [record for record in records if record["threads"] == count]
+
+
+def _name(records: Sequence[Record], count: int, devices: int) -> str:
+    """Of a panel: threads, and the device where there are several."""
+    device = f"{printable(records[0]['hardware']['name'])}, " if devices > 1 else ""
+    return device + threads(count)
+
+
+def _finish(
+    figure: Figure, records: Sequence[Record], looks: Looks, heading: str, path: Path
+) -> None:
+    """Title, the devices, one legend for all panels; writes the file."""
+    devices = [
+        f"{title}: {', '.join(hardware(found[0])[:2])}"
+        for title, found in by_device(records).items()
+    ]
+    longest = max(len(look.label) for look in looks.values())
+    columns = min(len(looks), max(1, int(figure.get_figwidth() / (0.5 + 0.09 * longest))))
+    legend = 0.2 * math.ceil(len(looks) / columns)
+    top = 0.36 + 0.17 * len(devices)
+    figure.set_figheight(figure.get_figheight() + top + legend + 0.1)
+    height = figure.get_figheight()
+    figure.text(0.02, 1 - 0.08 / height, heading, va="top", size=12, weight="bold")
+    figure.text(0.02, 1 - 0.36 / height, "\n".join(devices), va="top", size=9, color="#666666")
+    figure.legend(
+        [Line2D([], [], color=k.colour, marker=k.marker, linestyle=k.dash) for k in looks.values()],
+        # A label that starts with an underscore is not shown.
+        [
+            "\N{ZERO WIDTH SPACE}" * look.label.startswith("_") + look.label
+            for look in looks.values()
+        ],
+        loc="upper left",
+        bbox_to_anchor=(0.01, 1 - top / height),
+        ncols=columns,
+    )
+    figure.tight_layout(rect=(0, 0, 1, 1 - (top + legend + 0.06) / height))
+    figure.savefig(path, dpi=DPI)
