@@ -22,7 +22,7 @@ test: lint $(MEDIAPIPE)/.installed $(JAX)/.installed $(VENV)/.devices ## everyth
 test-all: lint $(MEDIAPIPE)/.installed $(JAX)/.installed $(TORCH)/.installed $(VENV)/.devices ## the slow tests too, and those against PyTorch
 	$(PYTEST)
 
-bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion and inference, side by side; what a teacher gains
+bench: $(VENV)/.installed $(TORCH)/.installed $(VENV)/.devices ## speed of training, conversion and inference, side by side; what a teacher gains
 	for precision in float32 mixed_bfloat16; do \
 	    $(RUN) benchmarks/training_step.py --precision $$precision --torch-python $(TORCH)/bin/python \
 	        --json runs/bench/training_$$precision.json --readme README.md || exit; \
@@ -32,6 +32,7 @@ bench: $(VENV)/.installed $(TORCH)/.installed ## speed of training, conversion a
 	$(RUN) benchmarks/inference.py --readme README.md
 	$(RUN) benchmarks/comparison.py --torch-python $(TORCH)/bin/python --readme README.md
 	$(RUN) benchmarks/outliers.py --readme README.md
+	$(RUN) benchmarks/harness.py --readme README.md
 	$(RUN) benchmarks/presets.py
 	$(RUN) benchmarks/distillation.py --json runs/bench/distillation.json --readme README.md
 	$(RUN) benchmarks/pretraining.py --json runs/bench/pretraining.json --readme README.md --plot docs/pretraining.png

@@ -11,22 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
-import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
-from device.phone import Phone, tool
+import readme
+import test_devices
+from test_devices import Phone, tool
 
 from sqb_tf.files import staged_file
 from tflite.bench import fleet
@@ -38,8 +34,8 @@ from tflite.bench.inputs import Text
 from tflite.bench.journal import Journal
 from tflite.bench.plan import Plan
 
-PORT = "26700"
 LENGTHS = (16, 64, 128)
+WORK = Path("runs/bench/harness")  # for packages, kept between runs
 
 
 def copying(phone: Phone, path: Path, rounds: int) -> dict[str, float]:
@@ -99,31 +95,21 @@ class _Timed(Journal):
         self.times.append(time.monotonic())
 
 
-def agreement(phone: Phone, package: str, binary: Path) -> list[dict[str, float]]:
-    """Medians in ms by length: the stand-in's through the harness, and our runner's, one after another."""
-    plan = Plan([package], [1], LENGTHS, 30, Text.demo(), repeats=3, precision=1e-9)
+def agreement(phone: Phone, package: str, binary: Path, rounds: int) -> list[dict[str, float]]:
+    """Medians in ms by length: the stand-in's through the harness, and our runner's, in turns."""
+    plan = Plan([package], [1], LENGTHS, 30, Text.demo(), repeats=1)
     targets = [Target("adb", phone.address), Target("host", "host")]
-    result = fleet.measure(targets, plan, fleet.Access([str(binary)]))
-    found = {
-        (record["device"] == "host", record["seq_length"]): record["latency_ms"]["median"]
-        for record in result["records"]
-    }
+    found: dict[tuple[str, int], list[float]] = {}
+    for _ in range(rounds):
+        for record in fleet.measure(targets, plan, fleet.Access([str(binary)]))["records"]:
+            where = "host" if record["device"] == "host" else "device"
+            medians = found.setdefault((where, record["seq_length"]), [])
+            medians.append(record["latency_ms"]["median"])
     return [
-        {"length": length, "device": found[False, length], "host": found[True, length]}
+        {"length": length}
+        | {where: statistics.median(found[where, length]) for where in ("device", "host")}
         for length in LENGTHS
     ]
-
-
-@contextmanager
-def test_device(folder: Path) -> Iterator[Phone]:
-    """A test device that a private adb server knows."""
-    os.environ.update(ANDROID_ADB_SERVER_PORT=PORT, HOME=str(folder))
-    with Phone(folder / "phone") as phone:
-        subprocess.run(["adb", "connect", phone.address], check=True, capture_output=True)
-        try:
-            yield phone
-        finally:
-            subprocess.run(["adb", "kill-server"], check=True)
 
 
 def main() -> None:
@@ -132,56 +118,56 @@ def main() -> None:
     )
     made.add_argument("--preset", default="squeezebert-base")
     made.add_argument("--rounds", type=int, default=9, help="of each measurement (default: 9)")
-    made.add_argument("--work", default="runs/bench/harness", help="for the package")
+    made.add_argument("--readme", metavar="FILE", help="update the measured lines in it")
     made.add_argument("--json", default="runs/bench/harness.json", metavar="FILE")
     args = made.parse_args()
-    if shutil.which("adb") is None:
-        sys.exit("needs adb: see tests/device/setup.sh")
-    package = _package(args.preset, Path(args.work))
+    path = package(args.preset, "int8")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         binary = tool(folder)
-        with test_device(folder) as phone:
+        with test_devices.connected(folder, ["Pixel 3"]) as (phone,):
             found = {
-                "package_mb": round(package.stat().st_size / 1e6, 1),
-                "copy_mb_s": copying(phone, package, args.rounds),
-                "run_s": overhead(phone, str(package), binary, args.rounds),
-                "median_ms": agreement(phone, str(package), binary),
+                "package_mb": round(path.stat().st_size / 1e6, 1),
+                "copy_mb_s": copying(phone, path, args.rounds),
+                "run_s": overhead(phone, str(path), binary, args.rounds),
+                "median_ms": agreement(phone, str(path), binary, args.rounds),
             }
     print(summary(found))
+    if args.readme:
+        readme.update(args.readme, "harness", summary(found))
     with staged_file(args.json) as staged:
         staged.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def summary(found: dict) -> str:
-    """The figures in words."""
+    """The figures as a list."""
     copy, run = found["copy_mb_s"], found["run_s"]
     lines = [
-        f"copying {found['package_mb']} MB: {copy['harness']:.0f} MB/s, adb push alone "
-        f"{copy['adb']:.0f}: {copy['harness'] / copy['adb']:.0%}",
-        f"a run: {run['harness']:.2f} s, the tool alone {run['tool']:.2f} s: "
-        f"{run['harness'] - run['tool']:.2f} s more",
+        f"- copying {found['package_mb']} MB: {copy['harness']:.0f} MB/s; `adb push` alone "
+        f"{copy['adb']:.0f}, of which it is {copy['harness'] / copy['adb']:.0%}",
+        f"- a run: {run['harness']:.2f} s; the tool alone {run['tool']:.2f} s",
     ]
     lines += [
-        f"{row['length']} tokens: {row['device']:.2f} ms on the test device, {row['host']:.2f} by our "
-        f"runner: {row['device'] / row['host'] - 1:+.1%}"
+        f"- {row['length']} tokens: {row['device']:.2f} ms by the stand-in, {row['host']:.2f} by our "
+        f"runner ({row['device'] / row['host'] - 1:+.1%})"
         for row in found["median_ms"]
     ]
     return "\n".join(lines)
 
 
-def _package(preset: str, folder: Path) -> Path:
-    """The preset in int8, fresh weights."""
+def package(preset: str, recipe: str) -> Path:
+    """The preset with fresh weights, converted once."""
     from bundles import random_bundle
 
     from tflite import convert
 
-    path = folder / f"{preset}-int8.tflite"
+    path = WORK / f"{preset}-{recipe}.tflite"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        random_bundle(folder / preset, preset)
+        if not (WORK / preset).exists():
+            WORK.mkdir(parents=True, exist_ok=True)
+            random_bundle(WORK / preset, preset)
         with staged_file(path) as staged:
-            staged.write_bytes(convert(folder / preset, "int8"))
+            staged.write_bytes(convert(WORK / preset, recipe))
     return path
 
 

@@ -82,7 +82,6 @@ def test_a_length_beyond_every_package_is_named(packages):
         (["--package", "missing.tflite"], "missing.tflite"),
         (["--package", "x.tflite", "--lengths", "0"], "--lengths 0"),
         (["--package", "x.tflite", "--threads", "none"], "--threads none"),
-        (["--package", "x.tflite", "--device", "moon"], "--device moon"),
     ],
 )
 def test_bad_flags_are_one_line_and_exit_2(flags, culprit):

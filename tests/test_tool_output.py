@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tflite.bench.devices import tool_output
-from tflite.bench.devices.tool_output import Delegation, Node, Operation, Statistics, ToolError
+from tflite.bench.devices import tool_output, tool_profile, tool_result
+from tflite.bench.devices.tool_lines import ToolError
+from tflite.bench.devices.tool_output import Delegation
+from tflite.bench.devices.tool_profile import Node, Operation
+from tflite.bench.devices.tool_statistics import Statistics
 
 FUZZ = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 ANNOUNCED = "Running benchmark for at least {} iterations and at least {} seconds but terminate if exceeding 150 seconds."
@@ -380,7 +383,7 @@ def test_the_older_header_and_a_single_graph():
 
 
 def test_csv_by_hand():
-    (profile,) = tool_output.parse_profile_csv(CSV)
+    (profile,) = tool_profile.parse_profile_csv(CSV)
     convolution = "Convolution (NHWC, QC8) IGEMM"
     assert profile.operations[0] == Operation(convolution, 1, 0.093, 75.6098, 0.0, 1)
     assert [(node.type, node.name) for node in profile.nodes] == [
@@ -392,7 +395,7 @@ def test_csv_by_hand():
     older = older.replace("T, 0.034,", "T, 0.0931277, 0.034,").replace(
         "s, 0.029, 0", "s, 0, 0.029, 0"
     )
-    assert tool_output.parse_profile_csv(older) == (profile,)
+    assert tool_profile.parse_profile_csv(older) == (profile,)
     assert tool_output.parse(LOG + CSV).profiles == (profile,)
 
 
@@ -455,7 +458,7 @@ def test_an_error_line_beside_a_result_is_no_failure():
 
 
 def message(**changes: float):
-    result = tool_output.result_class()()
+    result = tool_result.result_class()()
     parts = (result.latency_metrics, result.memory_metrics, result.misc_metrics)
     figures = dict(
         min_ms=54.669,
@@ -479,7 +482,7 @@ def message(**changes: float):
 
 
 def test_the_result_file_by_hand():
-    output = tool_output.parse_result(message().SerializeToString(), tool="litert")
+    output = tool_result.parse_result(message().SerializeToString(), tool="litert")
     assert (output.tool, output.warmup, output.profiles) == ("litert", None, ())
     assert astuple(output.inference)[:-1] == pytest.approx(astuple(INFERENCE)[:-1], rel=1e-6)
     assert output.inference.first is None and output.init_memory_mb is None
@@ -487,13 +490,13 @@ def test_the_result_file_by_hand():
     assert output.overall_memory_mb == pytest.approx(9.097216)  # 8884 * 1024 / 10^6
     assert output.peak_memory_mb == pytest.approx(98.041856)
     without = message(median_ms=None, p5_ms=None, p95_ms=None)
-    assert tool_output.parse_result(without.SerializeToString()).inference.median is None
+    assert tool_result.parse_result(without.SerializeToString()).inference.median is None
 
 
 def test_the_result_file_is_that_of_the_tool():
     """Bytes as protoc's encoder writes them: field 2, in it 1 (avg_ms) = 56.25."""
     data = bytes.fromhex("1205 0d00006142")
-    assert tool_output.result_class().FromString(data).latency_metrics.avg_ms == 56.25
+    assert tool_result.result_class().FromString(data).latency_metrics.avg_ms == 56.25
 
 
 @pytest.mark.parametrize(
@@ -509,7 +512,7 @@ def test_the_result_file_is_that_of_the_tool():
 )
 def test_bad_result_files(changes, message_):
     with pytest.raises(ToolError, match=message_):
-        tool_output.parse_result(message(**changes).SerializeToString())
+        tool_result.parse_result(message(**changes).SerializeToString())
 
 
 HELP = """\
@@ -699,7 +702,7 @@ pieces = st.sampled_from(
     st.one_of(st.text(), st.lists(st.one_of(pieces, pieces, st.text(max_size=20))).map("\n".join))
 )
 def test_any_text_gives_an_error_or_a_result(text):
-    for read in (tool_output.parse_profile_csv, tool_output.flags, tool_output.tool_of, parsed):
+    for read in (tool_profile.parse_profile_csv, tool_output.flags, tool_output.tool_of, parsed):
         try:
             read(text)
         except ToolError as error:
@@ -717,7 +720,7 @@ def test_any_text_gives_an_error_or_a_result(text):
 )
 def test_any_bytes_give_an_error_or_a_result(data):
     try:
-        inference = tool_output.parse_result(data).inference
+        inference = tool_result.parse_result(data).inference
     except ToolError as error:
         assert error.cause == "garbled" and len(str(error).splitlines()) == 1
     else:

@@ -97,7 +97,7 @@ def _measure_away(
     stop = threading.Event()
     find = functools.partial(binaries.find, access.tools)
     with (
-        Board({target.name: len(cells) for target in targets}) as board,
+        Board([target.name for target in targets], len(cells), plan.fewest_repeats) as board,
         concurrent.futures.ThreadPoolExecutor(len(targets)) as pool,
     ):
         devices = [_remote(target, stop, access, find, journal, board) for target in targets]

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,9 +21,10 @@ from tflite.bench.plan import Cell
 
 @dataclasses.dataclass
 class _Row:
-    """A device's line: repeats that ended, lines of the result that have one, and what it does now."""
+    """A device's line: starts that ended, lines of the result that have one, and what it does now."""
 
     cells: int
+    starts: int  # that are planned at least
     runs: int = 0
     begun: set[Cell] = dataclasses.field(default_factory=set)
     failures: int = 0
@@ -36,11 +37,13 @@ class Board:
     """A line for each device on standard error, and what fails; of several threads.
 
     Args:
-        cells: how many lines each device has to measure.
+        devices: their names.
+        cells: how many lines each has to measure.
+        starts: how often each line is measured at least.
     """
 
-    def __init__(self, cells: Mapping[str, int]) -> None:
-        self._rows = {name: _Row(count) for name, count in cells.items()}
+    def __init__(self, devices: Sequence[str], cells: int, starts: int) -> None:
+        self._rows = {name: _Row(cells, cells * starts) for name in devices}
         self._lock = threading.Lock()
         self._start = time.monotonic()
         self._console = Console(file=sys.stderr)
@@ -104,12 +107,14 @@ class Board:
             self._live.console.print(line, style="red", markup=False, highlight=False)
 
     def _table(self) -> Table:
-        table = Table(title=f"{clock(time.monotonic() - self._start)} gone", title_justify="left")
-        for name in ("device", "lines", "runs", "failed", "°C", "now", "last"):
-            table.add_column(name, no_wrap=name in ("lines", "runs", "failed", "°C"))
+        taken = time.monotonic() - self._start
+        table = Table(title=f"{clock(taken)} gone", title_justify="left")
+        for name in ("device", "lines", "runs", "left", "failed", "°C", "now", "last"):
+            table.add_column(name, no_wrap=name in ("lines", "runs", "left", "failed", "°C"))
         for name, row in self._rows.items():
             warm = "" if row.temperature is None else f"{row.temperature:g}"
             lines = f"{len(row.begun)}/{row.cells}"
+            left = max(row.starts - row.runs, 0) * taken / row.runs if row.runs else None
             table.add_row(name, lines, str(row.runs), str(row.failures), warm, row.now, row.last)
         return table
 

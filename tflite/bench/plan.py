@@ -101,6 +101,11 @@ class Plan:
                     f"--core-masks {mask}: expected hexadecimal, as f0 for cores 4 to 7"
                 )
 
+    @property
+    def fewest_repeats(self) -> int:
+        """Starts of the tool for a line that has a confidence interval worth the name."""
+        return min(self.repeats, 3)
+
     def check_lengths(self, limits: Mapping[str, int]) -> None:
         """Says which packages are skipped at which lengths.
 

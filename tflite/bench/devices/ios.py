@@ -16,7 +16,7 @@ from typing import Any
 from sqb_tf.errors import InputError
 from tflite.bench import inputs
 from tflite.bench.devices import tool_output
-from tflite.bench.devices.tool_output import ToolError
+from tflite.bench.devices.tool_lines import ToolError
 from tflite.bench.payload import input_order, ranges
 from tflite.runner import Runner
 

@@ -25,8 +25,6 @@ from tflite.bench.plan import Cell, Plan
 
 _COOL_POLL_S = 5.0
 _RECONNECT_POLL_S = 1.0
-# Of starts that are asked for, the fewest that say how far they differ.
-MIN_REPEATS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +198,7 @@ class Remote:
         """Whether the median is known well enough, or was asked for often enough, or as often as could be."""
         repeats = self.journal.repeats(self.key(cell, plan, packages[cell.package]))
         centres = [figures.centre(r) for r in repeats if not r["profiled"]]
-        if len(centres) < min(plan.repeats, MIN_REPEATS):
+        if len(centres) < plan.fewest_repeats:
             return self._spent and bool(centres)
         interval = figures.interval_of_repeats(centres)
         sure = interval is not None and figures.half_width(interval) <= plan.precision

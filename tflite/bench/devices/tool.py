@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tflite.bench.devices import tool_output
+from tflite.bench.devices import tool_output, tool_result
 from tflite.bench.devices.binaries import Binary
 from tflite.bench.devices.shells import PROBE_S, AdbShell, DeviceError, NoAnswer, Shell
-from tflite.bench.devices.tool_output import Output, ToolError
+from tflite.bench.devices.tool_lines import ToolError
+from tflite.bench.devices.tool_output import Output
 from tflite.bench.payload import Payload
 from tflite.bench.plan import Cell, Plan
 
@@ -231,7 +232,7 @@ def _checked(output: Output, cell: Cell) -> Output:
 
 def _decoded(encoded: str) -> Output:
     try:
-        return tool_output.parse_result(base64.b64decode("".join(encoded.split()), validate=True))
+        return tool_result.parse_result(base64.b64decode("".join(encoded.split()), validate=True))
     except binascii.Error:
         raise ToolError("garbled", f"the result file: {encoded.strip()[:80]}") from None
 

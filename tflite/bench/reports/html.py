@@ -89,13 +89,13 @@ def _devices(result: Result) -> Iterator[str]:
         badge = f' <span class="badge">{warning}</span>' if warning else ""
         yield f"<section>\n<h2>{_text(name)}{badge}</h2>\n"
         yield _card(found)
-        latency = tables.latency_rows(found, names, records[0]["package"])
-        yield _table(f"Latency on {name}", latency)
-        yield _table(f"Loading and memory on {name}", tables.load_rows(found, names))
         figures = [
             _figure(panel, f"d{place}-{panel.name}") for panel in panels.panels(found, looks)
         ]
         yield f'<div class="plots">\n{"".join(figures)}</div>\n'
+        latency = tables.latency_rows(found, names, records[0]["package"])
+        yield _table(f"Latency on {name}", latency)
+        yield _table(f"Loading and memory on {name}", tables.load_rows(found, names))
         profiled = focus([record for record in found if record.get("profile")])
         if profiled:
             rows = tables.profile_rows(profiled, names)

@@ -78,7 +78,8 @@ def _parts(result: Result) -> Iterator[tuple[str, Any]]:
         yield "line", "nothing was measured"
     for title, found in by_device(records).items():
         yield "title", title
-        yield "line", ", ".join(tables.hardware(found[0]))
+        if known := tables.hardware(found[0]):
+            yield "line", ", ".join(known)
         yield "line", "; ".join(tables.software(found[0]))
         yield "rows", tables.load_rows(found, names)
         yield "rows", tables.latency_rows(found, names, records[0]["package"])

@@ -1,0 +1,240 @@
+"""The operator profiles of `benchmark_model`, as tables among its lines or as CSV.
+
+Source: LiteRT's `tflite/profiling` and XLA's `tsl/util/stats_calculator`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+
+from tflite.bench.devices.tool_lines import (
+    INTEGER,
+    NUMBER,
+    ToolError,
+    garbled,
+    match_one,
+    number,
+    split_lines,
+)
+
+_INITIALIZATION = "Profiling Info for Benchmark Initialization:"
+_REGULAR = "Operator-wise Profiling Info for Regular Benchmark Runs:"
+_SUBGRAPH = re.compile(
+    r"(?P<place>Primary graph|Subgraph \(index: [0-9]+)(?:(?: \(|, )name: (?P<name>.*?))?\)? "
+    r"(?P<what>profile:|Timings \(microseconds\): .*)"
+)
+_TITLE = re.compile(
+    r"=+ (Run Order|Top by Computation Time|Top by Memory Use|Summary by node type) =+"
+)
+_EXECUTED = re.compile(rf"Number of nodes executed: (?P<nodes>{INTEGER})")
+_TRAILER = re.compile(r"Timings \(microseconds\): .*|Memory \(bytes\): .*|[0-9]+ nodes observed")
+_SHARE = rf"(?:{NUMBER}|-?nan)%"  # nan: no time at all was measured
+_NODE_COLUMNS = "node type, first, avg ms, %, cdf%, mem kb, times called, name"
+_COLUMNS = {
+    _NODE_COLUMNS,
+    _NODE_COLUMNS.replace("first", "start, first"),  # before 2022
+    "node type, count, avg ms, avg %, cdf %, mem kb, times called",
+}
+_CELLS = {
+    "node type": r"(?P<type>[^\t]+?)",
+    "start": NUMBER,
+    "first": f"(?P<first>{NUMBER})",
+    "count": f"(?P<count>{INTEGER})",
+    "avg ms": f"(?P<avg>{NUMBER})",
+    "%": f"(?P<percent>{_SHARE})",
+    "avg %": f"(?P<percent>{_SHARE})",
+    "cdf%": _SHARE,
+    "cdf %": _SHARE,
+    "mem kb": f"(?P<memory>-?{NUMBER})",  # Apple's systems give a process less again
+    "times called": f"(?P<times>{INTEGER})",
+    "name": r"(?P<name>[^\t]+)",
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """All nodes of a type: a row of "Summary by node type"."""
+
+    type: str
+    count: int  # of nodes
+    avg_ms: float  # in a run, all nodes together
+    percent: float  # of the time of all types
+    memory_kb: float
+    times_called: int  # in a run
+
+
+@dataclass(frozen=True)
+class Node:
+    """A row of "Run Order"."""
+
+    type: str
+    name: str  # output tensors, or "Delegate/" and the kernel; the index that the tool appends is cut off
+    first_ms: float
+    avg_ms: float  # of a call
+    percent: float
+    memory_kb: float
+    times_called: int  # in a run
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Of one subgraph; kernels that a delegate reports apart are one named "Delegate internal"."""
+
+    subgraph: str  # "": the only one
+    operations: tuple[Operation, ...]
+    nodes: tuple[Node, ...]
+
+
+def parse_profile_csv(text: str) -> tuple[Profile, ...]:
+    """Reads the file of `--op_profiling_output_mode=csv`: the profiles of the regular runs.
+
+    Raises:
+        ToolError: garbled.
+    """
+    reader = ProfileReader()
+    for _, line in split_lines(text):
+        reader.read(line)
+    if not (profiles := reader.profiles()):
+        raise ToolError("garbled", "no profile of regular runs in the file")
+    return profiles
+
+
+@functools.cache
+def _row_pattern(columns: str, csv: bool) -> re.Pattern[str]:
+    separator = ", " if csv else "\t"
+    return re.compile(separator.join(_CELLS[column] for column in columns.split(", ")))
+
+
+def _tabbed(line: str) -> str:
+    """One tab between cells; terminals turn the tool's into spaces."""
+    if "\t" in line:
+        return "\t".join(map(str.strip, line.split("\t")))
+    return re.sub(" {2,}", "\t", line)
+
+
+@dataclass
+class _Draft:
+    """A profile being read."""
+
+    subgraph: str
+    regular: bool
+    nodes: list[Node] | None = None
+    operations: list[Operation] | None = None
+    executed: int | None = None
+
+    def finish(self) -> Profile:
+        where = self.subgraph or "the only graph"
+        if self.nodes is None or self.operations is None or self.executed is None:
+            garbled(where, "incomplete profile")
+        if {len(self.nodes), sum(one.count for one in self.operations)} != {self.executed}:
+            garbled(where, f"profile does not list the {self.executed} nodes executed")
+        self._check_shares()
+        return Profile(self.subgraph, tuple(self.operations), tuple(self.nodes))
+
+    def _check_shares(self) -> None:
+        """Times are cut to microseconds: each share of a short profile is far from exact."""
+        total = sum(one.avg_ms for one in self.operations)
+        for one in self.operations if total else ():
+            share = 100 * one.avg_ms / total
+            slack = 0.002 + 100 * 0.001 * (len(self.operations) + 1) / total
+            if abs(one.percent - share) > slack:
+                garbled(one.type, f"{one.percent}% of the time in the profile, not {share:.3f}%")
+
+
+class ProfileReader:
+    """Reads the tables of profiles, as text or CSV, among other lines."""
+
+    def __init__(self) -> None:
+        self._drafts: list[_Draft] = []
+        self._draft: _Draft | None = None  # the one that tables are of; None: the next begins it
+        self._regular = True  # LiteRT's tool prints no heading
+        self._announced = False
+        self._title: str | None = None  # of the table that we are in
+        self._columns: str | None = None
+        self._csv = False
+
+    def profiles(self) -> tuple[Profile, ...]:
+        """Those of the regular runs."""
+        finished = [(draft.regular, draft.finish()) for draft in self._drafts]
+        regular = tuple(profile for of_regular, profile in finished if of_regular)
+        if self._announced and not regular:
+            garbled(_REGULAR, "no table after")
+        return regular
+
+    def read(self, line: str) -> bool:
+        """Whether the line belongs to a profile."""
+        if line in (_INITIALIZATION, _REGULAR):
+            self._regular = line == _REGULAR
+            self._announced |= self._regular
+            self._draft = self._title = None
+        elif line.startswith(("Primary graph", "Subgraph (index: ")):
+            found = match_one([_SUBGRAPH], line)
+            self._title = None
+            if found["what"] == "profile:":
+                self._begin(found["name"] or found["place"].replace("(index: ", ""))
+        elif line == "Delegate internal:":
+            self._begin("Delegate internal")
+        elif match := _TITLE.fullmatch(line):
+            self._open(match[1], line)
+        elif line.startswith("Number of nodes executed"):
+            nodes = int(match_one([_EXECUTED], line)["nodes"])
+            if self._draft is None or self._draft.executed is not None:
+                garbled(line, "not of this profile")
+            self._draft.executed, self._title = nodes, None
+        elif not line or _TRAILER.fullmatch(line):
+            self._title = None
+        elif self._title is None:
+            if line.lower().startswith(("[node type]", "node type,")):
+                garbled(line, "a table without a title")
+            return False
+        elif self._columns is None:
+            self._read_header(line)
+        else:
+            self._read_row(line)
+        return True
+
+    def _begin(self, subgraph: str) -> None:
+        self._draft, self._title = _Draft(subgraph, self._regular), None
+        self._drafts.append(self._draft)
+
+    def _open(self, title: str, line: str) -> None:
+        if self._draft is None:
+            self._begin("")
+        part = {"Run Order": "nodes", "Summary by node type": "operations"}.get(title)
+        if part:
+            if getattr(self._draft, part) is not None:
+                garbled(line, "there twice in a profile")
+            setattr(self._draft, part, [])
+        self._title, self._columns = title, None
+
+    def _read_header(self, line: str) -> None:
+        self._csv = line.startswith("node type,")
+        cells = line.split(", ") if self._csv else _tabbed(line).split("\t")
+        columns = ", ".join(cell.strip("[]").lower().replace("_", " ") for cell in cells)
+        if columns not in _COLUMNS or ("count" in columns) != self._title.startswith("Summary"):
+            garbled(line, f"not the columns of {self._title}")
+        self._columns = columns
+
+    def _read_row(self, line: str) -> None:
+        # In CSV the tool writes the commas of names as tabs.
+        row = line.replace("\t", ",") if self._csv else _tabbed(line)
+        found = match_one([_row_pattern(self._columns, self._csv)], row)
+        figure = functools.partial(number, line=line, form="g" if self._csv else ".3f")
+        average, percent = figure(found["avg"]), found["percent"].removesuffix("%")
+        if percent.endswith("nan") and average:
+            garbled(line)
+        figures = {
+            "avg_ms": average,
+            "percent": 0.0 if percent.endswith("nan") else figure(percent),
+            "memory_kb": figure(found["memory"]),
+            "times_called": int(found["times"]),
+        }
+        if self._title == "Run Order":
+            name = re.sub(":[0-9]+$", "", found["name"])
+            if name.startswith("[") and name.endswith("]"):
+                name = name[1:-1]
+            self._draft.nodes.append(Node(found["type"], name, figure(found["first"]), **figures))
+        elif self._title == "Summary by node type":
+            self._draft.operations.append(Operation(found["type"], int(found["count"]), **figures))
