@@ -74,8 +74,9 @@ class Board:
         row.now = _short(cell)
 
     def _on_push(self, row: _Row, path: Path) -> str:
-        row.now = f"copying {path.name}"
-        return "" if path.suffix == ".ids" else f"copying {path.name}"
+        inputs = path.suffix == ".ids"
+        row.now = "copying inputs" if inputs else f"copying {path.name}"
+        return "" if inputs else row.now
 
     def _on_hot(self, row: _Row, temperature: float) -> None:
         row.temperature, row.now = temperature, "cooling down"
@@ -109,13 +110,14 @@ class Board:
     def _table(self) -> Table:
         taken = time.monotonic() - self._start
         table = Table(title=f"{clock(taken)} gone", title_justify="left")
-        for name in ("device", "lines", "runs", "left", "failed", "°C", "now", "last"):
-            table.add_column(name, no_wrap=name in ("lines", "runs", "left", "failed", "°C"))
+        for name in ("device", "lines", "left", "°C", "now", "last"):
+            table.add_column(name, no_wrap=name in ("left", "°C"), overflow="fold")
         for name, row in self._rows.items():
-            warm = "" if row.temperature is None else f"{row.temperature:g}"
             lines = f"{len(row.begun)}/{row.cells}"
+            lines += f", {row.failures} failed" if row.failures else ""
             left = max(row.starts - row.runs, 0) * taken / row.runs if row.runs else None
-            table.add_row(name, lines, str(row.runs), str(row.failures), warm, row.now, row.last)
+            warm = "" if row.temperature is None else f"{row.temperature:g}"
+            table.add_row(name, lines, "" if left is None else clock(left), warm, row.now, row.last)
         return table
 
 
