@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import signal
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -321,6 +322,21 @@ def test_this_machine_as_a_board(packages, tmp_path):
     )
     assert len(result["records"]) == 2 and not result["failures"]
     assert result["records"][0]["hardware"]["os"].startswith("Linux")
+
+
+def test_a_tool_that_hangs_here_is_killed_and_nothing_else(packages, tmp_path):
+    binary = tmp_path / "benchmark_model"
+    text = tool(tmp_path).read_text()
+    hanging = "import sys, time\nif '--help' not in sys.argv: time.sleep(60)\n"
+    head, rest = text.split("\n", 1)
+    binary.write_text(f"{head}\n{hanging}{rest}")
+    plan = quick(packages[:1], timeout_s=2.0)
+    (failure,) = fleet.measure([Target("local", "local")], plan, fleet.Access([str(binary)]))[
+        "failures"
+    ]
+    assert failure["cause"] == "hung" and "2 s" in failure["message"]
+    running = subprocess.run(["pgrep", "-f", "[b]enchmark_model-"], capture_output=True, text=True)
+    assert running.stdout == ""
 
 
 def test_a_board_over_ssh(packages, tmp_path):

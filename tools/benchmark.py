@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
     )
     kept = journal.Journal(Path(args.report) / journal.FILE if args.report else None)
     result = fleet.measure(wanted, plan, fleet.Access(args.tool, args.ssh_config), kept)
-    if args.report and result["records"]:
+    if args.report:
         report.write(args.report, result)
     cli.emit(args, report.table(result), result)
     return cli.MISSED if result["missing"] else cli.DONE

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sqb_tf.errors import InputError
+from sqb_tf.progress import say
 from tflite.bench import inputs, payload, session
 from tflite.bench.devices import android, binaries, linux
 from tflite.bench.devices.remote import Package, Remote
@@ -175,6 +176,8 @@ def _advice(target: Target) -> str:
 
 def _measure_here(plan: Plan, journal: Journal) -> list[dict[str, Any]]:
     """This machine by our runner; from the journal if an earlier run came so far."""
+    if set(plan.delegates) != {"xnnpack"} or any(plan.core_masks):
+        say("host: measured with xnnpack on all cores alone: for others --device local")
     facts = dataclasses.asdict(plan) | {"text": plan.text.source, "device": "host"}
     key = json.dumps(facts, sort_keys=True, default=str)
     if not journal.repeats(key):

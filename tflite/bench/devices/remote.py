@@ -294,7 +294,8 @@ class Remote:
         """What lies in the folder already, by name and size."""
         folder = self.shell.folder
         done = self.shell.run(
-            f'mkdir -p {folder} && cd {folder} && for f in *; do [ -f "$f" ] && wc -c "$f"; done'
+            f"mkdir -p {folder} && chmod 755 {folder} && cd {folder} && "
+            'for f in *; do [ -f "$f" ] && wc -c "$f"; done'
         )
         pairs = (line.split() for line in done.text.splitlines())
         self._present = {p[1]: int(p[0]) for p in pairs if len(p) == 2 and p[0].isdigit()}

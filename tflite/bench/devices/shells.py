@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -148,7 +149,7 @@ class Shell:
                         raise NoAnswer(timeout_s) from None
         finally:
             if process.poll() is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # with what it started, which has our pipe
                 process.communicate()
 
 

@@ -146,14 +146,14 @@ class Tool:
         # The tool's own exit code, with its result in the same round trip.
         command = (
             f"cd {self.shell.folder} && rm -f {result}\n{cores}./{self.name} {' '.join(arguments)}\n"
-            f"code=$?\necho; echo {_RESULT_MARK}; [ -f {result} ] && base64 {result}\nexit $code"
+            f"code=$?\necho; echo {_RESULT_MARK}; [ -f {result} ] && base64 {result} 2>/dev/null\n"
+            "exit $code"
         )
         try:
             done = self.shell.run(command, plan.timeout_s)
         except NoAnswer:
-            self.shell.run(
-                f"pkill -f {self.name}", PROBE_S
-            )  # which fails if the device is what hangs
+            # It fails if the device is what hangs. In brackets the pattern does not match its own shell.
+            self.shell.run(f"pkill -f '[{self.name[0]}]{self.name[1:]}'", PROBE_S)
             reason = f"the tool had not ended after {plan.timeout_s:.0f} s"
             raise DeviceError("hung", reason) from None
         text, _, encoded = done.text.rpartition(_RESULT_MARK)
