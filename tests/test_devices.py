@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from tflite.bench import figures
-from tflite.bench.devices import android, binaries, kernel, linux
+from tflite.bench.devices import android, binaries, kernel, linux, targets
 from tflite.bench.devices.shells import DeviceError, Done, LocalShell, NoAnswer, Shell
+from tflite.bench.devices.targets import Target
 
 
 class Said(Shell):
@@ -111,6 +112,14 @@ def test_a_tool_is_chosen_by_its_processor(tmp_path, machine: int, abis: Sequenc
 def test_no_tool_is_published_for_every_device():
     with pytest.raises(ValueError, match="no benchmark_model is published for android on x86_64"):
         binaries.find([], "android", ["x86_64", "x86"])
+
+
+def test_without_adb_all_is_this_machine(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert targets.find(["all"]) == [Target("host", "host")]
+    assert "adb: not found" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="adb: not found on this machine: install"):
+        targets.find(["adb"])
 
 
 def test_figures_of_several_starts_by_hand():

@@ -244,6 +244,11 @@ class Listed:
     details: dict[str, str]
 
 
+def has_adb() -> bool:
+    """Whether this machine has the adb client."""
+    return shutil.which("adb") is not None
+
+
 def listed() -> list[Listed]:
     """The devices that adb knows, in any state.
 
@@ -266,7 +271,7 @@ def adb(*arguments: str, timeout_s: float = 30.0) -> str:
     Raises:
         InputError: no adb on this machine, or no answer.
     """
-    if shutil.which("adb") is None:
+    if not has_adb():
         raise InputError(
             "adb: not found on this machine: install Android's platform tools (Debian: apt install "
             "adb) and add them to PATH"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from sqb_tf.errors import InputError
+from sqb_tf.progress import say
 from tflite.bench.devices import shells
 
 _KINDS = "host, local, adb, all, a serial or model of adb devices -l, or ssh:user@host"
@@ -58,6 +59,9 @@ def _named(name: str) -> list[Target]:
     if name.startswith("ssh:"):
         ssh_address(name)
         return [Target("ssh", name)]
+    if name == "all" and not shells.has_adb():
+        say("adb: not found on this machine: measuring here alone")
+        return [Target("host", "host")]
     devices = shells.listed()
     targets = [Target("adb", d.serial, None if d.state == "device" else d.state) for d in devices]
     if name == "all":
