@@ -69,13 +69,15 @@ def regression_bundle_dir(tmp_path_factory) -> Path:
 def converted(bundle_dir) -> Callable[..., bytes]:
     """`converted(recipe, *seq_lengths)`: the package of `bundle_dir`, converted once a session.
 
-    `directory` names another bundle.
+    `directory` names another bundle, `lowering` is `convert`'s.
     """
     from tflite import convert
 
     @functools.cache
-    def package(recipe: str, *seq_lengths: int, directory: Path = bundle_dir) -> bytes:
-        return convert(directory, recipe, seq_lengths)
+    def package(
+        recipe: str, *seq_lengths: int, directory: Path = bundle_dir, lowering: str = "auto"
+    ) -> bytes:
+        return convert(directory, recipe, seq_lengths, lowering=lowering)
 
     return package
 

@@ -16,7 +16,7 @@ from tflite.calibration import samples
 from tflite.converter import check_operations
 from tflite.lower import LoweredModel
 from tflite.package import unpack
-from tflite.recipes import Recipe
+from tflite.recipes import LOWERINGS, Recipe
 from tflite.rounding import prepare, rounded
 from tflite.runner import Runner
 from tflite.verify import verify
@@ -204,6 +204,34 @@ def test_package_says_how_it_was_made(converted, vocabulary):
     assert unpack(converted("float32")).properties["calibration"] is None
 
 
+def test_auto_chooses_the_lowering_by_the_target(bundle_dir, converted):
+    for target, lowering in (("cpu", "group-fused"), ("gpu", "grouped-conv")):
+        content = tflite.convert(bundle_dir, "float32", target=target)
+        told = unpack(content).properties
+        assert told["lowering"] == lowering and told["lowering_reason"] == LOWERINGS[lowering]
+        assert content == converted("float32", lowering=lowering)
+
+
+def test_grouped_convolutions_are_whole_and_attention_is_one(converted):
+    """Two blocks of four grouped projections and one that is not; the last block asks for one token alone."""
+    graph = graph_of(converted("float32", 16, lowering="grouped-conv"))
+    kinds = schema.BuiltinOperator
+    expected = {kinds.CONV_2D: 2 * 5, kinds.BATCH_MATMUL: 2 * 2, kinds.SPLIT: 0}
+    expected[kinds.CONCATENATION] = 0
+    assert {kind: len(list(operations(graph, kind))) for kind in expected} == expected
+
+
+@pytest.mark.parametrize("recipe", [r.label for r in Recipe if r is not Recipe.MIXED])
+def test_every_recipe_keeps_its_bounds_as_convolutions(recipe, bundle_dir, converted):
+    if recipe.startswith("int4"):
+        with pytest.raises(InputError, match="--lowering grouped-conv: 4 bits in block_0/"):
+            converted(recipe, lowering="grouped-conv")
+        return
+    model = sqb_tf.load(bundle_dir)
+    content = converted(recipe, lowering="grouped-conv")
+    assert verify(model, content, model.info.sample("verification")).misses == []
+
+
 def test_converting_again_gives_the_same_bytes(converted, bundle_dir):
     assert tflite.convert(bundle_dir, "int8") == converted("int8")
 
@@ -230,7 +258,8 @@ def test_length_over_the_training_length_raises_the_limit(converted):
     ("arguments", "message"),
     [
         (dict(recipe="int2"), "unknown recipe 'int2': expected one of float32"),
-        (dict(lowering="conv"), "unknown lowering 'conv'"),
+        (dict(lowering="conv"), "unknown lowering 'conv': expected one of auto, group-fused, gr"),
+        (dict(target="npu"), "unknown target 'npu': expected one of cpu, gpu"),
         (dict(seq_lengths=[65]), "seq_length 65: expected 5 to 64"),
         (dict(seq_lengths=[2]), "seq_length 2"),
         (dict(calibration=[]), "calibration text is empty"),

@@ -62,6 +62,19 @@ def test_layers_have_their_names_groups_and_scales(said):
     assert layers["embeddings"]["tensors"] == 3
 
 
+def test_layers_have_the_same_names_as_convolutions(said, converted, tmp_path):
+    path = tmp_path / "convolutions.tflite"
+    path.write_bytes(converted("int8", lowering="grouped-conv"))
+    found = {layer["name"]: layer for layer in describe.describe(path)["layers"]}
+    fused = {layer["name"]: layer for layer in said("int8")["layers"]}
+    # Queries, keys and values apart, everything else by the same name, in one piece.
+    assert {"block_0/query", "block_0/key", "block_0/value"} <= found.keys() - fused.keys()
+    assert found["block_0/intermediate"]["tensors"] == 1
+    for name in found.keys() & fused.keys():
+        assert found[name]["size_bytes"] == fused[name]["size_bytes"]
+        assert found[name]["scales"] == fused[name]["scales"]
+
+
 def test_operations_are_those_of_the_graph(said):
     found = said("int8")
     assert found["operations"]["FULLY_CONNECTED"] == {"xnnpack": 32, "litert": 0}

@@ -8,6 +8,7 @@ from helpers import random_inputs, randomize, softmax, tiny_config
 from sqb_tf.heads import SqueezeBertClassifier
 from tflite.lower import LoweredModel
 from tflite.lowered_layers import Dense, regroup
+from tflite.recipes import LOWERINGS
 
 # Logits and probabilities are about 1, from some 20 sums of up to 64 products one after another, in
 # float32 (6e-8) and in another order.
@@ -51,10 +52,11 @@ def model():
     return model_of()
 
 
+@pytest.mark.parametrize("lowering", LOWERINGS)
 @pytest.mark.parametrize("overrides", CONFIGS, ids=str)
-def test_probabilities_equal_keras(overrides):
+def test_probabilities_equal_keras(overrides, lowering):
     model = model_of(**overrides)
-    lowered = LoweredModel(model, "classification", 64)
+    lowered = LoweredModel(model, "classification", 64, lowering=lowering)
     inputs = random_inputs(model.config, batch=3, length=13)  # both types, padded rows
     assert inputs["input_mask"].min() == 0
     expected = softmax(model(inputs, training=False).numpy())
@@ -86,8 +88,9 @@ def test_every_length_equals_keras(model, length):
     np.testing.assert_allclose(lowered(**row(inputs, 0))["probabilities"], expected, atol=EXACT)
 
 
-def test_traced_functions_equal_keras_at_fixed_and_dynamic_length(model):
-    lowered = LoweredModel(model, "classification", 32)
+@pytest.mark.parametrize("lowering", LOWERINGS)
+def test_traced_functions_equal_keras_at_fixed_and_dynamic_length(model, lowering):
+    lowered = LoweredModel(model, "classification", 32, lowering=lowering)
     inputs = random_inputs(model.config, batch=2, length=16)
     expected = softmax(model(inputs, training=False).numpy())
     for signature in (lowered.signature(None), lowered.signature(16)):
@@ -121,10 +124,11 @@ def test_length_of_the_limit_is_not_cut(model):
         np.testing.assert_allclose(call(**row(inputs, 0))["probabilities"], expected, atol=EXACT)
 
 
+@pytest.mark.parametrize("lowering", LOWERINGS)
 @pytest.mark.parametrize("overrides", CONFIGS, ids=str)
-def test_observer_sees_every_dense_layer_once(overrides):
+def test_observer_sees_every_dense_layer_once(overrides, lowering):
     model = model_of(**overrides)
-    lowered = LoweredModel(model, "classification", 64)
+    lowered = LoweredModel(model, "classification", 64, lowering=lowering)
     seen: list[Dense] = []
     for dense in lowered.dense_layers:
         dense.observer = lambda dense, x: seen.append((dense, x.shape[-1]))

@@ -26,7 +26,7 @@ from tflite import package, recipes, rounding
 from tflite.equalize import equalize
 from tflite.lower import LoweredModel
 from tflite.quantize import quantize_activations, quantize_weights
-from tflite.recipes import LOWERING_REASON, Recipe, check_lowering
+from tflite.recipes import LOWERINGS, Recipe, choose_lowering
 from tflite.runner import fit
 
 # Bytes that a conversion takes beside the loaded model, the second for each byte of its weights in float32:
@@ -40,6 +40,7 @@ def convert(
     seq_lengths: Sequence[int] | None = None,
     calibration: Sequence[str] | Sequence[tuple[str, str]] | None = None,
     lowering: str = "auto",
+    target: str = "cpu",
 ) -> bytes:
     """Lowers, quantizes and packages a model of any kind.
 
@@ -51,16 +52,17 @@ def convert(
             each text at its own. Of integers only, which are for accelerators: the length of training.
         calibration: texts, or pairs of them; None: the bundle's own sample.
         lowering: `auto` or a name of `tflite.recipes.LOWERINGS`.
+        target: `cpu` or `gpu`: what `auto` chooses for.
 
     Returns:
         The bytes of a `.tflite` with vocabulary, labels and metadata inside.
 
     Raises:
-        InputError: bad arguments, a bad bundle, weights that are no numbers, an operation that LiteRT's
-            built-ins do not have.
+        InputError: bad arguments, a bad bundle, weights that are no numbers, a lowering that does not suit
+            the recipe, an operation that LiteRT's built-ins do not have.
     """
     chosen, patterns, origin = recipes.chosen(recipe)
-    check_lowering(lowering)
+    lowering = choose_lowering(lowering, target)
     model = model_or_directory
     if isinstance(model, (str, Path)):
         model = bundle.load(model)
@@ -73,10 +75,11 @@ def convert(
         check_seq_length(seq_length, model.config.max_position_embeddings)
     max_length = max([task.seq_length, *(seq_lengths or ())])
 
-    lowered = LoweredModel(model, task.kind, max_length, integer=bool(chosen.activation_bits))
+    lowered = LoweredModel(model, task.kind, max_length, bool(chosen.activation_bits), lowering)
     kinds, samples = None, None
     if patterns is not None:
         kinds = recipes.resolve(patterns, lowered.layers, origin)
+        _check_convolutions(lowered, kinds)
         limit = calibrate.FEW if chosen is Recipe.INT8 else calibrate.MANY
         samples = calibration_samples(model, calibration, limit)
         if chosen.activation_bits:
@@ -103,8 +106,8 @@ def convert(
         properties={
             "recipe": chosen.label,
             "weights": patterns,
-            "lowering": "group-fused",
-            "lowering_reason": LOWERING_REASON,
+            "lowering": lowering,
+            "lowering_reason": LOWERINGS[lowering],
             "kind": task.kind,
             "task": task.task,
             "paired": task.paired,
@@ -117,6 +120,15 @@ def convert(
             },
         },
     )
+
+
+def _check_convolutions(lowered: LoweredModel, kinds: Mapping[str, str]) -> None:
+    coarse = [layer for layer in lowered.convolutions if kinds[layer] == "int4"]
+    if coarse:
+        raise InputError(
+            f"--lowering grouped-conv: 4 bits in {coarse[0]} would run on a reference kernel, 20 times "
+            "slower (XNNPACK has none for CONV_2D): use --lowering group-fused, or int8"
+        )
 
 
 def _check_numbers(model: Any) -> None:

@@ -18,6 +18,7 @@ from tflite.runner import Runner
 
 _TYPES = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
 _OPERATIONS = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+_PRODUCTS = ("FULLY_CONNECTED", "CONV_2D")
 _LOOK_UPS = ("EMBEDDING_LOOKUP", "GATHER")
 
 
@@ -143,7 +144,7 @@ class _Graph:
             name = self._name(operation)
             inputs = [i for i in operation[1].inputs if i >= 0]
             tensors = operation[0].tensors
-            if name == "FULLY_CONNECTED" and len(inputs) > 2:
+            if name in _PRODUCTS and len(inputs) > 2:
                 kinds.setdefault(tensors[inputs[2]].buffer, "biases")
         for name, weights in self._weights():
             kinds[weights.buffer] = "embeddings" if name == "embeddings" else "kernels"
@@ -170,9 +171,9 @@ class _Graph:
         """(layer, kernel or table) of the first signature."""
         for operation in self._main.operators:
             name = self._name((self._main, operation))
-            if name == "FULLY_CONNECTED":
+            if name in _PRODUCTS:
                 output = self._main.tensors[operation.outputs[0]].name.decode()
-                layer = re.match(r"(?:.*;)?(.+?)/MatMul", output)
+                layer = re.match(r"(?:.*;)?(.+?)/(?:MatMul|Conv2D)", output)
                 yield layer[1] if layer else "head", self._source(operation.inputs[1])
             elif name in _LOOK_UPS:
                 # A look-up's ids come first, a gathering's last.

@@ -1,13 +1,16 @@
 """The trained model as inference-only functions, exact, shaped for the LiteRT runtime.
 
-The lowering is *group-fused*: a grouped projection is one FULLY_CONNECTED a group, which XNNPACK runs
+There are two. *group-fused*: a grouped projection is one FULLY_CONNECTED a group, which XNNPACK runs
 at full speed in float and int8, and neighbouring projections with equal groups never meet in between.
 With 4 groups, group j of the query, key and value projections reads only channels [192 j, 192 j + 192)
 and fills only heads 3j to 3j + 2: they are one 192 -> 576 product and a 3-head attention. The
 feed-forward pair is four independent 192 -> 768 -> 192 networks.
 
-Also exact: the attention scale is folded into the query's weights, the norms' gains and offsets into the
-weights behind them (`lowered_layers.LayerNorm`), and in the last block everything
+*grouped-conv*, for GPUs, leaves each projection whole, a grouped CONV_2D, and attention over all heads at
+once: half of the operations, no split and no concatenation.
+
+Also exact, in both: the attention scale is folded into the query's weights, the norms' gains and offsets
+into the weights behind them (`lowered_layers.LayerNorm`), and in the last block everything
 behind the keys and values is computed for the first token only, the one that the pooler reads. (Of
 convolutions in place of attention it reads the mean: there the last block is as the others.)
 """
@@ -23,7 +26,7 @@ import tensorflow as tf
 from sqb_tf.backbone import INPUT_NAMES
 from sqb_tf.layers import MASK_BIAS
 from tflite.lowered_heads import HEADS, POOLED_KINDS
-from tflite.lowered_layers import Block, Dense, LayerNorm, array_of, look_up
+from tflite.lowered_layers import Block, Dense, LayerNorm, Projection, array_of, look_up
 
 # In place of MASK_BIAS in integers: a range with -1e4 in it leaves 8 bits nothing for the scores. 30 below a
 # row's others is under a thousandth of the smallest step of an int8 softmax (1/256).
@@ -36,10 +39,17 @@ class LoweredModel(tf.Module):
 
     Those are in `lowered_heads.HEADS`. A text longer than `max_length` tokens keeps its first
     `max_length - 1` and its last, the closing [SEP]. `integer` has no operation that integers cannot do: what
-    is float of the mask is looked up.
+    is float of the mask is looked up. `lowering` is a name of `recipes.LOWERINGS`.
     """
 
-    def __init__(self, model: Any, kind: str, max_length: int, integer: bool = False) -> None:
+    def __init__(
+        self,
+        model: Any,
+        kind: str,
+        max_length: int,
+        integer: bool = False,
+        lowering: str = "group-fused",
+    ) -> None:
         super().__init__()
         self.max_length, self.integer = max_length, integer
         backbone = getattr(model, "backbone", model)
@@ -57,15 +67,23 @@ class LoweredModel(tf.Module):
         last = len(backbone.blocks) - 1 if first_only else None
         self.blocks, norm = [], self.embedding_norm
         for index, block in enumerate(backbone.blocks):
-            self.blocks.append(Block(block, index == last, norm, f"block_{index}"))
+            self.blocks.append(
+                Block(block, index == last, norm, f"block_{index}", lowering == "grouped-conv")
+            )
             norm = self.blocks[-1].output_norm
         self.last_norm = norm
         self.head = HEADS[kind](model, self.word_table)
 
     @property
     def dense_layers(self) -> list[Dense]:
-        """Every FULLY_CONNECTED of the model."""
+        """Every product of the model, those that are a group of a CONV_2D included."""
         return [module for module in self.submodules if isinstance(module, Dense)]
+
+    @property
+    def convolutions(self) -> list[str]:
+        """The layers that are CONV_2Ds."""
+        projections = (module for module in self.submodules if isinstance(module, Projection))
+        return [projection.layer for projection in projections if projection.as_convolution]
 
     @contextlib.contextmanager
     def observed_by(self, observer: Callable[[Dense, tf.Tensor], None]) -> Iterator[None]:

@@ -68,7 +68,8 @@ class Projection(tf.Module):
 
     Takes and gives a list of chunks along the channels; the input is regrouped only where its chunks
     are not these groups. With `after`, the input is what that norm's `normalize` gives; with `residual`, that
-    norm's offset is added to the output.
+    norm's offset is added to the output. `as_convolution` makes of the groups one CONV_2D, and of the output
+    one chunk.
     """
 
     def __init__(
@@ -78,9 +79,11 @@ class Projection(tf.Module):
         scales: Sequence[float] = (),
         after: LayerNorm | None = None,
         residual: LayerNorm | None = None,
+        as_convolution: bool = False,
     ) -> None:
         super().__init__()
-        self.groups = convolutions[0].groups
+        self.layer, self.groups = layer, convolutions[0].groups
+        self.as_convolution = as_convolution and self.groups > 1
         scales = scales or [1.0] * len(convolutions)
         parts = [
             _split_weights(convolution, scale, after, residual)
@@ -92,18 +95,38 @@ class Projection(tf.Module):
         ]
 
     def __call__(self, chunks: list[tf.Tensor]) -> list[tf.Tensor]:
+        if self.as_convolution:
+            return [self._convolve(_join(chunks))]
         chunks = regroup(chunks, self.groups)
         return [dense(chunk) for dense, chunk in zip(self.groups_dense, chunks, strict=True)]
+
+    def _convolve(self, x: tf.Tensor) -> tf.Tensor:
+        """All groups at once, on the tokens as a row of an image: kernel `[1, 1, in / groups, out]`."""
+        for dense, chunk in zip(self.groups_dense, regroup([x], self.groups), strict=True):
+            if dense.observer is not None:
+                dense.observer(dense, chunk)
+        kernel = tf.concat([tf.transpose(dense.kernel) for dense in self.groups_dense], axis=1)
+        bias = tf.concat([dense.bias for dense in self.groups_dense], axis=0)
+        with tf.name_scope(f"{self.layer}/"):
+            row = tf.reshape(x, [1, 1, -1, x.shape[-1]])
+            row = tf.nn.conv2d(row, kernel[tf.newaxis, tf.newaxis], 1, "VALID") + bias
+            return tf.reshape(row, [1, -1, kernel.shape[1]])
 
 
 class Attention(tf.Module):
     """Self-attention on chunks: `parts` independent attentions, each over its share of the heads.
 
-    The input is what `before` normalizes.
+    The input is what `before` normalizes. `as_convolution`: one attention over all heads, from three
+    CONV_2Ds.
     """
 
     def __init__(
-        self, attention: Any, first_token_only: bool, before: LayerNorm, layer: str
+        self,
+        attention: Any,
+        first_token_only: bool,
+        before: LayerNorm,
+        layer: str,
+        as_convolution: bool,
     ) -> None:
         super().__init__()
         config = attention.config
@@ -113,11 +136,15 @@ class Attention(tf.Module):
 
         def source(*parts: GroupedConv1D, scales: Sequence[float] = ()) -> Projection:
             name = "_".join(part.name for part in parts)
-            return Projection(f"{layer}/{name}", *parts, scales=scales, after=before)
+            name = f"{layer}/{name}"
+            return Projection(
+                name, *parts, scales=scales, after=before, as_convolution=as_convolution
+            )
 
         groups = {query.groups, key.groups, value.groups}
         # Whole heads in each group: attention never leaves the group.
-        self.fused = len(groups) == 1 and config.num_attention_heads % query.groups == 0
+        whole = config.num_attention_heads % query.groups == 0
+        self.fused = len(groups) == 1 and whole and not as_convolution
         if not self.fused:
             self.sources = [source(query, scales=[scale]), source(key), source(value)]
         elif first_token_only:
@@ -138,7 +165,8 @@ class Attention(tf.Module):
 
     def __call__(self, chunks: list[tf.Tensor], mask_bias: tf.Tensor) -> list[tf.Tensor]:
         asking = [first_token(chunk) for chunk in chunks] if self.first_token_only else chunks
-        asking, chunks = (regroup(x, self.sources[0].groups) for x in (asking, chunks))
+        if self.fused:
+            asking, chunks = (regroup(x, self.sources[0].groups) for x in (asking, chunks))
         heads: list[list[tf.Tensor]] = [[] for _ in range(len(chunks) if self.fused else 1)]
         for index, (source, members) in enumerate(zip(self.sources, self.members, strict=True)):
             outputs = source(asking if index == 0 else chunks)
@@ -190,19 +218,27 @@ class Block(tf.Module):
     """One encoder block, from what the norm `before` it normalizes to what its own last one does.
 
     `first_token_only` gives that token's output, `[1, 1, hidden]`. `layer` is what names in it begin with.
+    `as_convolution` is of its `Projection`s.
     """
 
-    def __init__(self, block: Any, first_token_only: bool, before: LayerNorm, layer: str) -> None:
+    def __init__(
+        self,
+        block: Any,
+        first_token_only: bool,
+        before: LayerNorm,
+        layer: str,
+        as_convolution: bool,
+    ) -> None:
         super().__init__()
         self.first_token_only, self.before = first_token_only, before
         self.attends = block.config.token_mixer == "self_attention"
         if self.attends:
-            self.mixer = Attention(block.attention, first_token_only, before, layer)
+            self.mixer = Attention(block.attention, first_token_only, before, layer, as_convolution)
         else:
             self.mixer = Squeeze(block.squeeze)
 
         def projection(part: GroupedConv1D, **norms: LayerNorm) -> Projection:
-            return Projection(f"{layer}/{part.name}", part, **norms)
+            return Projection(f"{layer}/{part.name}", part, as_convolution=as_convolution, **norms)
 
         self.post_attention = projection(block.post_attention, residual=before)
         self.post_attention_norm = between = LayerNorm(block.post_attention_norm)
@@ -224,7 +260,7 @@ class Block(tf.Module):
 
     def _feed_forward(self, normal: tf.Tensor) -> list[tf.Tensor]:
         first, second = self.intermediate, self.output_projection
-        if first.groups != second.groups:
+        if first.as_convolution or first.groups != second.groups:
             return second([self.activation(chunk) for chunk in first([normal])])
         # A group from end to end: what is between its two layers stays in the cache (1% in int8).
         chunks = regroup([normal], first.groups)

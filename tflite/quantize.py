@@ -15,7 +15,7 @@ from ai_edge_quantizer.utils import qsv_utils
 
 from tflite.lower import EMBEDDINGS
 
-_FULLY_CONNECTED = qtyping.TFLOperationName.FULLY_CONNECTED
+_PRODUCTS = (qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.TFLOperationName.CONV_2D)
 _EMBEDDING_LOOKUP = qtyping.TFLOperationName.EMBEDDING_LOOKUP
 _BITS = {"int8": 8, "int4": 4}
 _NORM_OPERATIONS = [
@@ -32,12 +32,14 @@ def quantize_weights(content: bytes, kinds: Mapping[str, str]) -> bytes:
     """
     rules = recipe_manager.RecipeManager()
     # What gives an output of the model is named after it, not after its layer: only the head's last does.
-    _add(rules, ".*", _FULLY_CONNECTED, kinds.get("head/decoder", kinds.get("head", "float32")))
+    head = kinds.get("head/decoder", kinds.get("head", "float32"))
+    _add(rules, ".*", _PRODUCTS[0], head)
     _add(rules, ".*", _EMBEDDING_LOOKUP, kinds[EMBEDDINGS])
     for kind in dict.fromkeys(kinds.values()):
         names = "|".join(re.escape(layer) for layer, its in kinds.items() if its == kind)
         # A fused operation is named after all that it was: "block_0/x/MatMul;block_0/x/add".
-        _add(rules, f"(^|;)({names})/", _FULLY_CONNECTED, kind)
+        for product in _PRODUCTS:
+            _add(rules, f"(^|;)({names})/", product, kind)
     return _run(content, rules.get_quantization_recipe(), None)
 
 

@@ -11,22 +11,34 @@ from pathlib import Path
 
 from sqb_tf.errors import InputError
 
-LOWERINGS = ("auto", "group-fused")
-# Why `auto` chooses what it does.
-LOWERING_REASON = (
-    "group-fused: every product is a FULLY_CONNECTED, which XNNPACK runs with float and int8 weights "
-    "and quantizes for each token; a grouped CONV_2D shares one activation scale for the whole text"
-)
+TARGETS = ("cpu", "gpu")
+# How the model is shaped, and why it suits the target for which `auto` chooses it.
+LOWERINGS = {
+    "group-fused": "every product is a FULLY_CONNECTED, which XNNPACK runs with float, int8 and int4 "
+    "weights and quantizes for each token; groups stay apart from one end of a block's half to the other",
+    "grouped-conv": "each grouped projection is one CONV_2D and attention is over all heads at once: half "
+    "of the operations, where a GPU pays for each and copies at each split",
+}
+_LOWERING_FOR = {"cpu": "group-fused", "gpu": "grouped-conv"}
 # What a layer's weights may be stored as, and the largest number that their integers reach.
 WEIGHT_KINDS = {"float32": None, "fp16": None, "int8": 127, "int4": 7}
 # The masked LM multiplies with the table that it looks up: in the file once, so of one kind.
 SHARED_TABLE = ("embeddings", "head/decoder")
 
 
-def check_lowering(name: str) -> None:
-    """`InputError` unless `name` is one of `LOWERINGS`."""
-    if name not in LOWERINGS:
-        raise InputError(f"unknown lowering {name!r}: expected one of {', '.join(LOWERINGS)}")
+def choose_lowering(name: str, target: str = "cpu") -> str:
+    """A name of `LOWERINGS`: `name`, or what suits the target best if that is `auto`.
+
+    Raises:
+        InputError: no such lowering or target.
+    """
+    if target not in TARGETS:
+        raise InputError(f"unknown target {target!r}: expected one of {', '.join(TARGETS)}")
+    if name not in ("auto", *LOWERINGS):
+        raise InputError(
+            f"unknown lowering {name!r}: expected one of {', '.join(('auto', *LOWERINGS))}"
+        )
+    return _LOWERING_FOR[target] if name == "auto" else name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,13 @@ import cli
 
 from sqb_tf.errors import InputError
 from sqb_tf.files import check_writable, staged_file
-from tflite.recipes import LOWERINGS, Recipe, check_lowering, check_searchable, read_patterns
+from tflite.recipes import (
+    LOWERINGS,
+    Recipe,
+    check_searchable,
+    choose_lowering,
+    read_patterns,
+)
 
 DEMO_BUNDLE = Path("runs/demo")
 
@@ -46,7 +52,7 @@ is not written (exit 1) unless --allow-loss is given."""
 
 def main(args: argparse.Namespace) -> int:
     recipe = Recipe.named(args.quantize)
-    check_lowering(args.lowering)
+    lowering = choose_lowering(args.lowering, args.target)
     if recipe is Recipe.MIXED:
         read_patterns(args.quantize)
     if args.search:
@@ -78,7 +84,8 @@ def main(args: argparse.Namespace) -> int:
     model = bundle.load(directory)
     examples, source = cli.held_out(args, model.info)
     say(f"converting {directory} to {args.quantize}")
-    content = convert(model, args.quantize, seq_lengths, texts, args.lowering)
+    say(f"lowering {lowering}: {LOWERINGS[lowering]}")
+    content = convert(model, args.quantize, seq_lengths, texts, lowering)
     say(f"verifying on {len(examples)} held-out examples of {source}")
     report = verify(model, content, examples)
     result = {"package": str(output), "model": str(directory)}
@@ -170,7 +177,12 @@ def flags() -> argparse.ArgumentParser:
     made.add_argument(
         "--seq-lengths", help="fixed lengths in tokens, as 128 or 64,128; none: any length"
     )
-    made.add_argument("--lowering", default="auto", help=f"one of {', '.join(LOWERINGS)}")
+    made.add_argument(
+        "--lowering",
+        default="auto",
+        help=f"how the model is shaped, exactly: auto (by --target), {', '.join(LOWERINGS)}",
+    )
+    made.add_argument("--target", default="cpu", help="what runs it: cpu, gpu")
     made.add_argument(
         "--calibration", metavar="PATH", help="text file, a text a line; none: the bundle's sample"
     )
