@@ -50,6 +50,7 @@ def run(args: argparse.Namespace, **distillation: Any) -> int:
         dropout=args.dropout,
         evaluate_every=args.evaluate_every,
         precision=args.precision,
+        quantize_aware=args.quantize_aware,
         seed=args.seed,
         **distillation,
     )
@@ -120,6 +121,12 @@ def add_flags(made: argparse.ArgumentParser) -> None:
         default="float32",
         help="what layers compute in: float32, or mixed_bfloat16, a third faster on CPUs with AVX512-BF16 "
         "or AMX",
+    )
+    made.add_argument(
+        "--quantize-aware",
+        metavar="RECIPE",
+        help="with --init: go on training with weights rounded as in a file of int8, int4 or int4-all, for a "
+        "model that loses by them; none: exact weights",
     )
     made.add_argument("--limit", type=int, help="use only the first N examples of each split")
     made.add_argument("--seed", type=int, default=0, help="the same seed repeats a run exactly")

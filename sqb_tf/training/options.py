@@ -13,6 +13,9 @@ from sqb_tf.vocabulary import MIN_VOCAB_SIZE
 # batches they go by the root of the size, as does the noise in the sum of gradients.
 SCRATCH_RATE, TRAINED_RATE, RATED_BATCH = 1e-3, 1e-4, 32
 PRECISIONS = ("float32", "mixed_bfloat16")
+# Bits of the blocks' kernels and of the embedding tables, as the recipes of these names in `tflite.recipes`
+# have them; kernels elsewhere have 8.
+QUANTIZE_AWARE = {"int8": (8, 8), "int4": (4, 8), "int4-all": (4, 4)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,8 @@ class FinetuneOptions:
     evaluate_every: int = 500  # steps between dev evaluations, which also end each epoch
     # What layers compute in, as Keras names it. Weights and the bundle are float32 always.
     precision: str = "float32"
+    # A recipe that weights are rounded for in every forward pass (quantization_aware.py); None: none.
+    quantize_aware: str | None = None
     # A folder to learn from beside the labels (teacher.py), and how (distillation.py).
     teacher: str | None = None
     temperature: float = 2.0
@@ -47,6 +52,12 @@ class FinetuneOptions:
             raise InputError(
                 "dropout and vocabulary go with a preset: the bundle of init has its own"
             )
+        if self.quantize_aware is not None:
+            if self.quantize_aware not in QUANTIZE_AWARE:
+                names = ", ".join(QUANTIZE_AWARE)
+                raise InputError(f"quantize_aware {self.quantize_aware}: expected one of {names}")
+            if self.init is None:
+                raise InputError("quantize_aware goes with init: train the model first")
         check_least(self, epochs=1, batch_size=1, evaluate_every=1, vocab_size=MIN_VOCAB_SIZE)
         check_training(self)
         if not 0 < self.temperature < math.inf:

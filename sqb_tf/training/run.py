@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pipeline import example_stream, prediction_batches, training_batches
 from sqb_tf.training.precision import computing_in
+from sqb_tf.training.quantization_aware import RoundedWeights
 from sqb_tf.training.state import RunState
 from sqb_tf.training.teacher import TeacherOutputs
 from sqb_tf.training.tensorboard import TensorBoardCurves
@@ -70,6 +72,9 @@ class Run:
         self.learner.compile(optimizer, jit_compile=False, **objective)
         self.state = RunState(work / STATE, self.learner)
         self.curves = TensorBoardCurves(self.state, work / "logs")
+        self.rounded = None
+        if options.quantize_aware is not None:
+            self.rounded = RoundedWeights(model, options.quantize_aware)
         self.dev = task.split("dev")
         self.dev_goals = kind.goals(list(self.dev))
 
@@ -80,6 +85,7 @@ class Run:
         if done:
             say(f"resuming at step {done} of {self.total_steps}")
         callbacks = [
+            *([self.rounded] if self.rounded else []),
             StopAtNaN(state),
             SaveState(state, save_every),
             ShowProgress(state, self.total_steps),
@@ -130,7 +136,8 @@ class Run:
         where = (
             f"step {step}/{self.total_steps}" if place else f"epoch {epoch}/{self.options.epochs}"
         )
-        value = self.evaluate()
+        with self.rounded.applied() if self.rounded else contextlib.nullcontext():
+            value = self.evaluate()
         say(f"{where}: dev {self.task.metric_name} {value:.4f}")
         self.curves.dev({self.task.metric_name: value})
         if value > state.best:
@@ -145,6 +152,8 @@ class Run:
         value = self.state.best
         if self.options.precision == "float32":
             bundle.load_weights(self.model, self.work / BEST_WEIGHTS)
+            if self.rounded:  # judged as rounded until now
+                value = self.evaluate()
         else:
             with computing_in("float32"):
                 self.model = heads.build(self.task.kind, self.model.config, len(self.kind.labels))
