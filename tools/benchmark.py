@@ -243,7 +243,7 @@ def _add_device_flags(made: argparse._ArgumentGroup) -> None:
         "--cool-down", type=float, default=300, metavar="SECONDS", help="the longest such wait"
     )
     made.add_argument(
-        "--reconnect", type=float, default=30, metavar="SECONDS", help="wait for a lost device"
+        "--reconnect", type=float, default=120, metavar="SECONDS", help="wait for a lost device"
     )
     made.add_argument(
         "--timeout",

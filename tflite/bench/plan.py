@@ -59,7 +59,7 @@ class Plan:
         min_seconds: the least that a repeat lasts, after half a second of warming up.
         max_temperature_c: a run waits until the device is not warmer; None: it never waits.
         cool_down_s: how long it waits before the line is given up.
-        reconnect_s: how long to wait for a device that has gone.
+        reconnect_s: how long to wait for a device that has gone; a phone boots for a minute.
         timeout_s: a tool that has not ended after this hangs.
         profile: whether to run each line once more for the times of its operators.
     """
@@ -79,7 +79,7 @@ class Plan:
     min_seconds: float = 1.0
     max_temperature_c: float | None = 40.0
     cool_down_s: float = 300.0
-    reconnect_s: float = 30.0
+    reconnect_s: float = 120.0
     timeout_s: float = 300.0
     profile: bool = False
 

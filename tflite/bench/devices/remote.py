@@ -87,19 +87,19 @@ class Remote:
         """
         self.hardware = self.system.describe(self.shell)
         binary = self._find_binary(self.system.SYSTEM, self.hardware["abis"])
-        self._look()
-        if binary.is_app:
-            tool.installed(self.shell, binary)
         if binary.is_app and any(plan.core_masks):
             raise InputError(
                 f"--core-masks: an app ({binary.path.name}) cannot be bound to cores: give the "
                 "executable with --tool"
             )
+        self._look()
         name = f"benchmark_model-{binary.sha256[:16]}"
         self.tool = Tool(self.shell, binary, name)
-        if not binary.is_app:
+        if binary.is_app:
+            tool.installed(self.shell, binary)
+        else:
             self._put(binary.path, name)
-        self.tool.ask()
+            self.tool.ask()
         if self.system is android:
             self._stayed_on = android.wake(self.shell)
 

@@ -59,13 +59,11 @@ class Tool:
     kind: str = "tflite"
 
     def ask(self) -> None:
-        """Finds out what the tool is, and its flags.
+        """Finds out what the executable is, and its flags. The app answers no --help, and is TFLite's.
 
         Raises:
             DeviceError: it does not run there, or is no benchmark tool.
         """
-        if self.binary.is_app:  # it answers no --help: it is TFLite's, there is no app of LiteRT's
-            return
         done = self.shell.run(f"cd {self.shell.folder} && ./{self.name} --help")
         _check_runs(done.text, self.binary)
         try:
