@@ -40,7 +40,7 @@ def main() -> None:
                 "--device",
                 "all",
                 "--threads",
-                "1,2",
+                "1,4",
                 "--lengths",
                 "16,64,128",
                 "--profile",
