@@ -308,6 +308,8 @@ COMMANDS = {
 
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in COMMANDS:
-        tool, made = COMMANDS[sys.argv.pop(1)]
-        cli.run(tool, made())
+        tool, made = COMMANDS[name := sys.argv.pop(1)]
+        parser = made()
+        parser.prog += f" {name}"
+        cli.run(tool, parser)
     cli.run(main, flags())
