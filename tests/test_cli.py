@@ -126,7 +126,8 @@ def test_convert_as_a_process(bundle_dir, tmp_path):
     assert finished.stdout.splitlines()[-1] == f"manifest {tmp_path}/mine-int8.json"
     for line in finished.stderr.splitlines():
         assert re.match(
-            r"(converting|lowering|verifying on|calibration text|rounding|Keras model|verify) ", line
+            r"(converting|lowering|verifying on|calibration text|rounding|Keras model|verify) ",
+            line,
         )
     assert listing(tmp_path) == ["mine", "mine-int8.json", "mine-int8.tflite"]
 
