@@ -12,8 +12,9 @@ import sqb_tf
 from tflite.calibration import samples
 from tflite.describe import describe
 from tflite.lower import LoweredModel
+from tflite.package import unpack
 from tflite.recipes import Bounds, Recipe
-from tflite.search import by_sensitivity, cheapest, search
+from tflite.search import by_sensitivity, cheapest, find, search
 
 LAYERS = [f"layer_{i}" for i in range(10)]
 COARSE = dict.fromkeys(LAYERS, "int4")
@@ -105,6 +106,14 @@ def test_search_without_a_mix_leaves_no_recipe(bundle_dir, tmp_path, monkeypatch
     assert found["package"] is None
     assert found["search"]["for"] == "int4-all"
     assert all(one["misses"] for one in found["search"]["tried"])
+
+
+def test_mixes_have_the_lowering_that_was_asked_for(bundle_dir):
+    model = sqb_tf.load(bundle_dir)
+    examples = model.info.sample("verification")[:5]
+    first, *_ = find(model, "int8", examples, budget=1.0, lowering="grouped-conv")
+    assert unpack(first.content).properties["lowering"] == "grouped-conv"
+    assert "block_0/query" in first.patterns  # a layer that group-fused has not
 
 
 def test_budget_of_nothing_is_an_error(bundle_dir):

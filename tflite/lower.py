@@ -7,7 +7,7 @@ and fills only heads 3j to 3j + 2: they are one 192 -> 576 product and a 3-head 
 feed-forward pair is four independent 192 -> 768 -> 192 networks.
 
 *grouped-conv*, for GPUs, leaves each projection whole, a grouped CONV_2D, and attention over all heads at
-once: half of the operations, no split and no concatenation.
+once: 524 operations for 855 of squeezebert-base, no split and no concatenation in its blocks.
 
 Also exact, in both: the attention scale is folded into the query's weights, the norms' gains and offsets
 into the weights behind them (`lowered_layers.LayerNorm`), and in the last block everything

@@ -24,6 +24,7 @@ from tflite.recipes import (
     SHARED_TABLE,
     WEIGHT_KINDS,
     check_searchable,
+    choose_lowering,
     chosen,
     resolve,
 )
@@ -68,6 +69,7 @@ def find(
     seq_lengths: Sequence[int] | None = None,
     calibration: Any = None,
     budget: float = 600.0,
+    lowering: str = "auto",
 ) -> list[Attempt]:
     """Searches for the cheapest mix within the bounds of `recipe`, see `search`; arguments as of `convert`.
 
@@ -77,12 +79,13 @@ def find(
     recipe_of, patterns, origin = chosen(recipe)
     check_searchable(recipe_of)
     task = model.info.task
-    lowered = LoweredModel(model, task.kind, max([task.seq_length, *(seq_lengths or ())]))
+    length = max([task.seq_length, *(seq_lengths or ())])
+    lowered = LoweredModel(model, task.kind, length, lowering=choose_lowering(lowering))
     kinds = resolve(patterns, lowered.layers, origin)
     samples = calibration_samples(model, calibration, FEW)
 
     def attempt(mix: dict[str, str]) -> tuple[bytes, Report]:
-        content = convert(model, mix, seq_lengths, calibration)
+        content = convert(model, mix, seq_lengths, calibration, lowering)
         return content, verify(model, content, examples, bounds_of=recipe_of)
 
     return search(kinds, by_sensitivity(lowered, samples, kinds), attempt, budget)

@@ -91,7 +91,7 @@ def main(args: argparse.Namespace) -> int:
     result = {"package": str(output), "model": str(directory)}
     result |= package_result(content, report, source)
     if report.misses and args.search:
-        tried = searched(args, model, examples, seq_lengths, texts, output)
+        tried = searched(args, model, examples, seq_lengths, texts, lowering, output)
         result["search"] = {"for": args.quantize, "tried": [one.summary() for one in tried]}
         if found := search.cheapest(tried):
             content, report = found.content, found.report
@@ -123,6 +123,7 @@ def searched(
     examples: Sequence[Any],
     seq_lengths: Sequence[int] | None,
     texts: Sequence[Any] | None,
+    lowering: str,
     output: Path,
 ) -> Sequence[Any]:
     """What a search tried, also as a picture, `NAME.search.png`.
@@ -133,7 +134,8 @@ def searched(
     from tflite import search
 
     say(f"{args.quantize} misses its bounds: searching for layers that must be finer")
-    tried = search.find(model, args.quantize, examples, seq_lengths, texts, args.search_budget)
+    budget = args.search_budget
+    tried = search.find(model, args.quantize, examples, seq_lengths, texts, budget, lowering)
     picture = output.with_suffix(".search.png")
     with staged_file(picture) as staged:
         search.plot(tried, staged)
