@@ -1,23 +1,26 @@
 """What devices say of themselves, in the forms that differ between them."""
 
+import dataclasses
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from tflite.bench import figures
 from tflite.bench.devices import android, binaries, kernel, linux, targets
-from tflite.bench.devices.shells import DeviceError, Done, LocalShell, NoAnswer, Shell
+from tflite.bench.devices.shells import DeviceError, Done, LocalShell, NoAnswer
 from tflite.bench.devices.targets import Target
+from tflite.bench.devices.tool import delegation
+from tflite.bench.devices.tool_output import Delegation, Output
+from tflite.bench.devices.tool_statistics import Statistics
 
 
-class Said(Shell):
+class Said(LocalShell):
     """A device that answers everything with one text."""
 
-    folder = "/"
-
     def __init__(self, *parts: str) -> None:
-        super().__init__(threading.Event())
+        super().__init__(threading.Event(), Path("/tmp"))
         self.text = "\n@@\n".join(parts)
 
     def run(self, command: str, timeout_s: float = 30.0) -> Done:
@@ -120,6 +123,23 @@ def test_without_adb_all_is_this_machine(monkeypatch, tmp_path, capsys):
     assert "adb: not found" in capsys.readouterr().err
     with pytest.raises(ValueError, match="adb: not found on this machine: install"):
         targets.find(["adb"])
+
+
+def test_a_delegate_is_judged_by_its_own_line():
+    """The GPU's, where XNNPACK took the rest; the largest part, where several subgraphs have one each."""
+
+    def output(*delegations: tuple[str, str]) -> Output:
+        lines = [Delegation(name, extent, None, None, None) for name, extent in delegations]
+        return dataclasses.replace(OUTPUT, delegations=tuple(lines))
+
+    both = output(("GPU", "none"), ("GPU", "partial"), ("TfLiteXNNPackDelegate", "full"))
+    assert delegation(both, "gpu").extent == "partial"
+    assert delegation(both, "xnnpack").extent == "full"
+    assert delegation(output(("XNNPACK", "full")), "gpu") is None
+
+
+STATISTICS = Statistics(1, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0)
+OUTPUT = Output("tflite", STATISTICS, None, 1.0, None, None, None, (), ())
 
 
 def test_figures_of_several_starts_by_hand():

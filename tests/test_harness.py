@@ -397,6 +397,9 @@ def test_an_interrupted_measurement_goes_on(connected, packages, tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in error
+    # The phone's screen has its own setting again.
+    setting = phone.folder / "system" / "setting.global.stay_on_while_plugged_in"
+    assert setting.read_text() == "0\n"
     done = journal.read_text().count("\n")
     before = len(phone.runs)
     again = commands.run("benchmark", *flags)

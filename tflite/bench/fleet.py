@@ -103,7 +103,7 @@ def _measure_away(
     ):
         devices = [_remote(target, stop, access, find, journal, board) for target in targets]
         futures = [
-            pool.submit(_carry_out, device, target, plan, packages, journal, board)
+            pool.submit(_carry_out, device, target, plan, packages, board)
             for device, target in zip(devices, targets, strict=True)
         ]
         try:
@@ -145,7 +145,6 @@ def _carry_out(
     target: Target,
     plan: Plan,
     packages: Mapping[str, Package],
-    journal: Journal,
     board: Board,
 ) -> None:
     """A device from beginning to end; what keeps it from beginning is a failure without a package."""
@@ -154,10 +153,7 @@ def _carry_out(
             raise DeviceError(target.trouble, _advice(target))
         device.open(plan)
     except (DeviceError, InputError) as error:
-        cause = getattr(error, "cause", "no tool")
-        failure = device.failed(cause, str(error))
-        journal.add_failure(failure)
-        board.report(device.name, "failed", failure=failure)
+        device.fail(getattr(error, "cause", "no tool"), str(error))
     except Stopped:
         pass
     else:
@@ -178,7 +174,8 @@ def _measure_here(plan: Plan, journal: Journal) -> list[dict[str, Any]]:
     """This machine by our runner; from the journal if an earlier run came so far."""
     if set(plan.delegates) != {"xnnpack"} or any(plan.core_masks):
         say("host: measured with xnnpack on all cores alone: for others --device local")
-    facts = dataclasses.asdict(plan) | {"text": plan.text.source, "device": "host"}
+    digests = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in plan.packages]
+    facts = dataclasses.asdict(plan) | {"text": plan.text.source, "host": digests}
     key = json.dumps(facts, sort_keys=True, default=str)
     if not journal.repeats(key):
         for record in session.measure(plan):

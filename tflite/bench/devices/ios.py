@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sqb_tf.errors import InputError
+from sqb_tf.preprocessing import MIN_SEQ_LENGTH
 from tflite.bench import inputs
 from tflite.bench.devices import tool_output
 from tflite.bench.devices.tool_lines import ToolError
@@ -36,8 +37,9 @@ def params(package: str, length: int, threads: int, runs: int) -> str:
         InputError: not a package, or a length that it does not take.
     """
     runner = Runner(package)
-    if not 3 <= length <= inputs.longest(runner):
-        raise InputError(f"--length {length}: {package} takes 3 to {inputs.longest(runner)} tokens")
+    longest = inputs.longest(runner)
+    if not MIN_SEQ_LENGTH <= length <= longest:
+        raise InputError(f"--length {length}: {package} takes {MIN_SEQ_LENGTH} to {longest} tokens")
     signature = runner.signature_for(length)
     names = input_order(Path(package).read_bytes(), signature.name)
     shape = f"1,{signature.seq_length or length}"
@@ -149,11 +151,13 @@ def _figures(text: str, name: str) -> dict[str, Any]:
 
 
 def _read_params(path: str | Path) -> dict[str, str]:
-    wanted = {"graph", "num_threads", "input_layer_shape"}
+    wanted = {"graph": r".+", "num_threads": r"\d+", "input_layer_shape": r"1,\d+(:1,\d+)*"}
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}: expected the app's benchmark_params.json") from None
-    if not isinstance(found, dict) or not wanted <= found.keys():
-        raise InputError(f"{path}: expected {', '.join(sorted(wanted))} in it")
+    for key, form in wanted.items():
+        value = found.get(key) if isinstance(found, dict) else None
+        if not isinstance(value, str) or not re.fullmatch(form, value):
+            raise InputError(f"{path}: {key} {value}: expected the app's benchmark_params.json")
     return found

@@ -7,6 +7,8 @@ import dataclasses
 import datetime
 import json
 import random
+import statistics
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from tflite.bench.devices import android, tool
 from tflite.bench.devices.binaries import Binary
 from tflite.bench.devices.shells import DeviceError, Shell, Stopped
 from tflite.bench.devices.tool import Tool
+from tflite.bench.devices.tool_output import Output
 from tflite.bench.journal import Journal
 from tflite.bench.payload import Payload
 from tflite.bench.plan import Cell, Plan
@@ -108,13 +111,16 @@ class Remote:
 
         A cell that fails is given up for this time; a device that is gone and does not come back is too.
         """
-        with contextlib.suppress(Stopped):
+        there = True
+        try:
             there = self._rounds(plan, packages)
             if there and plan.profile:
                 there = self._profile(plan, packages)
-            if there and self._stayed_on is not None:
-                with contextlib.suppress(DeviceError):  # it has nothing to do with the results
-                    android.rest(self.shell, self._stayed_on)
+        except Stopped:
+            self.shell.stop = threading.Event()  # of what follows nothing is to be stopped
+        if there and self._stayed_on is not None:
+            with contextlib.suppress(DeviceError):  # it has nothing to do with the results
+                android.rest(self.shell, self._stayed_on)
 
     def _rounds(self, plan: Plan, packages: Mapping[str, Package]) -> bool:
         """Whether the device is still there at the end."""
@@ -136,10 +142,10 @@ class Remote:
                         return False
         return True
 
-    def failed(self, cause: str, message: str, cell: Cell | None = None) -> dict[str, Any]:
-        """A failure for the result; without a cell, of the device as a whole."""
+    def fail(self, cause: str, message: str, cell: Cell | None = None) -> None:
+        """Keeps and tells a failure; without a cell, of the device as a whole."""
         nothing = dict.fromkeys(field.name for field in dataclasses.fields(Cell))
-        return {
+        failure = {
             "device": self.name,
             "hardware_name": self.hardware.get("name"),
             **(cell.to_dict() if cell else nothing),
@@ -147,6 +153,8 @@ class Remote:
             "message": message,
             "at": _now(),
         }
+        self.journal.add_failure(failure)
+        self._report(self.name, "failed", cell=cell, failure=failure)
 
     def key(self, cell: Cell, plan: Plan, package: Package) -> str:
         """What must be the same for a repeat to count: device, bytes, tool and settings."""
@@ -214,7 +222,7 @@ class Remote:
         before = self._cool(plan)
         output = self.tool.run(cell, plan, payload, files, profile)
         after = self._state()
-        repeat = _as_dict(output) | {"profiled": profile, "states": [before, after]}
+        repeat = _as_dict(output, cell.delegate) | {"profiled": profile, "states": [before, after]}
         self.journal.add_repeat(self.key(cell, plan, package), repeat)
         self._report(self.name, "done", cell=cell, repeat=repeat)
 
@@ -236,9 +244,7 @@ class Remote:
         there = True
         if error.lost:
             error, there = self._return(error, plan)
-        failure = self.failed(error.cause, str(error), cell)
-        self.journal.add_failure(failure)
-        self._report(self.name, "failed", cell=cell, failure=failure)
+        self.fail(error.cause, str(error), cell)
         return there
 
     def _return(self, error: DeviceError, plan: Plan) -> tuple[DeviceError, bool]:
@@ -320,26 +326,26 @@ class Remote:
 _LOAD_NAMES = ("init_ms", "first_run_ms", "peak_memory_mb", "total_memory_mb")
 
 
-def _as_dict(output: Any) -> dict[str, Any]:
+def _as_dict(output: Output, delegate: str) -> dict[str, Any]:
     """A tool's output for the journal."""
     latency = dataclasses.asdict(output.inference)
     latency.pop("first")
-    extent = [dataclasses.asdict(d) for d in output.delegations]
+    taken = tool.delegation(output, delegate)
     operations = [dataclasses.asdict(o) for p in output.profiles for o in p.operations]
     return latency | {
         "init_ms": output.init_ms,
         "first_run_ms": output.warmup.first if output.warmup else None,
         "peak_memory_mb": output.overall_memory_mb,
         "total_memory_mb": output.peak_memory_mb,
-        "delegated": extent[-1] if extent else None,
+        "delegated": taken and dataclasses.asdict(taken),
         "profile": operations or None,
     }
 
 
 def _median(repeats: Sequence[Mapping[str, Any]], name: str) -> float | None:
     """Of the repeats that have the figure."""
-    values = sorted(r[name] for r in repeats if r[name] is not None)
-    return round(values[len(values) // 2], 3) if values else None
+    values = [r[name] for r in repeats if r[name] is not None]
+    return round(statistics.median(values), 3) if values else None
 
 
 def _graver(known: str | None, found: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import os
 import re
@@ -59,7 +60,7 @@ class Done:
     text: str
 
 
-class Shell:
+class Shell(abc.ABC):
     """Runs commands and copies files to `folder`, where they are run.
 
     `stop` ends whatever is going on with `Stopped`.
@@ -119,11 +120,13 @@ class Shell:
             return "unplugged"
         return None
 
+    @abc.abstractmethod
     def _shell(self, command: str) -> Sequence[str]:
-        raise NotImplementedError
+        """What runs a command there, as a command of this machine."""
 
+    @abc.abstractmethod
     def _copy(self, path: Path, name: str) -> Sequence[str]:
-        raise NotImplementedError
+        """What copies a file to `folder/name`, as a command of this machine."""
 
     def _execute(self, arguments: Sequence[str], timeout_s: float) -> Done:
         """A program of this machine. In a session of its own: Ctrl-C is for us, not for it."""
@@ -284,7 +287,6 @@ def adb(*arguments: str, timeout_s: float = 30.0) -> str:
             text=True,
             errors="replace",
             timeout=timeout_s,
-            env={**os.environ, "ADB_TRACE": ""},
         )
     except subprocess.TimeoutExpired:
         return ""

@@ -15,7 +15,7 @@ from tflite.bench.devices import tool_output, tool_result
 from tflite.bench.devices.binaries import Binary
 from tflite.bench.devices.shells import PROBE_S, AdbShell, DeviceError, NoAnswer, Shell
 from tflite.bench.devices.tool_lines import ToolError
-from tflite.bench.devices.tool_output import Output
+from tflite.bench.devices.tool_output import Delegation, Output
 from tflite.bench.payload import Payload
 from tflite.bench.plan import Cell, Plan
 
@@ -26,7 +26,6 @@ _DELEGATE_FLAGS = {
     "nnapi": ("--use_nnapi=true",),
     "none": ("--use_xnnpack=false",),
 }
-_DELEGATE_NAMES = {"xnnpack": "xnnpack", "gpu": "gpu", "nnapi": "nnapi"}
 # The whole of a plan's `max_secs`: so that a slow model still ends by itself before it is held to hang.
 _MAX_SHARE = 0.5
 _RESULT = "result.pb"
@@ -108,7 +107,14 @@ class Tool:
         except ToolError as error:
             cause = {"flags": "unknown flag", "failed": "failed", "garbled": "garbled output"}
             raise DeviceError(cause[error.cause], str(error)) from None
-        return _checked(output, cell)
+        taken = delegation(output, cell.delegate)
+        if cell.delegate != "none" and taken is not None and taken.extent == "none":
+            reason = f"{taken.name} took no part of the graph: it is the CPU's time"
+            raise DeviceError("not delegated", reason)
+        if cell.delegate in ("gpu", "nnapi") and taken is None and self.kind == "tflite":
+            reason = f"the tool does not say that {cell.delegate} took a part of the graph"
+            raise DeviceError("not delegated", reason)
+        return output
 
     def _arguments(
         self, cell: Cell, plan: Plan, payload: Payload, files: Mapping[str, str]
@@ -187,7 +193,7 @@ def installed(shell: AdbShell, binary: Binary) -> None:
     have = shell.run(f"[ -f {marker} ] && pm path {PACKAGE}")
     if have.code:
         shell.install(binary.path)
-        shell.run(f"touch {marker}")
+        shell.run(f"rm -f {shell.folder}/*.installed; touch {marker}")
 
 
 def _litert_arguments(cell: Cell, payload: Payload) -> list[str]:
@@ -216,16 +222,13 @@ def _check_runs(text: str, binary: Binary) -> None:
         raise DeviceError("wrong ABI", f"{binary.path.name} does not run there: {line.strip()}")
 
 
-def _checked(output: Output, cell: Cell) -> Output:
-    """A delegate that takes no part of the graph has measured the CPU."""
-    name = _DELEGATE_NAMES.get(cell.delegate)
-    for delegation in output.delegations:
-        if name and name in delegation.name.lower() and delegation.extent == "none":
-            raise DeviceError(
-                "not delegated",
-                f"{delegation.name} took no part of the graph: it is the CPU's time",
-            )
-    return output
+def delegation(output: Output, delegate: str) -> Delegation | None:
+    """What a delegate took, the most of several subgraphs; None where the tool does not say.
+
+    A tool that applies the GPU tells of XNNPACK too, which takes the rest.
+    """
+    own = [one for one in output.delegations if delegate in one.name.lower()]
+    return max(own, key=lambda one: ("none", "partial", "full").index(one.extent), default=None)
 
 
 def _decoded(encoded: str) -> Output:
