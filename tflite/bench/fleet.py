@@ -15,7 +15,7 @@ from typing import Any
 
 from sqb_tf.errors import InputError
 from sqb_tf.progress import say
-from tflite.bench import inputs, payload, session
+from tflite.bench import facts, inputs, payload, session
 from tflite.bench.devices import android, binaries, linux
 from tflite.bench.devices.remote import Package, Remote
 from tflite.bench.devices.shells import AdbShell, DeviceError, LocalShell, SshShell, Stopped
@@ -67,20 +67,14 @@ def prepare(plan: Plan, folder: Path) -> dict[str, Package]:
     for path in plan.packages:
         with session.naming(path):
             runner, content = Runner(path), Path(path).read_bytes()
-            limit, properties = inputs.longest(runner), runner.package.properties
-            facts = {
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "size_bytes": len(content),
-                "recipe": properties.get("recipe"),
-                "lowering": properties.get("lowering"),
-                "baseline": properties.get("baseline"),
-            }
+            limit = inputs.longest(runner)
+            known = facts.of_package(content, runner.package.properties)
             payloads = {
                 length: payload.prepare(runner, content, plan.text, length, folder)
                 for length in plan.lengths
                 if length <= limit
             }
-            made[path] = Package(path, facts, limit, payloads)
+            made[path] = Package(path, known, limit, payloads)
     plan.check_lengths({path: one.limit for path, one in made.items()})
     return made
 
@@ -175,8 +169,8 @@ def _measure_here(plan: Plan, journal: Journal) -> list[dict[str, Any]]:
     if set(plan.delegates) != {"xnnpack"} or any(plan.core_masks):
         say("host: measured with xnnpack on all cores alone: for others --device local")
     digests = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in plan.packages]
-    facts = dataclasses.asdict(plan) | {"text": plan.text.source, "host": digests}
-    key = json.dumps(facts, sort_keys=True, default=str)
+    wanted = dataclasses.asdict(plan) | {"text": plan.text.source, "host": digests}
+    key = json.dumps(wanted, sort_keys=True, default=str)
     if not journal.repeats(key):
         for record in session.measure(plan):
             journal.add_repeat(key, record)

@@ -12,7 +12,6 @@ import dataclasses
 import datetime
 import functools
 import gc
-import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ import numpy as np
 
 from sqb_tf.errors import InputError
 from sqb_tf.progress import Progress
-from tflite.bench import device, figures, inputs, load
+from tflite.bench import device, facts, figures, inputs, load
 from tflite.bench.plan import Plan
 from tflite.runner import Runner
 
@@ -149,17 +148,12 @@ def _measure_texts(cells: Sequence[Cell], texts: int, order: random.Random) -> N
 
 def _record(cell: Cell, shared: dict[str, Any]) -> dict[str, Any]:
     """One record of the contract. Those on texts keep every sample, for the distribution's plot."""
-    subject, properties = cell.subject, cell.subject.runner.package.properties
+    subject = cell.subject
     tokens = [_tokens(text) for text in subject.texts] if cell.length is None else [cell.length]
     signatures = {s.name: s for s in map(subject.runner.signature_for, tokens)}
-    content = Path(subject.path).read_bytes()
     record = {
         "package": subject.path,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "size_bytes": len(content),
-        "recipe": properties.get("recipe"),
-        "lowering": properties.get("lowering"),
-        "baseline": properties.get("baseline"),
+        **facts.of_package(Path(subject.path).read_bytes(), subject.runner.package.properties),
         "device": "host",
         "threads": subject.threads,
         "delegate": "xnnpack",

@@ -7,7 +7,6 @@ with flags from `benchmark_params.json`, and shows the figures on its screen and
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from sqb_tf.errors import InputError
 from sqb_tf.preprocessing import MIN_SEQ_LENGTH
-from tflite.bench import inputs
+from tflite.bench import facts, inputs
 from tflite.bench.devices import tool_output
 from tflite.bench.devices.tool_lines import ToolError
 from tflite.bench.payload import input_order, ranges
@@ -80,15 +79,10 @@ def record(
         text = Path(log).read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"{log}: {error.strerror}: expected the app's results") from None
-    content, properties = Path(package).read_bytes(), Runner(package).package.properties
     length = int(given["input_layer_shape"].partition(":")[0].partition(",")[2])
     return {
         "package": package,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "size_bytes": len(content),
-        "recipe": properties.get("recipe"),
-        "lowering": properties.get("lowering"),
-        "baseline": properties.get("baseline"),
+        **facts.of_package(Path(package).read_bytes(), Runner(package).package.properties),
         "device": f"ios:{phone}",
         "threads": int(given["num_threads"]),
         "delegate": "xnnpack",
