@@ -245,6 +245,8 @@ def table(
     measured: dict[str, list[dict[str, Any]]], found: list[dict[str, Any]], peers: dict[str, Any]
 ) -> str:
     """Tables in Markdown: every package by length and on each set of texts, other runtimes, the goals."""
+    from tflite.bench import device
+
     shown = next(iter(measured.values()))
     lengths = sorted({r["seq_length"] for r in shown if r["seq_length"]})
     packages = {r["package"]: r for r in shown}
@@ -270,7 +272,7 @@ def table(
         goals.append([one["what"], goal, f"{one['measured']:.2f}"])
     first = shown[0]
     versions = ", ".join(f"{name} {number}" for name, number in first["versions"].items())
-    foot = f"1 thread of {first['hardware']['cpu']}; {versions}; {first['date'][:10]}."
+    foot = f"1 thread of {device.processor(first['hardware'])}; {versions}; {first['date'][:10]}."
     others = [["transformers' SqueezeBERT elsewhere, median ms (± std)"], ["---"]]
     for name in peers:
         (runtime, length), cell = name.split(" "), peers[name]

@@ -92,6 +92,8 @@ def main() -> None:
 
 def summary(records: list[dict[str, Any]], lines: list[str]) -> str:
     """The README's table: a row for each length, a column for each package, 1 thread."""
+    from tflite.bench import device
+
     shown = [record for record in records if record["threads"] == 1]
     columns = list(dict.fromkeys(record["package"] for record in shown))
     rows: dict[str, dict[str, str]] = {}
@@ -111,7 +113,7 @@ def summary(records: list[dict[str, Any]], lines: list[str]) -> str:
     ]
     host = shown[0]["hardware"]
     versions = ", ".join(f"{name} {number}" for name, number in shown[0]["versions"].items())
-    foot = f"1 thread of {host['cpu']}; {versions}; {shown[0]['date'][:10]}. {'. '.join(lines)}."
+    foot = f"1 thread of {device.processor(host)}; {versions}; {shown[0]['date'][:10]}. {'. '.join(lines)}."
     return "\n".join("| " + " | ".join(row) + " |" for row in table) + f"\n\n{foot}"
 
 

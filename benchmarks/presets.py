@@ -114,7 +114,7 @@ def main() -> None:
     made.add_argument("--work", default="runs/bench/presets", help="trainings, kept between runs")
     made.add_argument("--output", default="docs", metavar="DIR", help="for the figure and JSON")
     args = made.parse_args()
-    from tflite.bench import session
+    from tflite.bench import device, session
     from tflite.bench.inputs import Text
     from tflite.bench.plan import Plan
 
@@ -147,7 +147,7 @@ def main() -> None:
         )
     subtitle = (
         f"from scratch, {args.epochs} epochs, mean and range of {args.seeds} seeds; "
-        f"{records[0]['hardware']['cpu']}"
+        f"{device.processor(records[0]['hardware'])}"
     )
     report = {"rows": rows, "epochs": args.epochs, "hardware": records[0]["hardware"]}
     (output / "presets.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

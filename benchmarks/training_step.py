@@ -317,7 +317,7 @@ def main() -> None:
         **{name: getattr(args, name) for name in ("preset", "batch_size", "seq_length")},
         **{name: getattr(args, name) for name in ("threads", "steps", "precision")},
         "versions": versions,
-        "cpu": device.host()["cpu"],
+        "cpu": device.processor(device.host()),
         "rows": rows,
         "times_faster_than": {
             name: {key: rows[name][key] / rows["ours"][key] for key in ("median", "min")}

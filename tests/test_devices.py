@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tflite.bench import figures
+from tflite.bench import device, figures
 from tflite.bench.devices import android, binaries, kernel, linux, targets
 from tflite.bench.devices.shells import DeviceError, Done, LocalShell, NoAnswer
 from tflite.bench.devices.targets import Target
@@ -80,7 +80,18 @@ def test_this_machine_describes_itself(tmp_path):
     shell = LocalShell(threading.Event(), tmp_path)
     found = linux.describe(shell)
     assert found["cores"] >= 1 and found["memory_gb"] > 0 and found["os"].startswith("Linux")
+    assert found["simd"] == device.host()["simd"]
     assert linux.state(shell)["load_average"] >= 0
+
+
+def test_simd_is_what_the_first_core_has():
+    assert kernel.simd("processor : 0\nFeatures\t: fp asimd evtstrm asimddp i8mm\n") == [
+        "asimd",
+        "asimddp",
+        "i8mm",
+    ]
+    assert kernel.simd("flags\t\t: fpu sse2 avx2 avx512_vnni\n") == ["avx2", "avx512_vnni"]
+    assert kernel.simd("processor : 0\n") == []
 
 
 def test_commands_end_with_their_code_and_output(tmp_path):

@@ -10,11 +10,13 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import mmap
+import os
 import struct
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import flatbuffers
 import numpy as np
@@ -113,9 +115,22 @@ def unpack(source: str | Path | bytes) -> Package:
     Raises:
         InputError: no such file, not a TFLite model, truncated, or without metadata or vocabulary.
     """
-    origin, data = ("<bytes>", source) if isinstance(source, bytes) else _read_file(source)
+    if isinstance(source, bytes):
+        return _unpack(source, io.BytesIO(source), "<bytes>")
+    try:
+        with open(source, "rb") as file:
+            # Mapped, since reading weights that are not looked at is most of what opening a package takes.
+            empty = not os.fstat(file.fileno()).st_size
+            data = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return _unpack(data, file, str(source))
+    except OSError as error:
+        raise InputError(f"{source}: {error.strerror}; expected a packaged .tflite") from error
+
+
+def _unpack(data: bytes | mmap.mmap, file: BinaryIO, origin: str) -> Package:
+    """`data` are the contents of `file`."""
     metadata = _read_metadata(data, origin)
-    files = _read_files(data, origin)
+    files = _read_files(file, origin)
     if VOCABULARY_FILE not in files:
         raise InputError(f"{origin}: no {VOCABULARY_FILE} inside; {_REPACK}")
     try:
@@ -163,7 +178,7 @@ def parse(model: bytes, origin: str) -> schema.ModelT:
     return graph
 
 
-def _check_identifier(data: bytes, origin: str) -> None:
+def _check_identifier(data: bytes | mmap.mmap, origin: str) -> None:
     if bytes(data[4:8]) != MODEL_IDENTIFIER:
         raise InputError(
             f"{origin}: not a TFLite model; expected a file written by tools/convert.py"
@@ -287,14 +302,7 @@ def _append_files(model: memoryview, files: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def _read_file(path: str | Path) -> tuple[str, bytes]:
-    try:
-        return str(path), Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected a packaged .tflite") from error
-
-
-def _read_metadata(data: bytes, origin: str) -> dict[str, Any]:
+def _read_metadata(data: bytes | mmap.mmap, origin: str) -> dict[str, Any]:
     """Finds and reads the metadata buffer without unpacking the model."""
     _check_identifier(data, origin)
     try:
@@ -309,10 +317,10 @@ def _read_metadata(data: bytes, origin: str) -> dict[str, Any]:
     raise InputError(f"{origin}: no metadata inside; {_REPACK}")
 
 
-def _read_files(data: bytes, origin: str) -> dict[str, bytes]:
+def _read_files(file: BinaryIO, origin: str) -> dict[str, bytes]:
     """Reads the zip behind the model; an incomplete one means that the end is missing."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(file) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
     except (zipfile.BadZipFile, EOFError) as error:
         raise InputError(f"{origin}: truncated, or no files inside ({error}); {_REPACK}") from error

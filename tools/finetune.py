@@ -125,8 +125,8 @@ def add_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--quantize-aware",
         metavar="RECIPE",
-        help="with --init: go on training with weights rounded as in a file of int8, int4 or int4-all, for a "
-        "model that loses by them; none: exact weights",
+        help="with --init: go on training with weights and activations rounded as in a file of int8, int4, "
+        "int4-all or int8-full, for a model that loses by them; none: exact ones",
     )
     made.add_argument("--limit", type=int, help="use only the first N examples of each split")
     made.add_argument("--seed", type=int, default=0, help="the same seed repeats a run exactly")

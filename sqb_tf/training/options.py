@@ -13,9 +13,27 @@ from sqb_tf.vocabulary import MIN_VOCAB_SIZE
 # batches they go by the root of the size, as does the noise in the sum of gradients.
 SCRATCH_RATE, TRAINED_RATE, RATED_BATCH = 1e-3, 1e-4, 32
 PRECISIONS = ("float32", "mixed_bfloat16")
-# Bits of the blocks' kernels and of the embedding tables, as the recipes of these names in `tflite.recipes`
-# have them; kernels elsewhere have 8.
-QUANTIZE_AWARE = {"int8": (8, 8), "int4": (4, 8), "int4-all": (4, 4)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rounding:
+    """Bits of the blocks' kernels and of the embedding tables; kernels elsewhere, and activations, have 8.
+
+    `per_token`: each token has scales of its own, for activations and its row of a table; else all have one.
+    """
+
+    kernel_bits: int
+    table_bits: int
+    per_token: bool = True
+
+
+# As the recipes of these names in `tflite.recipes` have it.
+QUANTIZE_AWARE = {
+    "int8": Rounding(8, 8),
+    "int4": Rounding(4, 8),
+    "int4-all": Rounding(4, 4),
+    "int8-full": Rounding(8, 8, per_token=False),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +56,7 @@ class FinetuneOptions:
     evaluate_every: int = 500  # steps between dev evaluations, which also end each epoch
     # What layers compute in, as Keras names it. Weights and the bundle are float32 always.
     precision: str = "float32"
-    # A recipe that weights are rounded for in every forward pass (quantization_aware.py); None: none.
+    # A recipe that every forward pass is rounded for (quantization_aware.py); None: none.
     quantize_aware: str | None = None
     # A folder to learn from beside the labels (teacher.py), and how (distillation.py).
     teacher: str | None = None

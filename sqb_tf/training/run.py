@@ -25,7 +25,7 @@ from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pipeline import example_stream, prediction_batches, training_batches
 from sqb_tf.training.precision import computing_in
-from sqb_tf.training.quantization_aware import RoundedWeights
+from sqb_tf.training.quantization_aware import QuantizationAware
 from sqb_tf.training.state import RunState
 from sqb_tf.training.teacher import TeacherOutputs
 from sqb_tf.training.tensorboard import TensorBoardCurves
@@ -74,7 +74,7 @@ class Run:
         self.curves = TensorBoardCurves(self.state, work / "logs")
         self.rounded = None
         if options.quantize_aware is not None:
-            self.rounded = RoundedWeights(model, options.quantize_aware)
+            self.rounded = QuantizationAware(model, options.quantize_aware)
         self.dev = task.split("dev")
         self.dev_goals = kind.goals(list(self.dev))
 
@@ -149,15 +149,13 @@ class Run:
 
     def best(self) -> tuple[Any, float]:
         """The model of the best point and its metric on dev, in float32, as its bundle computes."""
-        value = self.state.best
-        if self.options.precision == "float32":
-            bundle.load_weights(self.model, self.work / BEST_WEIGHTS)
-            if self.rounded:  # judged as rounded until now
-                value = self.evaluate()
-        else:
+        value, rounds = self.state.best, self.rounded is not None
+        as_judged = self.options.precision == "float32" and not rounds
+        if not as_judged:
             with computing_in("float32"):
                 self.model = heads.build(self.task.kind, self.model.config, len(self.kind.labels))
-            bundle.load_weights(self.model, self.work / BEST_WEIGHTS)
+        bundle.load_weights(self.model, self.work / BEST_WEIGHTS)
+        if not as_judged:
             value = self.evaluate()
         return self.model, value
 

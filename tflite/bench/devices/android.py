@@ -16,6 +16,7 @@ from tflite.bench.devices.kernel import (
     memory_gb,
     script,
     sections,
+    simd,
 )
 from tflite.bench.devices.shells import Shell
 
@@ -51,6 +52,7 @@ def describe(shell: Shell) -> dict[str, Any]:
     return {
         "name": model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip(),
         "cpu": f"{first('ro.soc.manufacturer')} {chip}".strip() or (named[1] if named else ""),
+        "simd": simd(cpuinfo),
         "cores": len(cores.split("\n")),
         "clusters": clusters(cores),
         "memory_gb": memory_gb(memory),

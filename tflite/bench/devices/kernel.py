@@ -16,6 +16,19 @@ FREQUENCIES = """for d in /sys/devices/system/cpu/cpu[0-9]*/cpufreq; do c=${d%/c
 echo "${c##*/}" $(cat $d/scaling_cur_freq $d/scaling_max_freq $d/cpuinfo_max_freq 2>/dev/null); done"""
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 
+# Of a core's instructions those that decide how int8 compares with float32, by the kernel's names: x86, Arm.
+_SIMD = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "amx_int8",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "sve",
+)
+
 
 def script(*commands: str) -> str:
     """Commands whose outputs `sections` parts again."""
@@ -39,6 +52,13 @@ def memory_gb(meminfo: str) -> float | None:
     """`MemTotal` in GB (10^9 bytes)."""
     total = re.search(r"MemTotal:\s*(\d+) kB", meminfo)
     return round(int(total[1]) * 1024 / 1e9, 1) if total else None
+
+
+def simd(cpuinfo: str) -> list[str]:
+    """Which of `_SIMD` the first core has, from /proc/cpuinfo."""
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.M)
+    flags = found[1].split() if found else []
+    return [name for name in _SIMD if name in flags]
 
 
 def clusters(cores: str) -> list[list[int | None]]:

@@ -16,6 +16,7 @@ from tflite.bench.devices.kernel import (
     memory_gb,
     script,
     sections,
+    simd,
 )
 from tflite.bench.devices.shells import Shell
 
@@ -39,6 +40,7 @@ def describe(shell: Shell) -> dict[str, Any]:
     return {
         "name": node,
         "cpu": model[1] if model else machine,
+        "simd": simd(cpuinfo),
         "cores": len(cores.split("\n")),
         "clusters": clusters(cores),
         "memory_gb": memory_gb(memory),

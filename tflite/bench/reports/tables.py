@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tflite.bench import device
 from tflite.bench.reports.records import (
     Record,
     Result,
@@ -103,12 +104,12 @@ def missing_rows(result: Result) -> Rows:
 
 
 def hardware(record: Record) -> list[str]:
-    """What is known of a record's device, part by part: CPU, cores, memory, system, load."""
+    """What is known of a record's device, part by part: CPU, its SIMD, cores, memory, system, load."""
     known = record["hardware"]
     clusters = " + ".join(f"{n} at {mhz} MHz" for n, mhz in known.get("clusters") or [] if mhz)
     cores = f"{known['cores']} cores" if known.get("cores") else ""
     parts = [
-        known.get("cpu"),
+        device.processor(known),
         cores + (f" ({clusters})" if clusters else ""),
         f"{known['memory_gb']} GB" if known.get("memory_gb") else "",
         known.get("os"),
