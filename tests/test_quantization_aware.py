@@ -13,7 +13,9 @@ from sqb_tf.heads import SqueezeBertClassifier
 from sqb_tf.training.fake_quantization import rounded_activation, rounded_weight
 from sqb_tf.training.options import QUANTIZE_AWARE
 from sqb_tf.training.quantization_aware import QuantizationAware, projections
-from tflite import convert
+from tflite import convert, rounding
+from tflite.converter import calibration_samples
+from tflite.lower import LoweredModel
 from tflite.recipes import Recipe, chosen, resolve
 from tflite.runner import Runner
 
@@ -154,11 +156,11 @@ def gradients(model, inputs, labels, loss) -> dict[str, np.ndarray]:
 
 
 def test_names_are_those_of_the_recipes():
-    for name, rounding in QUANTIZE_AWARE.items():
+    for name, its in QUANTIZE_AWARE.items():
         kinds = resolve(chosen(name)[1], layers := ["block_0/intermediate", "embeddings"])
-        bits = [f"int{rounding.kernel_bits}", f"int{rounding.table_bits}"]
+        bits = [f"int{its.kernel_bits}", f"int{its.table_bits}"]
         assert [kinds[layer] for layer in layers] == bits
-        assert rounding.per_token == (Recipe.named(name).activation_bits is None)
+        assert its.per_token == (Recipe.named(name).activation_bits is None)
 
 
 def test_a_trained_bundle_goes_on_and_converts(bundle_dir, data, tmp_path):
@@ -181,10 +183,16 @@ def test_a_trained_bundle_goes_on_and_converts(bundle_dir, data, tmp_path):
     )
     metrics = json.loads((tmp_path / "aware" / "metrics.json").read_text())
     assert metrics["options"]["quantize_aware"] == "int4-all"
-    # Exact weights are kept: those of a file of 8 or 4 bits are made by its conversion.
-    kernel = sqb_tf.load(tmp_path / "aware").backbone.blocks[0].intermediate.kernel
+    # The bundle has what was judged, and its conversion finds nothing more to round.
+    loaded = sqb_tf.load(tmp_path / "aware")
+    kernel = loaded.backbone.blocks[0].intermediate.kernel
     channel = keras.ops.convert_to_numpy(kernel)[0, :, 0]
-    assert len(np.unique(channel)) == len(channel)
+    lowered = LoweredModel(loaded, "classification", 32)
+    kernels = [dense.kernel.numpy() for dense in lowered.dense_layers]
+    kinds = resolve(chosen("int4-all")[1], lowered.layers)
+    rounding.prepare(lowered, calibration_samples(loaded, None, 4), kinds)
+    for dense, before in zip(lowered.dense_layers, kernels, strict=True):
+        np.testing.assert_allclose(dense.kernel.numpy(), before, atol=1e-6, err_msg=dense.layer)
     plain = ["--data", data, "--init", bundle_dir, "--epochs", 2, "--seq-length", 32]
     assert call("finetune", *plain, "--output", tmp_path / "plain") == 0
     other = sqb_tf.load(tmp_path / "plain").backbone.blocks[0].intermediate.kernel

@@ -27,7 +27,7 @@ _SMALLEST_GAIN = 1e-6
 class QuantizationAware(keras.callbacks.Callback):
     """Rounds weights for every training step, and wherever `applied` says so; activations always.
 
-    The first of all callbacks: what others see, save or judge at the end of a step is exact again. The model
+    The first of all callbacks: what others see at the end of a step is exact again. The model
     keeps its rounded activations: what is to be exact is a new one with its weights.
 
     Args:

@@ -138,12 +138,13 @@ class Run:
         )
         with self.rounded.applied() if self.rounded else contextlib.nullcontext():
             value = self.evaluate()
+            if value > state.best:
+                state.best = value
+                state.best_step = step
+                # As judged: a file's rounding leaves weights as they are that are rounded already.
+                bundle.save_weights(self.model, self.work / BEST_WEIGHTS)
         say(f"{where}: dev {self.task.metric_name} {value:.4f}")
         self.curves.dev({self.task.metric_name: value})
-        if value > state.best:
-            state.best = value
-            state.best_step = step
-            bundle.save_weights(self.model, self.work / BEST_WEIGHTS)
         state.judged = step
         state.save()
 
