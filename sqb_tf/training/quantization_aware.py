@@ -37,14 +37,14 @@ class QuantizationAware(keras.callbacks.Callback):
 
     def __init__(self, model: Any, recipe: str) -> None:
         super().__init__()
-        self._model, self._recipe = model, QUANTIZE_AWARE[recipe]
-        self._projections = dict(projections(model))
+        self._recipe = QUANTIZE_AWARE[recipe]
         self._weights = [weight for weight in model.trainable_variables if _is_rounded(weight)]
-        self._norms = {id(layer.kernel): (layer, n) for layer, n in self._projections.items()}
+        self._projections = {}  # by kernel
+        for layer, norm in projections(model):
+            self._projections[id(layer.kernel)] = layer, norm
+            _round_inputs(layer, norm, self._recipe.per_token)
         self._exact: list[Any] = []
         self._rounded: list[Any] = []
-        for layer, norm in self._projections.items():
-            _round_inputs(layer, norm, self._recipe.per_token)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._exact = [ops.copy(weight) for weight in self._weights]
@@ -78,7 +78,7 @@ class QuantizationAware(keras.callbacks.Callback):
                 found.append(rounded_weight(weight, recipe.table_bits, axes))
                 continue
             # A scale for each output channel.
-            layer, norm = self._norms.get(id(weight), (None, None))
+            layer, norm = self._projections.get(id(weight), (None, None))
             bits = 8 if layer is None else recipe.kernel_bits
             gain = 1.0 if norm is None else _kernel_gain(layer, norm)
             axes = tuple(range(len(weight.shape) - 1))
