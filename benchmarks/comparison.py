@@ -40,7 +40,7 @@ OURS = {
     INT4_ALL: ("int4-all", None, "auto"),
     f"{NAME}-int8-full": ("int8-full", [LENGTH], "auto"),
 }
-# Half a minute a round on a CPU, so it has rounds of its own, a few.
+# 2.2 s a run on a CPU (docs/avx2.md), where others take 0.01 to 0.4: it has a few rounds of its own.
 SLOW = f"{NAME}-int16x8"
 SLOW_RUNS = 3
 BASELINES = [
