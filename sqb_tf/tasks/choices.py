@@ -11,7 +11,7 @@ import numpy as np
 
 from sqb_tf.errors import InputError
 from sqb_tf.tasks.delimited import DelimitedFile, Example
-from sqb_tf.tasks.kind import Outputs, Passage, Row, TaskKind
+from sqb_tf.tasks.kind import Outputs, Passage, Row, TaskKind, glue_lines
 
 # Parts the choices in an example's pair.
 PARTING = "\t"
@@ -118,5 +118,10 @@ class ChoiceKind(TaskKind):
         most = max(len(one.scores) for one in results)
         return np.array([[*one.scores, *[-1.0] * (most - len(one.scores))] for one in results])
 
-    def predicted(self, result: Choice, names: Mapping[str, str]) -> str:
-        return str(result.choice)
+    def submission(
+        self,
+        examples: Sequence[Example],
+        results: Sequence[Choice],
+        names: Mapping[str, str],
+    ) -> Iterator[str]:
+        return glue_lines(str(one.choice) for one in results)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from sqb_tf.errors import InputError
 from sqb_tf.tasks.delimited import Example
-from sqb_tf.tasks.kind import Outputs, Passage, Row, TaskKind
+from sqb_tf.tasks.kind import Outputs, Passage, Row, TaskKind, glue_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +50,13 @@ class ClassificationKind(TaskKind):
     def outputs(self, results: Sequence[Classification]) -> np.ndarray:
         return np.array([list(one.scores.values()) for one in results])
 
-    def predicted(self, result: Classification, names: Mapping[str, str]) -> str:
-        return names.get(result.label, result.label)
+    def submission(
+        self,
+        examples: Sequence[Example],
+        results: Sequence[Classification],
+        names: Mapping[str, str],
+    ) -> Iterator[str]:
+        return glue_lines(names.get(one.label, one.label) for one in results)
 
 
 class RegressionKind(ClassificationKind):
@@ -77,5 +82,10 @@ class RegressionKind(ClassificationKind):
 
         return {"loss": keras.losses.MeanSquaredError()}
 
-    def predicted(self, result: Classification, names: Mapping[str, str]) -> str:
-        return f"{next(iter(result.scores.values())):.4f}"
+    def submission(
+        self,
+        examples: Sequence[Example],
+        results: Sequence[Classification],
+        names: Mapping[str, str],
+    ) -> Iterator[str]:
+        return glue_lines(f"{next(iter(one.scores.values())):.4f}" for one in results)

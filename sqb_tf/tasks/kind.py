@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,27 +27,16 @@ class Passage:
     pair: str | None
 
 
-class TaskKind:
-    """How one kind of task treats its examples, its batches and the model's outputs.
+class HeadKind:
+    """How a head takes texts: here a passage for each example.
 
-    This class is for a model without a task of its own: a passage for each example, and no results.
+    Heads without a task of their own (masked LM, encoder, embedding) have no more than this.
 
     Args:
         labels: the model's labels, in the order of its scores.
         paired: whether it takes pairs of texts.
         settings: the kind's own, as `TaskInfo.settings` and packages keep them.
-
-    Attributes:
-        fixed_labels: the labels that every model of the kind has; None: they are in the data.
-        metrics: name -> function of outputs and goals.
-        target_dtype: of a training target in tf.data.
-        target_shape: of one.
     """
-
-    fixed_labels: tuple[str, ...] | None = None
-    metrics: Mapping[str, Callable[[Any, Any], float]] = METRICS
-    target_dtype = "int32"
-    target_shape: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -62,6 +52,33 @@ class TaskKind:
         """Takes `settings` over; `InputError` for what the kind does not have."""
         if settings:
             raise InputError(f"{', '.join(settings)}: for question answering only")
+
+    def keras_inputs(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The inputs of the Keras model for passages that the package takes one by one."""
+        return inputs
+
+    def passages(self, preprocessor: Any, rows: Sequence[Row]) -> list[list[Passage]]:
+        """What the model is run on for each example; `InputError` for a pair where it takes texts, or so."""
+        return self._passages(preprocessor, list(check_pairing(rows, self.paired)))
+
+    def _passages(self, preprocessor: Any, rows: Sequence[Row]) -> list[list[Passage]]:
+        return [[Passage(*row)] for row in rows]
+
+
+class TaskKind(HeadKind, abc.ABC):
+    """How one kind of task treats its examples, its batches and the model's outputs.
+
+    Attributes:
+        fixed_labels: the labels that every model of the kind has; None: they are in the data.
+        metrics: name -> function of outputs and goals.
+        target_dtype: of a training target in tf.data.
+        target_shape: of one.
+    """
+
+    fixed_labels: tuple[str, ...] | None = None
+    metrics: Mapping[str, Callable[[Any, Any], float]] = METRICS
+    target_dtype = "int32"
+    target_shape: tuple[int, ...] = ()
 
     @classmethod
     def settings_of(
@@ -106,9 +123,9 @@ class TaskKind:
         """How many `rows` are made of so many examples."""
         return num_examples
 
+    @abc.abstractmethod
     def target(self, example: Example) -> Any:
         """The target of one of the `rows`."""
-        raise NotImplementedError
 
     def ragged(self, preprocessor: Any, texts: Any, pairs: Any) -> tuple[Any, Any]:
         """Word ids and type ids of string tensors `[n]`, in the graph: ragged `[n, None]`."""
@@ -130,20 +147,9 @@ class TaskKind:
 
     # --- From outputs to results ---
 
-    def keras_inputs(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The inputs of the Keras model for passages that the package takes one by one."""
-        return inputs
-
-    def passages(self, preprocessor: Any, rows: Sequence[Row]) -> list[list[Passage]]:
-        """What the model is run on for each example; `InputError` for a pair where it takes texts, or so."""
-        return self._passages(preprocessor, list(check_pairing(rows, self.paired)))
-
-    def _passages(self, preprocessor: Any, rows: Sequence[Row]) -> list[list[Passage]]:
-        return [[Passage(*row)] for row in rows]
-
+    @abc.abstractmethod
     def result(self, row: Row, passages: Sequence[Passage], outputs: Sequence[Outputs]) -> Any:
         """What the outputs for an example's passages say of it."""
-        raise NotImplementedError
 
     def results(
         self,
@@ -163,39 +169,39 @@ class TaskKind:
             for row, some in zip(chunk, passages, strict=True):
                 yield row, self.result(row, some, list(itertools.islice(outputs, len(some))))
 
+    @abc.abstractmethod
     def decisions(self, result: Any) -> Sequence[Any]:
         """What a result decides: verification counts how many of these stay the same."""
-        raise NotImplementedError
 
     def same(self, one: Any, other: Any) -> list[bool]:
         """Which of one result's decisions another model's result has too."""
         decisions = self.decisions(one), self.decisions(other)
         return [mine == theirs for mine, theirs in zip(*decisions, strict=True)]
 
+    @abc.abstractmethod
     def outputs(self, results: Sequence[Any]) -> Any:
         """Results as the metrics take them."""
-        raise NotImplementedError
 
     def scores(self, names: Iterable[str], results: Sequence[Any], goals: Any) -> dict[str, float]:
         """The metrics of `names`."""
         outputs = self.outputs(results)
         return {name: self.metrics[name](outputs, goals) for name in names}
 
+    @abc.abstractmethod
     def submission(
         self, examples: Sequence[Example], results: Sequence[Any], names: Mapping[str, str]
     ) -> Iterator[str]:
         """The lines of a file of predictions, in the form of the task's server.
 
-        Here GLUE's: a header, then the index of every example and its label as the files have it (`names`:
-        label -> that).
+        `names` has, for labels that the task's files write otherwise, what they write.
         """
-        yield "index\tprediction"
-        for index, result in enumerate(results):
-            yield f"{index}\t{self.predicted(result, names)}"
 
-    def predicted(self, result: Any, names: Mapping[str, str]) -> str:
-        """A result in a line of `submission`."""
-        raise NotImplementedError
+
+def glue_lines(predictions: Iterable[str]) -> Iterator[str]:
+    """The lines that GLUE's server takes: a header, then the index and prediction of every example."""
+    yield "index\tprediction"
+    for index, prediction in enumerate(predictions):
+        yield f"{index}\t{prediction}"
 
 
 def check_pairing(rows: Iterable[Row], paired: bool) -> Iterator[Row]:

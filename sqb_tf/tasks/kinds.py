@@ -7,7 +7,7 @@ from typing import Any
 
 from sqb_tf.tasks.choices import ChoiceKind
 from sqb_tf.tasks.classification import ClassificationKind, RegressionKind
-from sqb_tf.tasks.kind import TaskKind
+from sqb_tf.tasks.kind import HeadKind, TaskKind
 from sqb_tf.tasks.spans import SpanKind
 from sqb_tf.tasks.tagging import TaggingKind
 
@@ -25,6 +25,6 @@ def kind_of(
     labels: Sequence[str] = (),
     paired: bool = False,
     settings: Mapping[str, Any] | None = None,
-) -> TaskKind:
-    """The kind of a name of `layouts.KINDS`; those without a task of their own are plain `TaskKind`s."""
-    return CLASSES.get(name, TaskKind)(labels, paired, settings)
+) -> HeadKind:
+    """The kind of a name of `layouts.KINDS`: a `TaskKind` for those of `layouts.TASK_KINDS`."""
+    return CLASSES.get(name, HeadKind)(labels, paired, settings)
