@@ -114,7 +114,7 @@ def measure(
     return json.loads((report / "records.json").read_text(encoding="utf-8"))["records"]
 
 
-def operations(length: int) -> float:
+def model_operations(length: int) -> float:
     """Multiplications and additions of the model's products for a text, two for each pair of factors."""
     from sqb_tf import SqueezeBertConfig
 
@@ -222,7 +222,7 @@ def results(
         what = f"{LENGTH} tokens: int8 against litert-torch and ai-edge-quantizer, same model"
         found.append({"what": what, "goal": 1.7, "measured": ratio})
     taken, limit = median(records, INT8, LENGTH), limits["int8"]
-    share = 1e3 * operations(LENGTH) / limit / taken
+    share = 1e3 * model_operations(LENGTH) / limit / taken
     what = f"{LENGTH} tokens: int8's share of the limit, the whole model in int8"
     found.append({"what": what, "goal": 0.65, "measured": share})
     what = f"{LENGTH} tokens: int8's share of the limits of the products that it runs"

@@ -5,7 +5,6 @@ A product whose weights are int8 runs in int8; all others, attention's own two a
 
 from __future__ import annotations
 
-import collections
 import math
 import statistics
 import time
@@ -27,7 +26,7 @@ def operations(path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, float]
     runner = interpreter.get_signature_runner()
     runner(**inputs)
     tensors = {t["index"]: t for t in interpreter.get_tensor_details()}
-    found = collections.Counter(dict.fromkeys(KINDS, 0.0))
+    found = dict.fromkeys(KINDS, 0.0)
     for operation in interpreter._get_ops_details():
         if operation["op_name"] not in ("FULLY_CONNECTED", "CONV_2D", "BATCH_MATMUL"):
             continue
@@ -39,8 +38,8 @@ def operations(path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, float]
         else:  # a channel's kernel
             factors = math.prod(weights["shape"][1:])
         kind = "int8" if weights["dtype"] == np.int8 else "float32"
-        found[kind] += 2.0 * math.prod(output) * factors
-    return {kind: float(count) for kind, count in found.items()}
+        found[kind] += 2.0 * float(math.prod(output)) * float(factors)
+    return found
 
 
 def limits(runs: int = 20) -> dict[str, float]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sqb_tf.errors import InputError
 from sqb_tf.tasks.delimited import DelimitedFile, Example
-from sqb_tf.tasks.kind import Outputs, Passage, Row, TaskKind, glue_lines
+from sqb_tf.tasks.kind import IndexedKind, Outputs, Passage, Row
 
 # Parts the choices in an example's pair.
 PARTING = "\t"
@@ -81,7 +81,7 @@ class Choice:
         return f"{self.choice}\t{self.scores[self.choice]:.4f}\t{text}\t{chosen}"
 
 
-class ChoiceKind(TaskKind):
+class ChoiceKind(IndexedKind):
     """One of several choices: an example's pair is them, its label the place of the right one."""
 
     fixed_labels = ()
@@ -118,10 +118,5 @@ class ChoiceKind(TaskKind):
         most = max(len(one.scores) for one in results)
         return np.array([[*one.scores, *[-1.0] * (most - len(one.scores))] for one in results])
 
-    def submission(
-        self,
-        examples: Sequence[Example],
-        results: Sequence[Choice],
-        names: Mapping[str, str],
-    ) -> Iterator[str]:
-        return glue_lines(str(one.choice) for one in results)
+    def answer(self, result: Choice, names: Mapping[str, str]) -> str:
+        return str(result.choice)

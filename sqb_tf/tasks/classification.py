@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from sqb_tf.errors import InputError
 from sqb_tf.tasks.delimited import Example
-from sqb_tf.tasks.kind import Outputs, Passage, Row, TaskKind, glue_lines
+from sqb_tf.tasks.kind import IndexedKind, Outputs, Passage, Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Classification:
         return f"{self.label}\t{self.scores[self.label]:.4f}\t{shown}"
 
 
-class ClassificationKind(TaskKind):
+class ClassificationKind(IndexedKind):
     """One of several labels."""
 
     def target(self, example: Example) -> int:
@@ -50,13 +50,8 @@ class ClassificationKind(TaskKind):
     def outputs(self, results: Sequence[Classification]) -> np.ndarray:
         return np.array([list(one.scores.values()) for one in results])
 
-    def submission(
-        self,
-        examples: Sequence[Example],
-        results: Sequence[Classification],
-        names: Mapping[str, str],
-    ) -> Iterator[str]:
-        return glue_lines(names.get(one.label, one.label) for one in results)
+    def answer(self, result: Classification, names: Mapping[str, str]) -> str:
+        return names.get(result.label, result.label)
 
 
 class RegressionKind(ClassificationKind):
@@ -82,10 +77,5 @@ class RegressionKind(ClassificationKind):
 
         return {"loss": keras.losses.MeanSquaredError()}
 
-    def submission(
-        self,
-        examples: Sequence[Example],
-        results: Sequence[Classification],
-        names: Mapping[str, str],
-    ) -> Iterator[str]:
-        return glue_lines(f"{next(iter(one.scores.values())):.4f}" for one in results)
+    def answer(self, result: Classification, names: Mapping[str, str]) -> str:
+        return f"{next(iter(result.scores.values())):.4f}"

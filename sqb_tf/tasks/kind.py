@@ -197,11 +197,20 @@ class TaskKind(HeadKind, abc.ABC):
         """
 
 
-def glue_lines(predictions: Iterable[str]) -> Iterator[str]:
-    """The lines that GLUE's server takes: a header, then the index and prediction of every example."""
-    yield "index\tprediction"
-    for index, prediction in enumerate(predictions):
-        yield f"{index}\t{prediction}"
+class IndexedKind(TaskKind):
+    """A kind with one answer for each example, which GLUE's server takes by the example's index."""
+
+    def submission(
+        self, examples: Sequence[Example], results: Sequence[Any], names: Mapping[str, str]
+    ) -> Iterator[str]:
+        """A header, then the index of every example and its answer."""
+        yield "index\tprediction"
+        for index, result in enumerate(results):
+            yield f"{index}\t{self.answer(result, names)}"
+
+    @abc.abstractmethod
+    def answer(self, result: Any, names: Mapping[str, str]) -> str:
+        """A result as the file has it."""
 
 
 def check_pairing(rows: Iterable[Row], paired: bool) -> Iterator[Row]:
