@@ -22,15 +22,15 @@ test: lint $(MEDIAPIPE)/.installed $(JAX)/.installed $(VENV)/.devices ## everyth
 test-all: lint $(MEDIAPIPE)/.installed $(JAX)/.installed $(TORCH)/.installed $(VENV)/.devices ## the slow tests too, and those against PyTorch
 	$(PYTEST)
 
-bench: $(VENV)/.installed $(TORCH)/.installed $(VENV)/.devices ## speed of training, conversion and inference, side by side; what a teacher gains
+bench: $(VENV)/.installed $(TORCH)/.installed $(VENV)/.devices ## speed of inference, training and conversion, side by side; what a teacher gains
+	$(RUN) benchmarks/inference.py --readme README.md
+	$(RUN) benchmarks/comparison.py --torch-python $(TORCH)/bin/python --readme README.md
 	for precision in float32 mixed_bfloat16; do \
 	    $(RUN) benchmarks/training_step.py --precision $$precision --torch-python $(TORCH)/bin/python \
 	        --json runs/bench/training_$$precision.json --readme README.md || exit; \
 	done
 	$(RUN) benchmarks/heads.py --torch-python $(TORCH)/bin/python --json runs/bench/heads.json --readme README.md
 	$(RUN) benchmarks/conversion.py --json runs/bench/conversion.json
-	$(RUN) benchmarks/inference.py --readme README.md
-	$(RUN) benchmarks/comparison.py --torch-python $(TORCH)/bin/python --readme README.md
 	$(RUN) benchmarks/outliers.py --readme README.md
 	$(RUN) benchmarks/harness.py --readme README.md
 	$(RUN) benchmarks/presets.py

@@ -48,21 +48,18 @@ def copying(phone: Phone, path: Path, rounds: int) -> dict[str, float]:
         Journal(),
         lambda *_, **__: None,
     )
-    device._look()
+    device.look()
     size_mb, folder = path.stat().st_size / 1e6, device.shell.folder
     adb = ["adb", "-s", phone.address]
 
     def alone() -> None:
         subprocess.run([*adb, "push", path, f"{folder}/alone"], check=True, capture_output=True)
 
-    def ours() -> None:
-        device._present.clear()
-        device._put(path, "ours")
-
     times: dict[str, list[float]] = {"adb": [], "harness": []}
     for _ in range(rounds):
-        for name, copy in (("adb", alone), ("harness", ours)):
+        for name, copy in (("adb", alone), ("harness", lambda: device.put(path, "ours"))):
             subprocess.run([*adb, "shell", f"rm -f {folder}/alone {folder}/ours"], check=True)
+            device.look()  # that it is gone
             times[name].append(_seconds(copy))
     return {name: size_mb / statistics.median(taken) for name, taken in times.items()}
 

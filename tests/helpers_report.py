@@ -102,6 +102,7 @@ def record(device: str, threads: int, length: int | None, recipe: str, scale: fl
         "init_ms": 12.3 * SPEED[recipe],
         "first_run_ms": 1.4 * median,
         "peak_memory_mb": 61.5 * SPEED[recipe],
+        "private_memory_mb": 35.5 * SPEED[recipe],
         "total_memory_mb": None,
         "delegated": None,
         "states": [],

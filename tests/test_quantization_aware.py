@@ -199,6 +199,17 @@ def test_a_trained_bundle_goes_on_and_converts(bundle_dir, data, tmp_path):
     assert not np.allclose(keras.ops.convert_to_numpy(other)[0, :, 0], channel, atol=1e-6)
 
 
+def test_in_bfloat16_weights_are_rounded_in_float32(bundle_dir, data, tmp_path):
+    flags = ["--data", data, "--init", bundle_dir, "--epochs", 1, "--quantize-aware", "int4"]
+    flags += ["--precision", "mixed_bfloat16", "--seq-length", 32, "--output", tmp_path / "out"]
+    assert call("finetune", *flags) == 0
+    block = sqb_tf.load(tmp_path / "out").backbone.blocks[1]
+    kernel = keras.ops.convert_to_numpy(block.output_projection.kernel)  # no gain before it
+    for channel in np.moveaxis(kernel, -1, 0):
+        steps = channel.ravel() / np.abs(channel).max() * 7
+        np.testing.assert_allclose(steps, np.round(steps), atol=1e-4)
+
+
 def test_bad_flags_are_named(bundle_dir, data, tmp_path):
     flags = ["finetune", "--data", data, "--output", tmp_path / "out", "--quantize-aware"]
     rejects("quantize_aware int3: expected one of int8", *flags, "int3", "--init", bundle_dir)

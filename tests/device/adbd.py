@@ -388,7 +388,7 @@ class Daemon:
 
     def _receive_file(self, stream: Stream, remote: str, mode: str) -> None:
         faults = self.device.pushing(remote)
-        path, size, reason = self.device.path(remote), 0, ""
+        path, size, length, reason = self.device.path(remote), 0, 0, ""
 
         def put(piece: memoryview) -> None:
             nonlocal reason
@@ -428,15 +428,16 @@ class Daemon:
         except Closed:
             reason = "closed"
         if file:
+            # By descriptor, as adbd: whoever comes back after a fault may have removed the file by now.
+            bits = int(mode or "0644") & 0o777
+            os.fchmod(file.fileno(), bits | (bits >> 3 & 0o070) | (bits >> 3 & 0o007))
+            os.utime(file.fileno(), (length, length))
             file.close()
         if reason:
             path.unlink(missing_ok=True)
             if "unplug_push" in faults:
                 self.device.unplug(faults["unplug_push"])
             raise Closed
-        bits = int(mode or "0644") & 0o777
-        path.chmod(bits | (bits >> 3 & 0o070) | (bits >> 3 & 0o007))
-        os.utime(path, (length, length))
         self.device.pushed(remote, size)
         stream.write(SYNC.pack(b"OKAY", 0))
 

@@ -21,10 +21,10 @@ import numpy as np
 from sqb_tf.errors import InputError
 from tflite.runner import Runner
 
-NAMES = ("init_ms", "first_run_ms", "peak_memory_mb", "total_memory_mb")
+NAMES = ("init_ms", "first_run_ms", "peak_memory_mb", "private_memory_mb", "total_memory_mb")
 
 
-def fresh(path: str, num_threads: int, inputs: Mapping[str, np.ndarray]) -> dict[str, float]:
+def fresh(path: str, num_threads: int, inputs: Mapping[str, np.ndarray]) -> dict[str, float | None]:
     """Opens a package and runs `inputs` once, in a new process.
 
     Returns:
@@ -33,7 +33,11 @@ def fresh(path: str, num_threads: int, inputs: Mapping[str, np.ndarray]) -> dict
         first_run_ms: the run after that.
         peak_memory_mb: by how much the peak of resident memory rises above that of the process with
             the interpreter imported and nothing opened, in 10^6 bytes: what the package adds to an
-            app. It counts the pages of the file that were touched.
+            app. It counts the pages of the file that were touched: on Linux since 6.18, which maps whole
+            folios of the page cache around a touched byte, the file from end to end.
+        private_memory_mb: by how much memory that is no file's has risen after that run: packed weights,
+            activations, the vocabulary. Pages of the file the system can take back at any time, these
+            it cannot. None where the system does not tell (macOS).
         total_memory_mb: the peak of the whole process, Python and its libraries included.
 
     Raises:
@@ -60,33 +64,44 @@ def fresh(path: str, num_threads: int, inputs: Mapping[str, np.ndarray]) -> dict
     return json.loads(done.stdout)
 
 
-def summary(loads: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The median of each figure over several loads."""
-    return {name: round(statistics.median(load[name] for load in loads), 3) for name in NAMES}
+def summary(loads: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """The median of each figure over several loads; None of one that the system does not tell."""
+    values = {name: [load[name] for load in loads] for name in NAMES}
+    return {
+        name: None if None in found else round(statistics.median(found), 3)
+        for name, found in values.items()
+    }
 
 
-def _measure(path: str, threads: int, inputs: Mapping[str, np.ndarray]) -> dict[str, float]:
-    before = _peak_bytes()
+def _measure(path: str, threads: int, inputs: Mapping[str, np.ndarray]) -> dict[str, float | None]:
+    before, private = _memory("VmHWM"), _memory("RssAnon")
     start = time.perf_counter()
     run = Runner(path, threads).prepare(inputs)
     opened = time.perf_counter()
     run()
     done = time.perf_counter()
-    peak = _peak_bytes()
-    values = (1e3 * (opened - start), 1e3 * (done - opened), (peak - before) / 1e6, peak / 1e6)
+    peak = _memory("VmHWM")
+    values = (
+        1e3 * (opened - start),
+        1e3 * (done - opened),
+        (peak - before) / 1e6,
+        None if private is None else (_memory("RssAnon") - private) / 1e6,
+        peak / 1e6,
+    )
     return dict(zip(NAMES, values, strict=True))
 
 
-def _peak_bytes() -> int:
-    """The peak of this process's resident memory.
+def _memory(name: str) -> int | None:
+    """Bytes of this process's memory by Linux's names: `VmHWM`, resident at most, or `RssAnon`, no file's.
 
     Linux hands `ru_maxrss` down from the process that starts this one: 800 MB under TensorFlow.
     """
     try:
         status = Path("/proc/self/status").read_text()
-    except OSError:  # macOS, which starts it anew and gives it in bytes
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status)[1])
+    except OSError:  # macOS, which starts `ru_maxrss` anew, gives it in bytes, and has no `RssAnon`
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if name == "VmHWM" else None
+    return 1024 * int(re.search(rf"{name}:\s*(\d+) kB", status)[1])
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ def _figures(text: str, name: str) -> dict[str, Any]:
             "init_ms": output.init_ms,
             "first_run_ms": output.warmup.first if output.warmup else None,
             "peak_memory_mb": output.overall_memory_mb,
+            "private_memory_mb": None,
             "total_memory_mb": output.peak_memory_mb,
         }
     startup = re.search(r"Startup latency: ([\d.e+]+) ms", text)
@@ -140,6 +141,7 @@ def _figures(text: str, name: str) -> dict[str, Any]:
         "init_ms": float(startup[1]),
         "first_run_ms": None,
         "peak_memory_mb": None,
+        "private_memory_mb": None,
         "total_memory_mb": None,
     }
 

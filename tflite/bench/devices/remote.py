@@ -95,16 +95,42 @@ class Remote:
                 f"--core-masks: an app ({binary.path.name}) cannot be bound to cores: give the "
                 "executable with --tool"
             )
-        self._look()
+        self.look()
         name = f"benchmark_model-{binary.sha256[:16]}"
         self.tool = Tool(self.shell, binary, name)
         if binary.is_app:
             tool.installed(self.shell, binary)
         else:
-            self._put(binary.path, name)
+            self.put(binary.path, name)
             self.tool.ask()
         if self.system is android:
             self._stayed_on = android.wake(self.shell)
+
+    def look(self) -> None:
+        """What lies in the folder already, by name and size."""
+        folder = self.shell.folder
+        done = self.shell.run(
+            f"mkdir -p {folder} && chmod 755 {folder} && cd {folder} && "
+            'for f in *; do [ -f "$f" ] && wc -c "$f"; done'
+        )
+        pairs = (line.split() for line in done.text.splitlines())
+        self._present = {p[1]: int(p[0]) for p in pairs if len(p) == 2 and p[0].isdigit()}
+
+    def put(self, path: Path, name: str) -> str:
+        """Copies a file unless it is there, whole, by a name that tells its content."""
+        size = path.stat().st_size
+        if self._present.get(name) != size:
+            self._report(self.name, "push", path=path)
+            staged, folder = f"{name}.part", self.shell.folder
+            self.shell.push(path, staged)
+            done = self.shell.run(
+                f"cd {folder} && chmod 755 {staged} && wc -c < {staged} && mv {staged} {name}"
+            )
+            if done.code or done.text.strip() != str(size):
+                said = done.text.strip()[-200:]
+                raise DeviceError("not copied", f"{path.name}: {size} bytes were sent: {said}")
+            self._present[name] = size
+        return name
 
     def carry_out(self, plan: Plan, packages: Mapping[str, Package]) -> None:
         """Every cell until it is sure, in rounds, so that heat falls on all alike.
@@ -192,6 +218,7 @@ class Remote:
             "samples_ms": centres,
             "ci95_ms": figures.interval_of_repeats(centres),
             **{name: _median(timed, name) for name in _LOAD_NAMES},
+            "private_memory_mb": None,  # which the tool does not tell
             "delegated": timed[-1]["delegated"],
             "states": [state for r in timed for state in r["states"]],
             "throttled": list(dict.fromkeys(reasons)),
@@ -216,9 +243,9 @@ class Remote:
         """One start of the tool for a cell, kept."""
         self._report(self.name, "cell", cell=cell)
         payload = package.payloads[cell.seq_length]
-        files = {"graph": self._put(Path(package.path), f"{package.sha256[:16]}.tflite")}
+        files = {"graph": self.put(Path(package.path), f"{package.sha256[:16]}.tflite")}
         for name, path in payload.files.items():
-            files[name] = self._put(path, path.name)
+            files[name] = self.put(path, path.name)
         before = self._cool(plan)
         output = self.tool.run(cell, plan, payload, files, profile)
         after = self._state()
@@ -263,7 +290,7 @@ class Remote:
             known = self._boot_id
             if self._state()["boot_id"] != known and known is not None:
                 cause = "rebooted"
-            self._look()
+            self.look()
         except DeviceError as again:
             return again, False
         cause = cause or error.cause
@@ -295,32 +322,6 @@ class Remote:
         state = {"at": _now(), **self.system.state(self.shell)}
         self._boot_id = state["boot_id"]
         return state
-
-    def _look(self) -> None:
-        """What lies in the folder already, by name and size."""
-        folder = self.shell.folder
-        done = self.shell.run(
-            f"mkdir -p {folder} && chmod 755 {folder} && cd {folder} && "
-            'for f in *; do [ -f "$f" ] && wc -c "$f"; done'
-        )
-        pairs = (line.split() for line in done.text.splitlines())
-        self._present = {p[1]: int(p[0]) for p in pairs if len(p) == 2 and p[0].isdigit()}
-
-    def _put(self, path: Path, name: str) -> str:
-        """Copies a file unless it is there, whole, by a name that tells its content."""
-        size = path.stat().st_size
-        if self._present.get(name) != size:
-            self._report(self.name, "push", path=path)
-            staged, folder = f"{name}.part", self.shell.folder
-            self.shell.push(path, staged)
-            done = self.shell.run(
-                f"cd {folder} && chmod 755 {staged} && wc -c < {staged} && mv {staged} {name}"
-            )
-            if done.code or done.text.strip() != str(size):
-                said = done.text.strip()[-200:]
-                raise DeviceError("not copied", f"{path.name}: {size} bytes were sent: {said}")
-            self._present[name] = size
-        return name
 
 
 _LOAD_NAMES = ("init_ms", "first_run_ms", "peak_memory_mb", "total_memory_mb")
