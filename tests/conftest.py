@@ -93,6 +93,14 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def squad_dev(shared_data) -> list:
+    """The examples of SQuAD's dev split."""
+    from sqb_tf.tasks.task import Task
+
+    return list(Task("squad", shared_data / "squad").split("dev"))
+
+
+@pytest.fixture(scope="session")
 def text(tmp_path_factory) -> Path:
     """A file of plain text, 60 documents."""
     path = tmp_path_factory.mktemp("text") / "text.txt"

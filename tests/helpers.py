@@ -1,5 +1,6 @@
 """Tiny models, texts and a reference forward pass for the tests."""
 
+import json
 import math
 import random
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.tasks.delimited import Example
 from tflite.recipes import Recipe
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -72,6 +74,11 @@ def random_texts(count: int, seed: int = 0, longest: int = 20) -> list[str]:
     return [" ".join(word() for _ in range(rng.randint(1, longest))) for _ in range(count)]
 
 
+def answers_of(example: Example) -> list[tuple[int, str]]:
+    """Where each right answer of a question begins, and its text."""
+    return [tuple(answer) for answer in json.loads(example.label)]
+
+
 def documents(count: int, lines: int = 4) -> str:
     """Documents of plain text, parted by blank lines."""
     rng = np.random.default_rng(0)
@@ -108,7 +115,6 @@ def save_bundle(
     from sqb_tf.checkpoint import bundle
     from sqb_tf.heads import SqueezeBertClassifier
     from sqb_tf.preprocessing import Preprocessor
-    from sqb_tf.tasks.delimited import Example
     from sqb_tf.tokenizer import WordPieceTokenizer
 
     labels = LABELS if kind == "classification" else ["score"]
