@@ -324,8 +324,7 @@ def main() -> None:
     report, measured, peers = Path(args.report), {}, {}
     with tempfile.TemporaryDirectory() as folder:
         *files, slow = packages(Path(folder))
-        limits = products.limits()
-        least = least_times(Path(folder), files, limits)
+        before = products.limits()
         there = [one for one in TEXTS if one[2].exists()]
         for name, task, data in there or [("the demo", "classification", ROOT / "sqb_tf" / "demo")]:
             text = Path(folder) / f"{name}.txt"
@@ -342,6 +341,9 @@ def main() -> None:
         if args.torch_python:
             lengths = [int(length) for length in args.lengths.split(",")]
             peers = measure_peers(args.torch_python, Path(folder), lengths, args.runs)
+        after = products.limits()  # a slow minute is no limit
+        limits = {kind: max(before[kind], after[kind]) for kind in before}
+        least = least_times(Path(folder), files, limits)
     found = results(next(iter(measured.values())), limits, least, peers)
     goals = {"goals": found, "limits": limits, "least_ms": least, "peers": peers}
     goals = json.dumps(goals, indent=2)
