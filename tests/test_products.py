@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from helpers import LABELS, tiny_config
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+# At the end: benchmarks has a test_devices.py too.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import products
 

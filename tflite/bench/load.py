@@ -33,8 +33,8 @@ def fresh(path: str, num_threads: int, inputs: Mapping[str, np.ndarray]) -> dict
         first_run_ms: the run after that.
         peak_memory_mb: by how much the peak of resident memory rises above that of the process with
             the interpreter imported and nothing opened, in 10^6 bytes: what the package adds to an
-            app. It counts the pages of the file that were mapped: Linux 6.18 maps whole folios of the
-            page cache, and so had all of 53 MB for one byte read of each MiB.
+            app. It counts the pages of the file that were mapped, more than were read: how many more
+            depends on the kernel.
         private_memory_mb: by how much memory that is no file's has risen after that run: packed weights,
             activations, the vocabulary. Pages of the file the system can take back at any time, these
             it cannot. None where the system does not tell (macOS).
