@@ -1,8 +1,9 @@
 """Other runtimes' inference of transformers' SqueezeBERT, for benchmarks/comparison.py.
 
 Runs in the environment of torch-requirements.txt. Reads one line of JSON from standard input: `config`
-(SqueezeBertConfig's fields), `lengths`, `threads`; answers with a line of JSON, the names of what it can run.
-After that each line `NAME LENGTH` runs that once, untimed, and once more, answered by milliseconds.
+(SqueezeBertConfig's fields), `lengths`, `threads`, and `folder`, where it leaves what it converts (for LiteRT
+`NAME-LENGTH.tflite`). Answers with a line of JSON, the names of what it can run. After that each line
+`NAME LENGTH` runs that once, untimed, and once more, answered by milliseconds.
 
 Batch 1, no padding. `pytorch`: eager, in inference mode. `onnxruntime` and `onnxruntime-int8`: exported by
 torch.onnx with any length, the latter by quantize_dynamic with a scale for each channel. `litert-torch` and
@@ -14,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -87,7 +87,7 @@ def onnx(model: Any, folder: str, threads: int, int8: bool) -> Callable[[int], C
     return prepared
 
 
-def litert(model: Any, threads: int, int8: bool) -> Callable[[int], Callable[[], Any]]:
+def litert(model: Any, folder: str, threads: int, int8: bool) -> Callable[[int], Callable[[], Any]]:
     import litert_torch
     import torch
     from ai_edge_litert.interpreter import Interpreter
@@ -106,13 +106,15 @@ def litert(model: Any, threads: int, int8: bool) -> Callable[[int], Callable[[],
     def prepared(length: int) -> Callable[[], Any]:
         given = ids_of(length)
         converted = litert_torch.convert(Logits(), tuple(map(torch.from_numpy, given)))
-        with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
-            converted.export(file.name)
-            content = file.read()
+        path = f"{folder}/{'litert-torch-int8' if int8 else 'litert-torch'}-{length}.tflite"
+        converted.export(path)
         if int8:
-            content = quantizer.Quantizer(content, recipe.dynamic_wi8_afp32()).quantize()
-            content = bytes(content.quantized_model)
-        interpreter = Interpreter(model_content=content, num_threads=threads)
+            with open(path, "rb") as file:
+                content = file.read()
+            quantized = quantizer.Quantizer(content, recipe.dynamic_wi8_afp32()).quantize()
+            with open(path, "wb") as file:
+                file.write(quantized.quantized_model)
+        interpreter = Interpreter(model_path=path, num_threads=threads)
         interpreter.allocate_tensors()
         for details, values in zip(interpreter.get_input_details(), given, strict=True):
             interpreter.set_tensor(details["index"], values.astype(details["dtype"]))
@@ -127,32 +129,32 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(request["threads"])
-    model, threads = made_model(request["config"]), request["threads"]
+    model = made_model(request["config"])
+    threads, folder = request["threads"], request["folder"]
     runs: dict[str, Callable[[], Any]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        makers = {
-            "pytorch": lambda: pytorch(model),
-            "onnxruntime": lambda: onnx(model, folder, threads, int8=False),
-            "onnxruntime-int8": lambda: onnx(model, folder, threads, int8=True),
-            "litert-torch": lambda: litert(model, threads, int8=False),
-            "litert-torch-int8": lambda: litert(model, threads, int8=True),
-        }
-        failed = {}
-        for name, make in makers.items():
-            try:
-                prepared = make()
-                for length in request["lengths"]:
-                    runs[f"{name} {length}"] = prepared(length)
-                    runs[f"{name} {length}"]()
-            except Exception as error:  # one that cannot is told of, the others go on
-                failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
-        print(json.dumps({"runs": list(runs), "failed": failed}), file=answers, flush=True)
-        for line in sys.stdin:
-            run = runs[line.strip()]
-            run()
-            start = time.perf_counter()
-            run()
-            print(1e3 * (time.perf_counter() - start), file=answers, flush=True)
+    makers = {
+        "pytorch": lambda: pytorch(model),
+        "onnxruntime": lambda: onnx(model, folder, threads, int8=False),
+        "onnxruntime-int8": lambda: onnx(model, folder, threads, int8=True),
+        "litert-torch": lambda: litert(model, folder, threads, int8=False),
+        "litert-torch-int8": lambda: litert(model, folder, threads, int8=True),
+    }
+    failed = {}
+    for name, make in makers.items():
+        try:
+            prepared = make()
+            for length in request["lengths"]:
+                runs[f"{name} {length}"] = prepared(length)
+                runs[f"{name} {length}"]()
+        except Exception as error:  # one that cannot is told of, the others go on
+            failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    print(json.dumps({"runs": list(runs), "failed": failed}), file=answers, flush=True)
+    for line in sys.stdin:
+        run = runs[line.strip()]
+        run()
+        start = time.perf_counter()
+        run()
+        print(1e3 * (time.perf_counter() - start), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ from device.fixtures import adb_server, connected, stand_in  # noqa: F401
 
 from sqb_tf.config import SqueezeBertConfig
 
+# What the benchmarks count is tested too. At the end: they have a test_devices.py as well.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would the tools that the tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)

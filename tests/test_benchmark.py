@@ -1,13 +1,19 @@
 """The host benchmark: what is measured, how it is recorded and shown. No test judges a time."""
 
+import ctypes
 import json
+import mmap
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import commands
 import numpy as np
 import pytest
 
 from sqb_tf.errors import InputError
-from tflite.bench import figures, session
+from tflite.bench import figures, load, session
 from tflite.bench.inputs import Text
 from tflite.bench.plan import Plan
 from tflite.bench.reports import report
@@ -41,6 +47,30 @@ def test_every_cell_has_a_record_with_the_contracts_keys(records):
         # The file's pages and libraries' count as peak, and are nobody's own.
         assert 0 < record["private_memory_mb"] < record["peak_memory_mb"]
         json.dumps(record)
+
+
+def pages_in_memory(path: Path) -> int:
+    """Of a file, whoever has them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
+        flags = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
+        start = ctypes.c_char.from_buffer(mapped)
+        failed = libc.mincore(ctypes.byref(start), ctypes.c_size_t(len(mapped)), flags)
+        del start  # it keeps the mapping
+    assert not failed, os.strerror(ctypes.get_errno())
+    return sum(flag & 1 for flag in flags)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's page cache and mincore")
+def test_a_file_just_written_is_read_from_storage(tmp_path):
+    path = tmp_path / "one.tflite"
+    path.write_bytes(bytes(1 << 20))
+    if subprocess.check_output(["stat", "-f", "-c", "%T", path], text=True).strip() == "tmpfs":
+        pytest.skip(f"{tmp_path} is in memory, where no file leaves it")
+    assert pages_in_memory(path) == (1 << 20) // mmap.PAGESIZE
+    load.forget(path)
+    assert pages_in_memory(path) == 0
+    load.forget(tmp_path / "absent.tflite")  # told of by who opens it
 
 
 def test_counts_lengths_and_padding_are_recorded(records, packages):

@@ -1,16 +1,9 @@
 """Operations counted in packages are those of the model's formula."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
+import products
 import pytest
 from helpers import LABELS, tiny_config
-
-# At the end: benchmarks has a test_devices.py too.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-import products
 
 LENGTH = 11
 

@@ -102,8 +102,9 @@ def _open(plan: Plan) -> list[Subject]:
     """Every package with every number of threads; texts are tokenized once for each package."""
     runners = {}
     for path in plan.packages:  # all of them before TensorFlow is imported to tokenize
-        for threads in plan.threads:
-            with naming(path):
+        with naming(path):
+            load.forget(path)
+            for threads in plan.threads:
                 runners[path, threads] = Runner(path, threads)
     subjects, limits = [], {}
     for path in plan.packages:
