@@ -67,7 +67,11 @@ def say(message: str) -> None:
 
 
 def use_threads(threads: int) -> None:
-    """Holds TensorFlow, and where the system can this process and its children, to `threads`."""
+    """Holds TensorFlow, and where the system can this process and its children, to `threads`.
+
+    It multiplies by oneDNN, as in our tools (tools/cli.py), stock layers too.
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -4,6 +4,7 @@ import os
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # before TensorFlow: the tests are for CPU
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as in the tools, whose numbers are compared
 
 import functools
 import shutil

@@ -91,6 +91,18 @@ def test_importing_the_tools_imports_no_tensorflow():
     assert (process.returncode, out.strip(), err) == (0, "[]", "")
 
 
+@pytest.mark.parametrize("given", [None, "0"])
+def test_tensorflow_multiplies_by_onednn_unless_told_otherwise(given):
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv.pop()); import cli;"
+        "cli.run(lambda _: print(os.environ['TF_ENABLE_ONEDNN_OPTS']) or 0, cli.parser(''))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    environment |= {} if given is None else {"TF_ENABLE_ONEDNN_OPTS": given}
+    out, error = start_python("-c", code, str(TOOLS), env=environment).communicate()
+    assert (out, error) == (f"{given or 1}\n", "")
+
+
 # --- convert and verify --------------------------------------------------------------------------
 
 REPORT = {"examples", "metric", "agreement", "max_abs_error", "sqnr_db", "size_bytes"}
