@@ -39,7 +39,7 @@ def run(tool: Callable[[argparse.Namespace], int], made: argparse.ArgumentParser
     """Parses the flags, calls `tool`, exits with its code: 2 and one line for bad input."""
     args = made.parse_args()
     # TensorFlow multiplies by oneDNN of itself only where the CPU has AVX-512 VNNI. With AVX2 alone a step of
-    # training squeezebert-base took 5.7 and 5.5 s without it, 3.6 and 4.2 with it (2 threads, in turns).
+    # training squeezebert-base took 4.91 s without it and 3.99 with it (benchmarks/training_step.py).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if not args.verbose:
         _hush()

@@ -69,9 +69,10 @@ def fresh(path: str, num_threads: int, inputs: Mapping[str, np.ndarray]) -> dict
 def forget(path: str | Path) -> None:
     """Has the system forget what it keeps of a file in memory: it is read from storage then, as an app's is.
 
-    A file just written is kept in pieces of up to 2 MB, and a byte read maps all of one (int8 at 128 tokens
-    adds 93 MB to a process's peak, 74 if read from storage). In vain for what another process has mapped, and
-    on a system without such a request (macOS). A file that cannot be opened is told of by who opens it next.
+    A file just written is kept in pieces of up to 2 MB, and a byte read maps all of one: int8 at 128 tokens
+    adds 1.73 times its size to a process's peak then, and 1.38 read from storage (docs/avx2.md). In vain for
+    what another process has mapped, and on a system without such a request (macOS). A file that cannot be
+    opened is told of by who opens it next.
     """
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError), open(path, "rb") as file:
