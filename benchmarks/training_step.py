@@ -7,6 +7,7 @@ Keras does when not told otherwise: by XLA. "stock-graph" is that without XLA, a
 give our logits before they are timed. All take turns step by step, so that a machine that drifts slows
 all alike. PyTorch runs in an environment of its own (torch-requirements.txt) and is left out without
 --torch-python. --precision mixed_bfloat16 has all multiply in bfloat16, PyTorch by its autocast.
+Our step's matrix products take turns too, alone: were a step of ours nothing else, it would be no faster.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from unittest import mock
 
 import readme
 from torch_training_step import LEARNING_RATE, WEIGHT_DECAY, batch_of
+from training_products import products_step
 
 TORCH_SCRIPT = Path(__file__).resolve().with_name("torch_training_step.py")
 PAUSE = 0.3  # seconds before a step, for the threads of the one before to go idle
 
-Step = Callable[[], dict[str, float]]  # runs one step: {"seconds", "cpu", "loss"}
+Step = Callable[[], dict[str, float]]  # runs one step: {"seconds", "cpu"}, and "loss" of a model's
 
 
 def parse_args() -> argparse.Namespace:
@@ -84,6 +86,7 @@ def use_threads(threads: int) -> None:
 def stock_layers() -> Iterator[None]:
     """Classifiers built in this context are written with Keras' own layers, every block whole."""
     import keras
+    from keras import ops
 
     from sqb_tf import heads, layers
 
@@ -92,6 +95,12 @@ def stock_layers() -> Iterator[None]:
 
     class StockConv1D(layers.GroupedConv1D):
         is_pointwise = False
+
+    class StockAttention(layers.SelfAttention):
+        def attend(self, query: Any, key: Any, value: Any, mask_bias: Any, training: Any) -> Any:
+            scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) + mask_bias
+            probabilities = self.dropout(ops.softmax(scores, axis=-1), training=training)
+            return ops.matmul(probabilities, value), scores
 
     class StockBackbone(heads.SqueezeBertBackbone):
         def __init__(self, config: Any, pooled_only: bool) -> None:
@@ -102,6 +111,7 @@ def stock_layers() -> Iterator[None]:
         mock.patch.object(layers, "Dropout", keras.layers.Dropout),
         mock.patch.object(layers, "LayerNormalization", keras.layers.LayerNormalization),
         mock.patch.object(layers, "activation", lambda name: exact_gelu),
+        mock.patch.object(layers, "SelfAttention", StockAttention),
         mock.patch.object(heads, "Dropout", keras.layers.Dropout),
         mock.patch.object(heads, "SqueezeBertBackbone", StockBackbone),
     ):
@@ -235,10 +245,20 @@ def summarize(results: dict[str, list[dict[str, float]]]) -> dict[str, dict[str,
             "min": min(seconds),
             "max": max(seconds),
             "cpu_median": statistics.median(step["cpu"] for step in later),
-            "first_loss": first["loss"],
         }
         rows[name]["first_over_median"] = rows[name]["first"] / rows[name]["median"]
+        if "loss" in first:
+            rows[name]["first_loss"] = first["loss"]
     return rows
+
+
+def ratios(rows: dict[str, dict[str, float]], to: str) -> dict[str, dict[str, float]]:
+    """How many times the time of row `to` the models' other rows take."""
+    return {
+        name: {key: row[key] / rows[to][key] for key in ("median", "min")}
+        for name, row in rows.items()
+        if name not in ("ours", "products")
+    }
 
 
 def table(report: dict[str, Any]) -> str:
@@ -251,11 +271,14 @@ def table(report: dict[str, Any]) -> str:
         f"{'':12}" + "".join(f"{name.replace('first_over_', 'first/'):>14}" for name in columns),
     ]
     for name, row in report["rows"].items():
-        lines.append(f"{name:12}" + "".join(f"{row[column]:14.3f}" for column in columns))
+        cells = (f"{row[column]:.3f}" if column in row else "-" for column in columns)
+        lines.append(f"{name:12}" + "".join(f"{cell:>14}" for cell in cells))
     for name, ratio in report["times_faster_than"].items():
+        bound = report["times_faster_were_ours_products_alone"][name]
         lines.append(
             f"ours is {ratio['median']:.2f}x as fast as {name} by the median, "
-            f"{ratio['min']:.2f}x by the minimum"
+            f"{ratio['min']:.2f}x by the minimum; "
+            f"its products alone would be {bound['median']:.2f}x, {bound['min']:.2f}x"
         )
     versions = (f"{name} {version}" for name, version in report["versions"].items())
     return "\n".join([*lines, ", ".join(versions)])
@@ -263,23 +286,31 @@ def table(report: dict[str, Any]) -> str:
 
 TITLES = {
     "ours": "ours",
+    "products": "ours, its matrix products alone",
     "stock": "Keras' own layers and AdamW, compiled by XLA (Keras' default)",
     "stock-graph": "Keras' own layers and AdamW, without XLA",
     "torch": "`transformers` in PyTorch",
 }
 
 
+def times(report: dict[str, Any], key: str, name: str) -> str:
+    """A cell: the ratio by the medians, where the row has one."""
+    ratio = report[key].get(name)
+    return "-" if ratio is None else f"{ratio['median']:.2f}x"
+
+
 def markdown(report: dict[str, Any]) -> str:
     """The README's table."""
     lines = [
-        f"| seconds a training step, {report['precision']} | median (min to max) | first step | times ours |",
-        "| --- | --- | --- | --- |",
+        f"| seconds a training step, {report['precision']} | median (min to max) | first step | times ours "
+        "| were ours its products alone |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for name, row in report["rows"].items():
-        ratio = report["times_faster_than"].get(name, {"median": 1})["median"]
         lines.append(
             f"| {TITLES[name]} | {row['median']:.2f} ({row['min']:.2f} to {row['max']:.2f}) "
-            f"| {row['first']:.1f} | {ratio:.2f}x |"
+            f"| {row['first']:.1f} | {times(report, 'times_faster_than', name)} "
+            f"| {times(report, 'times_faster_were_ours_products_alone', name)} |"
         )
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines += [
@@ -308,6 +339,7 @@ def main() -> None:
     models = keras_models(config, args.precision)
     batch = keras_batch("classification", config, *size)
     steps = {name: keras_step(model, *batch) for name, model in models.items()}
+    steps["products"] = products_step(config, *size, args.precision)
     with contextlib.ExitStack() as stack:
         if args.torch_python:
             steps["torch"], torch_versions = stack.enter_context(
@@ -323,11 +355,8 @@ def main() -> None:
         "versions": versions,
         "cpu": device.processor(device.host()),
         "rows": rows,
-        "times_faster_than": {
-            name: {key: rows[name][key] / rows["ours"][key] for key in ("median", "min")}
-            for name in rows
-            if name != "ours"
-        },
+        "times_faster_than": ratios(rows, "ours"),
+        "times_faster_were_ours_products_alone": ratios(rows, "products"),
         "all_steps": results,
     }
     print(table(report))

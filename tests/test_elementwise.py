@@ -6,7 +6,16 @@ import pytest
 import tensorflow as tf
 from helpers import randomize
 
-from sqb_tf.elementwise import Dropout, LayerNormalization, activation, random_bits
+from sqb_tf.elementwise import (
+    SQRT_HALF,
+    Dropout,
+    LayerNormalization,
+    activation,
+    gelu,
+    random_bits,
+    random_numbers,
+    scaled_gelu,
+)
 
 # Units in the last place of the two float types, relative to 1.
 ROUNDING = {"float32": 1e-6, "bfloat16": 2**-8}
@@ -37,6 +46,22 @@ def test_gelu_and_its_gradient_are_keras(dtype, jit_compile):
     ours = tf.function(activation("gelu"), jit_compile=jit_compile)
     assert ours(x).dtype == dtype
     found, expected = value_and_gradients(ours, x), value_and_gradients(theirs, x)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=ROUNDING[dtype], atol=4 * ROUNDING[dtype])
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("dtype", ROUNDING)
+def test_scaled_gelu_is_gelu_of_what_is_scaled(dtype, jit_compile):
+    x = tf.cast(tf.linspace(-12.0, 12.0, 10_001), dtype)
+    ours = tf.function(scaled_gelu, jit_compile=jit_compile)
+    assert ours(x).dtype == dtype
+    found = value_and_gradients(ours, x)
+    expected = value_and_gradients(
+        # Rounded to the type, for the gradient is of what is.
+        lambda x: tf.cast(gelu(tf.cast(x, "float32") / SQRT_HALF) / SQRT_HALF, dtype),
+        x,
+    )
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=ROUNDING[dtype], atol=4 * ROUNDING[dtype])
 
@@ -100,6 +125,40 @@ def test_dropout_is_independent_between_neighbours_rows_and_calls():
     for one, other in pairs:
         # A million products of two signs: their mean has a standard deviation of 0.001.
         assert abs((one * other).mean()) < 0.005
+
+
+def dropped(layer: int, call: int, count: int = 400_000) -> np.ndarray:
+    """What a rate of 26/256 drops: `[4, count]`, a row for each byte of the numbers; mean 0, deviation 1."""
+    numbers = np.asarray(random_numbers(count, np.array([layer, call], "uint32")))
+    found = (numbers.view("uint8").reshape(count, 4).T < 26).astype("float32")
+    return (found - found.mean()) / found.std()
+
+
+@pytest.mark.parametrize("seed", [(0, 0), (1, 0), (1, 1), (2**32 - 1, 12345)])
+def test_each_byte_of_random_numbers_is_as_often_as_any(seed):
+    count = 1_000_000
+    numbers = np.asarray(random_numbers(count, np.array(seed, "uint32")))
+    assert numbers.dtype == np.uint32
+    for place in numbers.view("uint8").reshape(count, 4).T:
+        squares = (np.bincount(place, minlength=256) - count / 256) ** 2 / (count / 256)
+        # Chi-square of 255 degrees: its deviation is the root of twice as much.
+        assert abs(squares.sum() - 255) < 5 * 510**0.5
+
+
+def test_random_numbers_of_calls_layers_and_bytes_are_independent():
+    masks = np.concatenate([dropped(layer, call) for layer in (1, 2, 77) for call in range(8)])
+    sigmas = masks @ masks.T / masks.shape[1] ** 0.5
+    others = sigmas[np.triu_indices(len(masks), 1)]
+    # 4,560 pairs, each 1 on average, and 4 the largest to be expected.
+    assert abs(others.std() - 1) < 0.05 and np.abs(others).max() < 5
+
+
+def test_random_numbers_of_places_are_independent():
+    sequence = dropped(3, 1).T.ravel()
+    spectrum = np.abs(np.fft.rfft(sequence, 2 * len(sequence))) ** 2
+    sigmas = np.fft.irfft(spectrum)[1 : len(sequence) // 2] / len(sequence) ** 0.5
+    # At a distance of up to half the sequence the pairs are fewer: 0.87 is the deviation of all.
+    assert abs(sigmas.std() - 0.87) < 0.02 and np.abs(sigmas).max() < 6
 
 
 def test_dropouts_gradient_is_its_mask():

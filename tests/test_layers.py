@@ -23,12 +23,12 @@ def both(channels: int, **arguments) -> tuple[GroupedConv1D, keras.layers.Conv1D
     return ours, theirs, tf.constant(x)
 
 
-def outputs_and_gradients(layer, x: tf.Tensor) -> list[tf.Tensor]:
+def outputs_and_gradients(function, x: tf.Tensor, weights) -> list[tf.Tensor]:
     """The output, and the gradients of a curved function of it by the input and each weight."""
-    variables = [weight.value for weight in layer.trainable_weights]
+    variables = [weight.value for weight in weights]
     with tf.GradientTape() as tape:
         tape.watch(x)
-        outputs = layer(x)
+        outputs = function(x)
         loss = tf.reduce_sum(tf.sin(outputs))
     return [outputs, *tape.gradient(loss, [x, *variables])]
 
@@ -53,9 +53,8 @@ def test_grouped_conv_equals_conv_and_its_gradients(arguments):
     ours, theirs, x = both(16, **arguments)
     assert [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]
     assert ours.compute_output_shape(x.shape) == theirs(x).shape
-    for found, expected in zip(
-        outputs_and_gradients(ours, x), outputs_and_gradients(theirs, x), strict=True
-    ):
+    results = (outputs_and_gradients(layer, x, layer.trainable_weights) for layer in (ours, theirs))
+    for found, expected in zip(*results, strict=True):
         np.testing.assert_allclose(found, expected, atol=ROUNDING, rtol=ROUNDING)
 
 
@@ -129,17 +128,22 @@ def test_attention_gives_no_weight_to_padding(tiny_config):
     "change", [{}, {"intermediate_groups": 2}, {"intermediate_groups": 1, "output_groups": 1}]
 )
 @pytest.mark.parametrize("lora", [False, True])
-def test_feed_forward_is_its_two_layers(change, lora):
-    block = EncoderBlock(tiny_config(**change))
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("hidden_act", ["gelu", "relu"])
+def test_feed_forward_is_its_two_layers(change, lora, training, hidden_act):
+    block = EncoderBlock(tiny_config(hidden_act=hidden_act, **change))
     block.build((None, None, 32))
     if lora:
         block.intermediate.enable_lora(2)
     randomize(block)
     x = tf.random.stateless_normal((2, 5, 32), (0, 0))
-    expected = block.output_projection(block.intermediate(x))
-    found = block._feed_forward(x)
-    np.testing.assert_allclose(found, expected, atol=ROUNDING)
-    assert np.abs(expected).max() > 0.1
+    first, second = block.intermediate, block.output_projection
+    functions = lambda x: block._feed_forward(x, training), lambda x: second(first(x))
+    weights = first.trainable_weights + second.trainable_weights
+    results = (outputs_and_gradients(function, x, weights) for function in functions)
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, atol=5 * ROUNDING)
+    assert np.abs(second(first(x))).max() > 0.1
 
 
 def test_masked_tokens_do_not_reach_the_others(tiny_config):

@@ -127,12 +127,12 @@ def _round_inputs(layer: Any, norm: Any, per_token: bool) -> None:
     """Each group's input of a projection, in its own range."""
     project = layer.project
 
-    def rounding(groups: list[Any]) -> list[Any]:
+    def rounding(groups: list[Any], **scales: Any) -> list[Any]:
         size = len(groups)
         gains = [1.0] * size if norm is None else ops.split(_gain(norm), size)
         offsets = [0.0] * size if norm is None else ops.split(_float(norm.beta), size)
         parts = zip(groups, gains, offsets, strict=True)
-        outputs = project([rounded_activation(x, per_token, *its) for x, *its in parts])
+        outputs = project([rounded_activation(x, per_token, *its) for x, *its in parts], **scales)
         return outputs if per_token else [rounded_activation(x, per_token) for x in outputs]
 
     layer.project = rounding
