@@ -78,22 +78,19 @@ class Dropout(keras.layers.Dropout):
         if bits is None or self.noise_shape is not None:
             return super().call(ops.ones(shape, dtype), training=True)
         values, dropped = 2**bits, round(self.rate * 2**bits)
-        random_type = f"uint{bits}"
-        random = self._random(shape, random_type)
-        # Of one type: Keras would compare as 32-bit numbers.
-        keep = ops.greater_equal(random, np.array(dropped, random_type))
+        # Of the numbers' own type: Keras would compare with a Python one as 32-bit numbers.
+        keep = ops.greater_equal(self._random(shape, bits), np.array(dropped, f"uint{bits}"))
         return ops.cast(keep, dtype) * (values / (values - dropped))
 
-    def _random(self, shape: Any, dtype: str) -> Any:
-        """Numbers of the 8 or 16 bits of `dtype`, cut from 32-bit ones."""
-        size, drawn = math.prod(shape), 4 // np.dtype(dtype).itemsize
+    def _random(self, shape: Any, bits: int) -> Any:
+        """Numbers of 8 or 16 bits, cut from those of 32."""
+        size, drawn = math.prod(shape), 32 // bits
         numbers = random_numbers((size + drawn - 1) // drawn, self.seed_generator.next())
-        return ops.reshape(ops.reshape(ops.view(numbers, dtype), (-1,))[:size], shape)
+        return ops.reshape(ops.reshape(ops.view(numbers, f"uint{bits}"), (-1,))[:size], shape)
 
 
-_KEYS = np.array(
-    [[0x85EBCA6B, 0xC2B2AE35], [0x27D4EB2F, 0x165667B1]], "uint32"
-)  # odd, of bits at random
+# Odd, of bits at random.
+_KEYS = np.array([[0x85EBCA6B, 0xC2B2AE35], [0x27D4EB2F, 0x165667B1]], "uint32")
 
 
 def random_numbers(count: Any, seed: Any) -> Any:
