@@ -17,7 +17,7 @@ from pathlib import Path
 import helpers
 import pytest
 from commands import unchanged
-from device.fixtures import adb_server, connected, stand_in  # noqa: F401
+from device.fixtures import adb_server, connected, packages, published, stand_in, surroundings  # noqa: F401
 
 from sqb_tf.config import SqueezeBertConfig
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from device import adbd
+from device.harness import mirror
 from device.phone import Phone, tool
 
 
@@ -80,3 +81,29 @@ def connected(adb_server, tmp_path) -> Iterator[Callable[..., Phone]]:
 def stand_in(tmp_path_factory) -> Path:
     """The stand-in for the benchmark tool, to be pushed."""
     return tool(tmp_path_factory.mktemp("tool"))
+
+
+@pytest.fixture(scope="module")
+def packages(converted, tmp_path_factory) -> list[str]:
+    """A float32 and an int8 package of any length, and one of 16 tokens."""
+    folder = tmp_path_factory.mktemp("packages")
+    made = {"float32": ("float32",), "int8": ("int8",), "fixed": ("int8", 16)}
+    for name, arguments in made.items():
+        (folder / f"{name}.tflite").write_bytes(converted(*arguments))
+    return [str(folder / f"{name}.tflite") for name in made]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Iterator[str]:
+    """A mirror of the published tools, on loopback."""
+    with mirror(tmp_path_factory.mktemp("mirror")) as url:
+        yield url
+
+
+@pytest.fixture
+def surroundings(adb_server, published, monkeypatch, tmp_path) -> None:
+    """The tests' own adb server, cache and mirror."""
+    for name, value in adb_server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SQB_TOOL_URL", published)

@@ -1,4 +1,4 @@
-"""What tests of the harness share: phones that adb knows, a mirror of the tool, a small plan."""
+"""What tests of the harness share: a mirror of the tool, a small plan, measuring one phone."""
 
 import contextlib
 import http.server
@@ -6,9 +6,16 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from device.phone import tool
+from device.phone import Phone, tool
 
+from tflite.bench import fleet
 from tflite.bench.devices.binaries import PUBLISHED
+from tflite.bench.devices.targets import Target
+from tflite.bench.inputs import Text
+from tflite.bench.journal import Journal
+from tflite.bench.plan import Plan
+
+TEXT = Text([("a b c", None), ("a b c d e f", None)], "two texts")
 
 
 @contextlib.contextmanager
@@ -28,3 +35,14 @@ def mirror(folder: Path) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def quick(packages: list[str], **settings) -> Plan:
+    """A plan whose runs take little more than the tool's start."""
+    defaults = dict(threads=[1], lengths=[8], runs=2, text=TEXT, repeats=1, min_seconds=0.01)
+    defaults |= dict(timeout_s=6.0, cool_down_s=1.0, reconnect_s=20.0)
+    return Plan(packages, **(defaults | settings))
+
+
+def measure(phone: Phone, plan: Plan, journal: Journal | None = None, **access) -> fleet.Result:
+    return fleet.measure([Target("adb", phone.address)], plan, fleet.Access(**access), journal)
