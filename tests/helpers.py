@@ -62,6 +62,18 @@ def randomize(model, seed: int = 0) -> None:
         weight.assign(noise)
 
 
+def value_and_gradients(function, tensors, weights=()) -> list[np.ndarray]:
+    """`function(*tensors)`, and the gradients of a curved function of it by the tensors and weights."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        outputs = function(*tensors)
+        loss = tf.reduce_sum(tf.sin(tf.cast(outputs, "float32")))
+    gradients = tape.gradient(loss, [*tensors, *(weight.value for weight in weights)])
+    return [tf.cast(tensor, "float32").numpy() for tensor in (outputs, *gradients)]
+
+
 def random_texts(count: int, seed: int = 0, longest: int = 20) -> list[str]:
     """Texts of 1 to `longest` words, one in five of them spelled with pieces."""
     rng = random.Random(seed)

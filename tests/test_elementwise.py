@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import randomize
+from helpers import randomize, value_and_gradients
 
 from sqb_tf.elementwise import (
     SQRT_HALF,
@@ -25,16 +25,6 @@ def normal(*shape: int, seed: int = 0) -> tf.Tensor:
     return tf.random.stateless_normal(shape, (seed, seed))
 
 
-def value_and_gradients(function, x: tf.Tensor, weights=()) -> list[np.ndarray]:
-    """`function(x)`, and the gradients of a curved function of it by x and weights."""
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        outputs = function(x)
-        loss = tf.reduce_sum(tf.sin(tf.cast(outputs, "float32")))
-    gradients = tape.gradient(loss, [x, *(weight.value for weight in weights)])
-    return [tf.cast(tensor, "float32").numpy() for tensor in (outputs, *gradients)]
-
-
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("dtype", ROUNDING)
 def test_gelu_and_its_gradient_are_keras(dtype, jit_compile):
@@ -45,7 +35,7 @@ def test_gelu_and_its_gradient_are_keras(dtype, jit_compile):
 
     ours = tf.function(activation("gelu"), jit_compile=jit_compile)
     assert ours(x).dtype == dtype
-    found, expected = value_and_gradients(ours, x), value_and_gradients(theirs, x)
+    found, expected = value_and_gradients(ours, [x]), value_and_gradients(theirs, [x])
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=ROUNDING[dtype], atol=4 * ROUNDING[dtype])
 
@@ -56,11 +46,11 @@ def test_scaled_gelu_is_gelu_of_what_is_scaled(dtype, jit_compile):
     x = tf.cast(tf.linspace(-12.0, 12.0, 10_001), dtype)
     ours = tf.function(scaled_gelu, jit_compile=jit_compile)
     assert ours(x).dtype == dtype
-    found = value_and_gradients(ours, x)
+    found = value_and_gradients(ours, [x])
     expected = value_and_gradients(
         # Rounded to the type, for the gradient is of what is.
         lambda x: tf.cast(gelu(tf.cast(x, "float32") / SQRT_HALF) / SQRT_HALF, dtype),
-        x,
+        [x],
     )
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=ROUNDING[dtype], atol=4 * ROUNDING[dtype])
@@ -85,7 +75,7 @@ def test_layer_norm_and_its_gradients_are_keras(dtype):
         layer = layer_class(epsilon=1e-6, dtype=policy)
         layer.build(x.shape)
         randomize(layer, seed=3)
-        results.append(value_and_gradients(layer, x, layer.trainable_weights))
+        results.append(value_and_gradients(layer, [x], layer.trainable_weights))
     for found, expected in zip(*results, strict=True):
         # Gradients of gain and bias are sums over 15 tokens.
         np.testing.assert_allclose(found, expected, atol=60 * ROUNDING[dtype], rtol=1e-4)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import random_inputs, randomize, tiny_config
+from helpers import random_inputs, randomize, tiny_config, value_and_gradients
 
 from sqb_tf.backbone import SqueezeBertBackbone
 from sqb_tf.layers import Embeddings, EncoderBlock, GroupedConv1D, MaskBias, SelfAttention
@@ -21,16 +21,6 @@ def both(channels: int, **arguments) -> tuple[GroupedConv1D, keras.layers.Conv1D
         randomize(layer, seed=1)
     x = np.random.default_rng(0).normal(size=(3, 7, channels)).astype(np.float32)
     return ours, theirs, tf.constant(x)
-
-
-def outputs_and_gradients(function, x: tf.Tensor, weights) -> list[tf.Tensor]:
-    """The output, and the gradients of a curved function of it by the input and each weight."""
-    variables = [weight.value for weight in weights]
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        outputs = function(x)
-        loss = tf.reduce_sum(tf.sin(outputs))
-    return [outputs, *tape.gradient(loss, [x, *variables])]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +43,7 @@ def test_grouped_conv_equals_conv_and_its_gradients(arguments):
     ours, theirs, x = both(16, **arguments)
     assert [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]
     assert ours.compute_output_shape(x.shape) == theirs(x).shape
-    results = (outputs_and_gradients(layer, x, layer.trainable_weights) for layer in (ours, theirs))
+    results = (value_and_gradients(layer, [x], layer.trainable_weights) for layer in (ours, theirs))
     for found, expected in zip(*results, strict=True):
         np.testing.assert_allclose(found, expected, atol=ROUNDING, rtol=ROUNDING)
 
@@ -140,7 +130,7 @@ def test_feed_forward_is_its_two_layers(change, lora, training, hidden_act):
     first, second = block.intermediate, block.output_projection
     functions = lambda x: block._feed_forward(x, training), lambda x: second(first(x))
     weights = first.trainable_weights + second.trainable_weights
-    results = (outputs_and_gradients(function, x, weights) for function in functions)
+    results = (value_and_gradients(function, [x], weights) for function in functions)
     for found, expected in zip(*results, strict=True):
         np.testing.assert_allclose(found, expected, atol=5 * ROUNDING)
     assert np.abs(second(first(x))).max() > 0.1
