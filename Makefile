@@ -29,7 +29,7 @@ bench: $(VENV)/.installed $(TORCH)/.installed $(VENV)/.devices ## speed of infer
 	    $(RUN) benchmarks/training_step.py --precision $$precision --torch-python $(TORCH)/bin/python \
 	        --json runs/bench/training_$$precision.json --readme README.md || exit; \
 	done
-	$(RUN) benchmarks/heads.py --torch-python $(TORCH)/bin/python --json runs/bench/heads.json --readme README.md
+	$(RUN) benchmarks/training_heads.py --torch-python $(TORCH)/bin/python --json runs/bench/heads.json --readme README.md
 	$(RUN) benchmarks/conversion.py --json runs/bench/conversion.json
 	$(RUN) benchmarks/outliers.py --readme README.md
 	$(RUN) benchmarks/harness.py --readme README.md
@@ -59,13 +59,13 @@ $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
 	$(VENV)/bin/python -m pip check
 	touch $@
 
-$(MEDIAPIPE)/.installed: tests/mediapipe/requirements.txt tests/mediapipe/setup.sh
-	sh tests/mediapipe/setup.sh "$(PYTHON)" $(MEDIAPIPE)
+$(MEDIAPIPE)/.installed: tests/peers/mediapipe/requirements.txt tests/peers/mediapipe/setup.sh
+	sh tests/peers/mediapipe/setup.sh "$(PYTHON)" $(MEDIAPIPE)
 	touch $@
 
 # adb, an ssh server and a browser, for tests against devices of our own and for the report's page.
-$(VENV)/.devices: tests/device/setup.sh $(VENV)/.installed
-	sh tests/device/setup.sh
+$(VENV)/.devices: tests/simulators/setup.sh $(VENV)/.installed
+	sh tests/simulators/setup.sh
 	touch $@
 
 $(TORCH)/.installed: benchmarks/torch-requirements.txt
@@ -73,7 +73,7 @@ $(TORCH)/.installed: benchmarks/torch-requirements.txt
 	$(TORCH)/bin/python -m pip install -r benchmarks/torch-requirements.txt
 	touch $@
 
-$(JAX)/.installed: tests/jax_backend/requirements.txt
+$(JAX)/.installed: tests/peers/jax_backend/requirements.txt
 	$(PYTHON) -m venv $(JAX)
-	$(JAX)/bin/python -m pip install -r tests/jax_backend/requirements.txt
+	$(JAX)/bin/python -m pip install -r tests/peers/jax_backend/requirements.txt
 	touch $@

@@ -3,8 +3,8 @@
 Converts packages of squeezebert-base and of Model Garden's encoders with fresh weights (speed does not depend
 on their values) and measures them with tools/benchmark.py at fixed lengths and on real texts. Then, in turns
 with our float32 and int8, what other runtimes need for transformers' SqueezeBERT (peer_inference.py). What
-bounds the goals (goals.py): the machine's limit (products.py), and where the time goes (parts.py). Writes
-records, tables and plots; with --readme also the README's tables.
+bounds the targets (performance_targets.py): the machine's limit (matmul_limits.py), and where the time goes
+(op_breakdown.py). Writes records, tables and plots; with --readme also the README's tables.
 """
 
 from __future__ import annotations
@@ -20,11 +20,23 @@ from pathlib import Path
 from typing import Any
 
 import comparison_tables
-import parts
-import products
+import matmul_limits
+import op_breakdown
 import readme
-from bundles import SHARED_DATA, random_bundle
-from goals import FLOAT32, GOALS, INT4, INT4_ALL, INT8, LENGTH, NAME, PEER, PRESET, Records, results
+from performance_targets import (
+    FLOAT32,
+    GOALS,
+    INT4,
+    INT4_ALL,
+    INT8,
+    LENGTH,
+    NAME,
+    PEER,
+    PRESET,
+    Records,
+    results,
+)
+from random_bundle import SHARED_DATA, random_bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 # Recipe, fixed length, lowering.
@@ -58,8 +70,8 @@ LONGEST = 384
 def packages(folder: Path) -> list[Path]:
     """Ours in every recipe, the slow one last, and the baselines."""
     import sqb_tf
-    from tflite import convert
-    from tflite.bench import baselines
+    from sqb_tflite import convert
+    from sqb_tflite.bench import baselines
 
     random_bundle(folder / "bundle", PRESET, LONGEST)
     model = sqb_tf.load(folder / "bundle")
@@ -78,7 +90,7 @@ def packages(folder: Path) -> list[Path]:
 
 def write_texts(path: Path, task: str, data: Path, limit: int) -> None:
     """A file of a text a line, spread over the dev split."""
-    from sqb_tf.tasks.task import Task
+    from sqb_tf.data.task import Task
 
     examples = list(Task(task, data).split("dev"))
     chosen = examples[:: max(1, len(examples) // limit)][:limit]
@@ -102,7 +114,7 @@ def least_times(files: list[Path], limits: dict[str, float]) -> dict[str, float]
     inputs = inputs_of(files, LENGTH)
     named = {name for goal in GOALS for name in (goal.ours, goal.other)}
     return {
-        file.stem: products.least_ms(products.operations(file, inputs), limits)
+        file.stem: matmul_limits.least_ms(matmul_limits.operations(file, inputs), limits)
         for file in files
         if file.stem in named
     }
@@ -119,14 +131,14 @@ def measure_parts(files: list[Path], records: Records, runs: int) -> dict[str, A
             names = {name for name in names if not name.endswith(f"-{LENGTH}")}
         chosen = [file for file in files if file.stem in names]
         name = str(length) if length else f"{tokens}, as texts"
-        found[name] = parts.measure(chosen, inputs_of(files, length or tokens), runs)
+        found[name] = op_breakdown.measure(chosen, inputs_of(files, length or tokens), runs)
     return found
 
 
 def inputs_of(files: list[Path], length: int) -> dict[str, Any]:
     """Our inputs of a length, which the baselines take too."""
-    from tflite.bench.inputs import Text, of_length
-    from tflite.runner import Runner
+    from sqb_tflite.bench.inputs import Text, of_length
+    from sqb_tflite.runtime.runner import Runner
 
     (ours,) = (file for file in files if file.stem == INT8)
     return of_length(Runner(ours), Text.demo(), length)
@@ -134,18 +146,18 @@ def inputs_of(files: list[Path], length: int) -> dict[str, Any]:
 
 def memory_just_written(folder: Path) -> float:
     """Megabytes that our int8 adds to a process's peak at `LENGTH` tokens where the file is just written."""
-    from tflite.bench import load
+    from sqb_tflite.bench.host import cold_start
 
     path, copy = folder / f"{INT8}.tflite", folder / "written.tflite"
     copy.write_bytes(path.read_bytes())  # in one piece, as tools/convert.py writes
-    return load.fresh(str(copy), 1, inputs_of([path], LENGTH))["peak_memory_mb"]
+    return cold_start.fresh(str(copy), 1, inputs_of([path], LENGTH))["peak_memory_mb"]
 
 
 def measure_peers(python: str, folder: Path, lengths: list[int], runs: int) -> dict[str, Any]:
     """Median and deviation in ms of ours and of other runtimes by `NAME LENGTH`, 1 thread, in turns."""
     from sqb_tf import SqueezeBertConfig
-    from tflite.bench.inputs import Text, of_length
-    from tflite.runner import Runner
+    from sqb_tflite.bench.inputs import Text, of_length
+    from sqb_tflite.runtime.runner import Runner
 
     ours = {name: Runner(folder / f"{name}.tflite") for name in (FLOAT32, INT8)}
     given = {n: of_length(ours[INT8], Text.demo(), n) for n in lengths}
@@ -201,7 +213,7 @@ def main() -> None:
     report, measured, peers = Path(args.report), {}, {}
     with tempfile.TemporaryDirectory() as folder:
         *files, slow = packages(Path(folder))
-        before = products.limits()
+        before = matmul_limits.limits()
         there = [one for one in TEXTS if one[2].exists()]
         for name, task, data in there or [("the demo", "classification", ROOT / "sqb_tf" / "demo")]:
             text = Path(folder) / f"{name}.txt"
@@ -218,7 +230,7 @@ def main() -> None:
         if args.torch_python:
             lengths = [int(length) for length in args.lengths.split(",")]
             peers = measure_peers(args.torch_python, Path(folder), lengths, args.runs)
-        after = products.limits()  # a slow minute is no limit
+        after = matmul_limits.limits()  # a slow minute is no limit
         limits = {kind: max(before[kind], after[kind]) for kind in before}
         records = next(iter(measured.values()))
         theirs = Path(folder) / f"{PEER.other}.tflite"

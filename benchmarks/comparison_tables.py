@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from goals import Parts, Records
-from parts import PARTS
+from op_breakdown import PARTS
+from performance_targets import Parts, Records
 
 # What is shown of opening a package.
 LOADS = {
@@ -26,13 +26,13 @@ BOUNDS = {
 
 def text(measured: Mapping[str, Records], goals: Mapping[str, Any]) -> str:
     """Every package by length and on each set of texts, other runtimes, the goals, where time goes."""
-    from tflite.bench import device
+    from sqb_tflite.bench.host import host_info
 
     first = next(iter(measured.values()))[0]
     versions = ", ".join(f"{name} {number}" for name, number in first["versions"].items())
     fast = ", ".join(f"{kind} {limit / 1e9:.0f}" for kind, limit in goals["limits"].items())
     foot = (
-        f"1 thread of {device.processor(first['hardware'])}; {versions}; {first['date'][:10]}. "
+        f"1 thread of {host_info.processor(first['hardware'])}; {versions}; {first['date'][:10]}. "
         f"Limits, G operations a second of one large product in LiteRT: {fast}."
     )
     tables = [_packages(measured)]

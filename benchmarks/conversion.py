@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bundles import random_bundle
+from random_bundle import random_bundle
 
 STOCK, OURS = "stock dynamic range", "ours int8"
 
@@ -31,7 +31,7 @@ def stock(model: Any) -> bytes:
     import keras
     import tensorflow as tf
 
-    from sqb_tf.backbone import INPUT_NAMES
+    from sqb_tf.model.backbone import INPUT_NAMES
 
     with tempfile.TemporaryDirectory() as folder:
         archive = keras.export.ExportArchive()
@@ -49,7 +49,7 @@ def stock(model: Any) -> bytes:
 
 def ours(model: Any) -> bytes:
     """`tflite.convert`, calibration and packaging included."""
-    from tflite import convert
+    from sqb_tflite import convert
 
     return convert(model, "int8")
 

@@ -42,10 +42,10 @@ def parse_args() -> argparse.Namespace:
 
 def train(folder: Path, limit: int | None, **options: Any) -> float:
     """Fine-tunes on the demo, unless it was already; the accuracy on test."""
-    from sqb_tf.tasks.task import DEMO, Task
+    from sqb_tf.data.task import DEMO, Task
     from sqb_tf.training.finetune import finetune
     from sqb_tf.training.options import FinetuneOptions
-    from tflite.predictor import BundlePredictor, evaluate
+    from sqb_tflite.verification.keras_backend import BundlePredictor, evaluate
 
     if not (folder / "metrics.json").is_file():
         print(f"training {folder}", file=sys.stderr)

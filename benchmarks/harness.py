@@ -21,18 +21,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import readme
-import test_devices
-from test_devices import Phone, tool
+import simulated_devices
+from simulated_devices import Phone, tool
 
-from sqb_tf.files import staged_file
-from tflite.bench import fleet
-from tflite.bench.devices import android
-from tflite.bench.devices.remote import Remote
-from tflite.bench.devices.shells import AdbShell
-from tflite.bench.devices.targets import Target
-from tflite.bench.inputs import Text
-from tflite.bench.journal import Journal
-from tflite.bench.plan import Plan
+from sqb_tf.atomic_write import staged_file
+from sqb_tflite.bench.devices import android, fleet
+from sqb_tflite.bench.devices.journal import Journal
+from sqb_tflite.bench.devices.remote import Remote
+from sqb_tflite.bench.devices.shells import AdbShell
+from sqb_tflite.bench.devices.targets import Target
+from sqb_tflite.bench.inputs import Text
+from sqb_tflite.bench.plan import Plan
 
 LENGTHS = (16, 64, 128)
 WORK = Path("runs/bench/harness")  # for packages, kept between runs
@@ -122,7 +121,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         binary = tool(folder)
-        with test_devices.connected(folder, ["Pixel 3"]) as (phone,):
+        with simulated_devices.connected(folder, ["Pixel 3"]) as (phone,):
             found = {
                 "package_mb": round(path.stat().st_size / 1e6, 1),
                 "copy_mb_s": copying(phone, path, args.rounds),
@@ -154,9 +153,9 @@ def summary(found: dict) -> str:
 
 def package(preset: str, recipe: str) -> Path:
     """The preset with fresh weights, converted once."""
-    from bundles import random_bundle
+    from random_bundle import random_bundle
 
-    from tflite import convert
+    from sqb_tflite import convert
 
     path = WORK / f"{preset}-{recipe}.tflite"
     if not path.exists():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import readme
-from bundles import SHARED_DATA, random_bundle
+from random_bundle import SHARED_DATA, random_bundle
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "benchmark.py"
 SST2 = SHARED_DATA / "glue" / "SST-2"
@@ -24,7 +24,7 @@ SST2 = SHARED_DATA / "glue" / "SST-2"
 def packages(folder: Path, preset: str, fixed: int) -> list[Path]:
     """Float32 and int8 of any length, and int8 of the length `fixed`."""
     import sqb_tf
-    from tflite import convert
+    from sqb_tflite import convert
 
     random_bundle(folder / "bundle", preset)
     model = sqb_tf.load(folder / "bundle")
@@ -92,7 +92,7 @@ def main() -> None:
 
 def summary(records: list[dict[str, Any]], lines: list[str]) -> str:
     """The README's table: a row for each length, a column for each package, 1 thread."""
-    from tflite.bench import device
+    from sqb_tflite.bench.host import host_info
 
     shown = [record for record in records if record["threads"] == 1]
     columns = list(dict.fromkeys(record["package"] for record in shown))
@@ -113,7 +113,8 @@ def summary(records: list[dict[str, Any]], lines: list[str]) -> str:
     ]
     host = shown[0]["hardware"]
     versions = ", ".join(f"{name} {number}" for name, number in shown[0]["versions"].items())
-    foot = f"1 thread of {device.processor(host)}; {versions}; {shown[0]['date'][:10]}. {'. '.join(lines)}."
+    processor, date = host_info.processor(host), shown[0]["date"][:10]
+    foot = f"1 thread of {processor}; {versions}; {date}. {'. '.join(lines)}."
     return "\n".join("| " + " | ".join(row) + " |" for row in table) + f"\n\n{foot}"
 
 

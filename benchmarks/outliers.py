@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import readme
-from bundles import SHARED_DATA
+from random_bundle import SHARED_DATA
 
 SST2 = SHARED_DATA / "glue" / "SST-2"
 CHANNELS, GROWTH, GROWN_AT = 4, 40.0, 0.6
@@ -28,10 +28,10 @@ RECIPES = ("fp16", "dynamic", "int8", "int4", "int4-all", "int8-full", "int16x8"
 
 def train(output: Path, stressed: bool, limit: int | None) -> None:
     """squeezebert-small on SST-2 for two epochs, the defaults of tools/finetune.py."""
-    from sqb_tf.tasks.task import Task
+    from sqb_tf.data.task import Task
     from sqb_tf.training import finetune
     from sqb_tf.training.options import FinetuneOptions
-    from sqb_tf.training.run import Run
+    from sqb_tf.training.trainer import Run
 
     class StressedRun(Run):
         """Multiplies the chosen channels' gains and offsets a little after each step, and then judges."""
@@ -100,9 +100,9 @@ def stock_full_integer(model: Any, seq_length: int = 64) -> Any:
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
 
-    from tflite.calibration import samples
-    from tflite.lower import LoweredModel
-    from tflite.runner import fit
+    from sqb_tflite.conversion.calibration import samples
+    from sqb_tflite.conversion.lowering.model import LoweredModel
+    from sqb_tflite.runtime.runner import fit
 
     lowered = LoweredModel(model, "classification", seq_length)
     texts = [e.text for e in model.info.sample("calibration")]
@@ -126,8 +126,8 @@ def stock_full_integer(model: Any, seq_length: int = 64) -> Any:
 
 def accuracies(model: Any, examples: list[Any]) -> dict[str, float]:
     """Accuracy by recipe, and `float32` (Keras) and `stock full integer`."""
-    from tflite import convert
-    from tflite.verify import verify
+    from sqb_tflite import convert
+    from sqb_tflite.verification.verify import verify
 
     found: dict[str, float] = {}
     for recipe in RECIPES:
@@ -161,7 +161,7 @@ def main() -> None:
     made.add_argument("--readme", metavar="FILE", help="put the table into this file")
     args = made.parse_args()
     import sqb_tf
-    from sqb_tf.tasks.task import Task
+    from sqb_tf.data.task import Task
 
     folder, found = Path(args.output), {}
     examples = list(Task("sst2", SST2, limit=args.limit).split("dev"))

@@ -44,7 +44,7 @@ def register() -> None:
 
 def train(name: str, seed: int, args: argparse.Namespace, folder: Path) -> float:
     """Trains a size on the demo, unless it was already; the dev accuracy of its best epoch."""
-    from sqb_tf.tasks.task import DEMO, Task
+    from sqb_tf.data.task import DEMO, Task
     from sqb_tf.training.finetune import finetune
     from sqb_tf.training.options import FinetuneOptions
 
@@ -66,7 +66,7 @@ def train(name: str, seed: int, args: argparse.Namespace, folder: Path) -> float
 def package(name: str, bundle: Path, path: Path) -> None:
     """Converts the bundle to an int8 package."""
     import sqb_tf
-    from tflite import convert
+    from sqb_tflite import convert
 
     if not path.is_file():
         print(f"converting {name}", file=sys.stderr)
@@ -78,7 +78,7 @@ def plot(rows: dict[str, dict[str, Any]], subtitle: str, path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from tflite.bench.reports.plots import COLOURS, DPI, STYLE
+    from sqb_tflite.bench.reports.plots import COLOURS, DPI, STYLE
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.2))
@@ -114,9 +114,9 @@ def main() -> None:
     made.add_argument("--work", default="runs/bench/presets", help="trainings, kept between runs")
     made.add_argument("--output", default="docs", metavar="DIR", help="for the figure and JSON")
     args = made.parse_args()
-    from tflite.bench import device, session
-    from tflite.bench.inputs import Text
-    from tflite.bench.plan import Plan
+    from sqb_tflite.bench.host import host_info, session
+    from sqb_tflite.bench.inputs import Text
+    from sqb_tflite.bench.plan import Plan
 
     register()
     work, output = Path(args.work), Path(args.output)
@@ -147,7 +147,7 @@ def main() -> None:
         )
     subtitle = (
         f"from scratch, {args.epochs} epochs, mean and range of {args.seeds} seeds; "
-        f"{device.processor(records[0]['hardware'])}"
+        f"{host_info.processor(records[0]['hardware'])}"
     )
     report = {"rows": rows, "epochs": args.epochs, "hardware": records[0]["hardware"]}
     (output / "presets.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import readme
-from bundles import SHARED_DATA
+from random_bundle import SHARED_DATA
 
 TEXT = ("openstax-ccby", "wikitext-2")
 # Name in the table: (task, folder under glue/, training examples, epochs). Few examples, more epochs.
@@ -46,10 +46,10 @@ def parse_args() -> argparse.Namespace:
 
 def pretrained(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Pretrains, or goes on with it, unless it was done; the bundle's metrics."""
-    from sqb_tf.training.pretrain import pretrain
-    from sqb_tf.training.pretrain_options import PretrainOptions
-    from sqb_tf.training.shard_writer import ShardOptions, make_shards
-    from sqb_tf.training.shards import Shards
+    from sqb_tf.training.pretraining.options import PretrainOptions
+    from sqb_tf.training.pretraining.pretrain import pretrain
+    from sqb_tf.training.pretraining.shard_writer import ShardOptions, make_shards
+    from sqb_tf.training.pretraining.shards import Shards
 
     if not (folder / "metrics.json").is_file():
         shards = folder.parent / "shards"
@@ -75,7 +75,7 @@ def few(source: Path, examples: int | None, folder: Path) -> Path:
 
 def tune(name: str, init: Path | None, seed: int, rate: float, work: Path) -> float:
     """Fine-tunes, unless it was done; the metric on dev."""
-    from sqb_tf.tasks.task import Task
+    from sqb_tf.data.task import Task
     from sqb_tf.training.finetune import finetune
     from sqb_tf.training.options import FinetuneOptions
 

@@ -28,7 +28,7 @@ from unittest import mock
 
 import readme
 from torch_training_step import LEARNING_RATE, WEIGHT_DECAY, batch_of
-from training_products import products_step
+from training_matmuls import products_step
 
 TORCH_SCRIPT = Path(__file__).resolve().with_name("torch_training_step.py")
 PAUSE = 0.3  # seconds before a step, for the threads of the one before to go idle
@@ -88,7 +88,7 @@ def stock_layers() -> Iterator[None]:
     import keras
     from keras import ops
 
-    from sqb_tf import heads, layers
+    from sqb_tf.model import heads, layers
 
     def exact_gelu(x: Any) -> Any:
         return keras.activations.gelu(x, approximate=False)
@@ -330,7 +330,7 @@ def main() -> None:
     import tensorflow as tf
 
     from sqb_tf import SqueezeBertConfig
-    from tflite.bench import device
+    from sqb_tflite.bench.host import host_info
 
     config = SqueezeBertConfig.from_preset(args.preset)
     size = args.batch_size, args.seq_length
@@ -353,7 +353,7 @@ def main() -> None:
         **{name: getattr(args, name) for name in ("preset", "batch_size", "seq_length")},
         **{name: getattr(args, name) for name in ("threads", "steps", "precision")},
         "versions": versions,
-        "cpu": device.processor(device.host()),
+        "cpu": host_info.processor(host_info.host()),
         "rows": rows,
         "times_faster_than": ratios(rows, "ours"),
         "times_faster_were_ours_products_alone": ratios(rows, "products"),

@@ -18,7 +18,7 @@ python tools/verify.py --model runs/demo --package runs/demo-int8.tflite --data 
 
 say "Open it in MediaPipe's TextClassifier"
 python tools/predict.py --package runs/demo-int8.tflite --input examples/requests.txt
-"$1" tests/mediapipe/classify.py --package runs/demo-int8.tflite \
+"$1" tests/peers/mediapipe/classify.py --package runs/demo-int8.tflite \
     --input examples/requests.txt --json runs/demo-mediapipe.json
 
 say "Time both on this machine: fixed lengths, and the dev split's texts at their own"

@@ -11,18 +11,18 @@ from sqb_tf.config import PRESETS, SqueezeBertConfig
 from sqb_tf.errors import InputError
 
 _LAZY = {
-    "SqueezeBertBackbone": "sqb_tf.backbone",
-    "SqueezeBertClassifier": "sqb_tf.heads",
-    "SqueezeBertTokenClassifier": "sqb_tf.heads",
-    "SqueezeBertSpanLabeler": "sqb_tf.heads",
-    "SqueezeBertMultipleChoice": "sqb_tf.heads",
-    "SqueezeBertMaskedLM": "sqb_tf.heads",
-    "SqueezeBertPretrainer": "sqb_tf.heads",
-    "SqueezeBertEmbedder": "sqb_tf.heads",
-    "Preprocessor": "sqb_tf.preprocessing",
+    "SqueezeBertBackbone": "sqb_tf.model.backbone",
+    "SqueezeBertClassifier": "sqb_tf.model.heads",
+    "SqueezeBertTokenClassifier": "sqb_tf.model.heads",
+    "SqueezeBertSpanLabeler": "sqb_tf.model.heads",
+    "SqueezeBertMultipleChoice": "sqb_tf.model.heads",
+    "SqueezeBertMaskedLM": "sqb_tf.model.heads",
+    "SqueezeBertPretrainer": "sqb_tf.model.heads",
+    "SqueezeBertEmbedder": "sqb_tf.model.heads",
+    "Preprocessor": "sqb_tf.text.preprocessing",
     "load": "sqb_tf.checkpoint.bundle",
-    "layers": "sqb_tf.layers",
-    "tokenizer": "sqb_tf.tokenizer",
+    "layers": "sqb_tf.model.layers",
+    "tokenizer": "sqb_tf.text.tokenizer",
 }
 __all__ = ["PRESETS", "InputError", "SqueezeBertConfig", *_LAZY]
 
@@ -31,4 +31,4 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'sqb_tf' has no attribute {name!r}")
     module = import_module(_LAZY[name])
-    return module if _LAZY[name] == f"sqb_tf.{name}" else getattr(module, name)
+    return module if _LAZY[name].endswith(f".{name}") else getattr(module, name)

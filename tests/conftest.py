@@ -14,10 +14,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import helpers
 import pytest
-from commands import unchanged
-from device.fixtures import adb_server, connected, packages, published, stand_in, surroundings  # noqa: F401
+from fixtures import models
+from fixtures.commands import unchanged
 
 from sqb_tf.config import SqueezeBertConfig
 
@@ -42,31 +41,31 @@ def _no_lasting_determinism():
 @pytest.fixture(scope="session")
 def vocabulary() -> list[str]:
     """BERT's special tokens, some words, and every letter as a word and as a piece of one."""
-    return list(helpers.VOCABULARY)
+    return list(models.VOCABULARY)
 
 
 @pytest.fixture(scope="session")
 def tiny_config() -> SqueezeBertConfig:
     """Two layers of 32 channels with the paper's groups of 4."""
-    return helpers.tiny_config()
+    return models.tiny_config()
 
 
 @pytest.fixture(scope="session")
 def bundle_dir(tmp_path_factory) -> Path:
-    """A bundle of a classifier of single texts into `helpers.LABELS`, random weights everywhere."""
-    return helpers.save_bundle(tmp_path_factory.mktemp("bundles") / "single")
+    """A bundle of a classifier of single texts into `models.LABELS`, random weights everywhere."""
+    return models.save_bundle(tmp_path_factory.mktemp("bundles") / "single")
 
 
 @pytest.fixture(scope="session")
 def paired_bundle_dir(tmp_path_factory) -> Path:
     """As `bundle_dir`, of a classifier of pairs of texts."""
-    return helpers.save_bundle(tmp_path_factory.mktemp("bundles") / "paired", paired=True)
+    return models.save_bundle(tmp_path_factory.mktemp("bundles") / "paired", paired=True)
 
 
 @pytest.fixture(scope="session")
 def regression_bundle_dir(tmp_path_factory) -> Path:
     """As `bundle_dir`, of a regression on single texts."""
-    return helpers.save_bundle(tmp_path_factory.mktemp("bundles") / "score", kind="regression")
+    return models.save_bundle(tmp_path_factory.mktemp("bundles") / "score", kind="regression")
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +74,7 @@ def converted(bundle_dir) -> Callable[..., bytes]:
 
     `directory` names another bundle, `lowering` is `convert`'s.
     """
-    from tflite import convert
+    from sqb_tflite import convert
 
     @functools.cache
     def package(
@@ -99,7 +98,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def squad_dev(shared_data) -> list:
     """The examples of SQuAD's dev split."""
-    from sqb_tf.tasks.task import Task
+    from sqb_tf.data.task import Task
 
     return list(Task("squad", shared_data / "squad").split("dev"))
 
@@ -108,7 +107,7 @@ def squad_dev(shared_data) -> list:
 def text(tmp_path_factory) -> Path:
     """A file of plain text, 60 documents."""
     path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text(helpers.documents(60))
+    path.write_text(models.documents(60))
     return path
 
 
@@ -118,7 +117,7 @@ def data(tmp_path) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
     for split in ("train", "dev"):
-        (folder / f"{split}.tsv").write_text(helpers.GOOD)
+        (folder / f"{split}.tsv").write_text(models.GOOD)
     return folder
 
 

@@ -6,11 +6,11 @@ Names load on first use, so that importing the package does not import TensorFlo
 from importlib import import_module
 from typing import Any
 
-_LAZY = {"Runner": "tflite.runner", "convert": "tflite.converter"}
+_LAZY = {"Runner": ".runtime.runner", "convert": ".conversion.converter"}
 __all__ = list(_LAZY)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
-        raise AttributeError(f"module 'tflite' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+        raise AttributeError(f"module 'sqb_tflite' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name], __name__), name)

@@ -4,10 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-import cli
-
 from sqb_tf.errors import InputError
-from tflite.bench.baselines import check_names
+from sqb_tflite.bench.baselines import check_names
+from sqb_tools import cli
 
 BASELINES = Path("runs/baselines")
 
@@ -36,13 +35,12 @@ def main(args: argparse.Namespace) -> int:
     for tool in args.tool:
         if not Path(tool).is_file():
             raise InputError(f"--tool {tool}: no such file: expected benchmark_model or its .apk")
-    from tflite.bench import fleet, journal
-    from tflite.bench.devices import targets
-    from tflite.bench.reports import report
+    from sqb_tflite.bench.devices import fleet, journal, targets
+    from sqb_tflite.bench.reports import report
 
     wanted = targets.find(args.device.split(","))
     _check_outputs(args, report.RECORDS_FILE)
-    from tflite.bench.plan import Plan
+    from sqb_tflite.bench.plan import Plan
 
     plan = Plan(
         packages=[*args.package, *_made(args.package[0], baselines, max(lengths))],
@@ -74,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     fail_over = cli.share(args.fail_over, "--fail-over")
-    from tflite.bench.reports import compare, records
+    from sqb_tflite.bench.reports import compare, records
 
     found = compare.compare(records.read(args.old), records.read(args.new), fail_over)
     cli.emit(args, compare.table(found), compare.to_json(found))
@@ -82,7 +80,7 @@ def compare(args: argparse.Namespace) -> int:
 
 
 def report(args: argparse.Namespace) -> int:
-    from tflite.bench.reports import records, report
+    from sqb_tflite.bench.reports import records, report
 
     results = [records.read(path) for path in args.result]
     joined = {key: [one for r in results for one in r[key]] for key in results[0]}
@@ -92,9 +90,9 @@ def report(args: argparse.Namespace) -> int:
 
 
 def ios(args: argparse.Namespace) -> int:
-    from sqb_tf.files import staged_file
-    from tflite.bench.devices import ios
-    from tflite.bench.reports import report
+    from sqb_tf.atomic_write import staged_file
+    from sqb_tflite.bench.devices import ios
+    from sqb_tflite.bench.reports import report
 
     if args.log is None:
         with staged_file(args.params) as staged:
@@ -112,7 +110,7 @@ def ios(args: argparse.Namespace) -> int:
 
 def _check_outputs(args: argparse.Namespace, name: str) -> None:
     """A long measurement must not end at a file that cannot be written."""
-    from sqb_tf.files import check_writable
+    from sqb_tf.atomic_write import check_writable
 
     if args.report:
         check_writable(Path(args.report) / name)
@@ -122,8 +120,8 @@ def _check_outputs(args: argparse.Namespace, name: str) -> None:
 
 def _made(package: str, names: list[str], longest: int) -> list[str]:
     """Packages of the baselines with that one's tokenizer: float32 and int8, of one length."""
-    from tflite.bench import baselines
-    from tflite.runner import Runner
+    from sqb_tflite.bench import baselines
+    from sqb_tflite.runtime.runner import Runner
 
     if not names:
         return []
@@ -140,9 +138,9 @@ def _made(package: str, names: list[str], longest: int) -> list[str]:
 
 def _text(args: argparse.Namespace):
     """The text that the flags name."""
-    from sqb_tf.tasks.delimited import Columns
-    from sqb_tf.tasks.task import Task
-    from tflite.bench.inputs import Text
+    from sqb_tf.data.delimited import Columns
+    from sqb_tf.data.task import Task
+    from sqb_tflite.bench.inputs import Text
 
     if args.data and args.text:
         raise InputError("give --data or --text, not both")

@@ -13,8 +13,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from sqb_tf.atomic_write import check_writable, staged_file
 from sqb_tf.errors import InputError
-from sqb_tf.files import check_writable, staged_file
 
 DONE, MISSED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -110,17 +110,17 @@ def add_held_out(made: argparse.ArgumentParser) -> None:
 
 def held_out(args: argparse.Namespace, info: Any) -> tuple[list[Any], str]:
     """The held-out examples that the flags name, and where they are from."""
-    from sqb_tf.tasks.delimited import Columns
-    from sqb_tf.tasks.layouts import TASK_KINDS
-    from sqb_tf.tasks.task import Task
+    from sqb_tf.data.delimited import Columns
+    from sqb_tf.data.task import Task
+    from sqb_tf.data.task_specs import TASK_KINDS
 
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit {args.limit}: expected at least 1")
     if args.data is None:
         return info.sample("verification")[: args.limit], f"{info.directory}/verification.jsonl"
     if info.task.kind not in TASK_KINDS:  # texts are all that it takes
-        from sqb_tf.tasks.delimited import Example
-        from tflite.calibration import read_texts
+        from sqb_tf.data.delimited import Example
+        from sqb_tflite.conversion.calibration import read_texts
 
         texts = read_texts(args.data, paired=info.task.paired)
         rows = [(text, None) if isinstance(text, str) else text for text in texts]
@@ -133,7 +133,7 @@ def held_out(args: argparse.Namespace, info: Any) -> tuple[list[Any], str]:
 
 def package_record(content: bytes) -> dict[str, Any]:
     """What a package says of itself: recipe, lowering, lengths, versions, calibration, signatures."""
-    from tflite.runner import Runner
+    from sqb_tflite.runtime.runner import Runner
 
     runner = Runner(content)
     signatures = {

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cli
-
+from sqb_tf.atomic_write import check_writable, staged_file
 from sqb_tf.errors import InputError
-from sqb_tf.files import check_writable, staged_file
-from tflite.recipes import (
+from sqb_tflite.conversion.recipes import (
     LOWERINGS,
     Recipe,
     check_searchable,
     choose_lowering,
     read_patterns,
 )
+from sqb_tools import cli
 
 DEMO_BUNDLE = Path("runs/demo")
 
@@ -75,9 +74,10 @@ def main(args: argparse.Namespace) -> int:
         make_demo_bundle()
 
     from sqb_tf.progress import say
-    from tflite import convert, search
-    from tflite.calibration import read_texts
-    from tflite.verify import verify
+    from sqb_tflite import convert
+    from sqb_tflite.conversion.calibration import read_texts
+    from sqb_tflite.verification import search
+    from sqb_tflite.verification.verify import verify
 
     info = bundle.read_info(directory)
     texts = read_texts(args.calibration, info.task.paired) if args.calibration else None
@@ -131,7 +131,7 @@ def searched(
     A mix within the bounds becomes a recipe beside the package, `NAME.recipe.json`.
     """
     from sqb_tf.progress import say
-    from tflite import search
+    from sqb_tflite.verification import search
 
     say(f"{args.quantize} misses its bounds: searching for layers that must be finer")
     budget = args.search_budget

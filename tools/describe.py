@@ -2,7 +2,7 @@
 
 import argparse
 
-import cli
+from sqb_tools import cli
 
 EPILOG = """examples:
   python tools/describe.py --package sst2.tflite
@@ -12,7 +12,7 @@ The names of layers are those that a mixed recipe's patterns are matched with (t
 
 
 def main(args: argparse.Namespace) -> int:
-    from tflite import describe
+    from sqb_tflite.runtime import describe
 
     found = describe.describe(args.package)
     cli.emit(args, describe.table(found), found)

@@ -2,8 +2,7 @@
 
 import argparse
 
-import cli
-import finetune
+from sqb_tools import cli, finetune
 
 EPILOG = """examples:
   python tools/distill.py --teacher runs/base-mnli --data GLUE/MNLI --task mnli \\

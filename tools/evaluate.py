@@ -2,18 +2,17 @@
 
 import argparse
 
-import cli
-
 from sqb_tf.errors import InputError
+from sqb_tools import cli
 
 
 def main(args: argparse.Namespace) -> int:
     if bool(args.package) == bool(args.model):
         raise InputError("give either --package FILE or --model DIR")
-    from sqb_tf.tasks.delimited import Columns
-    from sqb_tf.tasks.task import Task
-    from tflite.predictor import BundlePredictor, evaluate
-    from tflite.runner import Runner
+    from sqb_tf.data.delimited import Columns
+    from sqb_tf.data.task import Task
+    from sqb_tflite.runtime.runner import Runner
+    from sqb_tflite.verification.keras_backend import BundlePredictor, evaluate
 
     predictor = Runner(args.package) if args.package else BundlePredictor(args.model)
     predictor.task_kind.change(cli.answer_settings(args))

@@ -2,7 +2,7 @@
 
 import argparse
 
-import cli
+from sqb_tools import cli
 
 
 def main(args: argparse.Namespace) -> int:

@@ -3,10 +3,9 @@
 import argparse
 from typing import Any
 
-import cli
-
 from sqb_tf.config import PRESETS
-from sqb_tf.tasks.layouts import TASKS
+from sqb_tf.data.task_specs import TASKS
+from sqb_tools import cli
 
 EPILOG = """examples:
   python tools/finetune.py --data sqb_tf/demo --output runs/demo
@@ -23,8 +22,8 @@ def main(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace, **distillation: Any) -> int:
     """A fine-tuning by `flags`, and by the options of distillation where given."""
-    from sqb_tf.tasks.delimited import Columns
-    from sqb_tf.tasks.task import Task
+    from sqb_tf.data.delimited import Columns
+    from sqb_tf.data.task import Task
     from sqb_tf.training.finetune import finetune
     from sqb_tf.training.options import FinetuneOptions
 

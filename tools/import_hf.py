@@ -2,9 +2,8 @@
 
 import argparse
 
-import cli
-
-from sqb_tf.tasks.layouts import KINDS
+from sqb_tf.data.task_specs import KINDS
+from sqb_tools import cli
 
 EPILOG = """examples:
   python tools/import_hf.py --source squeezebert/squeezebert-uncased --output runs/uncased

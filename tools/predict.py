@@ -6,9 +6,8 @@ import json
 import sys
 from collections.abc import Iterator
 
-import cli
-
 from sqb_tf.errors import InputError
+from sqb_tools import cli
 
 EPILOG = """examples:
   python tools/predict.py --package sst2.tflite "a charming journey" "a tedious mess"
@@ -28,8 +27,8 @@ def main(args: argparse.Namespace) -> int:
         raise InputError("give --jsonl or --json -, not both: each writes to standard output")
     if args.batch_size < 1:
         raise InputError(f"--batch-size {args.batch_size}: expected at least 1")
-    from tflite.predictor import BundlePredictor
-    from tflite.runner import Runner
+    from sqb_tflite.runtime.runner import Runner
+    from sqb_tflite.verification.keras_backend import BundlePredictor
 
     predictor = Runner(args.package, args.threads) if args.package else BundlePredictor(args.model)
     predictor.task_kind.change(cli.answer_settings(args))
@@ -85,14 +84,14 @@ def _questions(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
 
 
 def _read_context(path: str) -> str:
-    from sqb_tf.tasks.delimited import numbered_lines
+    from sqb_tf.data.delimited import numbered_lines
 
     return "".join(line for _, line in numbered_lines(path))
 
 
 def _lines(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """(where it stands, line) of the arguments, of `--input` or of standard input."""
-    from sqb_tf.tasks.delimited import decoded_lines, numbered_lines
+    from sqb_tf.data.delimited import decoded_lines, numbered_lines
 
     if args.texts and args.input:
         raise InputError("give texts as arguments or --input FILE, not both")

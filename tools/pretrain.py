@@ -4,9 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-import cli
-
 from sqb_tf.config import PRESETS
+from sqb_tools import cli
 
 EPILOG = """examples:
   python tools/pretrain.py --text corpus/ --preset squeezebert-small --output runs/small
@@ -42,8 +41,8 @@ def main(args: argparse.Namespace) -> int:
     if args.backend not in BACKENDS:
         raise InputError(f"backend {args.backend}: expected {' or '.join(BACKENDS)}")
     os.environ["KERAS_BACKEND"] = args.backend
-    from sqb_tf.training.pretrain_options import PretrainOptions
-    from sqb_tf.training.shards import Shards
+    from sqb_tf.training.pretraining.options import PretrainOptions
+    from sqb_tf.training.pretraining.shards import Shards
 
     given = vars(args)
     names = PretrainOptions.__dataclass_fields__
@@ -64,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
         table = f"shards           {shards}\ntrain            {counts['train']:,} instances\n"
         cli.emit(args, f"{table}held out         {counts['dev']:,}", {"instances": counts})
         return cli.DONE
-    from sqb_tf.training.pretrain import pretrain
+    from sqb_tf.training.pretraining.pretrain import pretrain
 
     metrics = pretrain(
         found, args.output, options, args.resume, args.save_every, cli.command(), args.head
@@ -82,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _make_shards(args: argparse.Namespace, shards: Path) -> None:
-    from sqb_tf.training.shard_writer import ShardOptions, make_shards
+    from sqb_tf.training.pretraining.shard_writer import ShardOptions, make_shards
 
     options = ShardOptions(
         text=tuple(args.text),

@@ -2,7 +2,7 @@
 
 import argparse
 
-import cli
+from sqb_tools import cli
 
 EPILOG = """example:
   python tools/verify.py --model runs/sst2 --package sst2.tflite --data GLUE/SST-2
@@ -12,7 +12,7 @@ Exit code 1 if the package misses its recipe's bounds."""
 
 def main(args: argparse.Namespace) -> int:
     from sqb_tf.checkpoint import bundle
-    from tflite.verify import verify
+    from sqb_tflite.verification.verify import verify
 
     model = bundle.load(args.model)
     examples, source = cli.held_out(args, model.info)

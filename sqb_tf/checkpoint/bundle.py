@@ -21,11 +21,17 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sqb_tf.atomic_write import (
+    check_room,
+    check_writable,
+    read_lines,
+    staged_directory,
+    staged_file,
+)
 from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.data.delimited import Columns, DelimitedFile, Example
+from sqb_tf.data.task_specs import KINDS, TASK_KINDS
 from sqb_tf.errors import InputError
-from sqb_tf.files import check_room, check_writable, read_lines, staged_directory, staged_file
-from sqb_tf.tasks.delimited import Columns, DelimitedFile, Example
-from sqb_tf.tasks.layouts import KINDS, TASK_KINDS
 
 WEIGHTS = "model.weights.h5"
 SAMPLE_COLUMNS = Columns("text", None, "label")
@@ -170,8 +176,8 @@ def load(directory: str | Path, kinds: Collection[str] = KINDS) -> Any:
             f"{directory}: vocab.txt has {len(info.vocabulary)} tokens, config.json says "
             f"vocab_size {info.config.vocab_size}"
         )
-    from sqb_tf.preprocessing import Preprocessor
-    from sqb_tf.tokenizer import WordPieceTokenizer
+    from sqb_tf.text.preprocessing import Preprocessor
+    from sqb_tf.text.tokenizer import WordPieceTokenizer
 
     try:
         tokenizer = WordPieceTokenizer(info.vocabulary, info.task.lowercase)
@@ -185,7 +191,7 @@ def load(directory: str | Path, kinds: Collection[str] = KINDS) -> Any:
 
 def load_model(info: BundleInfo) -> Any:
     """The model of a bundle alone, on any Keras backend; `InputError` as `load`."""
-    from sqb_tf import heads
+    from sqb_tf.model import heads
 
     model = heads.build(info.task.kind, info.config, len(info.labels))
     load_weights(model, info.directory / WEIGHTS)

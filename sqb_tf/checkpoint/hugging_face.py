@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from sqb_tf.atomic_write import staged_directory, writing
 from sqb_tf.checkpoint import bundle
 from sqb_tf.checkpoint.transformers_folder import ARCHITECTURES, MODEL_TYPE, Folder, fetch, read
 from sqb_tf.config import OWN_FIELDS
+from sqb_tf.data.task_specs import PAIRED_KINDS
 from sqb_tf.errors import InputError
-from sqb_tf.files import staged_directory, writing
-from sqb_tf.preprocessing import check_seq_length
-from sqb_tf.tasks.layouts import PAIRED_KINDS
-from sqb_tf.vocabulary import read_vocabulary
+from sqb_tf.text.preprocessing import check_seq_length
+from sqb_tf.text.vocabulary import read_vocabulary
 
 WEIGHTS = "model.safetensors"
 # The token of a row of embeddings that the vocabulary does not use; no text has it, since it is
@@ -150,7 +150,7 @@ def build(folder: Folder, kind: str | None = None) -> Any:
     Raises:
         InputError: a weight that is missing, left over, or of another shape than the config's.
     """
-    from sqb_tf import heads
+    from sqb_tf.model import heads
 
     kind = kind or folder.kind
     model = heads.build(kind, folder.config, len(folder.labels(kind)))

@@ -19,9 +19,9 @@ from typing import Any
 
 import yaml
 
+from sqb_tf.atomic_write import read_lines
 from sqb_tf.errors import InputError
-from sqb_tf.files import read_lines
-from sqb_tf.vocabulary import read_vocabulary
+from sqb_tf.text.vocabulary import read_vocabulary
 
 PARAMS = "params.yaml"
 # Encoders whose first token is BERT's, with every layer's outputs.

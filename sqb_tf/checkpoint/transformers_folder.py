@@ -208,7 +208,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_vocabulary(path: Path) -> list[str] | None:
-    from sqb_tf.vocabulary import read_vocabulary
+    from sqb_tf.text.vocabulary import read_vocabulary
 
     if (path / "vocab.txt").is_file():
         return read_vocabulary(path / "vocab.txt")

@@ -1,1 +1,1 @@
-"""Fine-tuning: pipeline, optimizer, callbacks, the run."""
+"""Training: what all runs share, fine-tuning, distillation and quantization-aware training."""

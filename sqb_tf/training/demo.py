@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqb_tf.tasks.task import DEMO, Task
+from sqb_tf.data.task import DEMO, Task
 from sqb_tf.training.finetune import finetune
 from sqb_tf.training.options import FinetuneOptions
 

@@ -12,9 +12,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from sqb_tf.backbone import token_inputs
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
+from sqb_tf.model.backbone import token_inputs
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.teacher import Teacher, TeacherOutputs
 

@@ -12,24 +12,24 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from sqb_tf import heads
+from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.data.delimited import Example
+from sqb_tf.data.task import Split, Task
 from sqb_tf.errors import InputError
-from sqb_tf.files import staged_file
-from sqb_tf.preprocessing import check_seq_length
+from sqb_tf.heads.registry import CLASSES, kind_of
+from sqb_tf.model import heads
 from sqb_tf.progress import say
-from sqb_tf.tasks.delimited import Example
-from sqb_tf.tasks.kinds import CLASSES, kind_of
-from sqb_tf.tasks.task import Split, Task
-from sqb_tf.tokenizer import WordPieceTokenizer, learn_vocabulary
+from sqb_tf.text.preprocessing import check_seq_length
+from sqb_tf.text.tokenizer import WordPieceTokenizer, learn_vocabulary
+from sqb_tf.text.vocabulary import read_vocabulary
 from sqb_tf.training.distillation import matched_layers
+from sqb_tf.training.dtype_policy import computing_in
 from sqb_tf.training.options import FinetuneOptions
-from sqb_tf.training.precision import computing_in
-from sqb_tf.training.run import Run
+from sqb_tf.training.run_directory import close_work, open_work
 from sqb_tf.training.teacher import find_teacher, teacher_outputs
-from sqb_tf.training.work_folder import close_work, open_work
-from sqb_tf.vocabulary import read_vocabulary
+from sqb_tf.training.trainer import Run
 
 CALIBRATION_EXAMPLES = 64
 # A bound of half a point of accuracy allows 2 of so many examples to turn; 256 would allow one.

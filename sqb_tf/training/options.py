@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from sqb_tf.errors import InputError
-from sqb_tf.vocabulary import MIN_VOCAB_SIZE
+from sqb_tf.text.vocabulary import MIN_VOCAB_SIZE
 
 # Default learning rates at `RATED_BATCH` examples a step: of fresh weights, and of a bundle's. With other
 # batches they go by the root of the size, as does the noise in the sum of gradients.
@@ -27,7 +27,7 @@ class Rounding:
     per_token: bool = True
 
 
-# As the recipes of these names in `tflite.recipes` have it.
+# As the recipes of these names in `sqb_tflite.conversion.recipes` have it.
 QUANTIZE_AWARE = {
     "int8": Rounding(8, 8),
     "int4": Rounding(4, 8),

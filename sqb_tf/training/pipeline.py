@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from sqb_tf.preprocessing import Preprocessor
-from sqb_tf.tasks.delimited import Example
-from sqb_tf.tasks.kind import Passage, TaskKind
+from sqb_tf.data.delimited import Example
+from sqb_tf.heads.head_type import Passage, TaskKind
+from sqb_tf.text.preprocessing import Preprocessor
 
 # Texts, not tensors, wait in the shuffle buffer: some 20 MB at 200 bytes each.
 SHUFFLE_BUFFER = 100_000

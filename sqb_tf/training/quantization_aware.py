@@ -31,7 +31,7 @@ class QuantizationAware(keras.callbacks.Callback):
     keeps its rounded activations: what is to be exact is a new one with its weights.
 
     Args:
-        model: of `sqb_tf.heads`; changed.
+        model: of `sqb_tf.model.heads`; changed.
         recipe: of `options.QUANTIZE_AWARE`.
     """
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from sqb_tf.atomic_write import check_room, staged_file
 from sqb_tf.errors import InputError
-from sqb_tf.files import check_room, staged_file
 
 
 class RunState:

@@ -11,14 +11,14 @@ from typing import Any, BinaryIO
 import numpy as np
 import tensorflow as tf
 
+from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint import bundle, model_garden
+from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
-from sqb_tf.files import staged_file
-from sqb_tf.preprocessing import Preprocessor
+from sqb_tf.heads.head_type import Passage
 from sqb_tf.progress import say, track
-from sqb_tf.tasks.kind import Passage
-from sqb_tf.tasks.task import Task
-from sqb_tf.tokenizer import WordPieceTokenizer
+from sqb_tf.text.preprocessing import Preprocessor
+from sqb_tf.text.tokenizer import WordPieceTokenizer
 from sqb_tf.training.pipeline import prediction_batches
 
 KINDS = ("classification", "regression")

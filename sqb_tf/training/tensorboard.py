@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from sqb_tf.files import writing
+from sqb_tf.atomic_write import writing
 from sqb_tf.training.state import RunState
 
 # Steps between two points of the curves.

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sqb_tf.atomic_write import staged_file
 from sqb_tf.errors import InputError
-from sqb_tf.files import staged_file
 from sqb_tf.progress import say
 
 # BERT's vocabulary. Ids of a package with a larger one must be in the table too.
@@ -50,7 +50,7 @@ def make(
     wanted: Sequence[Baseline], folder: str | Path, vocabulary: Sequence[str], lowercase: bool
 ) -> list[Path]:
     """Packages in `folder`, converted where they are not there yet, with this tokenizer inside."""
-    from tflite import package  # late: a tool's --help lists the names alone
+    from ..package import container  # late: a tool's --help lists the names alone
 
     parts = (_VERSION, str(lowercase), *vocabulary)
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
@@ -60,7 +60,7 @@ def make(
             continue
         say(f"converting {one.file_name}, once: later runs find it in {path.parent}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = package.pack(
+        content = container.pack(
             _convert(one, max(_VOCAB_SIZE, len(vocabulary))),
             vocabulary,
             LABELS,
@@ -101,7 +101,7 @@ def _convert(baseline: Baseline, vocab_size: int) -> bytes:
     import tensorflow as tf
     import tf_keras
 
-    from sqb_tf.backbone import INPUT_NAMES
+    from sqb_tf.model.backbone import INPUT_NAMES
 
     encoder, head = (
         BASELINES[baseline.name](vocab_size),

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from sqb_tf.data.delimited import DelimitedFile, numbered_lines
+from sqb_tf.data.task import DEMO, Task
 from sqb_tf.errors import InputError
-from sqb_tf.tasks.delimited import DelimitedFile, numbered_lines
-from sqb_tf.tasks.task import DEMO, Task
-from tflite.runner import Runner
+
+from ..runtime.runner import Runner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ def of_length(runner: Runner, text: Text, length: int) -> dict[str, np.ndarray]:
     Raises:
         InputError: a length too short to hold text, or texts without a token.
     """
-    from sqb_tf.preprocessing import MIN_SEQ_LENGTH, Preprocessor  # late: imports TensorFlow
+    from sqb_tf.text.preprocessing import MIN_SEQ_LENGTH, Preprocessor  # late: imports TensorFlow
 
     if length < MIN_SEQ_LENGTH:
         raise InputError(f"length {length}: expected at least {MIN_SEQ_LENGTH} tokens")

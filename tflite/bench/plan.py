@@ -9,7 +9,8 @@ from typing import Any
 
 from sqb_tf.errors import InputError
 from sqb_tf.progress import say
-from tflite.bench.inputs import Text
+
+from .inputs import Text
 
 DELEGATES = ("xnnpack", "gpu", "nnapi", "none")
 

@@ -12,8 +12,8 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from sqb_tf.atomic_write import staged_file
 from sqb_tf.errors import InputError
-from sqb_tf.files import staged_file
 from sqb_tf.progress import say
 
 URL = (

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from sqb_tf.errors import InputError
-from sqb_tf.preprocessing import MIN_SEQ_LENGTH
-from tflite.bench import facts, inputs
-from tflite.bench.devices import tool_output
-from tflite.bench.devices.tool_lines import ToolError
-from tflite.bench.payload import input_order, ranges
-from tflite.runner import Runner
+from sqb_tf.text.preprocessing import MIN_SEQ_LENGTH
+
+from ...runtime.runner import Runner
+from .. import inputs, package_facts
+from . import tool_output
+from .device_inputs import input_order, ranges
+from .tool_lines import ToolError
 
 _SCREEN = {
     "count": r"Num runs: (\d+)",
@@ -82,7 +83,7 @@ def record(
     length = int(given["input_layer_shape"].partition(":")[0].partition(",")[2])
     return {
         "package": package,
-        **facts.of_package(Path(package).read_bytes(), Runner(package).package.properties),
+        **package_facts.of_package(Path(package).read_bytes(), Runner(package).package.properties),
         "device": f"ios:{phone}",
         "threads": int(given["num_threads"]),
         "delegate": "xnnpack",

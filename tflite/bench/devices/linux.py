@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tflite.bench.devices.kernel import (
+from .linux_proc import (
     BOOT_ID,
     CORES,
     FREQUENCIES,
@@ -18,7 +18,7 @@ from tflite.bench.devices.kernel import (
     sections,
     simd,
 )
-from tflite.bench.devices.shells import Shell
+from .shells import Shell
 
 SYSTEM = "linux"
 _DESCRIBE = script(

@@ -16,15 +16,16 @@ from types import ModuleType
 from typing import Any
 
 from sqb_tf.errors import InputError
-from tflite.bench import figures
-from tflite.bench.devices import android, tool
-from tflite.bench.devices.binaries import Binary
-from tflite.bench.devices.shells import DeviceError, Shell, Stopped
-from tflite.bench.devices.tool import Tool
-from tflite.bench.devices.tool_output import Output
-from tflite.bench.journal import Journal
-from tflite.bench.payload import Payload
-from tflite.bench.plan import Cell, Plan
+
+from .. import latency_stats
+from ..plan import Cell, Plan
+from . import android, tool
+from .binaries import Binary
+from .device_inputs import Payload
+from .journal import Journal
+from .shells import DeviceError, Shell, Stopped
+from .tool import Tool
+from .tool_output import Output
 
 _COOL_POLL_S = 5.0
 _RECONNECT_POLL_S = 1.0
@@ -200,7 +201,10 @@ class Remote:
             return None
         repeats = self.journal.repeats(self.key(cell, plan, package))
         timed = [r for r in repeats if not r["profiled"]]
-        payload, centres = package.payloads[cell.seq_length], [figures.centre(r) for r in timed]
+        payload, centres = (
+            package.payloads[cell.seq_length],
+            [latency_stats.centre(r) for r in timed],
+        )
         profile = next((r["profile"] for r in reversed(repeats) if r["profiled"]), None)
         reasons = [reason for r in timed for state in r["states"] for reason in state["throttled"]]
         return {
@@ -214,9 +218,9 @@ class Remote:
             "seq_length": cell.seq_length,
             "padded_to": payload.length if payload.length != cell.seq_length else None,
             "timed": "invoke",
-            "latency_ms": figures.of_repeats(timed),
+            "latency_ms": latency_stats.of_repeats(timed),
             "samples_ms": centres,
-            "ci95_ms": figures.interval_of_repeats(centres),
+            "ci95_ms": latency_stats.interval_of_repeats(centres),
             **{name: _median(timed, name) for name in _LOAD_NAMES},
             "private_memory_mb": None,  # which the tool does not tell
             "delegated": timed[-1]["delegated"],
@@ -232,11 +236,11 @@ class Remote:
     def _settled(self, cell: Cell, plan: Plan, packages: Mapping[str, Package]) -> bool:
         """Whether the median is known well enough, or was asked for often enough, or as often as could be."""
         repeats = self.journal.repeats(self.key(cell, plan, packages[cell.package]))
-        centres = [figures.centre(r) for r in repeats if not r["profiled"]]
+        centres = [latency_stats.centre(r) for r in repeats if not r["profiled"]]
         if len(centres) < plan.fewest_repeats:
             return self._spent and bool(centres)
-        interval = figures.interval_of_repeats(centres)
-        sure = interval is not None and figures.half_width(interval) <= plan.precision
+        interval = latency_stats.interval_of_repeats(centres)
+        sure = interval is not None and latency_stats.half_width(interval) <= plan.precision
         return sure or self._spent or len(centres) >= plan.repeats
 
     def _repeat(self, cell: Cell, plan: Plan, package: Package, profile: bool = False) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from sqb_tf.errors import InputError
 from sqb_tf.progress import say
-from tflite.bench.devices import shells
+
+from . import shells
 
 _KINDS = "host, local, adb, all, a serial or model of adb devices -l, or ssh:user@host"
 

@@ -11,13 +11,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tflite.bench.devices import tool_output, tool_result
-from tflite.bench.devices.binaries import Binary
-from tflite.bench.devices.shells import PROBE_S, AdbShell, DeviceError, NoAnswer, Shell
-from tflite.bench.devices.tool_lines import ToolError
-from tflite.bench.devices.tool_output import Delegation, Output
-from tflite.bench.payload import Payload
-from tflite.bench.plan import Cell, Plan
+from ..plan import Cell, Plan
+from . import tool_output, tool_result
+from .binaries import Binary
+from .device_inputs import Payload
+from .shells import (
+    PROBE_S,
+    AdbShell,
+    DeviceError,
+    NoAnswer,
+    Shell,
+)
+from .tool_lines import ToolError
+from .tool_output import Delegation, Output
 
 _DELEGATE_FLAGS = {
     # Explicit: without the flag a build that lacks XNNPACK would run on reference kernels and not say so.

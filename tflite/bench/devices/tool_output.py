@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tflite.bench.devices.tool_lines import (
+from .tool_lines import (
     ERROR_LEVELS,
     INTEGER,
     NUMBER,
@@ -27,8 +27,8 @@ from tflite.bench.devices.tool_lines import (
     quote,
     split_lines,
 )
-from tflite.bench.devices.tool_profile import Profile, ProfileReader
-from tflite.bench.devices.tool_statistics import (
+from .tool_profile import Profile, ProfileReader
+from .tool_statistics import (
     Statistics,
     check_statistics,
     milliseconds,

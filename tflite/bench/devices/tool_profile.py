@@ -9,7 +9,7 @@ import functools
 import re
 from dataclasses import dataclass
 
-from tflite.bench.devices.tool_lines import (
+from .tool_lines import (
     INTEGER,
     NUMBER,
     ToolError,

@@ -10,9 +10,9 @@ import math
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
-from tflite.bench.devices.tool_lines import ToolError
-from tflite.bench.devices.tool_output import MIB, Output
-from tflite.bench.devices.tool_statistics import Statistics, check_statistics
+from .tool_lines import ToolError
+from .tool_output import MIB, Output
+from .tool_statistics import Statistics, check_statistics
 
 _METRICS = {  # fields are numbered from 1 in this order
     "LatencyMetrics": (

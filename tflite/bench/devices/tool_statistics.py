@@ -10,7 +10,13 @@ import math
 import re
 from dataclasses import dataclass
 
-from tflite.bench.devices.tool_lines import INTEGER, NUMBER, garbled, match_one, number
+from .tool_lines import (
+    INTEGER,
+    NUMBER,
+    garbled,
+    match_one,
+    number,
+)
 
 _PERCENTILES = rf"(?: p5=(?P<p5>{INTEGER}) median=(?P<median>{INTEGER}) p95=(?P<p95>{INTEGER}))?"
 _SPREAD = (

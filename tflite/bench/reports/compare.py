@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sqb_tf.errors import InputError
-from tflite.bench.reports import tables
-from tflite.bench.reports.records import (
+
+from . import tables
+from .records import (
     SETTING,
     Record,
     Result,

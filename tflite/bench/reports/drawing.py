@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from tflite.bench.reports.records import Record, by_name, is_mean, milliseconds, varying
+from .records import (
+    Record,
+    by_name,
+    is_mean,
+    milliseconds,
+    varying,
+)
 
 FOREGROUND, EDGE, GRID = "#222222", "#888888", "#e6e6e6"
 # Okabe and Ito's colours, which the colour-blind tell apart; one a package.

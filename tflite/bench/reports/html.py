@@ -9,9 +9,14 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tflite.bench.reports import drawing, panels, summary, tables
-from tflite.bench.reports.drawing import Look
-from tflite.bench.reports.records import (
+from . import (
+    drawing,
+    panels,
+    summary,
+    tables,
+)
+from .drawing import Look
+from .records import (
     Record,
     Result,
     by_device,

@@ -17,9 +17,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tflite.bench.reports import drawing
-from tflite.bench.reports.drawing import COLOURS, EDGE, Bar, Look, Looks
-from tflite.bench.reports.records import (
+from . import drawing
+from .drawing import (
+    COLOURS,
+    EDGE,
+    Bar,
+    Look,
+    Looks,
+)
+from .records import (
     Record,
     focus,
     milliseconds,

@@ -11,10 +11,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tflite.bench.reports import drawing
-from tflite.bench.reports.drawing import Looks
-from tflite.bench.reports.records import Record, by_device, printable, threads
-from tflite.bench.reports.tables import hardware
+from . import drawing
+from .drawing import Looks
+from .records import (
+    Record,
+    by_device,
+    printable,
+    threads,
+)
+from .tables import hardware
 
 PANEL_INCHES = (4.6, 3.6)
 DPI = 150

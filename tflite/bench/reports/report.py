@@ -8,9 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqb_tf.files import staged_file
-from tflite.bench.reports import tables
-from tflite.bench.reports.records import Result, by_device, names_of, of_lengths, on_text, printable
+from sqb_tf.atomic_write import staged_file
+
+from . import tables
+from .records import (
+    Result,
+    by_device,
+    names_of,
+    of_lengths,
+    on_text,
+    printable,
+)
 
 RECORDS_FILE, TABLE_FILE, PAGE_FILE = "records.json", "table.md", "report.html"
 LENGTH_PLOT_FILE, TEXT_PLOT_FILE = "latency.png", "real_text.png"
@@ -46,8 +54,8 @@ def write(directory: str | Path, result: Result) -> None:
     Raises:
         InputError: a file cannot be written.
     """
-    from tflite.bench.reports import html as page  # late, as plots: matplotlib takes a second
-    from tflite.bench.reports import plots
+    from . import html as page  # late, as plots: matplotlib takes a second
+    from . import plots
 
     directory, records = Path(directory), result["records"]
     texts = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tflite.bench.reports.records import (
+from .records import (
     Record,
     Result,
     by_device,

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tflite.bench import device
-from tflite.bench.reports.records import (
+from ..host import host_info
+from .records import (
     Record,
     Result,
     by_device,
@@ -109,7 +109,7 @@ def hardware(record: Record) -> list[str]:
     clusters = " + ".join(f"{n} at {mhz} MHz" for n, mhz in known.get("clusters") or [] if mhz)
     cores = f"{known['cores']} cores" if known.get("cores") else ""
     parts = [
-        device.processor(known),
+        host_info.processor(known),
         cores + (f" ({clusters})" if clusters else ""),
         f"{known['memory_gb']} GB" if known.get("memory_gb") else "",
         known.get("os"),

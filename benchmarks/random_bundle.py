@@ -1,0 +1,42 @@
+"""Bundles with fresh weights: what does not depend on training (speed, size) is measured on them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Real data and BERT's vocabulary, where the project is developed; relative, as results name it.
+SHARED_DATA = Path(os.path.relpath(Path(__file__).resolve().parents[2] / "shared" / "data"))
+BERT_VOCABULARY = SHARED_DATA / "vocab" / "bert-base-uncased-vocab.txt"
+
+
+def random_bundle(directory: str | Path, preset: str, seq_length: int = 128) -> None:
+    """A bundle of `preset` for the demo's labels and texts of at most `seq_length` tokens.
+
+    With BERT's vocabulary, so that texts have the token counts that they have in practice; without it
+    at hand, with one learned from the demo and filled up to the preset's size.
+    """
+    import keras
+
+    import sqb_tf
+    from sqb_tf.checkpoint import bundle
+    from sqb_tf.data.task import DEMO, Task
+    from sqb_tf.text.tokenizer import learn_vocabulary
+    from sqb_tf.text.vocabulary import read_vocabulary
+
+    config = sqb_tf.SqueezeBertConfig.from_preset(preset)
+    if BERT_VOCABULARY.is_file():
+        vocabulary = read_vocabulary(BERT_VOCABULARY)
+    else:
+        texts = [example.text for example in Task("classification", DEMO).split("train")]
+        vocabulary = learn_vocabulary(texts, 4000)
+        vocabulary += [f"[unused{i}]" for i in range(config.vocab_size - len(vocabulary))]
+    keras.utils.set_random_seed(0)
+    task = Task("classification", DEMO, limit=64)
+    labels, _ = Task("classification", DEMO).survey()
+    model = sqb_tf.SqueezeBertClassifier(config, num_labels=len(labels))
+    info = bundle.TaskInfo(
+        "classification", "classification", False, seq_length, True, {}, str(DEMO), "random"
+    )
+    sample = list(task.split("train"))
+    bundle.save(directory, model, vocabulary, labels, info, sample, sample, {})

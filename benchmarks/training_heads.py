@@ -1,0 +1,116 @@
+"""Time of a training step of every head on CPU: ours against transformers' PyTorch.
+
+As training_step.py, head after head: both take turns step by step. The masked LM is
+`SqueezeBertPretrainer` without sentence order, which computes the masked places (15%) alone; transformers'
+computes every place. Multiple choice has half as many examples of two choices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import readme
+import training_step as steps
+from torch_training_step import CLASSES, LEARNING_RATE, NUM_LABELS, WEIGHT_DECAY
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--torch-python", type=Path, required=True, help="see training_step.py")
+    parser.add_argument("--preset", default="squeezebert-base", help="default: %(default)s")
+    parser.add_argument("--batch-size", type=int, default=16, help="default: %(default)s")
+    parser.add_argument("--seq-length", type=int, default=128, help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    parser.add_argument("--readme", type=Path, help="put the table into this file")
+    return parser.parse_args()
+
+
+def keras_model(kind: str, config: Any) -> Any:
+    """Our compiled model of a kind."""
+    import keras
+
+    from sqb_tf.model import heads
+    from sqb_tf.training.optimizer import FusedAdamW
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if kind == "masked_lm":
+        pretrainer = heads.build("pretraining", config)
+        outputs = pretrainer.output["masked_lm_logits"]
+        model = keras.Model(pretrainer.input, outputs)
+    else:
+        model = heads.build(kind, config, NUM_LABELS)
+    losses = {"start_logits": loss, "end_logits": loss} if kind == "span" else loss
+    optimizer = FusedAdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    model.compile(optimizer, losses, jit_compile=False)
+    return model
+
+
+def measure(kind: str, config: Any, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Statistics of both in seconds, as `training_step.summarize`."""
+    size = args.batch_size, args.seq_length
+    ours = steps.keras_step(keras_model(kind, config), *steps.keras_batch(kind, config, *size))
+    with steps.torch_step(args.torch_python, config, *size, args.threads, "float32", kind) as (
+        theirs,
+        _,
+    ):
+        results = steps.measure({f"{kind} ours": ours, f"{kind} torch": theirs}, args.steps)
+    rows = steps.summarize(results)
+    return {name.rpartition(" ")[2]: row for name, row in rows.items()}
+
+
+def table(report: dict[str, Any]) -> str:
+    """The README's table."""
+    lines = [
+        "| head, seconds a training step | ours | `transformers` in PyTorch | times ours |",
+        "| --- | --- | --- | --- |",
+    ]
+    for kind, rows in report["rows"].items():
+        cells = [
+            f"{row['median']:.2f} ({row['min']:.2f} to {row['max']:.2f})" for row in rows.values()
+        ]
+        ratio = rows["torch"]["median"] / rows["ours"]["median"]
+        lines.append(f"| {kind} | {' | '.join(cells)} | {ratio:.2f}x |")
+    lines += [
+        "",
+        f"{report['preset']}, batch {report['batch_size']} x {report['seq_length']} tokens, float32, "
+        f"{report['threads']} threads of {report['cpu']}, {report['steps']} steps.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measures, prints the table, writes the JSON."""
+    args = parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    steps.use_threads(args.threads)
+    import keras
+
+    from sqb_tf import SqueezeBertConfig
+    from sqb_tflite.bench.host import host_info
+
+    config = SqueezeBertConfig.from_preset(args.preset)
+    report = {
+        name: getattr(args, name)
+        for name in ("preset", "batch_size", "seq_length", "threads", "steps")
+    }
+    report.update(cpu=host_info.processor(host_info.host()), rows={})
+    for kind in CLASSES:
+        report["rows"][kind] = measure(kind, config, args)
+        keras.backend.clear_session(free_memory=True)
+    print(table(report))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if args.readme:
+        readme.update(args.readme, "heads", table(report))
+
+
+if __name__ == "__main__":
+    main()

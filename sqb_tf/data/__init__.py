@@ -1,0 +1,1 @@
+"""Data files to `Example`s, and what `--task` names."""

@@ -1,0 +1,1 @@
+"""Heads: what each one learns from, how its outputs become results, and how they are scored."""

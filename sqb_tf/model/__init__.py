@@ -1,0 +1,1 @@
+"""The model in Keras 3, on `keras.ops` alone."""

@@ -1,1 +1,0 @@
-"""Kinds of data: one file each, read as streams of examples."""

@@ -1,0 +1,130 @@
+"""Texts or pairs of texts -> the three model inputs, in tf.data or eagerly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from sqb_tf.errors import InputError
+from sqb_tf.text.tokenizer import WordPieceTokenizer
+
+# [CLS] a [SEP] b [SEP]: the shortest input that holds a token of each text.
+MIN_SEQ_LENGTH = 5
+
+
+def check_seq_length(seq_length: int, max_position_embeddings: int) -> None:
+    """`InputError` unless inputs of `seq_length` tokens can be made and the model has positions for them."""
+    if not MIN_SEQ_LENGTH <= seq_length <= max_position_embeddings:
+        raise InputError(
+            f"seq_length {seq_length}: expected {MIN_SEQ_LENGTH} to {max_position_embeddings} "
+            "(the model's max_position_embeddings)"
+        )
+
+
+class Preprocessor:
+    """`[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`, cut to `seq_length` tokens.
+
+    The longer of two texts is cut first (`transformers`' `longest_first`).
+    """
+
+    def __init__(self, tokenizer: WordPieceTokenizer, seq_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.seq_length = seq_length
+
+    def ragged(
+        self, texts: Sequence[str] | tf.Tensor, pairs: Sequence[str] | tf.Tensor | None = None
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Word ids and type ids of each text, unpadded, int32 `[n, None]`."""
+        first = self.tokenizer(texts)
+        if pairs is None:
+            segments = [_cut(first, self.seq_length - 2)]
+        else:
+            second, budget = self.tokenizer(pairs), self.seq_length - 3
+            # The closed form of "drop a token of the longer text, of the second if they are equal".
+            kept = tf.maximum(budget - second.row_lengths(), (budget + 1) // 2)
+            first = _cut(first, kept)
+            segments = [first, _cut(second, budget - first.row_lengths())]
+        word_ids, type_ids = tf_text.combine_segments(
+            segments, self.tokenizer.cls_id, self.tokenizer.sep_id
+        )
+        return word_ids, tf.cast(type_ids, tf.int32)
+
+    def choices(
+        self, texts: tf.Tensor, choices: tf.Tensor, parting: str
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Word ids and type ids of each text paired with each of its choices, int32 `[n, choices, None]`.
+
+        `choices` `[n]` are those of each text, with `parting` between.
+        """
+        each = tf.strings.split(choices, parting)
+        ids = self.ragged(tf.gather(texts, each.value_rowids()), each.flat_values)
+        return each.with_values(ids[0]), each.with_values(ids[1])
+
+    def word_places(self, texts: Sequence[str] | tf.Tensor) -> tf.RaggedTensor:
+        """Where the first piece of every word is in the inputs of `texts`, int64 `[n, None]`.
+
+        Words are parted by single spaces. One without a piece of its own, or cut off, has -1.
+        """
+        words = tf.strings.split(texts, " ")
+        sizes = self.tokenizer(words.flat_values).row_lengths()
+        ends = tf.cumsum(sizes)
+        # Pieces before the word in the batch, less those before its text.
+        before = ends - sizes
+        first = tf.gather(tf.concat([[0], ends], 0), words.row_starts())
+        places = 1 + before - tf.gather(first, words.value_rowids())
+        kept = (sizes > 0) & (places < self.seq_length - 1)
+        return words.with_values(tf.where(kept, places, -1))
+
+    def tag_targets(
+        self, texts: tf.Tensor, tags: tf.Tensor, length: tf.Tensor | int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Tag ids and weights `[n, length]` of `texts`, whose `tags` are ids parted by spaces.
+
+        A word's tag stands at its first piece, with a weight of 1; all else weighs 0.
+        """
+        places = self.word_places(texts)
+        ids = tf.strings.to_number(tf.strings.split(tags, " ").flat_values, tf.int32)
+        kept = places.flat_values >= 0
+        rows = tf.boolean_mask(places.value_rowids(), kept)
+        where = tf.stack([rows, tf.boolean_mask(places.flat_values, kept)], axis=1)
+        shape = tf.stack([places.nrows(), tf.cast(length, tf.int64)])
+        ids = tf.scatter_nd(where, tf.boolean_mask(ids, kept), shape)
+        return ids, tf.scatter_nd(where, tf.ones_like(rows, tf.float32), shape)
+
+    @staticmethod
+    def length(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        """How long a batch is padded to."""
+        return tf.shape(inputs["input_word_ids"])[1]
+
+    def pad(
+        self, word_ids: tf.RaggedTensor, type_ids: tf.RaggedTensor, length: int | None = None
+    ) -> dict[str, tf.Tensor]:
+        """The inputs of the model, int32 `[n, length]`; `length` defaults to the longest row.
+
+        Of several choices each, `[n, choices, None]`, `[n, choices, length]`.
+        """
+        shape = None if length is None else (*[None] * (word_ids.shape.rank - 1), length)
+        return {
+            "input_word_ids": word_ids.to_tensor(self.tokenizer.pad_id, shape=shape),
+            "input_mask": tf.ones_like(word_ids).to_tensor(shape=shape),
+            "input_type_ids": type_ids.to_tensor(shape=shape),
+        }
+
+    def __call__(
+        self,
+        texts: Sequence[str] | tf.Tensor,
+        pairs: Sequence[str] | tf.Tensor | None = None,
+        length: int | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """`pad(*ragged(texts, pairs), length)`."""
+        return self.pad(*self.ragged(texts, pairs), length=length)
+
+
+def _cut(ids: tf.RaggedTensor, lengths: tf.Tensor | int) -> tf.RaggedTensor:
+    """The first `lengths` (a number, or one for each row) ids of every row."""
+    places = tf.ragged.range(ids.row_lengths())
+    limits = tf.broadcast_to(tf.cast(lengths, tf.int64), [ids.nrows()])
+    kept = places.with_flat_values(places.flat_values < tf.gather(limits, ids.value_rowids()))
+    return tf.ragged.boolean_mask(ids, kept)

@@ -1,0 +1,1 @@
+"""Pretraining: plain text to shards to a bundle."""

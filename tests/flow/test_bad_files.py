@@ -1,0 +1,291 @@
+"""Spoiled bundles and packages, and what cannot be converted, predicted or evaluated."""
+
+import dataclasses
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fixtures.commands import listing, rejects, unchanged
+
+import sqb_tflite
+from sqb_tf.checkpoint import bundle
+
+# --- Bundles -------------------------------------------------------------------------------------
+
+
+def edit(path: Path, change: Callable[[dict], object]) -> None:
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def lines_without(path: Path, line: str, instead: str | None = None) -> None:
+    lines = path.read_text().split("\n")
+    kept = [instead if one == line else one for one in lines]
+    path.write_text("\n".join(one for one in kept if one is not None))
+
+
+def truncate(path: Path, share: float) -> None:
+    os.truncate(path, int(path.stat().st_size * share))
+
+
+SPOILINGS = {
+    "no config": (lambda b: (b / "config.json").unlink(), "config.json is missing"),
+    "no weights": (lambda b: (b / bundle.WEIGHTS).unlink(), "model.weights.h5 is missing"),
+    "no task": (lambda b: (b / "task.json").unlink(), "task.json is missing"),
+    "no labels": (lambda b: (b / "labels.txt").unlink(), "labels.txt is missing"),
+    "no vocabulary": (lambda b: (b / "vocab.txt").unlink(), "vocab.txt is missing"),
+    "empty weights": (
+        lambda b: truncate(b / bundle.WEIGHTS, 0),
+        "h5: damaged or not a weight file",
+    ),
+    "cut weights": (
+        lambda b: truncate(b / bundle.WEIGHTS, 0.5),
+        "h5: damaged or not a weight file",
+    ),
+    "short weights": (lambda b: truncate(b / bundle.WEIGHTS, 0.99), "h5: damaged or not a weigh"),
+    "text as weights": (
+        lambda b: (b / bundle.WEIGHTS).write_text("w"),
+        "h5: damaged or not a weigh",
+    ),
+    "wider config": (
+        lambda b: edit(b / "config.json", lambda c: c.update(hidden_size=64)),
+        "h5: .*weights of another config than config.json's",
+    ),
+    "deeper config": (
+        lambda b: edit(b / "config.json", lambda c: c.update(num_hidden_layers=3)),
+        "h5: .*weights of another config than config.json's",
+    ),
+    "shallower config": (
+        lambda b: edit(b / "config.json", lambda c: c.update(num_hidden_layers=1)),
+        "h5: .*weights of another config than config.json's",
+    ),
+    "config of another mixer": (
+        lambda b: edit(b / "config.json", lambda c: c.update(token_mixer="separable_conv")),
+        "h5: .*weights of another config than config.json's",
+    ),
+    "more labels": (
+        lambda b: (b / "labels.txt").write_text("a\nb\nc\nd\n"),
+        "h5: .*weights of another config than config.json's",
+    ),
+    "config not JSON": (
+        lambda b: (b / "config.json").write_text("{"),
+        "config.json: cannot be read as a config",
+    ),
+    "config with an unknown key": (
+        lambda b: edit(b / "config.json", lambda c: c.update(layers=2)),
+        "config.json: unknown config keys: layers",
+    ),
+    "task not JSON": (
+        lambda b: (b / "task.json").write_text("{"),
+        "task.json: cannot be read as a task record",
+    ),
+    "task of another form": (
+        lambda b: (b / "task.json").write_text("[]"),
+        "task.json: cannot be read as a task record",
+    ),
+    "task of an unknown kind": (
+        lambda b: edit(b / "task.json", lambda t: t.update(kind="ranking")),
+        "task.json: .*kind 'ranking'",
+    ),
+    "labels not UTF-8": (
+        lambda b: (b / "labels.txt").write_bytes(b"\xff\n"),
+        "labels.txt: cannot be read",
+    ),
+    "vocabulary too short": (
+        lambda b: lines_without(b / "vocab.txt", "film"),
+        r"vocab.txt has \d+ tokens, config.json says vocab_size \d+",
+    ),
+    "vocabulary without [CLS]": (
+        lambda b: lines_without(b / "vocab.txt", "[CLS]", "filler"),
+        r"vocab.txt: the vocabulary lacks \[CLS\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("spoiling", SPOILINGS)
+def test_spoiled_bundle(spoiling, spoiled):
+    change, match = SPOILINGS[spoiling]
+    change(spoiled)
+    with unchanged(spoiled):
+        rejects(match, "predict", "--model", spoiled, "a good film")
+
+
+def test_bundle_without_its_samples(spoiled, outputs):
+    (spoiled / "verification.jsonl").unlink()
+    arguments = ["--model", spoiled, "--output", outputs / "out.tflite"]
+    rejects(r"verification.jsonl: no such file", "convert", *arguments)
+
+
+def test_spoiled_init_leaves_nothing(spoiled, data, outputs):
+    truncate(spoiled / bundle.WEIGHTS, 0.5)
+    arguments = ["--data", data, "--init", spoiled, "--output", outputs / "out"]
+    rejects("h5: damaged or not a weight file", "finetune", *arguments, "--seq-length", 16)
+
+
+# --- Conversion ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--quantize", "int2"], r"unknown recipe 'int2': expected one of float32, fp16, "),
+        (["--lowering", "conv"], r"unknown lowering 'conv': expected one of auto, "),
+        (["--seq-lengths", "0"], r"--seq-lengths 0: expected whole numbers above 0"),
+        (["--seq-lengths", "long"], r"--seq-lengths long: expected whole numbers above 0"),
+        (["--seq-lengths", "16,65"], r"seq_length 65: expected 5 to 64"),
+        (["--seq-lengths", "4"], r"seq_length 4: expected 5 to 64"),
+        (["--calibration", "empty.txt"], r"empty.txt: the calibration text is empty"),
+        (["--calibration", "gone.txt"], r"gone.txt: cannot be read: No such file"),
+        (["--calibration", "latin.txt"], r"latin.txt:2: not UTF-8"),
+        (["--calibration", "."], r"\.: cannot be read: Is a directory"),
+        (["--limit", "0"], r"--limit 0: expected at least 1"),
+        (["--data", "gone.tsv"], r"gone.tsv: no such file"),
+        (["--data", "other.tsv"], r"labels that the model does not have: fine; it has bad, fair"),
+        (["--model", "gone"], r"gone: no such folder; expected a bundle"),
+    ],
+)
+def test_conversion_is_rejected(arguments, match, bundle_dir, outputs, converted, monkeypatch):
+    folder = outputs.parent / "here"
+    folder.mkdir()
+    (folder / "empty.txt").write_text("\n  \n\n")
+    (folder / "latin.txt").write_bytes(b"a film\ncaf\xe9\n")
+    rows = "".join(f"film {i}\tfine\n" for i in range(100))
+    (folder / "other.tsv").write_text(f"text\tlabel\n{rows}")
+    monkeypatch.chdir(folder)
+    if "--data" in arguments:  # judged after the conversion, which is not what is tested
+        content = converted("int8")
+        monkeypatch.setattr(sqb_tflite, "convert", lambda *_: content, raising=False)
+    with unchanged(folder):
+        output = outputs / "out.tflite"
+        rejects(match, "convert", "--model", bundle_dir, "--output", output, *arguments)
+
+
+def test_calibration_of_pairs_needs_tabs(paired_bundle_dir, tmp_path):
+    (tmp_path / "c.txt").write_text("a film\ta plot\na film\n")
+    arguments = ["--model", paired_bundle_dir, "--calibration", tmp_path / "c.txt"]
+    output = tmp_path / "x.tflite"
+    rejects(
+        r"c.txt:2: expected two texts parted by a tab", "convert", *arguments, "--output", output
+    )
+    assert listing(tmp_path) == ["c.txt"]
+
+
+# --- Packages ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.8, 0.999])
+def test_truncated_package(share, converted, tmp_path):
+    content = converted("int8")
+    path = tmp_path / "p.tflite"
+    path.write_bytes(content[: int(len(content) * share)])
+    rejects(r"p.tflite: ", "predict", "--package", path, "a film")
+
+
+def test_other_files_as_package(bundle_dir, tmp_path):
+    rejects(r"Is a directory; expected a packaged .tflite", "predict", "--package", tmp_path, "a")
+    other = bundle_dir / "config.json"
+    rejects(r"config.json: not a TFLite model", "predict", "--package", other, "a film")
+    arguments = ["--model", bundle_dir, "--package", other]
+    rejects(r"config.json: not a TFLite model", "verify", *arguments)
+
+
+def test_package_of_another_model(regression_bundle_dir, converted, tmp_path):
+    path = tmp_path / "p.tflite"
+    path.write_bytes(converted("int8"))
+    arguments = ["--model", regression_bundle_dir, "--package", path]
+    rejects(r"labels .* are not the model's .*: it is not a conversion", "verify", *arguments)
+
+
+def test_package_without_properties(bundle_dir, converted, vocabulary, tmp_path, monkeypatch):
+    """Made by another packer: it opens, but nothing says how its text is prepared."""
+    from sqb_tflite.package import container
+
+    path = tmp_path / "p.tflite"
+    path.write_bytes(converted("int8"))
+    read = container.unpack
+    monkeypatch.setattr(
+        package, "unpack", lambda source: dataclasses.replace(read(source), properties={})
+    )
+    rejects(r"does not say how its text is prepared", "predict", "--package", path, "a film")
+    rejects(r"does not name its recipe", "verify", "--model", bundle_dir, "--package", path)
+
+
+# --- Prediction and evaluation -------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(converted, tmp_path) -> Path:
+    path = tmp_path / "p.tflite"
+    path.write_bytes(converted("int8"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["a film", ""], r"argument:2: the text is empty"),
+        (["a film", "--input", "x"], r"give texts as arguments or --input FILE, not both"),
+        (["--input", "gone.txt"], r"gone.txt: cannot be read: No such file"),
+        (["--input", "."], r"\.: cannot be read: Is a directory"),
+        (["--batch-size", 0, "a"], r"--batch-size 0: expected at least 1"),
+        (["--threads", 0, "a"], r"num_threads 0: expected at least 1"),
+        (["--jsonl", "--json", "-", "a"], r"give --jsonl or --json -, not both"),
+        (["--model", "m", "a"], r"give either --package FILE or --model DIR"),
+    ],
+)
+def test_prediction_is_rejected(arguments, match, package):
+    rejects(match, "predict", "--package", package, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"a film\n\na plot\n", r"{}:2: the text is empty"),
+        (b"a film\ncaf\xe9\n", r"{}:2: not UTF-8 \(byte 4 of the line\)"),
+    ],
+)
+def test_lines_to_predict_are_rejected(content, match, package, tmp_path, monkeypatch):
+    path = tmp_path / "lines.txt"
+    path.write_bytes(content)
+    rejects(match.format("lines.txt"), "predict", "--package", package, "--input", path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    rejects(match.format("standard input"), "predict", "--package", package)
+
+
+@pytest.mark.parametrize("text", ["a film", "a film\t", "\ta film"])
+def test_pair_without_its_second_text(text, paired_bundle_dir):
+    match = r"argument:1: expected two texts parted by a tab"
+    rejects(match, "predict", "--model", paired_bundle_dir, text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--data", "gone.tsv"], r"gone.tsv: no such file"),
+        (
+            ["--data", "x.tsv", "--split", "test"],
+            r"x.tsv: split 'test' of one file: .*train or dev",
+        ),
+        (["--data", "x.tsv"], r"labels that the model does not have: fine; it has bad, fair, good"),
+        (["--data", "x.tsv", "--pair-column", "text"], r"the model takes single texts"),
+        (["--data", "x.tsv", "--limit", 0], r"limit 0: expected at least 1"),
+        (["--data", "x.tsv", "--task", "mmlu"], r"unknown task 'mmlu'"),
+        (["--data", "x.tsv", "--task", "regression"], r"--task regression is a regression, the "),
+        (
+            ["--data", "folder", "--split", "valid"],
+            r"folder: no valid.tsv, valid.csv or valid.jsonl",
+        ),
+    ],
+)
+def test_evaluation_is_rejected(arguments, match, package, monkeypatch):
+    monkeypatch.chdir(package.parent)
+    (package.parent / "folder").mkdir()
+    label = "good" if "--pair-column" in arguments else "fine"
+    rows = "".join(f"film {i}\t{label}\n" for i in range(100))
+    (package.parent / "x.tsv").write_text(f"text\tlabel\n{rows}")
+    rejects(match, "evaluate", "--package", package, *arguments)

@@ -1,0 +1,77 @@
+"""Model Garden's encoders as packages to measure beside ours."""
+
+import json
+
+import numpy as np
+import pytest
+from fixtures.commands import call, rejects
+
+from sqb_tflite.bench import baselines
+from sqb_tflite.bench.baselines import Baseline
+from sqb_tflite.runtime.runner import Runner
+
+
+def tiny_bert(vocab_size: int):
+    """Model Garden's BERT of one layer."""
+    from official.nlp.modeling.networks import BertEncoderV2
+
+    return BertEncoderV2(
+        vocab_size=vocab_size, hidden_size=32, num_layers=1, num_attention_heads=2, inner_dim=64
+    )
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setattr(baselines, "BASELINES", {"bert-base": tiny_bert})
+    monkeypatch.setattr(baselines, "_VOCAB_SIZE", 50)
+
+
+def test_packages_run_and_are_made_once(tiny, tmp_path, vocabulary):
+    wanted = [Baseline("bert-base", "float32", 16), Baseline("bert-base", "dynamic", None)]
+    paths = baselines.make(wanted, tmp_path, vocabulary, True)
+    assert [path.name for path in paths] == [
+        "bert-base-float32-16.tflite",
+        "bert-base-dynamic-any.tflite",
+    ]
+    fixed, dynamic = (Runner(path) for path in paths)
+    for runner, length in ((fixed, 16), (dynamic, 7)):
+        for inputs in runner.inputs([("a film", None)]):
+            found = runner(inputs)["probabilities"]
+            assert np.isclose(found.sum(), 1, atol=1e-5)
+        assert runner.signature_for(length).seq_length in (16, None)
+    before = [path.stat().st_mtime_ns for path in paths]
+    assert baselines.make(wanted, tmp_path, vocabulary, True) == paths
+    assert [path.stat().st_mtime_ns for path in paths] == before
+    # Another tokenizer is another package.
+    assert baselines.make(wanted[:1], tmp_path, [*vocabulary, "more"], True) != paths[:1]
+
+
+def test_flag_measures_them_too(tiny, converted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ours.tflite").write_bytes(converted("float32"))
+    flags = ["--package", "ours.tflite", "--baselines", "bert-base", "--lengths", "8,16"]
+    assert call("benchmark", *flags, "--runs", 2, "--json", "out.json") == 0
+    records = json.loads((tmp_path / "out.json").read_text())["records"]
+    found = {(r["package"].rpartition("/")[2], r["seq_length"], r["recipe"]) for r in records}
+    for recipe in ("float32", "dynamic"):
+        for length in (8, 16):
+            assert (f"bert-base-{recipe}-16.tflite", length, recipe) in found
+
+
+def test_unknown_name_is_an_error(tmp_path):
+    rejects(
+        "--baselines bert-large: expected some of bert-base, mobilebert",
+        *["benchmark", "--package", "x.tflite", "--baselines", "bert-large"],
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "megabytes"), [("bert-base", (105, 115)), ("mobilebert", (24, 28))]
+)
+def test_published_sizes(name, megabytes, tmp_path, vocabulary):
+    """Of int8 weights: 110 and 25 million parameters."""
+    (path,) = baselines.make([Baseline(name, "dynamic", 128)], tmp_path, vocabulary, True)
+    assert megabytes[0] < path.stat().st_size / 1e6 < megabytes[1]
+    operations = Runner(path).operations()
+    assert ("FULLY_CONNECTED", True) in operations and ("FULLY_CONNECTED", False) not in operations

@@ -1,0 +1,207 @@
+"""The report's page in a real browser, offline: headless Chromium of the system."""
+
+import json
+import re
+import shutil
+
+import pytest
+from fixtures import reports
+from fixtures.reports import HOST, PACKAGES, PHONE
+
+from sqb_tflite.bench.reports import report
+
+playwright = pytest.importorskip("playwright.sync_api")
+BROWSERS = ("chromium-headless-shell", "chromium")
+HARMFUL = "<img src=x onerror=alert(1)>"
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        # Chromium has no sandbox for root, which tests in a container run as.
+        running = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def result() -> dict:
+    """The made-up result, with real text and with a package whose name is HTML."""
+    made = reports.result()
+    made["records"].append(reports.record(HOST, 1, None, "int8"))
+    harmful = reports.record(PHONE, 1, 128, "int8")
+    made["records"].append(harmful | {"package": f"out/{HARMFUL}.tflite"})
+    # Two more ways out of where a name stands.
+    made["failures"][0]["message"] = "</script><script>alert(2)</script>"
+    made["failures"][0]["cause"] = '" onmouseover="alert(3)'
+    return made
+
+
+@pytest.fixture(scope="module")
+def address(result, tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("report")
+    report.write(folder, result)
+    return (folder / "report.html").as_uri()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """Opens the page; nothing may have gone wrong on it, nor been fetched, when the test ends."""
+    wrong, asked = [], []
+    with browser.new_context(offline=True, accept_downloads=True) as context:
+
+        def opened(width: int = 1280, height: int = 900, scheme: str = "light"):
+            page = context.new_page()
+            page.set_viewport_size({"width": width, "height": height})
+            page.emulate_media(color_scheme=scheme)
+            page.on("console", lambda message: wrong.append(message.text))
+            page.on("pageerror", lambda error: wrong.append(str(error)))
+            page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+            page.on("request", lambda request: asked.append(request.url))
+            page.goto(address)
+            return page
+
+        yield opened
+    assert not wrong
+    assert {url for url in asked if not url.startswith("blob:")} == {address}
+
+
+def rows(page, caption: str) -> list[dict[str, str]]:
+    """The rows of the table with this caption, by header, as they stand on the page."""
+    cells = page.evaluate(
+        """caption => {
+            const table = [...document.querySelectorAll("table")].find(
+                (table) => table.caption.textContent === caption);
+            return [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent));
+        }""",
+        caption,
+    )
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
+
+
+def test_the_tables_figures_are_the_records(open_page, result):
+    page = open_page()
+    names = {path: path.split("/")[-1].removesuffix(".tflite") for path in PACKAGES.values()}
+    names[f"out/{HARMFUL}.tflite"] = HARMFUL
+    for device, name in ((PHONE, "SQB test device"), (HOST, "vm")):
+        expected = {
+            (
+                str(record["seq_length"] or "each text"),
+                str(record["threads"]),
+                names[record["package"]],
+                f"{record['latency_ms']['median']:.2f}",
+                str(record["latency_ms"]["count"]),
+            )
+            for record in result["records"]
+            if record["device"] == device
+        }
+        headers = ("tokens", "threads", "package", "median ms", "runs")
+        shown = [tuple(row[h] for h in headers) for row in rows(page, f"Latency on {name}")]
+        assert set(shown) == expected and len(shown) == len(expected)
+
+
+def test_the_page_holds_the_records_and_saves_them(open_page, result, tmp_path):
+    page = open_page()
+    assert json.loads(page.locator("#records").text_content()) == result
+    with page.expect_download() as saved:
+        page.click("#download")
+    saved.value.save_as(tmp_path / "saved.json")
+    assert saved.value.suggested_filename == "records.json"
+    assert json.loads((tmp_path / "saved.json").read_text(encoding="utf-8")) == result
+
+
+def test_a_phones_screen_is_wide_enough(open_page):
+    page = open_page(360, 740)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("document.querySelector('.scroll').scrollWidth") > 360  # it does scroll
+    heights = page.evaluate(
+        """[...document.querySelectorAll("svg text")].map(
+            (text) => parseFloat(getComputedStyle(text).fontSize)
+                * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b))"""
+    )
+    assert min(heights) >= 10  # pixels
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(open_page, scheme):
+    page = open_page(scheme=scheme)
+    backs = {"body": "body", "td": "body", "svg text": "body", ".quiet": "body", "caption": "body"}
+    backs |= {".badge": ".badge", ".warnings": ".warnings", ".card dt": ".card", ".button": "body"}
+    for element, behind in backs.items():
+        front = luminance(style(page, element, "fill" if "svg" in element else "color"))
+        back = luminance(style(page, behind, "backgroundColor"))
+        assert (front > back) == (scheme == "dark") or element == ".badge"
+        light, dark = max(front, back), min(front, back)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, element  # WCAG 2.1, level AA
+
+
+def style(page, selector: str, name: str) -> list[int]:
+    """A computed colour: red, green, blue."""
+    query = f"getComputedStyle(document.querySelector('{selector}')).{name}"
+    return [int(value) for value in re.findall(r"\d+", page.evaluate(query))[:3]]
+
+
+def luminance(colour: list[int]) -> float:
+    """WCAG's relative luminance."""
+    shares = [value / 255 for value in colour]
+    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_a_click_on_a_header_sorts_and_another_turns_the_order(open_page):
+    page = open_page()
+    table = page.locator("table", has_text="Latency on vm")
+    for header, key in (("median ms", float), ("package", str)):
+        button = table.get_by_role("button", name=header)
+        for direction in ("ascending", "descending"):
+            button.click()
+            shown = [key(row[header]) for row in rows(page, "Latency on vm")]
+            assert shown == sorted(shown, reverse=direction == "descending")
+            (by,) = table.locator("th[aria-sort]").all()
+            assert by.inner_text().startswith(header)
+            assert by.get_attribute("aria-sort") == direction
+
+
+def test_what_is_no_number_is_sorted_last_both_ways(open_page):
+    page = open_page()
+    button = page.locator("table", has_text="Latency on vm").get_by_role("button", name="over BERT")
+    for _ in range(2):
+        button.click()
+        shown = [row["over BERT-base"] for row in rows(page, "Latency on vm")]
+        assert "-" in shown and "-" not in shown[: -shown.count("-")]
+
+
+def test_plots_are_drawn_once_each_with_ids_of_their_own_and_words(open_page):
+    page = open_page()
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((element) => element.id)")
+    assert len(ids) == len(set(ids))
+    plots = page.evaluate(
+        """[...document.querySelectorAll("svg")].map((svg) => ({
+            words: svg.getAttribute("aria-label"),
+            role: svg.getAttribute("role"),
+            drawn: svg.getBBox().width > 100 && svg.getBBox().height > 50,
+            lost: [...svg.querySelectorAll("use")].filter((use) =>
+                !svg.querySelector(use.getAttribute("href") ?? use.getAttribute("xlink:href"))).length,
+        }))"""
+    )
+    assert len(plots) == 8 + 7
+    for plot in plots:
+        assert plot["role"] == "img" and plot["words"] and plot["drawn"] and not plot["lost"]
+
+
+def test_a_test_device_is_shown_as_one(open_page):
+    page = open_page()
+    assert page.locator(".badge").all_text_contents() == ["test device: not a phone"]
+    assert page.locator("h2", has=page.locator(".badge")).inner_text().startswith("SQB test device")
+
+
+def test_a_name_that_is_html_is_a_name(open_page):
+    page = open_page()
+    page.mouse.move(200, 200)
+    assert page.locator("img").count() == 0 and page.locator("script").count() == 2
+    assert HARMFUL in page.locator("main").inner_text()

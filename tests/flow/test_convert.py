@@ -1,0 +1,336 @@
+"""sqb_tflite.conversion.converter: what is in the file that each recipe makes, and that it is the model."""
+
+from collections.abc import Iterator
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from fixtures.models import (
+    LABELS,
+    SEQ_LENGTH,
+    SMALL_ENOUGH,
+    random_texts,
+)
+
+import sqb_tf
+import sqb_tflite
+from sqb_tf.errors import InputError
+from sqb_tflite.conversion import converter
+from sqb_tflite.conversion.calibration import samples
+from sqb_tflite.conversion.converter import check_operations
+from sqb_tflite.conversion.gptq import prepare, rounded
+from sqb_tflite.conversion.lowering.model import LoweredModel
+from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
+from sqb_tflite.package.container import unpack
+from sqb_tflite.runtime.runner import Runner
+from sqb_tflite.verification.verify import verify
+
+FULLY_CONNECTED = schema.BuiltinOperator.FULLY_CONNECTED
+LOOKUP = schema.BuiltinOperator.EMBEDDING_LOOKUP
+# Float32 against float32: as derived in test_lower, and probabilities of steep logits.
+EXACT = 2e-5
+INT8, FLOAT32 = schema.TensorType.INT8, schema.TensorType.FLOAT32
+
+
+@pytest.fixture(scope="module")
+def model(bundle_dir):
+    return sqb_tf.load(bundle_dir)
+
+
+def graph_of(content: bytes) -> schema.ModelT:
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+
+
+def stored(content: bytes) -> int:
+    """Bytes of the constants in a file."""
+    buffers = graph_of(content).buffers
+    return sum(len(buffer.data) for buffer in buffers if buffer.data is not None)
+
+
+def operations(graph: schema.ModelT, code: int) -> Iterator[tuple[schema.SubGraphT, list]]:
+    """(subgraph, input tensors) of every operation with a built-in code."""
+    for subgraph in graph.subgraphs:
+        for operation in subgraph.operators:
+            if graph.operatorCodes[operation.opcodeIndex].builtinCode == code:
+                yield subgraph, [subgraph.tensors[i] for i in operation.inputs if i >= 0]
+
+
+def weights(graph: schema.ModelT, code: int) -> list[schema.TensorT]:
+    """The second input of every such operation: a product's weights, a look-up's table."""
+    return [inputs[1] for _, inputs in operations(graph, code)]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "lengths"), [*((recipe, ()) for recipe in SMALL_ENOUGH), ("int8", (16, 32))]
+)
+def test_every_recipe_stays_within_its_bounds(converted, model, recipe, lengths):
+    examples = model.info.sample("verification")
+    report = verify(model, converted(recipe, *lengths), examples)
+    assert report.recipe == recipe
+    assert report.misses == []
+    assert report.examples == len(examples) > 20
+
+
+def test_smaller_types_make_smaller_files(converted):
+    sizes = [len(converted(recipe)) for recipe in ("float32", "fp16", "int8")]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 3
+    # The weights alone: half, and a quarter plus the float32 scales, biases and norms.
+    float32, fp16, int8 = (stored(converted(r)) for r in ("float32", "fp16", "int8"))
+    assert fp16 < 0.55 * float32
+    assert int8 < 0.4 * float32
+
+
+@pytest.mark.parametrize("lengths", [(), (16, 32)])
+def test_int8_has_a_scale_for_each_channel_and_each_row(converted, lengths):
+    graph = graph_of(converted("int8", *lengths))
+    kernels, tables = weights(graph, FULLY_CONNECTED), weights(graph, LOOKUP)
+    # A layer of groups of 4: 4 fused queries, keys and values, 1 projection, 4 + 4 feed-forward.
+    # The last one has a query for the first token alone: 4 more. Pooler and head: 2.
+    signatures = len(lengths) or 1
+    assert len(kernels) == (13 + 17 + 2) * signatures
+    assert (
+        len(tables) >= 2 * signatures
+    )  # words and types; positions of a fixed length are constant
+    for tensor in kernels + tables:
+        rows = tensor.shape[0]
+        assert tensor.type == INT8
+        assert len(tensor.quantization.scale) == rows > 1
+        assert tensor.quantization.quantizedDimension == 0
+        assert not np.any(tensor.quantization.zeroPoint)
+        values = graph.buffers[tensor.buffer].data.view(np.int8).reshape(tensor.shape)
+        assert (np.abs(values.astype(int)).max(axis=1) == 127).all()  # each row fills its range
+
+
+def test_int8_tables_are_the_models(converted, model):
+    graph = graph_of(converted("int8"))
+    table = model.backbone.embeddings.word_embeddings.embeddings.numpy()
+    (stored,) = [t for t in weights(graph, LOOKUP) if tuple(t.shape) == table.shape]
+    values = graph.buffers[stored.buffer].data.view(np.int8).reshape(table.shape)
+    scale = np.asarray(stored.quantization.scale)[:, None]
+    assert (np.abs(values * scale - table) <= 0.501 * scale).all()  # rounded to the nearest
+
+
+def test_dynamic_has_int8_tables_and_float32_has_none(converted):
+    dynamic = weights(graph_of(converted("dynamic")), LOOKUP)
+    assert INT8 in {tensor.type for tensor in dynamic}
+    float32 = graph_of(converted("float32"))
+    kinds = {t.type for code in (LOOKUP, FULLY_CONNECTED) for t in weights(float32, code)}
+    assert kinds == {FLOAT32}
+
+
+@pytest.mark.parametrize("recipe", Recipe.names())
+def test_only_built_in_operations(converted, recipe):
+    graph = graph_of(converted(recipe))
+    codes = {code.builtinCode for code in graph.operatorCodes}
+    assert FULLY_CONNECTED in codes
+    assert schema.BuiltinOperator.CUSTOM not in codes
+    # The lowering's point: no convolutions, no look-ups that cannot have a scale a row (integers have one).
+    assert schema.BuiltinOperator.CONV_2D not in codes
+    integers = Recipe.named(recipe).activation_bits is not None
+    assert (schema.BuiltinOperator.GATHER in codes) == integers
+    check_operations(converted(recipe))
+
+
+def test_custom_operation_error_names_it():
+    def model(*codes: schema.OperatorCodeT) -> bytes:
+        builder = flatbuffers.Builder()
+        builder.Finish(schema.ModelT(version=3, operatorCodes=list(codes)).Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    built_in = schema.OperatorCodeT(builtinCode=FULLY_CONNECTED)
+    custom = schema.OperatorCodeT(
+        builtinCode=schema.BuiltinOperator.CUSTOM, customCode=b"FlexErfinv"
+    )
+    check_operations(model(built_in))
+    with pytest.raises(InputError, match="not LiteRT built-ins: FlexErfinv"):
+        check_operations(model(built_in, custom))
+
+
+def test_fixed_lengths_answer_as_any_length(converted):
+    fixed, dynamic = Runner(converted("float32", 16, 48)), Runner(converted("float32"))
+    texts = [(text, None) for text in random_texts(30, seed=7)]
+    lengths = {
+        fixed.signature_for(x["input_word_ids"].shape[1]).seq_length for x in fixed.inputs(texts)
+    }
+    assert lengths == {16, 48}
+    for inputs in dynamic.inputs(texts):
+        found, expected = fixed(inputs), dynamic(inputs)
+        np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=EXACT)
+
+
+def test_lengths_of_one_file_share_their_weights(converted):
+    graph = graph_of(converted("int8", 16, 32))
+    assert [s.signatureKey for s in graph.signatureDefs] == [b"seq_16", b"seq_32"]
+    used: list[set[int]] = [set(), set()]
+    for code in (FULLY_CONNECTED, LOOKUP):
+        for subgraph, inputs in operations(graph, code):
+            used[graph.subgraphs.index(subgraph)].add(inputs[1].buffer)
+    assert used[0] == used[1] != set()
+    # Nothing else of size is there twice either: every larger buffer is unlike every other.
+    large = [bytes(b.data) for b in graph.buffers if b.data is not None and len(b.data) > 64]
+    assert len(set(large)) == len(large)
+
+
+def test_lengths_add_little_but_their_graphs(converted):
+    # Of its own each has its position embeddings (float32, 32 channels) and some shapes.
+    positions = (16 + 32) * 32 * 4
+    one, two = stored(converted("int8")), stored(converted("int8", 16, 32))
+    assert two - one < positions + 0.03 * one
+
+
+def test_input_names_are_those_that_mediapipe_knows(converted):
+    names = {"input_word_ids", "input_mask", "input_type_ids"}
+    graph = graph_of(converted("int8", 16, 32))
+    for subgraph, prefix in zip(graph.subgraphs, ("serving_default", "seq_32"), strict=True):
+        found = {subgraph.tensors[i].name.decode() for i in subgraph.inputs}
+        assert found == {f"{prefix}_{name}:0" for name in names}
+        assert [subgraph.tensors[i].name for i in subgraph.outputs] == [b"probabilities"]
+    single = graph_of(converted("int8"))
+    assert [s.signatureKey for s in single.signatureDefs] == [b"serving_default"]
+
+
+def test_package_says_how_it_was_made(converted, vocabulary):
+    package = unpack(converted("int8", 16, 32))
+    assert package.vocabulary == vocabulary
+    assert package.labels == LABELS
+    told = package.properties
+    assert told["recipe"] == "int8"
+    assert told["lowering"] == "group-fused"
+    assert told["kind"] == "classification"
+    assert told["paired"] is False
+    assert told["lowercase"] is True
+    assert told["seq_lengths"] == [16, 32]
+    assert told["max_seq_length"] == SEQ_LENGTH
+    assert told["calibration"]["texts"] > 1
+    assert told["calibration"]["tokens"] > told["calibration"]["texts"]
+    assert set(told["versions"]) >= {"tensorflow", "keras", "ai-edge-quantizer"}
+    assert unpack(converted("float32")).properties["calibration"] is None
+
+
+def test_auto_chooses_the_lowering_by_the_target(bundle_dir, converted):
+    for target, lowering in (("cpu", "group-fused"), ("gpu", "grouped-conv")):
+        content = sqb_tflite.convert(bundle_dir, "float32", target=target)
+        told = unpack(content).properties
+        assert told["lowering"] == lowering and told["lowering_reason"] == LOWERINGS[lowering]
+        assert content == converted("float32", lowering=lowering)
+
+
+def test_grouped_convolutions_are_whole_and_attention_is_one(converted):
+    """Two blocks of four grouped projections and one that is not; the last block asks for one token alone."""
+    graph = graph_of(converted("float32", 16, lowering="grouped-conv"))
+    kinds = schema.BuiltinOperator
+    expected = {kinds.CONV_2D: 2 * 5, kinds.BATCH_MATMUL: 2 * 2, kinds.SPLIT: 0}
+    expected[kinds.CONCATENATION] = 0
+    assert {kind: len(list(operations(graph, kind))) for kind in expected} == expected
+
+
+@pytest.mark.parametrize("recipe", [r.label for r in Recipe if r is not Recipe.MIXED])
+def test_every_recipe_keeps_its_bounds_as_convolutions(recipe, bundle_dir, converted):
+    if recipe.startswith("int4"):
+        with pytest.raises(InputError, match="--lowering grouped-conv: 4 bits in block_0/"):
+            converted(recipe, lowering="grouped-conv")
+        return
+    model = sqb_tf.load(bundle_dir)
+    content = converted(recipe, lowering="grouped-conv")
+    assert verify(model, content, model.info.sample("verification")).misses == []
+
+
+def test_converting_again_gives_the_same_bytes(converted, bundle_dir):
+    assert sqb_tflite.convert(bundle_dir, "int8") == converted("int8")
+
+
+def test_calibration_text_shapes_the_biases_alone(converted, bundle_dir):
+    other = sqb_tflite.convert(bundle_dir, "int8", calibration=["a bad end", "x y z"])
+    assert unpack(other).properties["calibration"]["texts"] == 2
+
+    def constants(content: bytes, place: int) -> list[bytes]:
+        graph = graph_of(content)
+        products = operations(graph, FULLY_CONNECTED)
+        return [bytes(graph.buffers[inputs[place].buffer].data) for _, inputs in products]
+
+    assert constants(other, 1) == constants(converted("int8"), 1)
+    for ours, theirs in zip(constants(other, 2), constants(converted("int8"), 2), strict=True):
+        assert ours != theirs
+
+
+def test_length_over_the_training_length_raises_the_limit(converted):
+    assert unpack(converted("float32", 16, 48)).properties["max_seq_length"] == 48
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(recipe="int2"), "unknown recipe 'int2': expected one of float32"),
+        (dict(lowering="conv"), "unknown lowering 'conv': expected one of auto, group-fused, gr"),
+        (dict(target="npu"), "unknown target 'npu': expected one of cpu, gpu"),
+        (dict(seq_lengths=[65]), "seq_length 65: expected 5 to 64"),
+        (dict(seq_lengths=[2]), "seq_length 2"),
+        (dict(calibration=[]), "calibration text is empty"),
+        (dict(calibration=[" "]), "calibration text is empty"),
+    ],
+)
+def test_bad_argument_raises_error(bundle_dir, arguments, message):
+    with pytest.raises(InputError, match=message):
+        sqb_tflite.convert(bundle_dir, **arguments)
+
+
+def test_too_little_memory_is_an_error_before_the_system_says_so(bundle_dir, monkeypatch):
+    assert converter.available_memory() > 1e8
+    monkeypatch.setattr(converter, "available_memory", lambda: 250_000_000)
+    with pytest.raises(InputError, match=r"takes about 0\.3 GB of memory, 0\.2 GB are available"):
+        sqb_tflite.convert(bundle_dir)
+    monkeypatch.setattr(converter, "available_memory", lambda: None)
+    assert sqb_tflite.convert(bundle_dir, "float32")
+
+
+def test_bundle_is_not_changed_by_converting(model, converted):
+    before = model.get_weights()
+    lowered = LoweredModel(model, "classification", SEQ_LENGTH)
+    kinds = dict.fromkeys(lowered.layers, "int4")
+    prepare(lowered, samples(model.preprocessor, random_texts(4)), kinds)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_rounding_correction_centres_every_layers_error(model):
+    """On the calibration text, the mean error of each product's int8 weights is gone."""
+    inputs = samples(model.preprocessor, random_texts(12, seed=3))
+    lowered = LoweredModel(model, "classification", SEQ_LENGTH)
+    exact = {dense: dense.bias.numpy() for dense in lowered.dense_layers}
+    seen = {dense: [] for dense in lowered.dense_layers}
+
+    def record(dense, x):
+        seen[dense].append(x.numpy().reshape(-1, x.shape[-1]))
+
+    for dense in lowered.dense_layers:
+        dense.observer = record
+    for sample in inputs:
+        lowered(**sample)
+    prepare(lowered, inputs, dict.fromkeys(lowered.layers, "int8"))
+
+    improved = 0
+    for dense in lowered.dense_layers:
+        x, kernel = np.concatenate(seen[dense]).astype(float), dense.kernel.numpy().astype(float)
+        error = (x @ (rounded(kernel) - kernel).T).mean(axis=0)
+        corrected = error + dense.bias.numpy() - exact[dense]
+        np.testing.assert_allclose(corrected, 0, atol=1e-6)  # float32 biases about 1
+        improved += np.abs(error).max() > 1e-4
+    assert improved == len(lowered.dense_layers)
+
+
+def test_rounding_is_to_255_steps_of_each_row():
+    kernel = np.array([[1.27, 0.004, -0.006], [-12.7, 1.0, 0.0], [0.0, 0.0, 0.0]], np.float32)
+    expected = [[1.27, 0.0, -0.01], [-12.7, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    np.testing.assert_allclose(rounded(kernel), expected, atol=1e-6)
+
+
+def test_calibration_samples_are_spread_over_the_texts(model):
+    texts = ["film"] * 100 + ["bad"] * 100 + [""]
+    found = samples(model.preprocessor, texts)
+    words = [sample["input_word_ids"].numpy()[0, 1] for sample in found]
+    places = model.tokenizer.vocabulary.index
+    assert len(found) == 32
+    assert abs(words.count(places("film")) - 16) <= 2
+    assert set(words) == {places("film"), places("bad")}

@@ -1,0 +1,50 @@
+"""Who runs what: on CPUs all but ids, look-ups and their casts is XNNPACK's, in every head and recipe."""
+
+import pytest
+from test_kinds import every_kind, model_of, package_of  # noqa: F401
+from test_separable import separable_bundle_dir  # noqa: F401
+
+from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
+from sqb_tflite.runtime.runner import Runner
+
+# Integers before the embeddings: a long text is cut, places are counted, ids are looked up.
+OF_IDS = {"SHAPE", "MINIMUM", "SUB", "PACK", "STRIDED_SLICE", "CONCATENATION", "RANGE", "RESHAPE"}
+OF_IDS |= {"EMBEDDING_LOOKUP", "CAST"}
+ON_CPU = [r.label for r in Recipe if r.activation_bits is None and r is not Recipe.MIXED]
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
+@pytest.mark.parametrize("length", [None, (32,)])
+@pytest.mark.parametrize("recipe", ON_CPU)
+def test_classifier_is_xnnpacks(recipe, length, lowering, converted):
+    if lowering == "grouped-conv" and recipe.startswith("int4"):
+        return  # refused, see test_convert.py
+    outside = _outside(Runner(converted(recipe, *(length or ()), lowering=lowering)))
+    assert outside <= OF_IDS | ({"DEQUANTIZE"} if recipe == "fp16" else set())
+    if length:
+        assert outside <= {"EMBEDDING_LOOKUP", "CAST", "RESHAPE", "DEQUANTIZE"}
+
+
+@every_kind
+def test_every_head_is_xnnpacks(kind, package_of):  # noqa: F811
+    assert _outside(Runner(package_of(kind, "int8"))) <= OF_IDS
+
+
+def test_separable_convolutions_are_xnnpacks(converted, separable_bundle_dir):  # noqa: F811
+    assert _outside(Runner(converted("int8", directory=separable_bundle_dir))) <= OF_IDS
+
+
+def test_operations_are_told_apart(converted):
+    """A look-up is outside, a product inside: the test above can fail."""
+    operations = Runner(converted("int8")).operations()
+    assert ("EMBEDDING_LOOKUP", False) in operations and (
+        "EMBEDDING_LOOKUP",
+        True,
+    ) not in operations
+    assert ("FULLY_CONNECTED", True) in operations and ("FULLY_CONNECTED", False) not in operations
+    stock = Runner(converted("int16x8")).operations()
+    assert ("FULLY_CONNECTED", False) in stock  # XNNPACK has none with 16 bits
+
+
+def _outside(runner: Runner) -> set[str]:
+    return {name for name, inside in runner.operations() if not inside}

@@ -1,0 +1,113 @@
+"""tools/describe.py: what it says of a package is what is in it."""
+
+import json
+
+import pytest
+from fixtures.commands import call, rejects
+
+from sqb_tflite.runtime import describe
+
+
+@pytest.fixture(scope="module")
+def said(converted, tmp_path_factory):
+    """`said(recipe, *lengths)`: the description of that package."""
+    folder = tmp_path_factory.mktemp("described")
+
+    def of(recipe: str, *lengths: int) -> dict:
+        path = folder / f"{recipe}-{'-'.join(map(str, lengths))}.tflite"
+        path.write_bytes(converted(recipe, *lengths))
+        return describe.describe(path)
+
+    return of
+
+
+RECIPES = ["float32", "fp16", "dynamic", "int8", "int4", "int4-all", "int8-full", "int16x8"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_bytes_add_up_to_the_file(said, recipe):
+    found = said(recipe)
+    assert sum(found["bytes"].values()) == found["size_bytes"]
+    assert all(size >= 0 for size in found["bytes"].values())
+    layers = {layer["name"]: layer["size_bytes"] for layer in found["layers"]}
+    assert layers["embeddings"] == found["bytes"]["embeddings"] > 0
+    kernels = sum(size for name, size in layers.items() if name != "embeddings")
+    assert kernels == found["bytes"]["kernels"] > 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kinds"),
+    [
+        ("float32", {"float32"}),
+        ("fp16", {"float16"}),
+        ("int8", {"int8"}),
+        ("int4-all", {"int4", "int8"}),
+        ("int16x8", {"int8"}),
+    ],
+)
+def test_weights_are_what_the_recipe_says(said, recipe, kinds):
+    assert {layer["kind"] for layer in said(recipe)["layers"]} == kinds
+
+
+def test_layers_have_their_names_groups_and_scales(said):
+    layers = {layer["name"]: layer for layer in said("int4")["layers"]}
+    assert layers["block_0/intermediate"] == {
+        "name": "block_0/intermediate",
+        "tensors": 4,
+        "kind": "int4",
+        "scales": 64,  # the test model's feed-forward channels
+        "size_bytes": 64 * 8 // 2,
+    }
+    assert layers["pooler"]["kind"] == layers["head"]["kind"] == "int8"
+    assert layers["embeddings"]["tensors"] == 3
+
+
+def test_layers_have_the_same_names_as_convolutions(said, converted, tmp_path):
+    path = tmp_path / "convolutions.tflite"
+    path.write_bytes(converted("int8", lowering="grouped-conv"))
+    found = {layer["name"]: layer for layer in describe.describe(path)["layers"]}
+    fused = {layer["name"]: layer for layer in said("int8")["layers"]}
+    # Queries, keys and values apart, everything else by the same name, in one piece.
+    assert {"block_0/query", "block_0/key", "block_0/value"} <= found.keys() - fused.keys()
+    assert found["block_0/intermediate"]["tensors"] == 1
+    for name in found.keys() & fused.keys():
+        assert found[name]["size_bytes"] == fused[name]["size_bytes"]
+        assert found[name]["scales"] == fused[name]["scales"]
+
+
+def test_operations_are_those_of_the_graph(said):
+    found = said("int8")
+    assert found["operations"]["FULLY_CONNECTED"] == {"xnnpack": 32, "litert": 0}
+    assert found["operations"]["EMBEDDING_LOOKUP"] == {"xnnpack": 0, "litert": 3}
+
+
+def test_several_lengths_share_their_weights(said):
+    one, two = said("int8"), said("int8", 16, 32)
+    assert two["bytes"]["kernels"] == one["bytes"]["kernels"]
+    assert (
+        two["bytes"]["scales"] < 1.1 * one["bytes"]["scales"]
+    )  # of channels once, of tensors each
+    assert min(two["bytes"].values()) >= 0
+    assert [s["seq_length"] for s in two["signatures"]] == [16, 32]
+
+
+def test_command_line_gives_table_and_json(converted, tmp_path, vocabulary, capsys):
+    path = tmp_path / "int8.tflite"
+    path.write_bytes(converted("int8"))
+    assert call("describe", "--package", path, "--json", tmp_path / "out.json") == 0
+    shown = capsys.readouterr().out
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["vocabulary_size"] == len(vocabulary)
+    assert found["properties"]["recipe"] == "int8"
+    for word in ("FULLY_CONNECTED", "XNNPACK", "block_0/query_key_value", "embeddings", "any"):
+        assert word in shown
+    assert found["size_bytes"] == path.stat().st_size
+
+
+def test_other_file_is_an_error(converted, tmp_path):
+    (tmp_path / "other.tflite").write_bytes(b"no model at all")
+    rejects(
+        r"other\.tflite: not a TFLite model", "describe", "--package", tmp_path / "other.tflite"
+    )
+    (tmp_path / "cut.tflite").write_bytes(converted("int8")[:-200])
+    rejects(r"cut\.tflite: truncated", "describe", "--package", tmp_path / "cut.tflite")

@@ -1,0 +1,194 @@
+"""What devices say of themselves, in the forms that differ between them."""
+
+import dataclasses
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from sqb_tflite.bench import latency_stats
+from sqb_tflite.bench.devices import (
+    android,
+    binaries,
+    linux,
+    linux_proc,
+    targets,
+)
+from sqb_tflite.bench.devices.shells import (
+    DeviceError,
+    Done,
+    LocalShell,
+    NoAnswer,
+)
+from sqb_tflite.bench.devices.targets import Target
+from sqb_tflite.bench.devices.tool import delegation
+from sqb_tflite.bench.devices.tool_output import Delegation, Output
+from sqb_tflite.bench.devices.tool_statistics import Statistics
+from sqb_tflite.bench.host import host_info
+
+
+class Said(LocalShell):
+    """A device that answers everything with one text."""
+
+    def __init__(self, *parts: str) -> None:
+        super().__init__(threading.Event(), Path("/tmp"))
+        self.text = "\n@@\n".join(parts)
+
+    def run(self, command: str, timeout_s: float = 30.0) -> Done:
+        return Done(0, self.text)
+
+
+BATTERY = """Current Battery Service state:
+  AC powered: false
+  USB powered: true
+  level: 77
+  temperature: 287"""
+SKIN = """Thermal Status: 1
+Current temperatures from HAL:
+\tTemperature{mValue=36.5, mType=0, mName=CPU0, mStatus=0}
+\tTemperature{mValue=41.25, mType=3, mName=VIRTUAL-SKIN, mStatus=1}"""
+
+
+def test_the_skin_says_how_hot_a_phone_is_where_it_can():
+    state = android.state(Said(BATTERY, SKIN, "", "mWakefulness=Asleep", "boot"))
+    assert state["temperature_c"] == 41.25 and state["battery_percent"] == 77
+    assert state["throttled"] == ["thermal status 1 (light)"] and state["cpu_mhz"] is None
+    assert state["wakefulness"] == "Asleep" and state["charging"]
+    older = android.state(Said(BATTERY, "Can't find service: thermalservice", "", "", "boot"))
+    assert older["temperature_c"] == 28.7 and older["throttled"] == []
+    nothing = android.state(Said("", "", "", "", ""))
+    assert nothing["temperature_c"] is None and nothing["battery_percent"] is None
+
+
+def test_clusters_and_limits():
+    cores = "\n".join(
+        f"cpu{i} {khz}" for i, khz in enumerate([1800000] * 4 + [2400000] * 3 + [2800000])
+    )
+    assert linux_proc.clusters(cores) == [[4, 1800], [3, 2400], [1, 2800]]
+    # Ten cores: cpu10 comes after cpu9, not after cpu1. Without cpufreq nothing is known.
+    assert linux_proc.clusters("\n".join(f"cpu{i} " for i in (0, 1, 10, 2))) == [[4, None]]
+    clocks, limits = linux_proc.frequencies(
+        "cpu0 1000000 1800000 1800000\ncpu1 900000 1200000 1800000"
+    )
+    assert clocks == [1000, 900] and limits == ["cpu1 limited to 1200 of 1800 MHz"]
+    assert linux_proc.frequencies("cpu0\ncpu1") == (None, [])
+
+
+def test_a_name_has_the_maker_once():
+    def name(maker: str, model: str) -> str:
+        properties = f"[ro.product.manufacturer]: [{maker}]\n[ro.product.model]: [{model}]"
+        return android.describe(Said(properties, "MemTotal: 4000000 kB", "cpu0 ", "", ""))["name"]
+
+    assert name("Google", "Pixel 3") == "Google Pixel 3"
+    assert name("OnePlus", "ONEPLUS A6003") == "ONEPLUS A6003"
+    assert name("", "") == ""
+
+
+def test_an_answer_without_its_parts_is_an_error():
+    with pytest.raises(DeviceError, match="does not say what it is: sh: getprop: not found"):
+        android.describe(Said("sh: getprop: not found"))
+
+
+def test_this_machine_describes_itself(tmp_path):
+    shell = LocalShell(threading.Event(), tmp_path)
+    found = linux.describe(shell)
+    assert found["cores"] >= 1 and found["memory_gb"] > 0 and found["os"].startswith("Linux")
+    assert found["simd"] == host_info.host()["simd"]
+    assert linux.state(shell)["load_average"] >= 0
+
+
+def test_simd_is_what_the_first_core_has():
+    assert linux_proc.simd("processor : 0\nFeatures\t: fp asimd evtstrm asimddp i8mm\n") == [
+        "asimd",
+        "asimddp",
+        "i8mm",
+    ]
+    assert linux_proc.simd("flags\t\t: fpu sse2 avx2 avx512_vnni\n") == ["avx2", "avx512_vnni"]
+    assert linux_proc.simd("processor : 0\n") == []
+
+
+def test_commands_end_with_their_code_and_output(tmp_path):
+    shell = LocalShell(threading.Event(), tmp_path)
+    assert shell.run("echo one; echo two >&2; exit 3") == Done(3, "one\ntwo\n")
+    assert shell.run("printf 'no line end'").text == "no line end"
+    with pytest.raises(NoAnswer):
+        shell.run("sleep 20", timeout_s=0.3)
+    with pytest.raises(DeviceError, match="broke") as caught:
+        shell.run("kill -9 $$; sleep 1")
+    assert caught.value.lost
+
+
+@pytest.mark.parametrize(
+    ("machine", "abis", "fits"),
+    [
+        (183, ["arm64-v8a"], True),
+        (40, ["arm64-v8a", "armeabi-v7a"], True),
+        (62, ["aarch64"], False),
+    ],
+)
+def test_a_tool_is_chosen_by_its_processor(tmp_path, machine: int, abis: Sequence[str], fits: bool):
+    path = tmp_path / "benchmark_model"
+    path.write_bytes(b"\x7fELF" + bytes(14) + machine.to_bytes(2, "little") + bytes(40))
+    if fits:
+        assert binaries.find([str(path)], "android", abis).path == path
+    else:
+        with pytest.raises(ValueError, match="for other devices: expected one for aarch64"):
+            binaries.find([str(path)], "linux", abis)
+
+
+def test_no_tool_is_published_for_every_device():
+    with pytest.raises(ValueError, match="no benchmark_model is published for android on x86_64"):
+        binaries.find([], "android", ["x86_64", "x86"])
+
+
+def test_without_adb_all_is_this_machine(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert targets.find(["all"]) == [Target("host", "host")]
+    assert "adb: not found" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="adb: not found on this machine: install"):
+        targets.find(["adb"])
+
+
+def test_a_delegate_is_judged_by_its_own_line():
+    """The GPU's, where XNNPACK took the rest; the largest part, where several subgraphs have one each."""
+
+    def output(*delegations: tuple[str, str]) -> Output:
+        lines = [Delegation(name, extent, None, None, None) for name, extent in delegations]
+        return dataclasses.replace(OUTPUT, delegations=tuple(lines))
+
+    both = output(("GPU", "none"), ("GPU", "partial"), ("TfLiteXNNPackDelegate", "full"))
+    assert delegation(both, "gpu").extent == "partial"
+    assert delegation(both, "xnnpack").extent == "full"
+    assert delegation(output(("XNNPACK", "full")), "gpu") is None
+
+
+STATISTICS = Statistics(1, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0)
+OUTPUT = Output("tflite", STATISTICS, None, 1.0, None, None, None, (), ())
+
+
+def test_figures_of_several_starts_by_hand():
+    one = {"count": 10, "min": 1.0, "p5": 1.5, "median": 2.0, "mean": 2.0, "p95": 3.0, "std": 0.0}
+    two = {"count": 30, "min": 0.5, "p5": 2.5, "median": 6.0, "mean": 6.0, "p95": 9.0, "std": 2.0}
+    found = latency_stats.of_repeats([one, two])
+    assert (found["count"], found["min"], found["median"], found["mean"]) == (40, 0.5, 4.0, 5.0)
+    # (10 * (0 + 9) + 30 * (4 + 1)) / 40 = 6
+    assert found["std"] == pytest.approx(6**0.5, abs=1e-4)
+    assert latency_stats.of_repeats([one, two | {"median": None}])["median"] is None
+    # t of 2 degrees of freedom is 4.3027; the standard error of 1, 2, 3 is 1/sqrt(3).
+    low, high = latency_stats.interval_of_repeats([1.0, 2.0, 3.0])
+    assert high - 2 == pytest.approx(4.3027 / 3**0.5, abs=1e-4) and low + high == 4
+    assert latency_stats.interval_of_repeats([1.0]) is None
+
+
+def test_the_interval_of_a_median_holds_it_as_often_as_it_says():
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(2000):
+        low, high = latency_stats.interval_of_samples(random.exponential(size=30))
+        held += low <= np.log(2) <= high
+    # Of 30 samples the ranks 10 and 21 hold it with 95.7%; 2000 trials differ from that by 0.5%.
+    assert 0.942 < held / 2000 < 0.972
+    assert latency_stats.interval_of_samples([1.0] * 5) is None

@@ -1,0 +1,418 @@
+"""Distillation: the losses by hand, the teacher asked once, a student that follows its teacher."""
+
+import dataclasses
+import errno
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from fixtures.commands import ROOT, call, listing
+from fixtures.models import (
+    VOCABULARY,
+    random_inputs,
+    randomize,
+    tiny_config,
+)
+
+import sqb_tf
+from sqb_tf.checkpoint import bundle
+from sqb_tf.data.task import Task
+from sqb_tf.errors import InputError
+from sqb_tf.heads.registry import kind_of
+from sqb_tf.model.heads import SqueezeBertClassifier
+from sqb_tf.training import teacher as teacher_module
+from sqb_tf.training.distillation import (
+    DistillationLoss,
+    PatientLoss,
+    learner,
+    matched_layers,
+    objective,
+    patient_layers,
+)
+from sqb_tf.training.options import FinetuneOptions
+from sqb_tf.training.pipeline import example_stream, training_batches
+from sqb_tf.training.state import RunState
+from sqb_tf.training.teacher import TeacherOutputs, find_teacher, teacher_outputs
+
+DEMO = ROOT / "sqb_tf" / "demo"
+DATA = ["--data", DEMO, "--limit", 64, "--batch-size", 16, "--seq-length", 16]
+SMALL = [*DATA, "--epochs", 2, "--preset", "squeezebert-tiny", "--vocab-size", 300]
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    exponents = np.exp(x - x.max(-1, keepdims=True))
+    return exponents / exponents.sum(-1, keepdims=True)
+
+
+def save(folder: Path, model: SqueezeBertClassifier, labels: list[str]) -> Path:
+    """A bundle for the demo's texts."""
+    task = bundle.TaskInfo("classification", "classification", False, 24, True, {}, "", "")
+    bundle.save(folder, model, VOCABULARY, labels, task, [], [], metrics={})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labels() -> list[str]:
+    """Those of the demo's first examples."""
+    return Task("classification", DEMO, limit=64).survey()[0]
+
+
+@pytest.fixture(scope="module")
+def teacher(labels, tmp_path_factory):
+    """A bundle with random weights for the demo's first examples, sure of its answers."""
+    model = SqueezeBertClassifier(tiny_config(), num_labels=len(labels))
+    randomize(model)
+    model.head.kernel.assign(model.head.kernel * 3)
+    return save(tmp_path_factory.mktemp("teacher") / "bundle", model, labels)
+
+
+@pytest.mark.parametrize(("temperature", "alpha"), [(1.0, 0.3), (4.0, 1.0), (2.0, 0.0)])
+def test_classification_loss_by_hand(temperature, alpha):
+    rng = np.random.default_rng(0)
+    labels, teacher, student = np.array([2, 0]), *rng.normal(size=(2, 2, 3)).astype(np.float32)
+    targets = np.column_stack([labels, teacher]).astype(np.float32)
+    soft = -(softmax(teacher / temperature) * np.log(softmax(student / temperature))).sum(-1)
+    hard = -np.log(softmax(student)[[0, 1], labels])
+    expected = np.mean(alpha * soft * temperature**2 + (1 - alpha) * hard)
+    loss = DistillationLoss("classification", temperature, alpha)
+    assert float(loss(targets, student)) == pytest.approx(expected, rel=1e-5)
+    again = DistillationLoss.from_config(loss.get_config())
+    assert float(again(targets, student)) == float(loss(targets, student))
+
+
+def test_regression_loss_by_hand():
+    targets, student = np.array([[1.0, 3.0], [2.0, 2.0]]), np.array([[2.0], [4.0]])
+    # Label: errors 1 and 2; teacher: -1 and 2.
+    assert float(DistillationLoss("regression", 9.0, 0.25)(targets, student)) == pytest.approx(
+        0.25 * (1 + 4) / 2 + 0.75 * (1 + 4) / 2
+    )
+    assert float(DistillationLoss("regression", 9.0, 1.0)(targets, student + 1)) == pytest.approx(
+        4.5
+    )
+
+
+def test_the_gradient_is_zero_at_the_teacher():
+    import tensorflow as tf
+
+    logits = tf.constant(np.random.default_rng(1).normal(size=(4, 3)), tf.float32)
+    targets = tf.concat([tf.zeros((4, 1)), logits], axis=1)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = DistillationLoss("classification", 3.0, 1.0)(tf.stop_gradient(targets), logits)
+    assert np.abs(tape.gradient(loss, logits)).max() < 1e-6
+
+
+def test_patient_loss_by_hand():
+    rng = np.random.default_rng(2)
+    teacher, student = rng.normal(size=(2, 5, 3, 8)).astype(np.float32)
+    teacher, unit = (x / np.sqrt((x**2).sum(-1, keepdims=True)) for x in (teacher, student))
+    expected = np.mean(
+        [[((t - s) ** 2).sum() for t, s in zip(*rows)] for rows in zip(teacher, unit)]
+    )
+    loss = PatientLoss.from_config(PatientLoss().get_config())
+    assert float(loss(teacher, student)) == pytest.approx(expected, rel=1e-5)
+    assert float(loss(teacher, 7 * teacher)) < 1e-12
+    assert float(loss(teacher, -teacher)) == pytest.approx(4, rel=1e-5)
+
+
+def test_layers_of_the_paper():
+    """Sun et al. 2019, section 3.2: of 12, a student of 6 learns from 2, 4, 6, 8, 10, never from the last."""
+    assert patient_layers(6, 12) == [2, 4, 6, 8, 10]
+    assert patient_layers(3, 12) == [4, 8]
+    assert patient_layers(2, 2) == [1]
+    assert patient_layers(12, 12) == list(range(1, 12))
+    assert patient_layers(5, 12) == [3, 5, 8, 10]
+    assert patient_layers(4, 2) == [1, 1, 2]
+    with pytest.raises(InputError, match="hidden_weight: the student has one layer"):
+        patient_layers(1, 12)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_first_token_states(layers):
+    """Those of `with_states`, which transformers' are compared to; the logits are the classifier's."""
+    model = SqueezeBertClassifier(tiny_config(num_hidden_layers=layers), num_labels=3)
+    randomize(model)
+    inputs = random_inputs(model.config, 4, 9)
+    found = model.with_first_tokens()(inputs)
+    states = model.backbone.with_states()(inputs)["hidden_states"][1:]
+    expected = np.stack([state[:, 0] for state in states], axis=1)
+    np.testing.assert_allclose(found["first_token_states"], expected, atol=1e-5)
+    np.testing.assert_allclose(found["logits"], model(inputs), atol=1e-5)
+
+
+def test_separable_models_match_logits_alone(labels, tmp_path):
+    """They pool the mean of the tokens: a teacher's logits are right, its first token stands for nothing."""
+    model = SqueezeBertClassifier(tiny_config(token_mixer="separable_conv"), num_labels=len(labels))
+    randomize(model)
+    found = find_teacher(save(tmp_path / "bundle", model, labels))
+    task = Task("classification", DEMO, limit=64)
+    inputs = sqb_tf.load(tmp_path / "bundle").preprocessor([e.text for e in task.split("train")])
+    taught = teacher_outputs(found, task, labels, 64, tmp_path)
+    np.testing.assert_allclose(taught.logits, model(inputs), atol=1e-4)
+    with pytest.raises(InputError, match=r"hidden_weight: the teacher .*bundle does not read its"):
+        matched_layers(tiny_config(), found)
+    with pytest.raises(InputError, match="hidden_weight: the student does not read its first"):
+        matched_layers(model.config, found)
+
+
+def test_the_teacher_is_asked_once_and_in_order(teacher, tmp_path):
+    model, task = sqb_tf.load(teacher), Task("classification", DEMO, limit=100)
+    found = teacher_outputs(find_teacher(teacher), task, model.labels, 100, tmp_path, [2, 1, 1])
+    assert listing(tmp_path) == ["teacher.npy", "teacher_states.npy"]
+    assert all(isinstance(array, np.memmap) for array in (found.logits, found.states))
+    inputs = model.preprocessor([example.text for example in task.split("train")])
+    np.testing.assert_allclose(found.logits, model(inputs), atol=1e-4)
+    states = model.with_first_tokens()(inputs)["first_token_states"].numpy()[:, [1, 0, 0]]
+    states /= np.linalg.norm(states, axis=-1, keepdims=True)
+    np.testing.assert_allclose(found.states, states, atol=5e-4)
+    mute = dataclasses.replace(find_teacher(teacher), load=None)  # a second time would fail
+    again = teacher_outputs(mute, task, model.labels, 100, tmp_path, [2, 1, 1])
+    np.testing.assert_array_equal(again.logits, found.logits)
+    np.testing.assert_array_equal(again.states, found.states)
+
+
+def test_labels_in_another_order(teacher, tmp_path):
+    """Are matched by name: the teacher's columns change places."""
+    labels, task = sqb_tf.load(teacher).labels, Task("classification", DEMO, limit=8)
+    found = []
+    for order in (labels, labels[::-1]):
+        folder = tmp_path / order[0]
+        folder.mkdir()
+        found.append(teacher_outputs(find_teacher(teacher), task, order, 8, folder).logits)
+    np.testing.assert_array_equal(found[0], found[1][:, ::-1])
+    assert np.abs(found[0] - found[1]).max() > 1
+
+
+def test_targets_are_those_of_the_texts(bundle_dir, tmp_path):
+    """However the examples are shuffled and sorted: each text has its number in it."""
+    (tmp_path / "train.tsv").write_text(
+        "text\tlabel\n" + "".join(f"{'the ' * (1 + i % 7)}\t{i}\n" for i in range(90))
+    )
+    (tmp_path / "dev.tsv").write_text("text\tlabel\na\t1\n")
+    places = np.arange(90, dtype=np.float32)[:, None]
+    taught = TeacherOutputs(places, np.float16(places[:, None] * [1, 2]))
+    kind = kind_of("regression")
+    examples = example_stream(Task("regression", tmp_path).split("train"), kind, numbered=True)
+    preprocessor, _ = find_teacher(bundle_dir).load()
+    args = preprocessor, kind, 4, 0, 0
+    batches = list(training_batches(examples, *args, batch_targets=taught.targets))
+    seen = np.concatenate([targets["logits"] for _, targets in batches])
+    np.testing.assert_array_equal(seen[:, 0], seen[:, 1])
+    assert sorted(seen[:, 0]) == list(range(90)) != list(seen[:, 0])
+    for inputs, targets in batches:
+        np.testing.assert_array_equal(
+            targets["states"][:, 0], targets["logits"][:, 1:] * np.array([[1, 2]])
+        )
+        lengths = inputs["input_mask"].numpy().sum(1)
+        np.testing.assert_array_equal(lengths, 3 + targets["logits"].numpy()[:, 0] % 7)
+    alone = dataclasses.replace(taught, states=None)
+    targets = next(iter(training_batches(examples, *args, batch_targets=alone.targets)))[1]
+    np.testing.assert_array_equal(targets, batches[0][1]["logits"])
+
+
+def test_an_imported_teacher(tmp_path):
+    """A classifier that transformers saved, imported."""
+    source, folder = ROOT / "tests" / "golden" / "classification" / "0", tmp_path / "imported"
+    assert call("import_hf", "--source", source, "--output", folder) == 0
+    model = sqb_tf.load(folder)
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = "".join(f"the plot was {label}\t{label}\n" for label in model.labels)
+    for split in ("train", "dev"):
+        (data / f"{split}.tsv").write_text(f"text\tlabel\n{rows}")
+    flags = ["--data", data, "--epochs", 1, "--preset", "squeezebert-tiny", "--vocab-size", 50]
+    flags += ["--teacher", folder, "--output", tmp_path / "out"]
+    assert call("distill", *flags) == 0
+    assert sqb_tf.load(tmp_path / "out").labels == sorted(model.labels)
+
+
+def test_a_student_follows_its_teacher(teacher, tmp_path):
+    """With the labels left out it learns what the teacher says, which is not what they say."""
+    flags = [*SMALL, "--teacher", teacher, "--dropout", 0, "--epochs", 40, "--learning-rate", 3e-3]
+    out = tmp_path / "out"
+    assert call("distill", *flags, "--alpha", 1, "--output", out, "--evaluate-every", 10_000) == 0
+    student, master = sqb_tf.load(out), sqb_tf.load(teacher)
+    texts = [example.text for example in Task("classification", DEMO, limit=64).split("train")]
+    found, expected = (m(m.preprocessor(texts)).numpy().argmax(-1) for m in (student, master))
+    ids = {label: i for i, label in enumerate(master.labels)}
+    labels = [ids[e.label] for e in Task("classification", DEMO, limit=64).split("train")]
+    assert np.mean(expected == labels) < 0.4
+    options = json.loads((out / "metrics.json").read_text())["options"]
+    assert (options["teacher"], options["alpha"]) == (str(teacher), 1.0)
+    # Its best point on dev is kept, not its last: early or late, it is nearer to the teacher.
+    assert np.mean(found == expected) > 2 * np.mean(found == labels)
+
+
+def test_without_its_share_the_teacher_changes_nothing(teacher, tmp_path):
+    assert call("finetune", *SMALL, "--output", tmp_path / "plain") == 0
+    flags = [*SMALL, "--teacher", teacher, "--alpha", 0]
+    assert call("distill", *flags, "--output", tmp_path / "distilled") == 0
+    plain, distilled = (sqb_tf.load(tmp_path / name) for name in ("plain", "distilled"))
+    for one, other in zip(plain.trainable_weights, distilled.trainable_weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_student_comes_nearer_to_hidden_states(teacher, labels, tmp_path):
+    task = Task("classification", DEMO, limit=64)
+    taught = teacher_outputs(find_teacher(teacher), task, labels, 64, tmp_path, [1])
+    student = SqueezeBertClassifier(tiny_config(), num_labels=len(labels))
+    model = learner(student, taught, seed=0)
+    options = FinetuneOptions(hidden_weight=1.0)
+    model.compile("adam", jit_compile=False, **objective("classification", options, taught))
+    inputs = sqb_tf.load(teacher).preprocessor([e.text for e in task.split("train")])
+    numbered = np.column_stack([np.zeros(64), np.arange(64)])
+    targets = taught.targets(keras.ops.convert_to_tensor(numbered))
+    before = model.evaluate(inputs, targets, verbose=0, return_dict=True)
+    model.fit(inputs, targets, epochs=30, verbose=0)
+    after = model.evaluate(inputs, targets, verbose=0, return_dict=True)
+    assert after["states_loss"] < 0.5 * before["states_loss"]
+    assert after["logits_loss"] < before["logits_loss"]
+    # It is the student itself that was trained.
+    found = student.with_first_tokens()(inputs)["first_token_states"][:, :1]
+    assert float(PatientLoss()(taught.states, found)) == pytest.approx(
+        after["states_loss"], rel=1e-3
+    )
+
+
+def test_the_projection_is_learned_and_saved_but_no_part_of_the_student(teacher, labels, tmp_path):
+    task = Task("classification", DEMO, limit=64)
+    taught = teacher_outputs(find_teacher(teacher), task, labels, 64, tmp_path, [1])
+    student = SqueezeBertClassifier(tiny_config(hidden_size=16), num_labels=len(labels))
+    model = learner(student, taught, seed=3)
+    (projection,) = [w for w in model.trainable_weights if w.path.startswith("projection/")]
+    assert projection.shape == (16, 32)
+    assert len(model.trainable_weights) == len(student.trainable_weights) + 1
+    again = learner(student, taught, seed=3).get_layer("projection").kernel
+    np.testing.assert_array_equal(projection, again)
+    same_size = SqueezeBertClassifier(tiny_config(), num_labels=len(labels))
+    assert len(learner(same_size, taught, 0).weights) == len(same_size.weights)
+
+    options = FinetuneOptions(hidden_weight=2.0)
+    model.compile("sgd", jit_compile=False, **objective("classification", options, taught))
+    inputs = random_inputs(student.config, 8, 6)
+    targets = {"logits": np.zeros((8, 1 + len(labels)), np.float32), "states": taught.states[:8]}
+    losses = model.evaluate(inputs, targets, verbose=0, return_dict=True)
+    parts = losses["logits_loss"] + 2 * losses["states_loss"]
+    assert losses["loss"] == pytest.approx(parts, rel=1e-5)
+
+    state = RunState(tmp_path / "state.npz", model)
+    before = projection.numpy()
+    state.step = 5
+    state.save()
+    projection.assign(before + 1)
+    assert RunState(tmp_path / "state.npz", model).restore() == 5
+    np.testing.assert_array_equal(projection, before)
+
+
+@pytest.fixture(scope="module")
+def hidden_flags(teacher, labels, tmp_path_factory):
+    """Of a run on hidden states through a projection, with dropout."""
+    config = tiny_config(hidden_size=16, hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.2)
+    model = SqueezeBertClassifier(config, num_labels=len(labels))
+    start = save(tmp_path_factory.mktemp("start") / "bundle", model, labels)
+    return [*DATA, "--init", start, "--teacher", teacher, "--hidden-weight", 1, "--epochs", 2]
+
+
+@pytest.fixture(scope="module")
+def hidden_run(hidden_flags, tmp_path_factory):
+    """The bundle of such a run that nothing stopped."""
+    out = tmp_path_factory.mktemp("hidden") / "out"
+    assert call("distill", *hidden_flags, "--save-every", 3, "--output", out) == 0
+    return out
+
+
+def assert_equal_bundles(one: Path, other: Path) -> None:
+    first, second = sqb_tf.load(one), sqb_tf.load(other)
+    for ours, theirs in zip(first.weights, second.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("saves", [0, 2])
+def test_resume_is_exact(hidden_flags, hidden_run, tmp_path, monkeypatch, saves):
+    """Stopped before the first save, when the teacher was asked already, and after the second."""
+    flags = [*hidden_flags, "--save-every", 3, "--output", tmp_path / "out"]
+    original, calls = RunState.save, []
+
+    def stopped(state):
+        calls.append(1)
+        if len(calls) > saves:
+            raise KeyboardInterrupt
+        original(state)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(RunState, "save", stopped)
+        call("distill", *flags)
+    with pytest.raises(InputError, match=r"has hidden-weight 1.0, not 2.0"):
+        call("distill", *flags, "--hidden-weight", 2, "--resume")
+    monkeypatch.setattr(teacher_module, "_ask", None)  # a second time would fail
+    assert call("distill", *flags, "--resume") == 0
+    assert_equal_bundles(hidden_run, tmp_path / "out")
+
+
+def test_in_bfloat16(hidden_flags, tmp_path):
+    flags = [*hidden_flags, "--precision", "mixed_bfloat16", "--output", tmp_path / "out"]
+    assert call("distill", *flags) == 0
+    assert {w.dtype for w in sqb_tf.load(tmp_path / "out").trainable_weights} == {"float32"}
+
+
+def test_full_disk_and_teachers_without_numbers(teacher, labels, spoiled, tmp_path, monkeypatch):
+    task = Task("classification", DEMO, limit=64)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = tmp_path / "work"
+    with monkeypatch.context() as patched:
+        patched.setattr(teacher_module, "_write_header", full)
+        with pytest.raises(InputError, match=r"cannot write .*npy: No space left on device"):
+            teacher_outputs(find_teacher(teacher), task, labels, 64, folder, [1])
+    assert listing(folder) == []
+    model = sqb_tf.load(spoiled)
+    model.head.bias.assign([0, np.nan, 0])
+    bundle.save_weights(model, spoiled / bundle.WEIGHTS)
+    (spoiled / "labels.txt").write_text("bad\nfair\ngood\n")
+    data = tmp_path / "data.tsv"
+    data.write_text("text\tlabel\na good film\tgood\na film\tfair\na bad film\tbad\n" * 4)
+    with pytest.raises(InputError, match="outputs of this teacher are not finite"):
+        teacher_outputs(
+            find_teacher(spoiled), Task("classification", data), model.labels, 12, folder
+        )
+    assert listing(folder) == []
+
+
+def test_teachers_that_do_not_fit(teacher, tmp_path, regression_bundle_dir):
+    def error(*flags) -> str:
+        with pytest.raises(InputError) as caught:
+            call("distill", *SMALL, *flags, "--output", tmp_path / "out")
+        assert listing(tmp_path) == []
+        return str(caught.value)
+
+    assert "a teacher for regression into score; the data is for classification" in error(
+        "--teacher", regression_bundle_dir
+    )
+    assert "temperature 0.0: expected a number above 0" in error(
+        "--teacher", teacher, "--temperature", 0
+    )
+    assert "alpha 1.5: expected 0 to 1" in error("--teacher", teacher, "--alpha", 1.5)
+    assert "hidden_weight -1.0: expected 0 or above" in error(
+        "--teacher", teacher, "--hidden-weight", -1
+    )
+    assert "gone: no such folder" in error("--teacher", "gone")
+    assert f"{tmp_path}: no teacher: expected a bundle" in error("--teacher", tmp_path)
+    pairs, found = Task("rte", DEMO), find_teacher(teacher)
+    with pytest.raises(InputError, match="the data is for classification into a, b"):
+        found.check(pairs, ["a", "b"])
+    with pytest.raises(InputError, match="one of teacher and data is for pairs"):
+        found.check(pairs, found.labels)
+
+
+def test_the_loss_is_saved_with_a_model(tmp_path):
+    model = keras.Sequential([keras.layers.Dense(3)])
+    model.compile("sgd", DistillationLoss("classification", 2.0, 0.5))
+    model.fit(np.ones((4, 2)), np.ones((4, 4)), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loss = keras.saving.load_model(tmp_path / "model.keras").loss
+    assert (loss.temperature, loss.alpha) == (2.0, 0.5)

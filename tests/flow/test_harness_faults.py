@@ -1,0 +1,166 @@
+"""The harness when things go wrong: phones that misbehave or go away, a tool that hangs, Ctrl-C."""
+
+import json
+import signal
+import subprocess
+from collections import Counter
+
+import pytest
+from fixtures import commands
+from simulators.harness import measure, quick
+from simulators.phone import Fault, Phone, tool
+
+from sqb_tflite.bench.devices import fleet, shells
+from sqb_tflite.bench.devices.journal import FILE, Journal
+from sqb_tflite.bench.devices.targets import Target
+from sqb_tflite.bench.plan import Plan
+
+pytestmark = [pytest.mark.device, pytest.mark.usefixtures("surroundings")]
+# What a fault of the phone is reported as.
+CAUSES = {
+    "unauthorized": "unauthorized",
+    "offline": "offline",
+    "unplug_push": "unplugged",
+    "unplug_run": "unplugged",
+    "hang": "hung",
+    "full": "storage full",
+    "slow": "slow link",
+    "garbled": "garbled output",
+    "wrong_abi": "wrong ABI",
+    "hot": "too hot",
+    "reboot": "rebooted",
+}
+
+
+def test_a_hundred_runs_with_faults_of_every_kind(
+    connected,
+    packages,
+    tmp_path,
+    monkeypatch,
+):
+    """Every fault is reported once, by its cause; a rerun does what is missing and no more."""
+    monkeypatch.setattr(shells, "MIN_PUSH_S", 2.0)  # for 60 kB, at 20 kB a second they take 3
+    phone = connected()
+    plan = quick(packages[:2], threads=[1, 2], lengths=[*range(5, 30)], timeout_s=3.0)
+    journal = Journal(tmp_path / FILE)
+    kinds = ("unauthorized", "offline", "unplug_run", "hang", "garbled", "wrong_abi", "hot")
+    kinds += ("reboot",)
+    # A device that does not answer must do so for longer than a tool may take.
+    seconds = {"offline": 3.0 + shells.PROBE_S + 4.0}
+    of_runs = [Fault(kind, 4 + 5 * i, seconds.get(kind, 1.5)) for i, kind in enumerate(kinds)]
+    of_runs += [Fault(kind, 50 + 5 * i, 1.5) for i, kind in enumerate(kinds[2:])]
+    # The first push is the tool, then a package, its inputs, and so on.
+    of_pushes = [Fault("full", 1), Fault("slow", 2), Fault("unplug_push", 4, 1.5)]
+    of_pushes += [Fault("full", 9), Fault("unplug_push", 14, 1.5), Fault("full", 19)]
+    phone.faults = of_runs + of_pushes
+    assert len(phone.faults) == 20
+
+    result = measure(phone, plan, journal)
+    assert Counter(CAUSES[kind] for kind, _ in phone.events) == Counter(
+        CAUSES[fault.kind] for fault in phone.faults
+    )
+    assert Counter(f["cause"] for f in result["failures"]) == Counter(
+        CAUSES[fault.kind] for fault in phone.faults
+    )
+    lines = {tuple(sorted(cell.to_dict().items(), key=str)) for cell in plan.cells(limits(plan))}
+    failed = {line(failure) for failure in result["failures"]}
+    measured = {line(record) for record in result["records"]}
+    assert len(lines) == 100 and len(failed) == 20 and len(measured) == 80
+    assert failed | measured == lines == {line(m) for m in result["missing"]} | measured
+    assert journal.path.exists()
+
+    before = len(phone.runs)
+    again = measure(phone, plan, Journal(journal.path))
+    assert len(phone.runs) == before + 20
+    assert {line(record) for record in again["records"]} == lines
+    kept = {line(r): r["latency_ms"] for r in again["records"]}
+    assert all(kept[line(r)] == r["latency_ms"] for r in result["records"])
+    assert again["missing"] == [] and again["failures"] == result["failures"]
+    assert not journal.path.exists()
+
+
+def limits(plan: Plan) -> dict[str, int]:
+    return dict.fromkeys(plan.packages, 512)
+
+
+def line(found: dict) -> tuple:
+    """What identifies a line of the result in a record, a failure or a missing one."""
+    keys = ("package", "threads", "seq_length", "delegate", "core_mask")
+    return tuple(sorted(((key, found[key]) for key in keys), key=str))
+
+
+def test_a_device_that_does_not_come_back_stops_alone(connected, packages):
+    gone, good = connected(), connected(properties={"ro.product.model": "Other (test device)"})
+    gone.faults = [Fault("unplug_run", 1, 60)]
+    plan = quick(packages, lengths=[8, 16], reconnect_s=2.0)
+    devices = [Target("adb", gone.address), Target("adb", good.address)]
+    result = fleet.measure(devices, plan, fleet.Access())
+    assert [f["cause"] for f in result["failures"]] == ["unplugged"]
+    by_device = Counter(record["device"] for record in result["records"])
+    assert by_device == {gone.address: 1, good.address: 6}
+    assert {m["device"] for m in result["missing"]} == {gone.address} and len(
+        result["missing"]
+    ) == 5
+
+
+def test_devices_that_cannot_be_used_are_one_line_each(
+    connected,
+    packages,
+    adb_server,
+    tmp_path,
+):
+    good = connected()
+    with Phone(tmp_path / "locked") as locked:
+        locked.unauthorize(60)
+        adb_server("connect", locked.address)
+        done = commands.run(
+            *["benchmark", "--package", packages[0], "--device", "adb", "--lengths", 8],
+            *["--runs", 2, "--repeats", 1, "--min-seconds", 0.01, "--json", tmp_path / "o.json"],
+        )
+        adb_server("disconnect", locked.address)
+    result = json.loads((tmp_path / "o.json").read_text())
+    assert done.returncode == 1, done.stderr
+    assert [r["device"] for r in result["records"]] == [good.address]
+    (failure,) = result["failures"]
+    assert failure["cause"] == "unauthorized" and failure["device"] == locked.address
+    assert "USB debugging" in failure["message"] and failure["package"] is None
+    told = [text for text in done.stderr.splitlines() if "unauthorized" in text]
+    assert len(told) == 1, done.stderr
+
+
+def test_a_tool_that_hangs_here_is_killed_and_nothing_else(packages, tmp_path):
+    binary = tmp_path / "benchmark_model"
+    text = tool(tmp_path).read_text()
+    hanging = "import sys, time\nif '--help' not in sys.argv: time.sleep(60)\n"
+    head, rest = text.split("\n", 1)
+    binary.write_text(f"{head}\n{hanging}{rest}")
+    plan = quick(packages[:1], timeout_s=2.0)
+    (failure,) = fleet.measure([Target("local", "local")], plan, fleet.Access([str(binary)]))[
+        "failures"
+    ]
+    assert failure["cause"] == "hung" and "2 s" in failure["message"]
+    running = subprocess.run(["pgrep", "-f", "[b]enchmark_model-"], capture_output=True, text=True)
+    assert running.stdout == ""
+
+
+def test_an_interrupted_measurement_goes_on(connected, packages, tmp_path):
+    phone = connected()
+    flags = ["--package", *packages[:2], "--device", phone.address, "--lengths", "8,12,16"]
+    flags += ["--runs", 2, "--repeats", 1, "--min-seconds", 0.01, "--report", tmp_path / "report"]
+    process = commands.start("benchmark", *flags)
+    journal = tmp_path / "report" / FILE
+    while not journal.exists() or journal.read_text().count("\n") < 2:
+        assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in error
+    # The phone's screen has its own setting again.
+    setting = phone.folder / "system" / "setting.global.stay_on_while_plugged_in"
+    assert setting.read_text() == "0\n"
+    done = journal.read_text().count("\n")
+    before = len(phone.runs)
+    again = commands.run("benchmark", *flags)
+    assert again.returncode == 0, again.stderr
+    assert len(phone.runs) - before == 6 - done
+    assert len(json.loads((tmp_path / "report" / "records.json").read_text())["records"]) == 6
+    assert not journal.exists()

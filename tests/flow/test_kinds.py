@@ -1,0 +1,198 @@
+"""Every kind of model, from a bundle to a verified package in every recipe."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from fixtures.commands import call
+from fixtures.models import (
+    VOCABULARY,
+    random_texts,
+    randomize,
+    tiny_config,
+)
+from fixtures.paths import GOLDEN
+
+import sqb_tf
+import sqb_tflite
+from sqb_tf.checkpoint import bundle
+from sqb_tf.config import TOKEN_MIXERS
+from sqb_tf.data.delimited import Example
+from sqb_tf.data.task_specs import KINDS, PAIRED_KINDS, TASK_KINDS
+from sqb_tf.errors import InputError
+from sqb_tf.model import heads
+from sqb_tflite.conversion.lowering.heads import HEADS
+from sqb_tflite.conversion.lowering.model import LoweredModel
+from sqb_tflite.conversion.recipes import Recipe
+from sqb_tflite.runtime.runner import TOKEN_OUTPUTS, Runner
+from sqb_tflite.verification.keras_backend import named_outputs
+from sqb_tflite.verification.verify import verify
+
+LABELS = {"classification": 3, "token_classification": 4, "regression": 1}
+OTHER_KINDS = [kind for kind in KINDS if kind not in TASK_KINDS]
+every_kind = pytest.mark.parametrize("kind", KINDS)
+TEXTS = random_texts(60, seed=1)
+# float32 rounding of some 100 operations on values about 1, and the vocabulary's logits about 6.
+ROUNDING = 3e-5
+
+
+@pytest.fixture(scope="module")
+def model_of(tmp_path_factory):
+    """A function that gives the loaded bundle of a kind and a token mixer, made once."""
+    made = {}
+
+    def load(kind: str, mixer: str = "self_attention"):
+        if (kind, mixer) not in made:
+            config = tiny_config(token_mixer=mixer)
+            model = heads.build(kind, config, LABELS.get(kind, 1))
+            randomize(model)
+            names = [f"label {i}" for i in range(LABELS.get(kind, 0))]
+            paired = kind in PAIRED_KINDS
+            task = bundle.TaskInfo(kind, kind, paired, 32, True, {}, "", "")
+            label = "1" if kind in TASK_KINDS else None
+            examples = [Example(text, text if paired else None, label) for text in TEXTS]
+            folder = tmp_path_factory.mktemp(mixer) / kind
+            bundle.save(folder, model, VOCABULARY, names, task, examples, [], metrics={})
+            made[kind, mixer] = sqb_tf.load(folder)
+        return made[kind, mixer]
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def package_of(model_of):
+    """A function that gives the package of a kind in a recipe, made once."""
+    made = {}
+
+    def convert(kind: str, recipe: str, seq_lengths=None, mixer: str = "self_attention") -> bytes:
+        key = kind, recipe, seq_lengths, mixer
+        if key not in made:
+            model = model_of(kind, mixer)
+            texts = list(zip(TEXTS[:8], TEXTS[8:])) if kind in PAIRED_KINDS else TEXTS[:8]
+            made[key] = sqb_tflite.convert(model, recipe, seq_lengths, calibration=texts)
+        return made[key]
+
+    return convert
+
+
+FREQUENT = ("float32", "int8", "int8-full")
+RECIPES = [
+    pytest.param(name, marks=[] if name in FREQUENT else pytest.mark.slow)
+    for name in Recipe.names()
+]
+
+
+def test_every_kind_is_lowered_and_every_recipe_tested():
+    assert set(HEADS) == set(KINDS)
+    tested = {getattr(recipe, "values", [recipe])[0] for recipe in RECIPES}
+    assert tested == set(Recipe.names())
+
+
+@pytest.mark.parametrize("mixer", TOKEN_MIXERS)
+@every_kind
+def test_lowered_model_is_the_keras_model(kind, mixer, model_of):
+    model = model_of(kind, mixer)
+    lowered = LoweredModel(model, kind, 32)
+    for text in TEXTS[:5]:
+        inputs = model.preprocessor([text])
+        found, expected = lowered(**inputs), named_outputs(model, inputs)
+        assert found.keys() == expected.keys()
+        for name, values in expected.items():
+            assert found[name].shape == values.shape
+            np.testing.assert_allclose(found[name], values, atol=ROUNDING, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("mixer", TOKEN_MIXERS)
+def test_every_recipe_is_verified(kind, recipe, mixer, model_of, package_of):
+    model, content = model_of(kind, mixer), package_of(kind, recipe, mixer=mixer)
+    report = verify(model, content, [Example(text) for text in TEXTS])
+    assert set(report.tensors) == set(named_outputs(model, model.preprocessor(["a"])))
+    assert report.metric == {"name": None, "keras": None, "package": None, "drop": None}
+    assert report.sqnr_db >= Recipe.named(recipe).bounds.sqnr_db, report.table()
+    assert "same decision" in report.table() and "Keras" not in report.table()
+    if recipe == "float32":
+        assert report.max_abs_error < ROUNDING and report.agreement == 1 and not report.misses
+    if recipe == "int8":  # it is no copy: something was rounded
+        assert report.max_abs_error > 10 * ROUNDING
+
+
+@pytest.mark.parametrize("mixer", TOKEN_MIXERS)
+@pytest.mark.parametrize("kind", [*OTHER_KINDS, *PAIRED_KINDS])
+def test_fixed_length_gives_the_same_for_the_texts_own_tokens(kind, mixer, package_of):
+    dynamic, fixed = (
+        Runner(package_of(kind, "float32", length, mixer)) for length in (None, (32,))
+    )
+    texts = [(text, "a plot" if kind in PAIRED_KINDS else None) for text in TEXTS[:10]]
+    for one, other in zip(dynamic.outputs(texts), fixed.outputs(texts), strict=True):
+        for name, values in one.items():
+            np.testing.assert_allclose(other[name], values, atol=ROUNDING, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", TOKEN_OUTPUTS)
+def test_outputs_have_a_place_for_every_token(kind, model_of, package_of):
+    runner, model = Runner(package_of(kind, "float32")), model_of(kind)
+    paired = kind in PAIRED_KINDS
+    (outputs,) = runner.outputs([("the film was good", "bad" if paired else None)])
+    tokens = len(model.tokenizer(["the film was good"])[0]) + (4 if paired else 2)
+    for name in TOKEN_OUTPUTS[kind]:
+        assert len(outputs[name]) == tokens
+
+
+def test_labels_are_in_the_package_of_a_token_classifier(package_of, model_of):
+    assert Runner(package_of("token_classification", "int8")).package.labels == [
+        f"label {i}" for i in range(4)
+    ]
+    assert Runner(package_of("span", "int8")).package.labels is None
+
+
+@pytest.mark.parametrize("recipe", ["float32", "int8"])
+def test_the_vocabulary_is_in_the_file_once(recipe, tmp_path):
+    """Looked up and multiplied with, the table of a masked LM is one buffer."""
+    config = tiny_config(vocab_size=8000)
+    sizes = {}
+    for kind in ("encoder", "masked_lm"):
+        model = heads.build(kind, config)
+        vocabulary = VOCABULARY + [f"word{i}" for i in range(8000 - len(VOCABULARY))]
+        task = bundle.TaskInfo(kind, kind, False, 32, True, {}, "", "")
+        examples = [Example(text) for text in TEXTS[:8]]
+        bundle.save(tmp_path / kind, model, vocabulary, [], task, examples, [], metrics={})
+        sizes[kind] = len(sqb_tflite.convert(tmp_path / kind, recipe))
+    table = 8000 * config.hidden_size * (4 if recipe == "float32" else 1)
+    assert sizes["masked_lm"] - sizes["encoder"] < table / 2
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_kinds_without_a_label_for_a_text_say_so(kind, package_of, model_of, tmp_path):
+    (tmp_path / "a.tflite").write_bytes(package_of(kind, "int8"))
+    with pytest.raises(InputError, match=f"a package for {kind} has no label for a text"):
+        call("predict", "--package", tmp_path / "a.tflite", "some text")
+    with pytest.raises(InputError, match=f"a bundle for {kind}: expected one for classification"):
+        call("predict", "--model", model_of(kind).info.directory, "some text")
+
+
+def test_an_imported_model_goes_to_a_verified_package(tmp_path):
+    """The commands of the README, on a folder of transformers."""
+    folder = shutil.copytree(GOLDEN / "masked_lm" / "0", tmp_path / "hf")
+    assert call("import_hf", "--source", folder, "--output", tmp_path / "bundle") == 0
+    words = (folder / "vocab.txt").read_text().split()[5:]
+    texts = tmp_path / "texts.txt"
+    texts.write_text("".join(f"{' '.join(words[i : i + 4])}\n" for i in range(10)))
+    flags = [
+        "--model",
+        tmp_path / "bundle",
+        "--quantize",
+        "fp16",
+        "--output",
+        tmp_path / "m.tflite",
+    ]
+    with pytest.raises(InputError, match="no held-out examples to verify on: name a file"):
+        call("convert", *flags)
+    assert call("convert", *flags, "--data", texts) == 0
+    manifest = json.loads((tmp_path / "m.json").read_text())
+    assert manifest["kind"] == "masked_lm" and manifest["verification"]["examples"] == 10
+    verified = ["--model", tmp_path / "bundle", "--package", tmp_path / "m.tflite", "--data", texts]
+    assert call("verify", *verified, "--json", tmp_path / "report.json") == 0
+    assert json.loads((tmp_path / "report.json").read_text())["metric"]["name"] is None

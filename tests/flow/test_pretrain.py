@@ -1,0 +1,366 @@
+"""Pretraining by the tool: the bundle, exact resuming, accumulation, several devices, JAX."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from fixtures.commands import (
+    ROOT,
+    TOOLS,
+    call,
+    error_line,
+    listing,
+    rejects,
+    run,
+)
+
+from sqb_tf.checkpoint import bundle
+from sqb_tf.errors import InputError
+from sqb_tf.training.pretraining.corpus import Corpus
+from sqb_tf.training.pretraining.shards import Shards
+from sqb_tf.training.state import RunState
+
+JAX = Path(os.environ.get("SQB_JAX_PYTHON", ROOT / ".venv-jax/bin/python"))
+# 6 steps of 8, saved at 2, 4 and 6; without dropout, which draws anew for each part of a batch.
+SMALL = ["--preset", "squeezebert-tiny", "--steps", 6, "--batch-size", 8, "--save-every", 2]
+SMALL += ["--optimizer", "lamb", "--evaluate-every", 3, "--learning-rate", 0.01, "--dropout", 0]
+
+
+def weights(directory: Path) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(directory / "model.weights.h5") as file:
+        file.visititems(lambda n, x: found.update({n: x[()]}) if hasattr(x, "shape") else None)
+    return found
+
+
+def metrics(directory: Path) -> dict:
+    return json.loads((directory / "metrics.json").read_text())
+
+
+def assert_same_weights(one: Path, other: Path, tolerance: float = 0.0) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_allclose(second[name], first[name], rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def shards(text, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("shards") / "shards"
+    made = ["--vocab-size", 150, "--seq-length", 32, "--held-out", 20, "--steps", 0]
+    assert call("pretrain", "--text", text, "--shards", folder, *made) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(shards, tmp_path_factory) -> Path:
+    """The bundle of `SMALL`."""
+    out = tmp_path_factory.mktemp("small") / "out"
+    assert call("pretrain", "--shards", shards, *SMALL, "--output", out) == 0
+    assert listing(out.parent) == ["out"]
+    return out
+
+
+def test_learns_more_than_the_frequencies_of_tokens(shards, tmp_path, capsys):
+    """What is said of the run is what the bundle's model computes, by Keras alone."""
+    flags = ["--preset", "squeezebert-tiny", "--steps", 120, "--batch-size", 16, "--dropout", 0]
+    flags += ["--learning-rate", 2e-3]
+    out = tmp_path / "out"
+    assert call("pretrain", "--shards", shards, *flags, "--output", out) == 0
+    said = capsys.readouterr()
+    found = metrics(out)
+    assert found["below_unigram"] > 0.15
+    assert found["perplexity"] == pytest.approx(math.exp(found["metric"]["value"]))
+    assert [point["step"] for point in found["curve"]] == [120]
+    assert "perplexity" in said.out and "of masks" in said.err and "[" in said.err
+    # The loss of the masked-LM head in the bundle on a held-out batch of our own making.
+    model, read = bundle.load(out), Shards(shards)
+    instances = read.read("dev", np.arange(min(32, read.count("dev"))))
+    token, place = model.tokenizer.vocabulary.index, 3
+    ids = np.zeros((len(instances.tokens), 32), np.int32)
+    sizes = instances.lengths.sum(1)
+    for row, (one, two) in enumerate(instances.lengths):
+        tokens = instances.tokens[row]
+        parts = [token("[CLS]"), *tokens[:one], token("[SEP]"), *tokens[one : one + two]]
+        ids[row, : len(parts) + 1] = [*parts, token("[SEP]")]
+    hidden = ids[:, place].copy()
+    ids[:, place] = token("[MASK]")
+    mask = (np.arange(32)[None] < (sizes + 3)[:, None]).astype(np.int32)
+    types = mask * (np.arange(32)[None] > instances.lengths[:, :1] + 1)
+    inputs = {"input_word_ids": ids, "input_mask": mask, "input_type_ids": types.astype(np.int32)}
+    logits = model.predict(inputs, verbose=0)[:, place]
+    losses = np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(ids)), hidden]
+    assert losses.mean() < 0.9 * found["unigram_loss"]
+
+
+def test_the_bundle_is_a_start_for_fine_tuning_and_converts(small, text, tmp_path):
+    info = bundle.read_info(small)
+    assert (info.task.kind, info.task.task, info.labels) == ("masked_lm", "masked_lm", [])
+    texts = text.read_text().splitlines()
+    samples = {which: info.sample(which) for which in ("calibration", "verification")}
+    assert len(samples["calibration"]) == 64 and 20 < len(samples["verification"]) < 120
+    held_out = {line for line, _, held in Corpus.of([text], 20.0).lines() if held}
+    assert {e.text for e in samples["verification"]} == held_out
+    assert {e.text for e in samples["calibration"]} <= set(texts) - held_out
+    flags = ["--data", ROOT / "sqb_tf/demo", "--limit", 32, "--epochs", 1, "--seq-length", 16]
+    out = tmp_path / "tuned"
+    assert call("finetune", *flags, "--init", small, "--output", out) == 0
+    assert bundle.read_info(out).vocabulary == info.vocabulary
+    package = tmp_path / "lm.tflite"
+    arguments = ["--model", small, "--quantize", "float32", "--output", package]
+    assert call("convert", *arguments) == 0 and package.stat().st_size > 10_000
+
+
+def test_seed_repeats_a_run(small, shards, tmp_path):
+    again = [*SMALL, "--shards", shards, "--output", tmp_path / "again"]
+    assert call("pretrain", *again) == 0
+    assert_same_weights(small, tmp_path / "again")
+    assert call("pretrain", *again[:-1], tmp_path / "other", "--seed", 1) == 0
+    assert metrics(small)["curve"] != metrics(tmp_path / "other")["curve"]
+
+
+def stopped(monkeypatch, saves: int, *flags) -> None:
+    """Runs the tool until it has saved so often."""
+    save, left = RunState.save, [saves]
+
+    def stop(self):
+        save(self)
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(RunState, "save", stop)
+        call("pretrain", *flags)
+
+
+@pytest.mark.parametrize("saves", [1, 2, 3])
+def test_resume_is_exact(saves, small, shards, tmp_path, monkeypatch, capsys):
+    flags = ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
+    stopped(monkeypatch, saves, *flags)
+    assert listing(tmp_path) == ["out.training"]
+    capsys.readouterr()
+    assert call("pretrain", *flags, "--resume") == 0
+    assert f"resuming at step {(2, 3, 4)[saves - 1]} of 6" in capsys.readouterr().err
+    assert_same_weights(small, tmp_path / "out")
+    assert metrics(small)["curve"] == metrics(tmp_path / "out")["curve"]
+    assert listing(tmp_path) == ["out"]
+
+
+def test_killed_between_the_curve_and_the_state(small, shards, tmp_path, monkeypatch):
+    """The evaluation is done again, and its point is in the curve once."""
+    flags = ["--shards", shards, *SMALL, "--save-every", 3, "--output", tmp_path / "out"]
+    save, calls = RunState.save, []
+
+    def stop(self):
+        calls.append(self.step)
+        if len(calls) == 2:  # after the evaluation at step 3, which the first call has saved
+            raise KeyboardInterrupt
+        save(self)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(RunState, "save", stop)
+        call("pretrain", *flags)
+    assert calls == [3, 3] and (tmp_path / "out.training" / "curve.json").is_file()
+    assert call("pretrain", *flags, "--resume") == 0
+    assert metrics(tmp_path / "out")["curve"] == metrics(small)["curve"]
+    assert_same_weights(small, tmp_path / "out")
+
+
+def test_a_damaged_curve_is_one_line(shards, tmp_path, monkeypatch):
+    flags = ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
+    stopped(monkeypatch, 2, *flags)
+    (tmp_path / "out.training" / "curve.json").write_text("[{")
+    rejects(r"curve.json: cannot be read: .*: start anew", "pretrain", *flags, "--resume")
+
+
+def test_resume_of_another_run_says_so(shards, tmp_path, monkeypatch):
+    flags = ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
+    stopped(monkeypatch, 1, *flags)
+    match = r"--resume: the run in .* has batch-size 8, not 16: repeat its flags"
+    rejects(match, "pretrain", *flags, "--batch-size", 16, "--resume")
+
+
+def test_accumulation_is_the_whole_batch(small, shards, tmp_path, monkeypatch):
+    """To rounding; and a run of parts resumes in the middle of a step."""
+    flags = ["--shards", shards, *SMALL, "--micro-batch-size", 2]
+    assert call("pretrain", *flags, "--output", tmp_path / "out") == 0
+    for whole, parts in zip(*(metrics(f)["curve"] for f in (small, tmp_path / "out")), strict=True):
+        assert parts["step"] == whole["step"]
+        assert parts["masked_lm_loss"] == pytest.approx(whole["masked_lm_loss"], abs=1e-4)
+    assert_same_weights(small, tmp_path / "out", tolerance=2e-4)
+    monkeypatch.setattr("sqb_tf.training.callbacks.SAVE_SECONDS", -1.0)
+    every = flags.index("--save-every")
+    again = [*flags[:every], *flags[every + 2 :], "--output", tmp_path / "again"]
+    stopped(monkeypatch, 6, *again)  # after each part: within the second step
+    assert call("pretrain", *again, "--resume") == 0
+    assert_same_weights(tmp_path / "out", tmp_path / "again")
+
+
+def test_the_second_phase_goes_on_from_the_first(small, text, tmp_path):
+    made = ["--text", text, "--vocab", small / "vocab.txt", "--seq-length", 64, "--held-out", 20]
+    flags = [*made, *SMALL[2:-2], "--init", small, "--learning-rate", 1e-9]
+    assert call("pretrain", *flags, "--output", tmp_path / "out") == 0
+    assert bundle.read_info(tmp_path / "out").task.seq_length == 64
+    assert_same_weights(small, tmp_path / "out", tolerance=1e-6)
+
+
+@pytest.mark.parametrize("head", ["pretraining", "embedding", "encoder"])
+def test_a_bundle_with_another_head(head, small, shards, tmp_path):
+    """The same encoder; a second phase goes on from all that it has; it converts, verified."""
+    out = tmp_path / "out"
+    assert call("pretrain", "--shards", shards, *SMALL, "--output", out, "--head", head) == 0
+    assert bundle.read_info(out).task.kind == head
+    made, expected = bundle.load(out), bundle.load(small)
+    encoder = getattr(made, "backbone", made)
+    for found, wanted in zip(encoder.weights, expected.backbone.weights, strict=True):
+        if "seed" not in wanted.path:
+            np.testing.assert_array_equal(found, wanted)
+    package = tmp_path / "package.tflite"
+    arguments = ["--model", out, "--quantize", "float32", "--output", package, "--limit", 16]
+    assert call("convert", *arguments) == 0 and package.stat().st_size > 10_000
+    if head == "pretraining":
+        flags = ["--shards", shards, *SMALL[2:-2], "--init", out, "--learning-rate", 1e-9]
+        again = tmp_path / "again"
+        assert call("pretrain", *flags, "--output", again, "--head", head) == 0
+        for name in ("head", "order_head"):
+            for found, wanted in zip(
+                getattr(bundle.load(again), name).weights, getattr(made, name).weights, strict=True
+            ):
+                np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_sentence_order_is_learned_only_if_asked(shards, tmp_path):
+    """Its head stays as it was made: only the pooler's gradient could come from it."""
+    flags = ["--shards", shards, *SMALL, "--steps", 2, "--weight-decay", 0]
+    pooler = {}
+    for name, extra in (("with", []), ("without", ["--no-sentence-order"])):
+        assert call("pretrain", *flags, *extra, "--output", tmp_path / name) == 0
+        pooler[name] = bundle.load(tmp_path / name).backbone.pooler
+    # The same seed: without it nothing asks the pooler to learn, and its bias stays at 0.
+    assert not np.any(pooler["without"].bias) and np.abs(pooler["with"].bias).max() > 1e-3
+
+
+TWO_DEVICES = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+sys.path.insert(0, sys.argv.pop(1))
+import cli, pretrain
+cli.run(pretrain.main, pretrain.flags())
+"""
+
+
+def test_two_devices_are_as_one(small, shards, tmp_path):
+    """To rounding, with a batch's predictions unequally parted among them."""
+    flags = [*SMALL, "--shards", shards, "--mirrored", "--output", tmp_path / "out"]
+    command = [sys.executable, "-c", TWO_DEVICES, TOOLS, *flags]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "on 2 devices" in done.stderr
+    for one, two in zip(metrics(small)["curve"], metrics(tmp_path / "out")["curve"], strict=True):
+        assert two["masked_lm_loss"] == pytest.approx(one["masked_lm_loss"], abs=1e-4)
+    assert_same_weights(small, tmp_path / "out", tolerance=2e-4)
+
+
+@pytest.mark.peers
+@pytest.mark.skipif(not JAX.exists(), reason=f"{JAX} is missing: `make test` makes it")
+def test_jax_pretrains_from_shards_without_tensorflow(small, shards, tmp_path):
+    """The run of TensorFlow to rounding, resumed after a kill; its bundle is one like any other."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    # Backends draw other numbers for fresh weights: both go on from a bundle, with no new head.
+    flags = ["--shards", shards, *SMALL[2:-2], "--init", small, "--no-sentence-order"]
+    assert call("pretrain", *flags, "--output", tmp_path / "expected") == 0
+
+    def pretrain(*extra) -> subprocess.CompletedProcess:
+        command = [JAX, TOOLS / "pretrain.py", "--backend", "jax", *flags]
+        command += ["--output", tmp_path / "out", *extra]
+        return subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, env=environment, cwd=tmp_path
+        )
+
+    killer = tmp_path / "sitecustomize.py"
+    killer.write_text(
+        "import os, sys\n"
+        "sys.modules['tensorflow'] = None\n"
+        "if os.environ.get('KILL'):\n"
+        "    from sqb_tf.training import state\n"
+        "    save = state.RunState.save\n"
+        "    def die(self):\n"
+        "        save(self)\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "    state.RunState.save = die\n"
+    )
+    environment["PYTHONPATH"] += f":{tmp_path}"
+    environment.update(KILL="1", KERAS_BACKEND="jax")
+    assert pretrain().returncode == -9
+    del environment["KILL"]
+    done = pretrain("--resume")
+    assert done.returncode == 0, done.stderr
+    assert "resuming at step 2 of 6" in done.stderr
+    curves = [metrics(tmp_path / name)["curve"] for name in ("expected", "out")]
+    assert len(curves[0]) == 2
+    for ours, theirs in zip(*curves, strict=True):
+        assert theirs["masked_lm_loss"] == pytest.approx(ours["masked_lm_loss"], abs=1e-4)
+    assert_same_weights(tmp_path / "expected", tmp_path / "out", tolerance=2e-4)
+    # What it wrote is loaded to the bit.
+    model, arrays = bundle.load(tmp_path / "out"), weights(tmp_path / "out")
+    assert sorted(w.numpy().tobytes() for w in model.trainable_weights) == sorted(
+        a.tobytes() for a in arrays.values() if a.dtype == np.float32
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        (["--steps", 10], "give --text, or --shards"),
+        (["--text", "t", "--steps", 0], "--steps 0 only makes shards"),
+        (["--shards", "s"], "--output is missing"),
+        (["--shards", "s", "--output", "o"], "s: not a folder of shards"),
+        (["--shards", "s", "--output", "o", "--steps", -1], "steps -1: expected at least 1"),
+        (["--shards", "s", "--output", "o", "--optimizer", "sgd"], "optimizer sgd: expected one"),
+        (["--shards", "s", "--output", "o", "--micro-batch-size", 5], "micro_batch_size 5: exp"),
+        (["--shards", "s", "--output", "o", "--warmup", 1], "warmup 1.0: expected 0 <= share"),
+        (["--shards", "s", "--output", "o", "--backend", "torch"], "backend torch: expected"),
+        (["--text", "t", "--output", "o", "--backend", "jax"], "shards are made with TensorFlow"),
+    ],
+)
+def test_bad_flags(flags, match, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rejects(match, "pretrain", *flags)
+    assert not listing(tmp_path)
+
+
+def test_bad_shards_for_a_model(small, shards, text, tmp_path):
+    flags = ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
+    rejects("expected at least those of a batch", "pretrain", *flags, "--batch-size", 4096)
+    rejects("head span: expected one of", "pretrain", *flags, "--head", "span")
+    rejects("unknown preset 'huge'", "pretrain", *flags, "--preset", "huge")
+    rejects("save_every 0: expected at least 1", "pretrain", *flags, "--save-every", 0)
+    made = ["--text", text, "--held-out", 20, "--steps", 0, "--vocab-size", 150]
+    assert call("pretrain", *made, "--shards", tmp_path / "long", "--seq-length", 600) == 0
+    long = ["--shards", tmp_path / "long", *flags[2:]]
+    rejects("instances of 600 tokens: the model has 512 positions", "pretrain", *long)
+    assert call("pretrain", *made, "--shards", tmp_path / "cased", "--cased") == 0
+    other = ["--shards", tmp_path / "cased", *SMALL[2:-2], "--init", small]
+    rejects("its vocabulary is not that of the shards", "pretrain", *other, "--output", "o")
+
+
+def test_divergence_stops_the_run(shards, tmp_path):
+    flags = ["--shards", shards, *SMALL, "--optimizer", "adamw", "--learning-rate", 1e30]
+    with pytest.raises(InputError, match="the training diverged"):
+        call("pretrain", *flags, "--output", tmp_path / "out")
+    assert listing(tmp_path) == ["out.training"]
+
+
+def test_process_ends_with_one_line(tmp_path):
+    finished = run("pretrain", "--shards", tmp_path / "s", "--output", tmp_path / "o")
+    assert "s: not a folder of shards" in error_line(finished)

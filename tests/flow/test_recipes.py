@@ -1,0 +1,232 @@
+"""The recipes and what each stores: layer patterns, mixed recipes, 4 bits, integers only."""
+
+import json
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from fixtures.models import random_texts
+from test_convert import FULLY_CONNECTED, LOOKUP, graph_of, operations, weights
+
+import sqb_tf
+import sqb_tflite
+from sqb_tf.data.task import Task
+from sqb_tf.errors import InputError
+from sqb_tf.training.finetune import finetune
+from sqb_tf.training.options import FinetuneOptions
+from sqb_tflite.conversion.gptq import gptq, rounded
+from sqb_tflite.conversion.lowering.model import LoweredModel
+from sqb_tflite.conversion.recipes import Recipe, read_patterns, resolve
+from sqb_tflite.package.container import unpack
+from sqb_tflite.runtime.runner import Runner
+from sqb_tflite.verification.verify import verify
+
+INT4, INT8 = schema.TensorType.INT4, schema.TensorType.INT8
+FLOAT16, FLOAT32 = schema.TensorType.FLOAT16, schema.TensorType.FLOAT32
+LAYERS = ["embeddings", "block_0/intermediate", "block_1/intermediate", "pooler", "head"]
+
+
+@pytest.fixture(scope="module")
+def model(bundle_dir):
+    return sqb_tf.load(bundle_dir)
+
+
+def kernels(content: bytes) -> dict[str, set[int]]:
+    """Types of the weights by the layer that their product is named after."""
+    graph, found = graph_of(content), {}
+    for subgraph in graph.subgraphs:
+        for operation in subgraph.operators:
+            if graph.operatorCodes[operation.opcodeIndex].builtinCode == FULLY_CONNECTED:
+                name = subgraph.tensors[operation.outputs[0]].name.decode().split("/MatMul")[0]
+                found.setdefault(name, set()).add(subgraph.tensors[operation.inputs[1]].type)
+    return found
+
+
+def test_last_pattern_that_fits_counts():
+    kinds = resolve({"*": "int8", "block_*": "int4", "block_1/*": "float32"}, LAYERS)
+    assert list(kinds.values()) == ["int8", "int4", "float32", "int8", "int8"]
+    assert resolve({"block_*": "int4"}, LAYERS)["pooler"] == "float32"
+
+
+def test_pattern_that_fits_nothing_names_itself_and_the_layers():
+    with pytest.raises(InputError, match=r"m.json: pattern 'blok_\*' fits no layer .* pooler"):
+        resolve({"*": "int8", "blok_*": "int4"}, LAYERS, "m.json")
+
+
+def test_table_of_a_masked_lm_is_of_one_kind():
+    layers = [*LAYERS, "head/decoder"]
+    with pytest.raises(InputError, match="head/decoder is int8 and embeddings are int4"):
+        resolve({"*": "int8", "embeddings": "int4"}, layers, "m.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not JSON"),
+        ("[]", "expected an object of layer patterns"),
+        ("{}", "expected an object of layer patterns"),
+        ('{"*": "int3"}', "pattern '\\*' has 'int3': expected one of float32, fp16, int8, int4"),
+        ('{"*": 8}', "has 8"),
+    ],
+)
+def test_bad_file_is_an_error_that_names_it(tmp_path, text, message):
+    path = tmp_path / "mixed.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"mixed.json: .*{message}"):
+        read_patterns(path)
+
+
+def test_missing_file_is_an_error_that_names_it(bundle_dir, tmp_path):
+    with pytest.raises(InputError, match=r"none\.json: No such file"):
+        sqb_tflite.convert(bundle_dir, str(tmp_path / "none.json"))
+
+
+@pytest.fixture(scope="module")
+def mixed(bundle_dir, tmp_path_factory):
+    path = tmp_path_factory.mktemp("mixed") / "mixed.json"
+    patterns = {"*": "int8", "block_0/*": "float32", "*/intermediate": "int4", "pooler": "fp16"}
+    path.write_text(json.dumps(patterns))
+    return sqb_tflite.convert(bundle_dir, str(path)), patterns
+
+
+def test_mixed_recipe_stores_each_layer_as_it_says(mixed):
+    content, patterns = mixed
+    found = kernels(content)
+    assert found["block_0/query_key_value"] == found["block_0/output_projection"] == {FLOAT32}
+    assert found["block_0/intermediate"] == found["block_1/intermediate"] == {INT4}
+    assert found["block_1/post_attention"] == found["block_1/key_value"] == {INT8}
+    assert {t.type for t in weights(graph_of(content), LOOKUP)} == {INT8}
+    halves = [t for t in graph_of(content).subgraphs[0].tensors if t.type == FLOAT16]
+    assert len(halves) >= 1
+    properties = unpack(content).properties
+    assert properties["recipe"] == "mixed" and properties["weights"] == patterns
+
+
+def test_mixed_recipe_runs(mixed, model):
+    runner = Runner(mixed[0])
+    for result in runner.outputs([(text, None) for text in random_texts(5)]):
+        assert np.isclose(result["probabilities"].sum(), 1, atol=1e-5)
+
+
+def test_layers_of_a_model_are_named_by_place(model):
+    layers = LoweredModel(model, "classification", 32).layers
+    assert set(layers) == {
+        "embeddings",
+        "block_0/query_key_value",
+        "block_1/query",
+        "block_1/key_value",
+        *(
+            f"block_{i}/{part}"
+            for i in range(2)
+            for part in ("post_attention", "intermediate", "output_projection")
+        ),
+        "pooler",
+        "head",
+    }
+
+
+@pytest.mark.parametrize(("recipe", "table"), [("int4", INT8), ("int4-all", INT4)])
+def test_int4_has_4_bits_in_the_blocks(converted, recipe, table):
+    content = converted(recipe)
+    for name, types in kernels(content).items():
+        assert types == ({INT4} if name.startswith("block_") else {INT8}), name
+    assert {t.type for t in weights(graph_of(content), LOOKUP)} == {table}
+    for tensor in weights(graph_of(content), FULLY_CONNECTED):
+        assert len(tensor.quantization.scale) == tensor.shape[0]
+
+
+@pytest.mark.parametrize(("recipe", "bits"), [("int8-full", 8), ("int16x8", 16)])
+def test_integers_only(converted, recipe, bits):
+    graph = graph_of(converted(recipe))
+    whole = {schema.TensorType.INT8, schema.TensorType.INT16}
+    whole |= {schema.TensorType.INT32, schema.TensorType.INT64}
+    (subgraph,) = graph.subgraphs
+    assert {tensor.type for tensor in subgraph.tensors} <= whole
+    assert {subgraph.tensors[i].type for i in subgraph.inputs} == {schema.TensorType.INT32}
+    (output,) = (subgraph.tensors[i].type for i in subgraph.outputs)
+    assert output == (schema.TensorType.INT8 if bits == 8 else schema.TensorType.INT16)
+    for _, inputs in operations(graph, FULLY_CONNECTED):
+        assert inputs[1].type == INT8
+        assert len(inputs[1].quantization.scale) == inputs[1].shape[0]
+
+
+def test_integers_only_are_of_a_fixed_length(converted, model):
+    """That of training, where none is given: accelerators take no other."""
+    assert unpack(converted("int8-full")).properties["seq_lengths"] == [model.info.task.seq_length]
+    runner = Runner(converted("int8-full", 16, 32))
+    assert sorted(s.seq_length for s in runner.signatures.values()) == [16, 32]
+    for result in runner.outputs([(text, None) for text in random_texts(5)]):
+        assert result["probabilities"].dtype == np.float32
+        assert np.isclose(result["probabilities"].sum(), 1, atol=0.02)
+
+
+def test_padding_changes_nothing_in_integers(converted, model):
+    """The mask's -30 instead of -1e4 is enough: a text answers the same beside more padding."""
+    runner = Runner(converted("int8-full", 16, 48))
+    differences = [
+        np.abs(
+            runner(inputs, "seq_16")["probabilities"] - runner(inputs, "seq_48")["probabilities"]
+        )
+        for inputs in runner.inputs((text, None) for text in random_texts(20, seed=3))
+        if inputs["input_word_ids"].shape[1] <= 16
+    ]
+    assert len(differences) >= 10
+    # Each length has scales of its own, of which a random model's answers show more than a trained one's.
+    assert np.mean(differences) < 0.06
+
+
+def test_weights_that_are_no_numbers_are_an_error(bundle_dir):
+    broken = sqb_tf.load(bundle_dir)
+    kernel = broken.backbone.pooler.kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    with pytest.raises(InputError, match="pooler/kernel has values that are no numbers"):
+        sqb_tflite.convert(broken, "int8")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gptq_errs_less_than_rounding_on_its_inputs(seed):
+    rng = np.random.default_rng(seed)
+    # Inputs that depend on each other, as activations do: 24 of 48 directions.
+    x = rng.normal(size=(400, 24)) @ rng.normal(size=(24, 48))
+    kernel = rng.normal(size=(16, 48)).astype(np.float32)
+
+    def error(new: np.ndarray) -> float:
+        return float(np.square(x @ (new - kernel).T).mean())
+
+    plain, clipped = rounded(kernel, 7), rounded(kernel, 7, clip=True)
+    ours = gptq(kernel, x.T @ x, 7)
+    assert error(ours) < 0.5 * error(clipped) < 0.5 * error(plain) * 1.2
+
+
+def test_what_gptq_gives_the_file_stores_exactly():
+    """Each row has a value at the end of its range, from which the quantizer takes the scale."""
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_t(3, size=(32, 40)).astype(np.float32)
+    x = rng.normal(size=(200, 40))
+    found = gptq(kernel, x.T @ x, 7)
+    np.testing.assert_allclose(rounded(found, 7), found, rtol=1e-5, atol=1e-7)
+
+
+@pytest.fixture(scope="module")
+def sst2_model(shared_data, tmp_path_factory):
+    """squeezebert-small, fine-tuned on SST-2 as the README says."""
+    folder = tmp_path_factory.mktemp("sst2") / "bundle"
+    task = Task("sst2", shared_data / "glue" / "SST-2")
+    finetune(task, folder, FinetuneOptions(preset="squeezebert-small", epochs=2))
+    return sqb_tf.load(folder), list(task.split("dev"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", Recipe.names())
+def test_every_recipe_keeps_its_bounds_on_sst2(sst2_model, recipe):
+    model, examples = sst2_model
+    report = verify(model, sqb_tflite.convert(model, recipe), examples)
+    assert report.misses == [], report.table()
+    assert report.metric["keras"] > 0.8
+
+
+def test_bounds_are_those_that_the_docs_state():
+    drops = {recipe.label: recipe.bounds.drop for recipe in Recipe}
+    assert drops["fp16"] == 0.001
+    assert drops["dynamic"] == drops["int8"] == drops["int16x8"] == 0.003
+    assert drops["int4"] == drops["int4-all"] == drops["int8-full"] == 0.007

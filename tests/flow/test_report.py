@@ -1,0 +1,284 @@
+"""Reports: what tables and files say of a result. The result is made up."""
+
+import copy
+import json
+import re
+
+import pytest
+from fixtures import reports
+from fixtures.reports import (
+    HARDWARE,
+    HOST,
+    PACKAGES,
+    PHONE,
+)
+from matplotlib.image import imread
+
+from sqb_tf.errors import InputError
+from sqb_tflite.bench.reports import (
+    drawing,
+    html,
+    panels,
+    records,
+    report,
+    summary,
+    tables,
+)
+
+
+@pytest.fixture
+def result() -> dict:
+    return reports.result()
+
+
+def pick(result: dict, device: str, threads: int, length: int | None, recipe: str) -> dict:
+    """The one record of a device, threads, length and recipe."""
+    (found,) = (
+        record
+        for record in result["records"]
+        if (record["device"], record["threads"], record["seq_length"], record["recipe"])
+        == (device, threads, length, recipe)
+    )
+    return found
+
+
+def row(result: dict, device: str, threads: int, length: int, recipe: str) -> dict[str, str]:
+    """The latency row of a record, by header."""
+    found = [record for record in result["records"] if record["device"] == device]
+    names = records.names_of(result)
+    header, *rows = tables.latency_rows(found, names, PACKAGES["float32"])
+    name = names[PACKAGES[recipe]]
+    cells = (dict(zip(header, cells, strict=True)) for cells in rows)
+    wanted = {"tokens": str(length), "threads": str(threads), "package": name}
+    (one,) = (r for r in cells if wanted.items() <= r.items())
+    return one
+
+
+def test_a_row_shows_the_records_figures(result):
+    record = pick(result, HOST, 1, 128, "int8")
+    record["latency_ms"] |= {"median": 10.0, "p5": 9.5, "p95": 11.25, "count": 30}
+    record["ci95_ms"] = [9.8, 10.1]
+    shown = row(result, HOST, 1, 128, "int8")
+    assert shown["median ms"] == "10.00" and shown["p5 to p95"] == "9.50 to 11.25"
+    assert shown["95% CI"] == "± 1.5%" and shown["runs"] == "30"  # 0.15 of 10
+
+
+def test_ratios_are_to_the_first_package_and_to_bert_base_of_the_same_kind(result):
+    for recipe, median in (("float32", 24.0), ("int8", 8.0), ("dynamic", 40.0)):
+        pick(result, HOST, 1, 128, recipe)["latency_ms"]["median"] = median
+    shown = {recipe: row(result, HOST, 1, 128, recipe) for recipe in ("float32", "int8")}
+    assert [shown[r]["ratio"] for r in shown] == ["1.00x", "3.00x"]
+    # BERT-base was measured with int8 weights alone: no figure for float32.
+    assert [shown[r]["over BERT-base"] for r in shown] == ["-", "5.00x"]
+
+
+def test_bert_base_padded_to_more_tokens_is_no_measure(result):
+    texts = [reports.record(HOST, 1, None, recipe) for recipe in ("int8", "dynamic")]
+    result["records"] += texts
+    assert records.speed_up(texts[0], result["records"]) > 1
+    pick(result, HOST, 1, 16, "dynamic")["padded_to"] = 128
+    assert row(result, HOST, 1, 16, "int8")["over BERT-base"] == "-"
+    assert row(result, HOST, 1, 16, "dynamic")["marks"] == "padded to 128"
+    # A package that pads at a length pads texts too.
+    assert records.speed_up(texts[0], result["records"]) is None
+
+
+def test_the_fastest_bert_base_is_the_measure(result):
+    dynamic = pick(result, HOST, 1, 128, "dynamic")
+    faster = copy.deepcopy(dynamic) | {"package": "bert-base-dynamic-128.tflite"}
+    faster["latency_ms"]["median"] = 40.0
+    pick(result, HOST, 1, 128, "int8")["latency_ms"]["median"] = 8.0
+    result["records"].append(faster)
+    assert row(result, HOST, 1, 128, "int8")["over BERT-base"] == "5.00x"
+
+
+def test_a_mean_is_never_shown_as_a_median(result):
+    record = pick(result, PHONE, 1, 64, "int8")
+    record["latency_ms"] |= {"median": None, "p5": None, "p95": None, "mean": 7.5}
+    record["ci95_ms"] = None
+    shown = row(result, PHONE, 1, 64, "int8")
+    assert shown["median ms"] == "mean 7.50" and "mean, not median" in shown["marks"]
+    assert shown["p5 to p95"] == "-" and shown["95% CI"] == "-"
+    mean = pick(result, PHONE, 1, 64, "float32")["latency_ms"]["mean"]
+    assert shown["ratio"] == f"{mean / 7.5:.2f}x"  # means of both
+    assert "1 measurement known by the mean alone." in summary.warnings(result)
+    assert "median, hollow: mean" in html.page(result)
+
+
+def test_throttling_and_partial_delegation_are_marked_with_their_reasons(result):
+    shown = row(result, PHONE, 2, 128, "int8")["marks"]
+    assert shown == "throttled, delegated 50/58"
+    assert "CPU clock fell from 2803 to 1766 MHz" in report.table(result)
+
+
+def test_builds_that_do_not_count_nodes_are_marked_too(result):
+    record = pick(result, PHONE, 1, 16, "int8")
+    record["delegated"] |= {"nodes": 50, "total": None}
+    assert records.marks(record) == ["delegated in part"]
+
+
+def test_subgraphs_of_a_profile_are_added(result):
+    phone, _ = records.by_device(result["records"]).values()
+    record = pick(result, PHONE, 1, 128, "int8")
+    record["profile"] = [{"type": "MUL", "count": 1, "avg_ms": 2.0, "percent": 50.0}] * 2
+    (panel,) = (p for p in panels.panels(phone, drawing.looks_of(phone)) if p.name == "profile")
+    assert re.search(r"squeezebert-int8: [^;]*MUL 4\.00", panel.alt)
+
+
+def test_delegate_and_cores_are_columns_only_where_they_vary(result):
+    header = tables.latency_rows(result["records"], records.names_of(result), "")[0]
+    assert not {"delegate", "cores"} & set(header)
+    gpu, big = (copy.deepcopy(pick(result, PHONE, 1, 16, "int8")) for _ in range(2))
+    gpu["delegate"], big["core_mask"] = "gpu", "f0"
+    result["records"] += [gpu, big]
+    phone = [record for record in result["records"] if record["device"] == PHONE]
+    rows = tables.latency_rows(phone, records.names_of(result), "")
+    assert {"delegate", "cores"} <= set(rows[0])
+    looks = drawing.looks_of(phone)
+    assert len({(look.colour, look.dash) for look in looks.values()}) == len(looks)
+    assert "squeezebert-int8, gpu, cores all" in {look.label for look in looks.values()}
+
+
+@pytest.mark.parametrize("draw", [report.table, report.markdown, html.page])
+def test_every_device_says_what_it_is_and_every_failure_why(result, draw):
+    shown = draw(result)
+    for device, hardware in HARDWARE.items():
+        assert hardware["name"] in shown and device in shown
+    assert "test device: not a phone" in shown
+    assert "offline" in shown and "the device went offline during the run" in shown
+    assert "Planned and not measured" in shown
+
+
+def test_two_machines_that_each_call_themselves_host_are_two(result):
+    other = reports.record(HOST, 1, 16, "int8")
+    result["records"].append(other | {"hardware": HARDWARE[HOST] | {"name": "another"}})
+    assert "another (host)" in report.table(result) and "vm (host)" in report.table(result)
+
+
+def test_an_emulator_is_no_phone_either(result):
+    hardware = HARDWARE[PHONE] | {"name": "Pixel 3", "emulator": True}
+    assert records.not_a_phone(hardware) == "emulator: not a phone"
+    assert records.not_a_phone(hardware | {"emulator": False}) is None
+
+
+def test_the_summary_names_the_fastest_and_counts_what_is_wrong(result):
+    pick(result, HOST, 1, 128, "int8")["latency_ms"]["median"] = 10.0
+    pick(result, HOST, 1, 128, "dynamic")["latency_ms"]["median"] = 42.0
+    assert summary.findings(result)[1] == (
+        "vm (host): squeezebert-int8 is the fastest at 10.00 ms (median) for 128 tokens, 1 thread, "
+        "4.2 times as fast as BERT-base."
+    )
+    pick(result, HOST, 1, 128, "dynamic")["latency_ms"]["median"] = 9.0
+    assert summary.findings(result)[1].endswith(
+        "; the baseline bert-base-dynamic-any takes 9.00 ms (median)."
+    )
+    assert summary.warnings(result) == [
+        "1 run failed.",
+        "1 planned measurement missing.",
+        "1 measurement throttled.",
+        "23 measurements delegated in part.",
+    ]
+
+
+def test_the_report_holds_records_table_plots_and_page(result, tmp_path):
+    result["records"].append(reports.record(HOST, 1, None, "int8"))
+    report.write(tmp_path / "report", result)
+    assert records.read(tmp_path / "report" / "records.json") == result
+    for name in ("latency.png", "real_text.png"):
+        assert imread(tmp_path / "report" / name).std() > 0  # not one colour
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        *("records.json", "table.md", "report.html", "latency.png", "real_text.png"),
+    }
+
+
+def test_a_plot_of_an_earlier_report_goes(result, tmp_path):
+    (tmp_path / "real_text.png").write_bytes(b"earlier")
+    report.write(tmp_path, result)
+    assert not (tmp_path / "real_text.png").exists()
+
+
+def test_nothing_measured_is_a_report_too(result, tmp_path):
+    result["records"] = []
+    report.write(tmp_path, result)
+    assert "Nothing was measured." in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "nothing was measured" in report.table(result) and "offline" in report.table(result)
+
+
+def test_the_page_has_a_plot_of_each_kind_and_none_of_a_single_value(result):
+    result["records"].append(reports.record(HOST, 1, None, "int8"))
+    phone, host = records.by_device(result["records"]).values()
+    looks = drawing.looks_of(result["records"])
+    names = [panel.name for panel in panels.panels(phone, looks)]
+    bars = ["recipe", "speed-up", "memory"]
+    assert names == ["length-1", "length-2", "threads", *bars, "profile", "temperature"]
+    names = [panel.name for panel in panels.panels(host, looks)]
+    assert names == ["length-1", "length-2", "threads", *bars, "texts"]
+    assert panels.panels([pick(result, HOST, 1, 16, "int8")], looks) == []
+
+
+def test_a_plot_is_text_in_the_pages_colours_with_its_figures_in_words(result):
+    found = records.by_device(result["records"])["vm (host)"]
+    panel = panels.panels(found, drawing.looks_of(result["records"]))[0]
+    svg = panels.svg(panel, "d0-length-1")
+    assert svg == panels.svg(panel, "d0-length-1")  # no date, no random ids
+    assert ">milliseconds a run<" in svg and "var(--series-0)" in svg and "currentColor" in svg
+    assert not re.search("#[0-9a-f]{6}", svg)
+    median = pick(result, HOST, 1, 16, "int8")["latency_ms"]["median"]
+    assert f"squeezebert-int8: {median:.2f} ms at 16 tokens" in panel.alt
+    ids = set(re.findall(' id="([^"]+)"', svg))
+    assert ids and all(one.startswith("d0-length-1-") for one in ids)
+    used = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg)
+    assert used and {a or b for a, b in used} <= ids
+
+
+def test_names_do_no_harm(result):
+    name = "<img src=x onerror=alert(1)>|$\\bad$\x1b[31m`_x"
+    for record in result["records"]:
+        if record["recipe"] == "int8":
+            record["package"] = f"</script>/{name}.tflite"
+    page = html.page(result)
+    assert "<img" not in page and "\x1b" not in page
+    assert page.count("</script>") == 2  # the records' and the page's own
+    assert "\x1b" not in report.table(result)
+    markdown = report.markdown(result)
+    assert "<img" not in markdown and "\\|$" in markdown
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("no JSON", "no JSON"),
+        ("[]", "expected"),
+        ('{"records": [1], "failures": [], "missing": []}', "record 0 is no object"),
+        ('{"records": [{"host": {}}]}', "measure again"),
+        ('{"records": [{}], "failures": [], "missing": []}', "record 0 has no package"),
+        ('{"records": []}', "no list of failures and missing"),
+    ],
+)
+def test_a_file_that_is_no_result_is_named(tmp_path, content, reason):
+    path = tmp_path / "other.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=f"other.json: .*{reason}"):
+        records.read(path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"hardware": {}}, "no name"),
+        ({"latency_ms": {"mean": None}}, "no mean"),
+        ({"latency_ms": {"mean": 1.0, "median": "fast"}}, "no median"),
+        ({"samples_ms": [1.0, 0.0]}, "samples_ms"),
+    ],
+)
+def test_a_record_that_is_none_is_named(result, tmp_path, changed, reason):
+    result["records"][3] |= changed
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps(result), encoding="utf-8")
+    with pytest.raises(InputError, match=f"broken.json: .*record 3 .*{reason}"):
+        records.read(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"missing\.json"):
+        records.read(tmp_path / "missing.json")

@@ -1,0 +1,136 @@
+"""Search: the cheapest mix of weights within the bounds, and the flag that asks for it."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+from fixtures.commands import call, rejects
+from fixtures.models import random_texts
+
+import sqb_tf
+from sqb_tflite.conversion.calibration import samples
+from sqb_tflite.conversion.lowering.model import LoweredModel
+from sqb_tflite.conversion.recipes import Bounds, Recipe
+from sqb_tflite.package.container import unpack
+from sqb_tflite.runtime.describe import describe
+from sqb_tflite.verification.search import (
+    by_sensitivity,
+    cheapest,
+    find,
+    search,
+)
+
+LAYERS = [f"layer_{i}" for i in range(10)]
+COARSE = dict.fromkeys(LAYERS, "int4")
+
+
+def attempts(needed: int, budget: float = 1e9):
+    """What `search` tries where so many finer layers are enough."""
+
+    def attempt(patterns):
+        finer = [layer for layer in LAYERS if patterns[layer] == "int8"]
+        assert finer == LAYERS[: len(finer)]  # the most sensitive ones
+        misses = [] if len(finer) >= needed else ["agreement"]
+        return b"x" * len(finer), types.SimpleNamespace(misses=misses, sqnr_db=20.0)
+
+    return search(COARSE, LAYERS, attempt, budget)
+
+
+@pytest.mark.parametrize("needed", range(1, 11))
+def test_as_few_layers_as_needed_become_finer(needed):
+    tried = attempts(needed)
+    assert cheapest(tried).finer == needed
+    assert len(tried) <= 8
+    assert len({one.finer for one in tried}) == len(tried)  # nothing twice
+
+
+def test_no_mix_is_none():
+    tried = attempts(11)
+    assert cheapest(tried) is None
+    assert tried[-1].finer == len(LAYERS)
+
+
+def test_budget_ends_the_search():
+    assert attempts(10, budget=0.0) == []
+
+
+def test_the_layer_that_suffers_most_comes_first(bundle_dir):
+    model = sqb_tf.load(bundle_dir)
+    kernel = model.backbone.blocks[0].output_projection.kernel
+    values = kernel.numpy()
+    values[0, 0, :] *= 300  # one input of each row: nothing is left for the others of 16 steps
+    kernel.assign(values)
+    lowered = LoweredModel(model, "classification", 32)
+    before = [dense.kernel.numpy() for dense in lowered.dense_layers]
+    kinds = dict.fromkeys(lowered.layers, "int4") | {"head": "float32"}
+    order = by_sensitivity(lowered, samples(model.preprocessor, random_texts(6)), kinds)
+    assert sorted(order) == sorted(set(lowered.layers) - {"head"})
+    assert order.index("block_0/output_projection") < 3
+    for dense, old in zip(lowered.dense_layers, before, strict=True):
+        np.testing.assert_array_equal(dense.kernel.numpy(), old)
+
+
+def test_search_keeps_the_bounds_that_the_recipe_misses(bundle_dir, tmp_path):
+    """A test's model is too small for 4-bit tables; a mix of them is found, written and described."""
+    output = tmp_path / "mixed.tflite"
+    flags = ["--model", bundle_dir, "--quantize", "int4-all", "--output", output]
+    assert call("convert", *flags) == 1
+    assert list(tmp_path.iterdir()) == []
+    assert call("convert", *flags, "--search") == 0
+    names = {"mixed.tflite", "mixed.json", "mixed.recipe.json", "mixed.search.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    manifest = json.loads((tmp_path / "mixed.json").read_text())
+    assert manifest["recipe"] == "mixed" and manifest["verification"]["misses"] == []
+    assert manifest["search"]["for"] == "int4-all"
+    assert manifest["sha256"] == describe(output)["sha256"]
+    kinds = {layer["name"]: layer["kind"] for layer in describe(output)["layers"]}
+    assert kinds == json.loads((tmp_path / "mixed.recipe.json").read_text())
+    assert set(kinds.values()) == {"int4", "int8"}
+    # The recipe gives the same package again.
+    again = tmp_path / "again.tflite"
+    flags = ["--model", bundle_dir, "--output", again]
+    assert call("convert", *flags, "--quantize", tmp_path / "mixed.recipe.json") == 0
+    assert again.read_bytes() == output.read_bytes()
+
+
+def test_search_without_a_mix_leaves_no_recipe(bundle_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(Recipe.INT4_ALL, "bounds", Bounds(0.0, 1.0, 1000.0, "none keeps it"))
+    flags = ["--model", bundle_dir, "--quantize", "int4-all", "--search", "--limit", 20]
+    flags += [
+        "--search-budget",
+        0.001,
+        "--output",
+        tmp_path / "x.tflite",
+        "--json",
+        tmp_path / "out.json",
+    ]
+    assert call("convert", *flags) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"x.search.png", "out.json"}
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["package"] is None
+    assert found["search"]["for"] == "int4-all"
+    assert all(one["misses"] for one in found["search"]["tried"])
+
+
+def test_mixes_have_the_lowering_that_was_asked_for(bundle_dir):
+    model = sqb_tf.load(bundle_dir)
+    examples = model.info.sample("verification")[:5]
+    first, *_ = find(model, "int8", examples, budget=1.0, lowering="grouped-conv")
+    assert unpack(first.content).properties["lowering"] == "grouped-conv"
+    assert "block_0/query" in first.patterns  # a layer that group-fused has not
+
+
+def test_budget_of_nothing_is_an_error(bundle_dir):
+    flags = ["--model", bundle_dir, "--quantize", "int4", "--search", "--search-budget", 0]
+    rejects(r"--search-budget 0\.0: expected seconds above 0", "convert", *flags)
+
+
+def test_search_of_what_has_no_finer_weights_is_an_error(bundle_dir, tmp_path):
+    for recipe in ("fp16", "int8-full"):
+        rejects(
+            f"--search with {recipe}: finds finer weights for some layers of int8, int4, int4-all",
+            "convert",
+            *["--model", bundle_dir, "--quantize", recipe, "--search"],
+            *["--output", tmp_path / "x.tflite"],
+        )

@@ -1,0 +1,308 @@
+"""What answers are made of: tokens' offsets, windows, decoding."""
+
+import re
+import unicodedata
+
+import numpy as np
+import pytest
+from fixtures.models import (
+    LETTERS,
+    VOCABULARY,
+    answers_of,
+    random_texts,
+)
+
+from sqb_tf.data.delimited import Example
+from sqb_tf.errors import InputError
+from sqb_tf.heads.registry import kind_of
+from sqb_tf.heads.spans import (
+    Answer,
+    Answers,
+    SpanSettings,
+    Window,
+    answer_places,
+    best_answers,
+    check_stride,
+    windows,
+)
+from sqb_tf.text.preprocessing import Preprocessor
+from sqb_tf.text.tokenizer import WordPieceTokenizer, read_vocabulary
+
+# Accents, both ways of writing them, CJK, emoji of several code points, ligatures, Hangul, controls.
+ODD = (
+    "Café  naïve\tre\u0301sume\u0301 İstanbul 東京is首都! 😀👩\u200d👩\u200d👧 ﬁn ǅ ß 한국 a\u00adz "
+    "e\u0301\u0301. "
+)
+
+
+@pytest.fixture(scope="module")
+def real_tokenizer(shared_data):
+    """BERT's uncased one."""
+    return WordPieceTokenizer(read_vocabulary(shared_data / "vocab/bert-base-uncased-vocab.txt"))
+
+
+# --- Offsets -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_offsets_are_of_the_text_as_it_was(lowercase):
+    """The slices spell the tokens, after the normalization that BERT does."""
+    tokenizer = WordPieceTokenizer(VOCABULARY, lowercase)
+    text = "The film\t was  É e\u0301d, not\u00adgood!?"
+    ((ids, offsets),) = tokenizer.with_offsets([text])
+    assert ids.tolist() == tokenizer([text]).to_list()[0]
+    for token, (start, end) in zip(ids, offsets, strict=True):
+        spelled = tokenizer.vocabulary[token].removeprefix("##")
+        there = text[start:end].replace("\u00ad", "")
+        if lowercase:
+            there = unicodedata.normalize("NFD", there.lower()).replace("\u0301", "")
+        assert spelled in (there, "[UNK]")
+
+
+def test_odd_characters_are_in_one_piece():
+    tokenizer = WordPieceTokenizer([*VOCABULARY, "東", "ᄒ", "##ᅡ", "##ᆫ"])
+    texts = [ODD, "東x京", "한", "é" * 3, "", " \u200d "]
+    for text, (ids, offsets) in zip(texts, tokenizer.with_offsets(texts), strict=True):
+        assert len(ids) == len(offsets)
+        assert (offsets[:, 0] < offsets[:, 1]).all() and (np.diff(offsets, axis=0) >= 0).all()
+        pieces = {text[start:end] for start, end in offsets}
+        assert not any(unicodedata.combining(piece[0]) for piece in pieces)
+    ((_, offsets),) = tokenizer.with_offsets(["x 한"])
+    assert offsets.tolist() == [[0, 1], [2, 3], [2, 3], [2, 3]]
+    ((_, offsets),) = tokenizer.with_offsets(["a re\u0301! 😀b"])
+    assert offsets.tolist() == [[0, 1], [2, 3], [3, 5], [5, 6], [7, 9]]
+
+
+def test_real_answers_are_recoverable_from_offsets(squad_dev, real_tokenizer):
+    """All but those that begin or end within a word that is one token."""
+    tokens = {e.pair: None for e in squad_dev}
+    for context, (_, offsets) in zip(
+        tokens, real_tokenizer.with_offsets(list(tokens)), strict=True
+    ):
+        tokens[context] = offsets
+    answers = within = 0
+    for example in squad_dev:
+        offsets = tokens[example.pair]
+        for start, text in answers_of(example):
+            answers += 1
+            end = start + len(text)
+            if start in offsets[:, 0] and end in offsets[:, 1]:
+                continue
+            within += 1
+            ends = [(offsets[:, 0] < place) & (place < offsets[:, 1]) for place in (start, end)]
+            covering = offsets[np.any(ends, axis=0)]
+            assert len(covering), text
+            assert all(re.fullmatch(r"\S\S+", example.pair[i:j]) for i, j in covering)
+    assert (answers, within) == (34_726, 77)
+
+
+# --- Windows -------------------------------------------------------------------------------------
+
+
+def check_windows(preprocessor: Preprocessor, rows: list, stride: int) -> list[list[Window]]:
+    """Windows hold every token of their contexts, in inputs of the right form."""
+    found = windows(preprocessor, rows, stride)
+    flat = [window for some in found for window in some]
+    inputs = preprocessor([w.text for w in flat], [w.pair for w in flat])
+    lengths = inputs["input_mask"].numpy().sum(-1)
+    assert lengths.max() <= preprocessor.seq_length
+    by_window = iter(zip(inputs["input_word_ids"].numpy(), lengths, strict=True))
+    whole = preprocessor.tokenizer.with_offsets([context for _, context in rows])
+    for some, (ids, offsets) in zip(found, whole, strict=True):
+        places = {tuple(span): i for i, span in reversed(list(enumerate(offsets.tolist())))}
+        end = 0
+        for window in some:
+            row, length = next(by_window)
+            assert window.first + len(window.offsets) == length - 1
+            begin = places[tuple(window.offsets[0])] if len(window.offsets) else 0
+            assert begin <= end  # no gap
+            end = begin + len(window.offsets)
+            np.testing.assert_array_equal(window.offsets, offsets[begin:end])
+            np.testing.assert_array_equal(row[window.first : length - 1], ids[begin:end])
+        assert end == len(ids)
+    return found
+
+
+@pytest.mark.parametrize(("seq_length", "stride"), [(5, 1), (12, 3), (20, 6), (32, 15), (64, 128)])
+def test_windows_hold_all_of_the_context(seq_length, stride):
+    preprocessor = Preprocessor(WordPieceTokenizer(VOCABULARY), seq_length)
+    contexts = [
+        text if len(text) < 4 else text + "."
+        for text in random_texts(40, seed=3)
+        if seq_length > 8 or max(map(len, text.split())) < 2
+    ] or ["a . a . a"]
+    rows = [(question, context) for context in contexts for question in ("the end?", "is it?")]
+    found = check_windows(preprocessor, rows, stride)
+    assert (max(map(len, found)) > 1) == (seq_length < 64)
+
+
+def test_windows_of_real_contexts(squad_dev, real_tokenizer):
+    rows = [(e.text, e.pair) for e in squad_dev[::10]]
+    check_windows(Preprocessor(real_tokenizer, 128), rows, 42)
+
+
+def test_window_steps_are_at_most_the_stride():
+    preprocessor = Preprocessor(WordPieceTokenizer(VOCABULARY), 13)
+    ((one, *others, last),) = windows(preprocessor, [("is it?", "a film was good " * 8)], 3)
+    # [CLS] is i ##t ? [SEP], then 6 of 32 words, from every third on.
+    assert one.first == 6 and len(one.offsets) == 6 and len(others) == 8
+    assert [w.offsets[0, 0] for w in (one, *others)][:4] == [0, 11, 23, 32 + 2]
+    assert last.offsets[-1, 1] == 8 * 16 - 1
+
+
+def test_long_questions_and_words_are_cut():
+    preprocessor = Preprocessor(WordPieceTokenizer(VOCABULARY), 16)
+    question, word = "is it a good film or a bad one?", "".join(LETTERS[:20])
+    (some,) = windows(preprocessor, [(question, f"a {word} end")], None)
+    inputs = preprocessor([w.text for w in some], [w.pair for w in some])["input_word_ids"]
+    assert inputs.shape[1] == 16
+    assert question.startswith(some[0].text) and len(some[0].text) < len(question)
+    assert [w.pair for w in some] == ["a", word, "end"]
+    assert len(some[1].offsets) == 16 - 1 - some[1].first
+
+
+def test_strides_that_leave_text_out():
+    assert (check_stride(384, None), check_stride(60, None), check_stride(384, 300)) == (
+        128,
+        20,
+        300,
+    )
+    for stride in (0, -1, 318):
+        with pytest.raises(InputError, match=f"doc_stride {stride}: expected 1 to 317, .* 384"):
+            check_stride(384, stride)
+
+
+def test_targets_are_the_tokens_of_the_answer(squad_dev, real_tokenizer):
+    """Joined again they are the answer, but for what is left of its first and last word."""
+    kind = kind_of("span", (), True, {"doc_stride": 42})
+    preprocessor = Preprocessor(real_tokenizer, 128)
+    examples = squad_dev[::25]
+    contexts = {e.id: e for e in examples}
+    held = set()
+    for row in kind.rows(examples, preprocessor):
+        first, last = kind.target(row)
+        if (first, last) == (0, 0):
+            continue
+        held.add(row.id)
+        _, answer = answers_of(contexts[row.id])[0]
+        ids = preprocessor([row.text], [row.pair])["input_word_ids"].numpy()[0]
+        assert 0 < first <= last < len(ids) - 1
+        pieces = [real_tokenizer.vocabulary[i].removeprefix("##") for i in ids[first : last + 1]]
+        wanted = real_tokenizer([answer]).to_list()[0]
+        spelled = "".join(real_tokenizer.vocabulary[i].removeprefix("##") for i in wanted)
+        assert spelled.replace("[UNK]", "") in "".join(pieces) or "[UNK]" in pieces
+    missed = contexts.keys() - held
+    assert len(missed) < 0.01 * len(contexts)  # longer than what two windows share
+
+
+def test_a_window_that_cuts_the_answer_aims_at_cls():
+    window = Window("q", "film was good", 4, np.array([[10, 14], [15, 18], [19, 23]]))
+    assert answer_places(window, 15, "was") == (5, 5)
+    assert answer_places(window, 10, "film was good") == (4, 6)
+    assert answer_places(window, 14, " was ") == (5, 5)
+    assert answer_places(window, 9, "a film") == (0, 0)
+    assert answer_places(window, 19, "good end") == (0, 0)
+    assert answer_places(window, 40, "end") == (0, 0)
+    kind, preprocessor = kind_of("span"), Preprocessor(WordPieceTokenizer(VOCABULARY), 32)
+    for answers, expected in (("[]", [0, 0]), ('[[2, "film"], [0, "a"]]', [6, 6])):
+        # [CLS] is i ##t [SEP] a film [SEP]
+        (row,) = kind.rows([Example("is it", "a film", answers, "1")], preprocessor)
+        assert kind.target(row) == expected
+
+
+# --- Decoding ------------------------------------------------------------------------------------
+
+CONTEXT = "the film was good"
+OFFSETS = np.array([[0, 3], [4, 8], [9, 12], [13, 17]])
+
+
+def outputs_of(start: list[float], end: list[float]) -> dict[str, np.ndarray]:
+    """Outputs for [CLS], two tokens, the context's and [SEP]; those of no use are the highest."""
+    return {
+        "start_logits": np.array([start[0], 99, 99, *start[1:], 99], np.float32),
+        "end_logits": np.array([end[0], 99, 99, *end[1:], 99], np.float32),
+    }
+
+
+def best(start: list[float], end: list[float], **settings):
+    window = Window("is it", CONTEXT, 3, OFFSETS)
+    return best_answers(CONTEXT, [window], [outputs_of(start, end)], SpanSettings(**settings))
+
+
+def test_best_spans_by_hand():
+    answers = best([0, 0, 5, 1, 0], [0, 6.5, 0, 1, 4], n_best=3)
+    assert [(a.text, a.start, a.end) for a in answers] == [
+        ("film was good", 4, 17),  # 5 + 4; the end at "the", 6.5, is before it
+        ("the", 0, 3),  # 0 + 6.5
+        ("film was", 4, 12),  # 5 + 1
+    ]
+    weights = np.exp([9, 6.5, 6])
+    np.testing.assert_allclose([a.score for a in answers], weights / weights.sum(), rtol=1e-5)
+    (short, *_) = best([0, 0, 5, 1, 0], [0, 6.5, 0, 1, 4], max_answer_length=2)
+    assert short.text == "the"
+    only = best([0, 0, 5, 1, 0], [0, 6.5, 0, 1, 4], n_best=1)
+    assert [(a.text, a.score) for a in only] == [("", 1.0)]  # the best end is before the best start
+
+
+def test_the_empty_answer_wins_by_the_threshold():
+    logits = [3, 0, 5, 0, 0], [3.5, 0, 4, 0, 0]  # 6.5 against 9
+    assert best(*logits, null_threshold=0.0)[0].text == "film"
+    assert best(*logits, null_threshold=-2.4)[0].text == "film"
+    answers = best(*logits, null_threshold=-2.6)
+    assert (answers[0].text, answers[0].start, answers[0].end) == ("", 0, 0)
+    assert answers[1].text == "film" and answers[0].score < answers[1].score
+    assert "" not in [a.text for a in best(*logits)]
+    assert sum(a.score for a in answers) == pytest.approx(1)
+
+
+def test_the_better_window_wins():
+    """Of a span in both windows the better score counts; the empty answer's is the lower one."""
+    parts = [
+        Window("q", "the film was", 3, OFFSETS[:3]),
+        Window("q", "film was good", 3, OFFSETS[1:]),
+    ]
+    outputs = [outputs_of([4, 0, 2, 0], [4, 0, 2, 0]), outputs_of([1, 3, 0, 1], [1, 1, 0, 3])]
+    settings = SpanSettings(null_threshold=0.0)
+    answers = best_answers(CONTEXT, parts, outputs, settings)
+    assert answers[0].text == "film was good"
+    scores = {a.text: np.log(a.score / answers[0].score) + 6 for a in answers}
+    assert scores["film"] == pytest.approx(4) and scores[""] == pytest.approx(2)
+    assert len({(a.start, a.end) for a in answers}) == len(answers)
+
+
+def test_decoding_is_a_search_of_all_pairs():
+    rng = np.random.default_rng(0)
+    text = " ".join("abcdefghij")
+    offsets = np.array([[2 * i, 2 * i + 1] for i in range(10)])
+    window = Window("is it", text, 3, offsets)
+    for _ in range(20):
+        start, end = rng.normal(size=(2, 11))
+        settings = SpanSettings(max_answer_length=4, n_best=10)
+        found = best_answers(text, [window], [outputs_of(start, end)], settings)
+        pairs = {
+            text[2 * i : 2 * j + 1]: start[1 + i] + end[1 + j]
+            for i in range(10)
+            for j in range(i, min(i + 4, 10))
+        }
+        assert [a.text for a in found] == sorted(pairs, key=pairs.get, reverse=True)[:10]
+
+
+@pytest.mark.parametrize("setting", ["doc_stride", "max_answer_length", "n_best"])
+def test_settings_are_checked(setting):
+    with pytest.raises(InputError, match=f"{setting} 0: expected at least 1"):
+        SpanSettings(**{setting: 0})
+    with pytest.raises(InputError, match="max_answer_length: for question answering only"):
+        kind_of("classification").change({"max_answer_length": 3})
+
+
+def test_an_answer_that_ties_with_the_best_is_as_good():
+    """Within 0.1 logits of its best answer a model calls another one's the same."""
+    first, near, far = Answer("a b", 0.5, 0, 3), Answer("b", 0.46, 2, 3), Answer("a", 0.04, 0, 1)
+    keras = Answers((first, near, far))
+
+    def same(*given: Answer) -> list[bool]:
+        return kind_of("span").same(keras, Answers(given))
+
+    assert same(first, near) == same(near, first) == [True, True]
+    assert same(far, first) == [True, False]
+    assert same(Answer("c", 1.0, 4, 5)) == [False, False]

@@ -1,0 +1,229 @@
+"""sqb_tflite.verification.verify: what it reports, what it lets pass, what it does not."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from fixtures.models import random_texts
+
+import sqb_tf
+from sqb_tf.data.delimited import Example
+from sqb_tf.errors import InputError
+from sqb_tflite.conversion.recipes import Bounds, Recipe
+from sqb_tflite.runtime.runner import Runner
+from sqb_tflite.verification.verify import (
+    _Decisions,
+    _Error,
+    _misses,
+    verify,
+)
+
+BOUNDS = Bounds(drop=0.02, agreement=0.9, sqnr_db=30.0, reason="")
+
+
+@pytest.fixture(scope="module")
+def model(bundle_dir):
+    return sqb_tf.load(bundle_dir)
+
+
+@pytest.fixture(scope="module")
+def examples(model):
+    return model.info.sample("verification")
+
+
+@pytest.fixture(scope="module")
+def report(model, converted, examples):
+    return verify(model, converted("int8"), examples)
+
+
+def test_report_has_the_keys_that_others_read(report, converted, examples):
+    found = json.loads(json.dumps(report.to_dict()))
+    assert set(found) >= {
+        "examples",
+        "metric",
+        "agreement",
+        "max_abs_error",
+        "sqnr_db",
+        "size_bytes",
+    }
+    assert set(found["metric"]) == {"name", "keras", "package", "drop"}
+    assert found["metric"]["name"] == "accuracy"
+    assert found["examples"] == len(examples)
+    assert found["size_bytes"] == len(converted("int8"))
+    assert set(found["tensors"]) == {"probabilities"}
+
+
+def test_metric_is_of_the_labels(model, converted, examples):
+    """The model's own answers are the labels: every label that is changed is one fewer right."""
+    wrong = [
+        dataclasses.replace(e, label=model.labels[model.labels.index(e.label) - 1])
+        for e in examples[:5]
+    ]
+    metric = verify(model, converted("float32"), wrong + examples[5:]).metric
+    assert metric["keras"] == metric["package"] == pytest.approx(1 - 5 / len(examples))
+    assert metric["drop"] == 0
+
+
+def test_float32_is_the_same_function_and_int8_is_not(model, converted, examples, report):
+    exact = verify(model, converted("float32"), examples)
+    assert exact.max_abs_error < 2e-5 < report.max_abs_error
+    assert exact.sqnr_db > 80 > report.sqnr_db
+
+
+def test_path_and_bytes_give_the_same_report(model, converted, examples, report, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(converted("int8"))
+    assert verify(model, path, examples) == report
+
+
+def test_table_shows_both_metrics_and_the_verdict(report):
+    table = report.table()
+    for part in ("accuracy, Keras", "accuracy, package", "probabilities: SQNR", "within bounds"):
+        assert part in table
+    missed = dataclasses.replace(report, misses=["agreement 0.1 < 0.9"])
+    assert "missed  agreement 0.1 < 0.9" in missed.table()
+
+
+def test_package_of_another_model_misses(bundle_dir, converted, examples):
+    other = sqb_tf.load(bundle_dir)
+    kernel = other.backbone.pooler.kernel
+    kernel.assign(-kernel)
+    found = verify(other, converted("int8"), examples)
+    assert any("agreement" in miss for miss in found.misses)
+    assert any("SQNR" in miss for miss in found.misses)
+
+
+def test_small_damage_to_one_layer_is_noticed(bundle_dir, converted, examples):
+    other = sqb_tf.load(bundle_dir)
+    kernel = other.backbone.blocks[0].intermediate.kernel
+    kernel.assign(kernel * 1.01)
+    assert any("SQNR" in miss for miss in verify(other, converted("float32"), examples).misses)
+
+
+def test_pairs_are_verified_as_pairs(paired_bundle_dir, converted):
+    model = sqb_tf.load(paired_bundle_dir)
+    package = converted("float32", directory=paired_bundle_dir)
+    examples = model.info.sample("verification")
+    assert verify(model, package, examples).misses == []
+    turned = [Example(e.pair, e.text, e.label) for e in examples]
+    metric = verify(model, package, turned).metric
+    assert metric["keras"] == metric["package"] < 1
+
+
+def test_regression_is_judged_by_correlation(regression_bundle_dir, converted):
+    model = sqb_tf.load(regression_bundle_dir)
+    package = converted("float32", directory=regression_bundle_dir)
+    examples = model.info.sample("verification")
+    found = verify(model, package, examples)
+    assert found.metric["name"] == "pearson"
+    assert found.metric["package"] == pytest.approx(1, abs=1e-6)
+    assert set(found.tensors) == {"logits"}
+    assert found.misses == []
+    turned = [dataclasses.replace(e, label=str(-float(e.label))) for e in examples]
+    assert verify(model, package, turned).metric["package"] == pytest.approx(-1, abs=1e-6)
+
+
+def test_package_that_gives_not_a_number_misses(regression_bundle_dir, converted, monkeypatch):
+    model = sqb_tf.load(regression_bundle_dir)
+    monkeypatch.setattr(Runner, "__call__", lambda *_: {"logits": np.full((1, 1), np.nan)})
+    package = converted("float32", directory=regression_bundle_dir)
+    found = verify(model, package, model.info.sample("verification"))
+    assert [miss.split()[0] for miss in found.misses] == ["metric", "SQNR"]
+
+
+def test_package_with_other_labels_raises_error(regression_bundle_dir, converted):
+    model = sqb_tf.load(regression_bundle_dir)
+    with pytest.raises(InputError, match=r"labels.*are not the model's"):
+        verify(model, converted("float32"), [Example("a", label="1")])
+
+
+def test_no_examples_or_unknown_labels_raise_error(model, converted):
+    with pytest.raises(InputError, match="no held-out examples"):
+        verify(model, converted("float32"), [])
+    with pytest.raises(InputError, match="labels that the model does not have: superb"):
+        verify(model, converted("float32"), [Example("a", label="superb")])
+
+
+@pytest.mark.parametrize(
+    ("examples", "drop", "agreement", "sqnr_db", "missed"),
+    [
+        (1000, 0.0, 1.0, 40.0, []),
+        (1000, 0.02, 0.9, 30.0, []),  # on the bounds
+        (1000, -0.5, 0.9, 30.0, []),  # a gain is no loss
+        (1000, 0.021, 0.9, 30.0, ["metric drop 0.0210 > 0.0200"]),
+        (1000, 0.02, 0.899, 30.0, ["agreement 0.8990 < 0.9000"]),
+        (1000, 0.02, 0.9, 29.9, ["SQNR 29.9 dB < 30 dB"]),
+        (1000, 0.02, 0.9, float("nan"), ["SQNR nan dB < 30 dB"]),
+        (1000, float("nan"), 0.9, 30.0, ["metric drop nan > 0.0200"]),
+        (5, 0.2, 0.8, 30.0, []),  # one of five may fall
+        (5, 0.4, 0.6, 30.0, ["metric drop 0.4000 > 0.2000", "agreement 0.6000 < 0.8000"]),
+    ],
+)
+def test_bounds_by_hand(examples, drop, agreement, sqnr_db, missed):
+    assert _misses(BOUNDS, examples, drop, agreement, sqnr_db) == missed
+
+
+def test_exact_bounds_let_no_example_fall():
+    bounds = Recipe.FLOAT32.bounds
+    assert _misses(bounds, 4, 0.0, 1.0, 120.0) == []
+    assert len(_misses(bounds, 4, 0.25, 0.75, 120.0)) == 2
+
+
+def test_bounds_are_ordered_by_precision():
+    float32, fp16, int8 = (Recipe.named(n).bounds for n in ("float32", "fp16", "int8"))
+    assert float32.drop < fp16.drop < int8.drop
+    assert float32.agreement > fp16.agreement > int8.agreement
+    assert float32.sqnr_db > fp16.sqnr_db > int8.sqnr_db
+
+
+def sqnr(expected: np.ndarray, got: np.ndarray, centred: bool = False) -> float:
+    error = _Error(centred)
+    for one, other in zip(expected, got, strict=True):
+        error.add(one, other)
+    return error.summary()["sqnr_db"]
+
+
+def test_sqnr_by_hand():
+    expected = np.array([[3.0, 4.0]], np.float32)
+    # Signal 25, noise 0.25: a factor of 100 is 20 dB.
+    assert sqnr(expected, expected + np.array([[0.3, -0.4]])) == pytest.approx(20.0)
+    assert sqnr(expected, expected) == 200.0
+    assert np.isnan(sqnr(expected, np.array([[np.nan, 4.0]])))
+    # A regression's offset is no signal: 3 and 4 differ from their mean by 0.5 each, 0.5 in all.
+    noisy = expected.T + np.array([[0.03], [-0.04]])
+    assert sqnr(expected.T, noisy, centred=True) == pytest.approx(10 * np.log10(0.5 / 0.0025))
+
+
+def test_decisions_by_hand():
+    tokens = _Decisions("token_classification")
+    scores = np.eye(3)  # three tokens with labels 0, 1, 2
+    tokens.add({"probabilities": scores}, {"probabilities": scores[[0, 1, 1]]})
+    tokens.add({"probabilities": scores[:1]}, {"probabilities": scores[:1]})
+    assert tokens.agreement() == 3 / 4
+    spans = _Decisions("span")
+    spans.add(
+        {"start_logits": scores[0], "end_logits": scores[2]},
+        {"start_logits": scores[0], "end_logits": scores[1]},
+    )
+    assert spans.agreement() == 1 / 2
+    # Angles 0, 10 and 30 degrees; the package turns the last one to 5.
+    vectors = _Decisions("embedding")
+    for one, other in ((0, 0), (10, 10), (30, 5)):
+        expected, got = (np.array([np.cos(a), np.sin(a)]) for a in np.radians([one, other]))
+        vectors.add({"embedding": 3 * expected}, {"embedding": got})
+    # The nearest to them were 1, 0, 1; now 2, 2 and either (5 from both, up to rounding).
+    assert vectors.agreement() in (0, 1 / 3)
+    # Of an encoder the mean over tokens is what is near.
+    tokens = _Decisions("encoder")
+    for one, other in ((0, 0), (10, 25), (30, 30)):
+        angles = np.radians([[one - 5, one + 5], [other - 5, other + 5]])
+        expected, got = (np.stack([np.cos(a), np.sin(a)], axis=-1) for a in angles)
+        tokens.add({"sequence_output": expected}, {"sequence_output": got})
+    assert tokens.agreement() == 2 / 3  # the nearest were 1, 0, 1 and are 1, 2, 1
+
+
+def test_examples_may_be_in_any_order(model, converted, examples):
+    """Batches are sorted by length inside; every output goes back to its own text."""
+    some = [Example(t, label=model.labels[0]) for t in random_texts(40, seed=9)]
+    assert verify(model, converted("float32"), some).max_abs_error < 2e-5

@@ -1,0 +1,56 @@
+"""One training step of every head under Keras' JAX backend: train_step.py FOLDER.
+
+Runs in an environment without TensorFlow. FOLDER holds for each head `NAME.json` (kind, config), its
+weights `NAME.weights.h5` and `NAME.npz` with inputs, and targets for each output. Leaves there
+`NAME.found.npz` (outputs, the loss and each weight after a step of SGD) and `NAME.found.weights.h5`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "jax"
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+import keras
+import numpy as np
+
+from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.model import heads
+
+
+def train(folder: Path, name: str) -> None:
+    """Does one head."""
+    made = json.loads((folder / f"{name}.json").read_text())
+    config = SqueezeBertConfig.from_dict(made["config"])
+    model = heads.build(made["kind"], config, made["labels"])
+    model.load_weights(folder / f"{name}.weights.h5")
+    arrays = dict(np.load(folder / f"{name}.npz"))
+    inputs = {key.partition("/")[2]: x for key, x in arrays.items() if key.startswith("inputs/")}
+    targets = {key.partition("/")[2]: x for key, x in arrays.items() if key.startswith("targets/")}
+    found = model(inputs, training=False)
+    found = found if isinstance(found, dict) else {"output": found}
+    results = {f"outputs/{key}": np.asarray(values) for key, values in found.items()}
+    model.compile(keras.optimizers.SGD(0.1), keras.losses.MeanSquaredError(), jit_compile=True)
+    single = list(targets) == ["output"]
+    loss = model.train_on_batch(inputs, targets["output"] if single else targets)
+    results["loss"] = np.asarray(loss)
+    for weight in model.trainable_weights:
+        results[f"weights/{weight.path}"] = np.asarray(weight)
+    model.save_weights(folder / f"{name}.found.weights.h5")
+    np.savez(folder / f"{name}.found.npz", **results)
+
+
+def main() -> None:
+    """See the module."""
+    folder = Path(sys.argv[1])
+    for path in sorted(folder.glob("*.json")):
+        train(folder, path.stem)
+    assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
+
+
+if __name__ == "__main__":
+    main()

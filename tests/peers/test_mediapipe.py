@@ -1,0 +1,103 @@
+"""The real MediaPipe TextClassifier, in its own environment, opens the packages and gives our labels."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixtures.paths import REPOSITORY
+
+import sqb_tf
+import sqb_tflite
+from sqb_tf.data.task import DEMO, Task
+from sqb_tf.training.demo import finetune_demo
+from sqb_tf.training.finetune import finetune
+from sqb_tf.training.options import FinetuneOptions
+from sqb_tflite.conversion.recipes import Recipe
+from sqb_tflite.verification.keras_backend import keras_outputs
+
+ROOT = REPOSITORY
+PYTHON = Path(os.environ.get("SQB_MEDIAPIPE_PYTHON", ROOT / ".venv-mediapipe/bin/python"))
+CLASSIFY = ROOT / "tests" / "mediapipe" / "classify.py"
+
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.skipif(
+        not PYTHON.exists(),
+        reason=f"{PYTHON} is missing: `make test` makes MediaPipe's environment",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The demo's model, fine-tuned as `tools/convert.py` does when there is none."""
+    directory = tmp_path_factory.mktemp("demo") / "bundle"
+    metrics = finetune_demo(directory)
+    # What a bag of words reaches (benchmarks/bag_of_words.py): below it, the order of words is not learned.
+    assert metrics["metric"]["value"] > 0.847
+    return sqb_tf.load(directory)
+
+
+def normalized(text: str) -> str:
+    """As the README tells apps to: MediaPipe lowercases ASCII alone and strips no accents."""
+    folded = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(c for c in folded if unicodedata.category(c) != "Mn")
+
+
+def mediapipe_labels(package: bytes, texts: list[str], folder: Path) -> list[str]:
+    """MediaPipe's top label of each text."""
+    (folder / "model.tflite").write_bytes(package)
+    (folder / "texts.txt").write_text("".join(f"{t}\n" for t in texts), encoding="utf-8")
+    subprocess.run(
+        [PYTHON, CLASSIFY, "--package", folder / "model.tflite"]
+        + ["--input", folder / "texts.txt", "--json", folder / "out.json"],
+        check=True,
+        capture_output=True,
+        timeout=600,
+    )
+    results = json.loads((folder / "out.json").read_text(encoding="utf-8"))["results"]
+    return [result["label"] for result in results]
+
+
+def assert_agreement(model, package: bytes, texts: list[str], folder: Path) -> None:
+    """MediaPipe's labels are the runner's on every text, and Keras' wherever Keras has decided.
+
+    int8 moves a probability by up to 0.04 (what verification reports as the largest error), so two
+    labels nearer than twice that may change places; the recipe's bound says for how few.
+    """
+    found = mediapipe_labels(package, [normalized(text) for text in texts], folder)
+    assert found == [result.label for result in sqb_tflite.Runner(package).classify(texts)]
+    outputs = [keras_outputs(model, model.preprocessor([text]))[0] for text in texts]
+    expected = [model.labels[int(scores.argmax())] for scores in outputs]
+    same = [label == other for label, other in zip(found, expected, strict=True)]
+    assert np.mean(same) >= Recipe.INT8.bounds.agreement
+    for text, scores, label in zip(texts, outputs, found, strict=True):
+        assert scores.max() - scores[model.labels.index(label)] < 0.08, text
+
+
+@pytest.mark.parametrize("seq_lengths", [None, [32]], ids=["dynamic", "fixed"])
+def test_agrees_on_every_dev_sentence_of_the_demo(demo, seq_lengths, tmp_path):
+    texts = [example.text for example in Task("classification", DEMO).split("dev")]
+    assert_agreement(demo, sqb_tflite.convert(demo, "int8", seq_lengths), texts, tmp_path)
+
+
+def test_agrees_on_200_sentences_of_sst2(shared_data, tmp_path):
+    data = shared_data / "glue" / "SST-2"
+    options = FinetuneOptions(
+        preset="squeezebert-tiny", epochs=2, learning_rate=1e-3, seq_length=64
+    )
+    finetune(Task("sst2", data, limit=10_000), tmp_path / "bundle", options)
+    model = sqb_tf.load(tmp_path / "bundle")
+    texts = [example.text for example in Task("sst2", data, limit=200).split("dev")]
+    assert_agreement(model, sqb_tflite.convert(model, "int8"), texts, tmp_path)
+
+
+def test_a_text_beyond_the_length_cap_is_cut_not_fatal(demo, tmp_path):
+    texts = ["wake me up at six " * 300, "wake me up at six"]
+    assert len(mediapipe_labels(sqb_tflite.convert(demo, "int8"), texts, tmp_path)) == 2

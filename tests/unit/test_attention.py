@@ -1,0 +1,52 @@
+"""sqb_tf.model.attention against products, softmax and dropout written one after the other."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from fixtures.models import value_and_gradients
+
+from sqb_tf.model.attention import context_of, scores_of
+
+# Of products of numbers around 1 in the two float types; in bfloat16 probabilities are rounded between them.
+TOLERANCE = {"float32": 5e-6, "bfloat16": 0.05}
+
+
+def normal(*shape: int, seed: int, dtype: str) -> tf.Tensor:
+    """Float32 numbers that `dtype` has."""
+    return tf.cast(tf.cast(tf.random.stateless_normal(shape, (seed, seed)), dtype), "float32")
+
+
+def assert_equal(ours, theirs, tensors: list[tf.Tensor], dtype: str) -> None:
+    """`ours` in `dtype` is `theirs` in float32, and so are the gradients."""
+    found = value_and_gradients(ours, [tf.cast(x, dtype) for x in tensors])
+    for one, other in zip(found, value_and_gradients(theirs, tensors), strict=True):
+        np.testing.assert_allclose(one, other, atol=TOLERANCE[dtype])
+        assert np.abs(other).max() > 0.1
+
+
+def theirs(scores: tf.Tensor, value: tf.Tensor, factors: tf.Tensor | None) -> tf.Tensor:
+    probabilities = tf.nn.softmax(scores)
+    return (probabilities if factors is None else probabilities * factors) @ value
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("queries", [1, 7])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_scores_are_the_product_and_its_gradients(dtype, queries, jit_compile):
+    tensors = [normal(2, 3, length, 8, seed=length, dtype=dtype) for length in (queries, 5)]
+    ours = tf.function(scores_of, jit_compile=jit_compile)
+    assert_equal(ours, lambda q, k: tf.matmul(q, k, transpose_b=True), tensors, dtype)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("rate", [None, 0.0, 0.5])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_context_is_softmax_dropout_and_product_with_their_gradients(dtype, rate, jit_compile):
+    scores = 2 * normal(2, 3, 5, 7, seed=1, dtype=dtype)
+    value, factors, of_type = normal(2, 3, 7, 8, seed=2, dtype=dtype), None, None
+    if rate is not None:
+        kept = tf.random.stateless_uniform(scores.shape, (3, 3)) >= rate
+        factors = tf.cast(kept, "float32") / (1 - rate)
+        of_type = tf.cast(factors, dtype)
+    ours = tf.function(lambda s, v: context_of(s, v, of_type), jit_compile=jit_compile)
+    assert_equal(ours, lambda s, v: theirs(s, v, factors), [scores, value], dtype)

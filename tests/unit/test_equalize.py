@@ -1,0 +1,66 @@
+"""sqb_tflite.conversion.equalize: the same function, of evener channels."""
+
+import numpy as np
+import pytest
+from fixtures.models import random_texts
+from test_lower import CONFIGS, EXACT, model_of, random_inputs, row, softmax
+
+import sqb_tf
+from sqb_tflite.conversion.calibration import samples
+from sqb_tflite.conversion.equalize import equalize
+from sqb_tflite.conversion.lowering.model import LoweredModel
+
+
+def uneven(config_overrides: dict):
+    """A model of which some channels inside attention are 30 times larger than they might be."""
+    model = model_of(**config_overrides)
+    for block in model.backbone.blocks:
+        attention = block.attention
+        scale = np.where(np.arange(attention.query.filters) % 4 == 1, 30.0, 1.0)
+        for layer, by in ((attention.query, scale), (attention.key, 1 / scale)):
+            layer.kernel.assign(layer.kernel.numpy() * by)
+            layer.bias.assign(layer.bias.numpy() * by)
+    return model
+
+
+ATTENDING = [config for config in CONFIGS if "token_mixer" not in config]
+
+
+@pytest.mark.parametrize("overrides", ATTENDING, ids=str)
+def test_equalized_model_is_the_model(overrides):
+    model = uneven(overrides)
+    inputs = random_inputs(model.config, batch=4, length=13)
+    expected = softmax(model(inputs, training=False).numpy())
+    lowered = LoweredModel(model, "classification", 64)
+    before = [dense.kernel.numpy() for dense in lowered.dense_layers]
+    equalize(lowered, [row(inputs, index) for index in range(4)])
+    for index in range(4):
+        found = lowered(**row(inputs, index))["probabilities"][0]
+        np.testing.assert_allclose(found, expected[index], atol=2 * EXACT)
+    changed = [
+        not np.array_equal(old, dense.kernel.numpy())
+        for old, dense in zip(before, lowered.dense_layers, strict=True)
+    ]
+    assert sum(changed) >= 2 * len(lowered.blocks)
+
+
+def test_queries_and_keys_have_equal_ranges(bundle_dir):
+    model = sqb_tf.load(bundle_dir)
+    given = samples(model.preprocessor, random_texts(8))
+    lowered = LoweredModel(model, "classification", 32)
+    equalize(lowered, given)
+    ranges: dict = {}
+
+    def observe(dense, x):
+        outputs = np.abs(x.numpy() @ dense.kernel.numpy().T + dense.bias.numpy())
+        ranges[dense] = np.maximum(ranges.get(dense, 0), outputs.max(axis=(0, 1)))
+
+    with lowered.observed_by(observe):
+        for sample in given:
+            lowered(**sample)
+    for block in lowered.blocks:
+        query, key, _ = (
+            np.concatenate([ranges[dense][place] for dense, place in part])
+            for part in block.mixer.parts
+        )
+        np.testing.assert_allclose(query, key, rtol=1e-3)

@@ -1,0 +1,173 @@
+"""sqb_tflite.package.container: what goes in comes out, the model still runs, bad files give clear errors."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from sqb_tf.errors import InputError
+from sqb_tflite.package.container import pack, unpack
+
+# A separator character and a byte-order mark, which str.splitlines or utf-8-sig would lose.
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "film", "##s", "\u2028", "\ufeff", "é"]
+LABELS = ["negative", "positive"]
+INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> bytes:
+    """Three int32 [1, length] inputs to `probabilities` [1, 2] through a 9-by-2 weight."""
+    module = tf.Module()
+    module.table = tf.Variable(np.linspace(-1, 1, 18, dtype=np.float32).reshape(9, 2))
+
+    def classify(input_word_ids, input_mask, input_type_ids):
+        weight = tf.cast(input_mask + input_type_ids, tf.float32)[..., None]
+        logits = tf.reduce_sum(tf.gather(module.table, input_word_ids) * weight, axis=1)
+        return {"probabilities": tf.nn.softmax(logits)}
+
+    specs = [tf.TensorSpec([1, None], tf.int32, name=name) for name in INPUTS]
+    module.classify = tf.function(classify, input_signature=specs)
+    folder = str(tmp_path_factory.mktemp("saved"))
+    tf.saved_model.save(module, folder, signatures={"serving_default": module.classify})
+    return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+
+
+def package(model: bytes, labels=LABELS, vocabulary=VOCABULARY, **properties) -> bytes:
+    return pack(
+        model,
+        vocabulary,
+        labels,
+        name="tiny",
+        lowercase=True,
+        max_seq_length=16,
+        properties=properties,
+    )
+
+
+def probabilities(model: bytes) -> np.ndarray:
+    interpreter = Interpreter(model_content=model)
+    for detail in interpreter.get_input_details():
+        interpreter.resize_tensor_input(detail["index"], [1, 4])
+    run = interpreter.get_signature_runner("serving_default")
+    ids = np.array([[2, 4, 5, 3]], np.int32)
+    return run(
+        input_word_ids=ids,
+        input_mask=np.ones_like(ids),
+        input_type_ids=np.array([[0, 0, 1, 1]], np.int32),
+    )["probabilities"]
+
+
+def test_unpack_returns_what_was_packed(model, tmp_path):
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(package(model, recipe="int8"))
+    found = unpack(path)
+    assert found.vocabulary == VOCABULARY
+    assert found.labels == LABELS
+    assert found.properties == {"recipe": "int8", "lowercase": True, "max_seq_length": 16}
+    assert found.metadata["name"] == "tiny"
+    assert found == unpack(path.read_bytes())
+
+
+def test_metadata_follows_the_order_of_the_inputs(model):
+    packed = package(model)
+    graph = schema.ModelT.InitFromObj(schema.Model.GetRootAs(packed, 0)).subgraphs[0]
+    names = {
+        "serving_default_input_word_ids:0": "ids",
+        "serving_default_input_mask:0": "mask",
+        "serving_default_input_type_ids:0": "segment_ids",
+    }
+    subgraph = unpack(packed).metadata["subgraph_metadata"][0]
+    described = [tensor["name"] for tensor in subgraph["input_tensor_metadata"]]
+    assert described == [names[graph.tensors[index].name.decode()] for index in graph.inputs]
+    assert graph.tensors[graph.outputs[0]].name == b"probabilities"
+    (output,) = subgraph["output_tensor_metadata"]
+    assert output["associated_files"][0]["type"] == "TENSOR_AXIS_LABELS"
+
+
+def test_regression_has_no_labels(model):
+    found = unpack(package(model, labels=None))
+    assert found.labels is None
+    (output,) = found.metadata["subgraph_metadata"][0]["output_tensor_metadata"]
+    assert "associated_files" not in output
+
+
+def test_same_input_gives_same_bytes(model):
+    assert package(model) == package(model)
+
+
+def test_packing_a_package_replaces_what_it_had(model):
+    once = package(model, labels=["no", "yes"], recipe="float32")
+    assert package(once, recipe="int8") == package(package(model, recipe="int8"), recipe="int8")
+    assert unpack(package(once)).labels == LABELS
+    with zipfile.ZipFile(io.BytesIO(package(once))) as archive:
+        assert archive.namelist() == ["vocab.txt", "labels.txt", "sqb.json"]
+
+
+def test_packed_model_gives_the_same_outputs(model):
+    np.testing.assert_array_equal(probabilities(package(model)), probabilities(model))
+
+
+def test_weights_are_aligned(model):
+    packed = package(model)
+    graph = schema.Model.GetRootAs(packed, 0)
+    start = np.frombuffer(packed, np.uint8).ctypes.data
+    buffers = [graph.Buffers(index) for index in range(graph.BuffersLength())]
+    offsets = [b.DataAsNumpy().ctypes.data - start for b in buffers if not b.DataIsNone()]
+    assert offsets and all(offset % 16 == 0 for offset in offsets)
+
+
+def test_missing_file_raises_error(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.tflite"):
+        unpack(tmp_path / "absent.tflite")
+
+
+@pytest.mark.parametrize("content", [b"", b"TFL3", b"not a model at all"])
+def test_other_file_raises_error(content, tmp_path):
+    path = tmp_path / "other.tflite"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"other\.tflite: not a TFLite model"):
+        unpack(path)
+    with pytest.raises(InputError, match="not a TFLite model"):
+        package(content)
+
+
+def test_model_without_metadata_raises_error(model):
+    with pytest.raises(InputError, match="no metadata"):
+        unpack(model)
+
+
+def test_package_without_vocabulary_raises_error(model):
+    packed = package(model)
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        start = min(info.header_offset for info in archive.infolist())
+    out = io.BytesIO(packed[:start])
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr("labels.txt", "negative\n")
+    with pytest.raises(InputError, match=r"no vocab\.txt"):
+        unpack(out.getvalue())
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.7, 0.95, 0.999])
+def test_truncated_package_raises_error(model, kept):
+    packed = package(model)
+    with pytest.raises(InputError, match="truncated"):
+        unpack(packed[: int(len(packed) * kept)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": ["one", "two", "three"]}, "labels: 3 given.*probabilities"),
+        ({"labels": ["same", "same"]}, "labels: entry 1, 'same', is there twice"),
+        ({"vocabulary": [*VOCABULARY, ""]}, "vocabulary: entry 9 is ''"),
+        ({"vocabulary": [*VOCABULARY, "a\nb"]}, "one non-empty line"),
+        ({"vocabulary": VOCABULARY[1:]}, r"vocabulary: no \[PAD\]"),
+    ],
+)
+def test_bad_argument_raises_error(model, arguments, message):
+    with pytest.raises(InputError, match=message):
+        package(model, **arguments)

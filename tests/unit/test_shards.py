@@ -1,0 +1,203 @@
+"""Text -> instances -> shards, and what reads them."""
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from fixtures.commands import fingerprint, unchanged
+from fixtures.models import VOCABULARY, documents
+
+from sqb_tf.errors import InputError
+from sqb_tf.text.tokenizer import WordPieceTokenizer
+from sqb_tf.training.pretraining import shard_writer
+from sqb_tf.training.pretraining.corpus import Corpus, Segmenter
+from sqb_tf.training.pretraining.shard_writer import ShardOptions, make_shards
+from sqb_tf.training.pretraining.shards import Shards
+
+
+@pytest.fixture(scope="module")
+def vocab(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
+    path.write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def options(text, vocab) -> ShardOptions:
+    return ShardOptions((str(text),), str(vocab), seq_length=32, held_out=20.0)
+
+
+def segment(text: str, tmp_path, seq_length: int = 16) -> list[tuple[str, str]]:
+    (tmp_path / "t.txt").write_text(text, encoding="utf-8")
+    corpus = Corpus.of([tmp_path / "t.txt"], 0.01)
+    segmenter = Segmenter(WordPieceTokenizer(VOCABULARY), seq_length)
+    return [
+        tuple(" ".join(VOCABULARY[i] for i in part) for part in (found.first, found.second))
+        for found, _ in segmenter.instances(corpus.lines())
+    ]
+
+
+def test_sentences_are_packed_until_the_next_has_no_room(tmp_path):
+    # 5, 5 and 5 tokens in 13, and a document of its own.
+    found = segment(
+        "The film is good. The end was bad.\nA very bad plot.\n\nA good story.\n", tmp_path
+    )
+    assert found == [
+        ("the film is good .", "the end was bad ."),
+        ("a very", "bad plot ."),
+        ("a good", "story ."),
+    ]
+
+
+def test_a_sentence_that_is_too_long_is_parted_and_a_word_is_not(tmp_path):
+    found = segment("not " * 10 + "xy zw " * 5, tmp_path)
+    tokens = " ".join(" ".join(pair) for pair in found).split()
+    assert tokens == ["not"] * 10 + ["x", "##y", "z", "##w"] * 5
+    assert all(len(f"{one} {two}".split()) <= 13 for one, two in found)
+    assert not any(two.startswith("##") for _, two in found)
+
+
+def test_a_text_of_one_token_makes_no_instance(tmp_path):
+    assert segment("a\n\ngood\n\nthe film\n", tmp_path) == [("the", "film")]
+
+
+def test_documents_are_held_out_whole_and_by_their_first_line(tmp_path):
+    (tmp_path / "t.txt").write_text(documents(300, 2))
+    lines = list(Corpus.of([tmp_path], 20.0).lines())
+    held = [held for _, starts, held in lines if starts]
+    assert len(held) == 300 and 30 < sum(held) < 90
+    by_line = {}
+    current = None
+    for line, starts, is_held in lines:
+        current = is_held if starts else current
+        assert is_held == current
+        if starts:
+            assert by_line.setdefault(line, is_held) == is_held
+
+
+def test_records_are_read_as_written_and_as_tensorflow_reads_them(options, tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_writer, "RECORDS", 50)
+    make_shards(tmp_path / "shards", options)
+    shards = Shards(tmp_path / "shards")
+    counts = shards.index.records["train"]
+    assert len(counts) > 2 and set(counts[:-1]) == {50} and shards.count("dev") > 5
+    names = sorted(str(p) for p in (tmp_path / "shards").glob("train-*.tfrecord"))
+    expected = [np.frombuffer(record.numpy(), "<u2") for record in tf.data.TFRecordDataset(names)]
+    assert len(expected) == shards.count("train") == sum(counts)
+    order = np.random.default_rng(0).permutation(len(expected))
+    found = shards.read("train", order)
+    for row, place in enumerate(order):
+        np.testing.assert_array_equal(found.lengths[row], expected[place][:2])
+        np.testing.assert_array_equal(found.tokens[row], expected[place][2:])
+    # How often each token occurs in train.
+    everything = shards.read("train", np.arange(len(expected)))
+    mask = np.arange(29)[None] < everything.lengths.sum(1)[:, None]
+    occurrences = np.bincount(everything.tokens[mask], minlength=len(VOCABULARY))
+    assert shards.index.unigrams == occurrences.tolist()
+
+
+def test_shards_are_made_once(options, tmp_path, capsys):
+    make_shards(tmp_path / "one", options)
+    make_shards(tmp_path / "two", options)
+    assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
+    with unchanged(tmp_path / "one"):
+        make_shards(tmp_path / "one", options)
+        assert "taking the shards in" in capsys.readouterr().err
+        for change, match in (
+            ({"seq_length": 48}, "another seq length: 32, not 48"),
+            ({"lowercase": False}, "another lowercase"),
+            ({"held_out": 10.0}, "another held out"),
+        ):
+            with pytest.raises(InputError, match=match):
+                make_shards(tmp_path / "one", dataclasses.replace(options, **change))
+
+
+def test_a_vocabulary_is_learned_from_what_is_not_held_out(text, tmp_path):
+    options = ShardOptions((str(text),), None, vocab_size=150, seq_length=32, held_out=20.0)
+    make_shards(tmp_path / "shards", options)
+    shards = Shards(tmp_path / "shards")
+    assert 60 < len(shards.vocabulary) <= 150 and "film" in shards.vocabulary
+    assert shards.vocabulary[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"text": ("nowhere.txt",)}, "nowhere.txt: no such file or folder of text"),
+        ({"seq_length": 15}, "seq_length 15: expected at least 16"),
+        ({"held_out": 0.0}, "held_out 0.0: expected per cent"),
+        ({"held_out": 100.0}, "held_out 100.0: expected per cent"),
+        ({"held_out": 0.001}, "no dev instances: expected documents"),
+        ({"vocabulary": "nowhere"}, "nowhere: cannot be read as a vocabulary"),
+    ],
+)
+def test_bad_options(change, match, options, tmp_path):
+    with pytest.raises(InputError, match=match):
+        make_shards(tmp_path / "shards", dataclasses.replace(options, **change))
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_text(options, vocab, tmp_path):
+    def make(*paths: Path, vocabulary: Path = vocab):
+        chosen = dataclasses.replace(
+            options, text=tuple(map(str, paths)), vocabulary=str(vocabulary)
+        )
+        make_shards(tmp_path / "shards", chosen)
+
+    (tmp_path / "latin.txt").write_bytes(b"a good film\n\xe9\n")
+    with pytest.raises(InputError, match=r"latin.txt: not UTF-8 text"):
+        make(tmp_path / "latin.txt")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty: no \.txt files"):
+        make(tmp_path / "empty")
+    (tmp_path / "none.txt").write_text("\n\n")
+    with pytest.raises(InputError, match=r"none.txt: no train instances"):
+        make(tmp_path / "none.txt")
+    no_mask = tmp_path / "no_mask"
+    no_mask.write_text("\n".join(t for t in VOCABULARY if t != "[MASK]") + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"no_mask: lacks \[MASK\]"):
+        make(tmp_path / "none.txt", vocabulary=no_mask)
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "thesis.doc").write_text("")
+    with pytest.raises(InputError, match=r"shards: a folder that holds no shards"):
+        make(tmp_path / "none.txt")
+    assert (tmp_path / "shards" / "thesis.doc").exists()
+
+
+def test_damaged_shards(options, tmp_path):
+    make_shards(tmp_path / "good", options)
+
+    def spoiled(name: str) -> Path:
+        shutil.rmtree(tmp_path / "bad", ignore_errors=True)
+        shutil.copytree(tmp_path / "good", tmp_path / "bad")
+        return tmp_path / "bad" / name
+
+    with pytest.raises(InputError, match=r"nowhere: not a folder of shards"):
+        Shards(tmp_path / "nowhere")
+    os.truncate(spoiled("train-00000.tfrecord"), 1000)
+    with pytest.raises(InputError, match=r"train-00000.tfrecord: 1000 bytes, expected \d+"):
+        Shards(tmp_path / "bad")
+    spoiled("dev-00000.tfrecord").unlink()
+    with pytest.raises(InputError, match=r"dev-00000.tfrecord: cannot be read"):
+        Shards(tmp_path / "bad")
+    spoiled("index.json").write_text("{")
+    with pytest.raises(InputError, match=r"index.json: cannot be read"):
+        Shards(tmp_path / "bad")
+    path = spoiled("index.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    with pytest.raises(InputError, match=r"format 99, expected 1"):
+        Shards(tmp_path / "bad")
+    spoiled("vocab.txt").write_text("[PAD]\n")
+    with pytest.raises(InputError, match=r"vocab.txt: 1 tokens"):
+        Shards(tmp_path / "bad")
+    path = spoiled("train-00000.tfrecord")
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"train-00000.tfrecord: damaged"):
+        Shards(tmp_path / "bad").read("train", np.array([0]))

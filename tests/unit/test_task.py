@@ -1,0 +1,156 @@
+"""sqb_tf.data.task: layouts, labels, the held-out part, metrics."""
+
+import numpy as np
+import pytest
+from fixtures.models import random_texts
+
+from sqb_tf.data.delimited import Columns, Example
+from sqb_tf.data.task import DEMO, Task
+from sqb_tf.errors import InputError
+from sqb_tf.heads.registry import kind_of
+
+
+def write_tsv(path, rows: list[tuple[str, str]], header: str = "text\tlabel") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([header, *("\t".join(row) for row in rows)]) + "\n")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with train and dev files of three labels."""
+    write_tsv(tmp_path / "train.tsv", [("a", "red"), ("b", "blue"), ("c", "green"), ("d", "red")])
+    write_tsv(tmp_path / "dev.tsv", [("e", "red"), ("f", "blue")])
+    return tmp_path
+
+
+def test_sst2_is_read_in_its_published_layout(tmp_path):
+    header = "sentence\tlabel"
+    write_tsv(tmp_path / "train.tsv", [("dull ", "0"), ("great ", "1"), ("bad ", "0")], header)
+    write_tsv(tmp_path / "dev.tsv", [("fine ", "1")], header)
+    task = Task("sst2", tmp_path)
+    assert list(task.split("train"))[:2] == [
+        Example("dull ", label="negative"),
+        Example("great ", label="positive"),
+    ]
+    assert task.survey() == (["negative", "positive"], 3)
+    assert (task.kind, task.metric_name) == ("classification", "accuracy")
+
+
+def test_sst2_label_of_another_task_raises_error(tmp_path):
+    write_tsv(tmp_path / "train.tsv", [("dull", "2")], "sentence\tlabel")
+    with pytest.raises(InputError, match=r"train\.tsv: label '2': expected one of 0, 1"):
+        list(Task("sst2", tmp_path).split("train"))
+
+
+def test_real_sst2_has_its_published_sizes(shared_data):
+    task = Task("sst2", shared_data / "glue" / "SST-2")
+    labels = [example.label for example in task.split("dev")]
+    assert (labels.count("positive"), labels.count("negative")) == (444, 428)
+    assert task.survey() == (["negative", "positive"], 67_349)
+
+
+def test_labels_are_sorted_names_of_the_file(folder):
+    assert Task("classification", folder).survey() == (["blue", "green", "red"], 4)
+
+
+def test_demo_data_ships(folder):
+    labels, count = Task("classification", DEMO).survey()
+    assert len(labels) > 2
+    assert count > 100
+
+
+def test_limit_holds_for_each_split_every_time(folder):
+    task = Task("classification", folder, limit=2)
+    train = task.split("train")
+    assert [e.text for e in train] == [e.text for e in train] == ["a", "b"]
+    assert task.survey() == (["blue", "red"], 2)
+    assert len(list(Task("classification", folder, limit=99).split("dev"))) == 2
+
+
+def test_columns_of_a_pair(tmp_path):
+    write_tsv(tmp_path / "train.tsv", [("a", "b", "x")], "one\ttwo\ty")
+    task = Task("classification", tmp_path, Columns("one", "two", "y"))
+    assert list(task.split("train")) == [Example("a", "b", "x")]
+
+
+def test_tenth_of_a_single_file_is_held_out(tmp_path):
+    path = tmp_path / "all.tsv"
+    texts = list(dict.fromkeys(random_texts(2000, longest=8)))
+    write_tsv(path, [(text, "ab"[len(text) % 2]) for text in texts])
+    task = Task("classification", path)
+    train, dev = ([e.text for e in task.split(which)] for which in ("train", "dev"))
+    assert sorted(train + dev) == sorted(texts)
+    # A hash holds out each text with probability 0.1: four deviations of a binomial.
+    assert abs(len(dev) - 0.1 * len(texts)) < 4 * np.sqrt(0.09 * len(texts))
+
+    # Stable: what was held out stays so in a file that grew and was shuffled.
+    more = sorted(set(texts + random_texts(300, seed=1, longest=8)))
+    write_tsv(path, [(text, "ab"[len(text) % 2]) for text in more])
+    grown = {e.text for e in task.split("dev")}
+    assert grown & set(texts) == set(dev)
+
+
+def test_single_file_has_no_test_split(tmp_path):
+    path = tmp_path / "all.tsv"
+    write_tsv(path, [("a", "x")])
+    with pytest.raises(InputError, match=r"all\.tsv: split 'test'.*train or dev"):
+        Task("classification", path).split("test")
+
+
+def test_regression_is_surveyed_without_labels(tmp_path):
+    write_tsv(tmp_path / "train.tsv", [("a", "1.5"), ("b", "-2e3"), ("c", "0")])
+    write_tsv(tmp_path / "dev.tsv", [("d", "7")])
+    task = Task("regression", tmp_path)
+    assert task.survey() == (["score"], 3)
+    assert (task.kind, task.metric_name) == ("regression", "pearson")
+
+
+@pytest.mark.parametrize("target", ["high", "nan", "inf"])
+def test_regression_target_must_be_a_number(tmp_path, target):
+    write_tsv(tmp_path / "train.tsv", [("a", "1.5"), ("b", target)])
+    write_tsv(tmp_path / "dev.tsv", [("d", "7")])
+    with pytest.raises(InputError, match=rf"train\.tsv: target '{target}' is not a number"):
+        Task("regression", tmp_path).survey()
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "message"),
+    [
+        ([("a", "x"), ("b", "x")], [("c", "x")], r"train\.tsv: every example has the label 'x'"),
+        ([("a", "x"), ("b", "y")], [("c", "z")], r"dev\.tsv: labels that .*train\.tsv lacks: z"),
+        ([], [("c", "z")], r"train\.tsv: no train examples"),
+        ([("a", "x"), ("b", "y")], [], r"dev\.tsv: no dev examples"),
+    ],
+)
+def test_data_that_cannot_be_learned_raises_error(tmp_path, train, dev, message):
+    write_tsv(tmp_path / "train.tsv", train)
+    write_tsv(tmp_path / "dev.tsv", dev)
+    with pytest.raises(InputError, match=message):
+        Task("classification", tmp_path).survey()
+
+
+def test_bad_arguments_raise_errors(folder):
+    with pytest.raises(InputError, match=r"unknown task 'mmlu': .*sst2"):
+        Task("mmlu", folder)
+    with pytest.raises(InputError, match="limit 0"):
+        Task("classification", folder, limit=0)
+
+
+def test_targets_by_hand():
+    examples = [Example("a", label="2"), Example("b", label="1"), Example("c", label="2")]
+    assert kind_of("classification", ["1", "2"]).goals(examples).tolist() == [1, 0, 1]
+    assert kind_of("regression", ["score"]).goals(examples).tolist() == [2.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "message"),
+    [
+        (["x", "y"], "classification", "labels that the model does not have: z; it has x, y"),
+        (["score"], "regression", "target 'z' is not a number"),
+    ],
+)
+def test_targets_of_another_model_raise_error(labels, kind, message):
+    with pytest.raises(InputError, match=message):
+        kind_of(kind, labels).goals([Example("a", label="z")])
+    with pytest.raises(InputError, match="no examples"):
+        kind_of(kind, labels).goals([])

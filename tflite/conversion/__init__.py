@@ -1,0 +1,1 @@
+"""Keras model to the bytes of a package."""

@@ -1,0 +1,1 @@
+"""The trained model as inference-only TensorFlow functions, exact."""

@@ -1,0 +1,165 @@
+"""The heads of the lowered model: the last block's states `[1, tokens, hidden]` -> named outputs.
+
+Each takes the trained model and the word embeddings of the lowered one, and is called with the states and
+the mask `[1, tokens]` in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from .layers import (
+    ACTIVATIONS,
+    Dense,
+    LayerNorm,
+    array_of,
+    first_token,
+)
+
+Outputs = dict[str, tf.Tensor]
+
+
+def _dense(layer: Any, name: str) -> Dense:
+    return Dense(array_of(layer.kernel).T, array_of(layer.bias), name)
+
+
+def _token_sum(hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """The sum of the tokens but padding, `[1, hidden]`."""
+    return tf.reduce_sum(hidden * mask[..., tf.newaxis], axis=1)
+
+
+class Pooler(tf.Module):
+    """What the config pools, the first token or the mean, through the dense tanh layer: `[1, hidden]`."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        backbone = getattr(model, "backbone", model)
+        self.first_token = backbone.config.pools_first_token
+        self.dense = _dense(backbone.pooler, "pooler")
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        return tf.tanh(self.dense(self._pool(hidden, mask)))
+
+    def _pool(self, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        if not self.first_token:
+            return _token_sum(hidden, mask) / tf.maximum(tf.reduce_sum(mask), 1.0)
+        # Of one token it is there already: the reshape costs nothing, a slice would be an operation.
+        return tf.reshape(hidden if hidden.shape[1] == 1 else first_token(hidden), [1, -1])
+
+
+class PooledHead(tf.Module):
+    """`logits` `[1, 1]` of a regression, or of one choice of several."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__()
+        self.pooler, self.dense = Pooler(model), _dense(model.head, "head")
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        return {"logits": self._logits(hidden, mask)}
+
+    def _logits(self, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        return self.dense(self.pooler(hidden, mask))
+
+
+class ClassificationHead(PooledHead):
+    """`probabilities` `[1, labels]`."""
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        return {"probabilities": tf.nn.softmax(self._logits(hidden, mask))}
+
+
+class TokenHead(tf.Module):
+    """`probabilities` `[1, tokens, labels]`."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__()
+        self.dense = _dense(model.head, "head")
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        return {"probabilities": tf.nn.softmax(self.dense(hidden))}
+
+
+class SpanHead(tf.Module):
+    """`start_logits` and `end_logits`, each `[1, tokens]`."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__()
+        kernel, bias = array_of(model.head.kernel).T, array_of(model.head.bias)
+        self.start = Dense(kernel[:1], bias[:1], "head/start")
+        self.end = Dense(kernel[1:], bias[1:], "head/end")
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        return {
+            "start_logits": tf.reshape(self.start(hidden), [1, -1]),
+            "end_logits": tf.reshape(self.end(hidden), [1, -1]),
+        }
+
+
+class MaskedLMHead(tf.Module):
+    """`logits` `[1, tokens, vocab_size]`. The table is the embeddings' own: in the file once."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__()
+        self.transform = _dense(model.head.transform, "head/transform")
+        self.activation = ACTIVATIONS[model.config.hidden_act]
+        self.norm = LayerNorm(model.head.norm)
+        self.decoder = Dense(word_table, array_of(model.head.bias), "head/decoder")
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        return {"logits": self.decoder(self.norm(self.activation(self.transform(hidden))))}
+
+
+class PretrainingHead(MaskedLMHead):
+    """The masked LM's `logits` at every token, and `sentence_order_logits` `[1, 2]`."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__(model, word_table)
+        self.pooler, self.order = Pooler(model), _dense(model.order_head, self.decoder.layer)
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        order = self.order(self.pooler(hidden, mask))
+        return {**super().__call__(hidden, mask), "sentence_order_logits": order}
+
+
+class EmbeddingHead(tf.Module):
+    """`embedding` `[1, hidden]`, of length 1."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__()
+        self.pooling = model.pooling
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        first = self.pooling == "first"
+        pooled = tf.reshape(first_token(hidden), [1, -1]) if first else _token_sum(hidden, mask)
+        # Written out: XNNPACK has no L2_NORMALIZATION, which the converter makes of `l2_normalize`.
+        squares = tf.reduce_sum(pooled * pooled, axis=-1, keepdims=True)
+        return {"embedding": pooled * tf.math.rsqrt(tf.maximum(squares, 1e-12))}
+
+
+class EncoderHead(tf.Module):
+    """`sequence_output` `[1, tokens, hidden]` and `pooled_output` `[1, hidden]`."""
+
+    def __init__(self, model: Any, word_table: tf.Variable) -> None:
+        super().__init__()
+        self.pooler = Pooler(model)
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        return {"sequence_output": hidden, "pooled_output": self.pooler(hidden, mask)}
+
+
+HEADS: dict[str, Callable[[Any, tf.Variable], tf.Module]] = {
+    "classification": ClassificationHead,
+    "regression": PooledHead,
+    "token_classification": TokenHead,
+    "span": SpanHead,
+    "multiple_choice": PooledHead,
+    "masked_lm": MaskedLMHead,
+    "pretraining": PretrainingHead,
+    "embedding": EmbeddingHead,
+    "encoder": EncoderHead,
+}
+# Whose head reads the pooled output alone: where that is the first token's, the last block computes no other.
+POOLED_KINDS = ("classification", "regression", "multiple_choice")

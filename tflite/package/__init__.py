@@ -1,0 +1,1 @@
+"""The packaged `.tflite`: a flatbuffer with vocabulary, labels and properties."""

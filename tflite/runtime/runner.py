@@ -1,0 +1,299 @@
+"""Running a package through LiteRT: the only place that imports an interpreter."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from sqb_tf.data.task_specs import TASK_KINDS
+from sqb_tf.errors import InputError
+from sqb_tf.heads.choices import PARTING, Choice, one_line
+from sqb_tf.heads.classification import Classification
+from sqb_tf.heads.head_type import Passage, Row, check_pairing
+from sqb_tf.heads.registry import kind_of
+from sqb_tf.heads.spans import Answer
+from sqb_tf.heads.tagging import Tagging
+
+from ..package import container
+
+# Texts tokenized at once; what is in memory of a stream.
+BATCH_SIZE = 64
+# Outputs with a place for each token, by kind.
+TOKEN_OUTPUTS = {
+    "token_classification": ("probabilities",),
+    "span": ("start_logits", "end_logits"),
+    "masked_lm": ("logits",),
+    "pretraining": ("logits",),
+    "encoder": ("sequence_output",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """One entry point: input and output names, its length in tokens (None: dynamic).
+
+    `scales` has the scale and zero point of each output, a scale of 0 where it is float.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    seq_length: int | None
+    scales: Mapping[str, tuple[float, int]]
+
+
+class Runner:
+    """A packaged `.tflite`, run on the CPU (XNNPACK) with `num_threads` threads.
+
+    Raises:
+        InputError: not a package, or a file that LiteRT cannot open.
+    """
+
+    def __init__(self, path: str | Path | bytes, num_threads: int = 1) -> None:
+        if num_threads < 1:
+            raise InputError(f"num_threads {num_threads}: expected at least 1")
+        name = "package" if isinstance(path, bytes) else str(path)
+        self.package = container.unpack(path)
+        try:
+            self.interpreter = (
+                Interpreter(model_content=path, num_threads=num_threads)
+                if isinstance(path, bytes)
+                else Interpreter(model_path=str(path), num_threads=num_threads)
+            )
+            self._runners = {
+                key: self.interpreter.get_signature_runner(key)
+                for key in self.interpreter.get_signature_list()
+            }
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{name}: LiteRT cannot open it: {reason}") from None
+        self.signatures = {key: _signature(key, r) for key, r in self._runners.items()}
+        self.task_kind = kind_of(
+            self.kind, self.labels, self.paired, self.package.properties.get("settings")
+        )
+        self._preprocessor = None
+
+    def __call__(
+        self, inputs: Mapping[str, np.ndarray], signature: str | None = None
+    ) -> dict[str, np.ndarray]:
+        """Named int32 inputs `[1, length]` -> named outputs.
+
+        Without `signature`, the shortest that takes the length; inputs are padded with zeros to a
+        fixed one.
+        """
+        chosen, inputs = self._fitted(inputs, signature)
+        outputs = self._runners[chosen.name](**inputs)
+        return {name: self._as_float(chosen, name, values) for name, values in outputs.items()}
+
+    def _as_float(self, signature: Signature, name: str, values: np.ndarray) -> np.ndarray:
+        """Outputs as they are, those of integers times their scale."""
+        scale, zero_point = signature.scales[name]
+        return (values.astype(np.float32) - zero_point) * np.float32(scale) if scale else values
+
+    def prepare(
+        self, inputs: Mapping[str, np.ndarray], signature: str | None = None
+    ) -> Callable[[], None]:
+        """Does what `__call__` does before the run (resize, allocate, copy); returns the run alone.
+
+        For timing it. What is returned holds until this runner is used again.
+        """
+        chosen, inputs = self._fitted(inputs, signature)
+        # Through what the runner keeps to itself: public methods reach the first signature only.
+        runner = self._runners[chosen.name]
+        wrapper, subgraph = runner._interpreter_wrapper, runner._subgraph_index
+        for name, values in inputs.items():
+            shape = np.array(values.shape, np.int32)
+            wrapper.ResizeInputTensor(runner._inputs[name], shape, False, subgraph)
+        wrapper.AllocateTensors(subgraph)
+        for name, values in inputs.items():
+            wrapper.SetTensor(runner._inputs[name], values, subgraph)
+        # Through `runner`, which keeps the model alive.
+        return lambda: runner._interpreter_wrapper.Invoke(subgraph)
+
+    def operations(self) -> list[tuple[str, bool]]:
+        """The first signature's operations: built-in name, and whether the XNNPACK delegate runs it."""
+        runner = next(iter(self._runners.values()))
+        # Which is when the delegate takes its part; `allocate_tensors` refuses where there are runners.
+        runner._interpreter_wrapper.AllocateTensors(runner._subgraph_index)
+        details = self.interpreter._get_ops_details()
+        delegates = [op for op in details if op["op_name"] == "DELEGATE"]
+        plain = [op for op in details if op["op_name"] != "DELEGATE"]
+        maker = {tensor: op for op in plain for tensor in op["outputs"]}
+        inside: set[int] = set()
+        for delegate in delegates:
+            # What a delegate runs is what lies between its inputs and its outputs.
+            given, wanted = set(delegate["inputs"]), list(delegate["outputs"])
+            while wanted:
+                op = maker.get(wanted.pop())
+                if op is not None and op["index"] not in inside:
+                    inside.add(op["index"])
+                    wanted += [tensor for tensor in op["inputs"] if tensor not in given]
+        return [(op["op_name"], op["index"] in inside) for op in plain]
+
+    def _fitted(
+        self, inputs: Mapping[str, np.ndarray], signature: str | None
+    ) -> tuple[Signature, Mapping[str, np.ndarray]]:
+        """The signature to run, and the inputs as long as it needs them."""
+        length = inputs["input_word_ids"].shape[1]
+        chosen = self.signatures[signature] if signature else self.signature_for(length)
+        if chosen.seq_length is not None:
+            inputs = {k: fit(v, chosen.seq_length) for k, v in inputs.items()}
+        return chosen, inputs
+
+    def signature_for(self, length: int) -> Signature:
+        """The signature for a text of `length` tokens: dynamic, or the shortest that is long enough.
+
+        A text longer than every fixed signature gets the longest one.
+        """
+        fixed = sorted(
+            (s for s in self.signatures.values() if s.seq_length), key=lambda s: s.seq_length
+        )
+        if len(fixed) < len(self.signatures):
+            return next(s for s in self.signatures.values() if s.seq_length is None)
+        return next((s for s in fixed if s.seq_length >= length), fixed[-1])
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the scores, in the order of the output."""
+        return self.package.labels or ["score"]
+
+    @property
+    def kind(self) -> str:
+        """What the model is for, one of `sqb_tf.data.task_specs.KINDS`."""
+        return self.package.properties.get("kind", "classification")
+
+    @property
+    def paired(self) -> bool:
+        """Whether the package takes pairs of texts."""
+        return bool(self.package.properties.get("paired"))
+
+    @property
+    def preprocessor(self):
+        """The preprocessing that the package was trained with, from its own vocabulary."""
+        if self._preprocessor is None:
+            # Late: TensorFlow takes seconds to import and raw tensors do not need it.
+            from sqb_tf.text.preprocessing import Preprocessor
+            from sqb_tf.text.tokenizer import WordPieceTokenizer
+
+            properties = self.package.properties
+            if not {"lowercase", "max_seq_length"} <= properties.keys():
+                raise InputError(
+                    "the package does not say how its text is prepared: expected one of "
+                    "tools/convert.py"
+                )
+            longest = max((s.seq_length or 0) for s in self.signatures.values())
+            self._preprocessor = Preprocessor(
+                WordPieceTokenizer(self.package.vocabulary, properties["lowercase"]),
+                longest or properties["max_seq_length"],
+            )
+        return self._preprocessor
+
+    def inputs(
+        self, examples: Iterable[Row], batch_size: int = BATCH_SIZE
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """The model's inputs `[1, length]` of each (text, pair or None), streamed."""
+        examples = check_pairing(examples, self.paired)
+        while chunk := list(itertools.islice(examples, batch_size)):
+            texts, pairs = [text for text, _ in chunk], [pair for _, pair in chunk]
+            word_ids, type_ids = self.preprocessor.ragged(texts, pairs if self.paired else None)
+            ends = word_ids.row_splits.numpy()[1:-1]
+            # In NumPy: a row taken out of a ragged tensor costs 2 ms, more than a small model's run.
+            for word, kind in zip(
+                np.split(word_ids.flat_values.numpy(), ends),
+                np.split(type_ids.flat_values.numpy(), ends),
+                strict=True,
+            ):
+                yield {
+                    "input_word_ids": word[np.newaxis],
+                    "input_mask": np.ones_like(word[np.newaxis]),
+                    "input_type_ids": kind[np.newaxis],
+                }
+
+    def outputs(
+        self, examples: Iterable[Row], batch_size: int = BATCH_SIZE
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """The named outputs of each (text, pair or None) without the axis of one, streamed.
+
+        Of outputs with a place for each token, those of the text's own tokens.
+        """
+        for inputs in self.inputs(examples, batch_size):
+            length = inputs["input_word_ids"].shape[1]
+            per_token = TOKEN_OUTPUTS.get(self.kind, ())
+            yield {
+                name: values[0, :length] if name in per_token else values[0]
+                for name, values in self(inputs).items()
+            }
+
+    def stream(
+        self, rows: Iterable[Row], batch_size: int = BATCH_SIZE
+    ) -> Iterator[tuple[Row, Any]]:
+        """Each (text, pair or None) with its result, in order, at constant memory.
+
+        Results are `Classification`s, `Tagging`s, `Answers` or `Choice`s, by the package's kind.
+        """
+        if self.kind not in TASK_KINDS:
+            raise InputError(
+                f"a package for {self.kind} has no label for a text: expected one for "
+                f"{' or '.join(TASK_KINDS)}"
+            )
+
+        def run(passages: Sequence[Passage]) -> Iterator[dict[str, np.ndarray]]:
+            return self.outputs(((p.text, p.pair) for p in passages), batch_size)
+
+        return self.task_kind.results(rows, self.preprocessor, run, batch_size)
+
+    def classify(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None
+    ) -> list[Classification | Tagging]:
+        """Labels with scores of `texts` (or of pairs of texts), or the tags of their words.
+
+        Raises:
+            InputError: a package of pairs without `pairs`, or the reverse.
+        """
+        rows = zip(texts, itertools.repeat(None) if pairs is None else pairs)
+        return [found for _, found in self.stream(rows)]
+
+    def answer(self, question: str, context: str) -> list[Answer]:
+        """The answers to a question, best first: slices of the context, or empty for "none in it".
+
+        Raises:
+            InputError: a package that is not for question answering.
+        """
+        return list(self._only("span", question, context).answers)
+
+    def choose(self, text: str, choices: Sequence[str]) -> Choice:
+        """Which of the choices goes with a text.
+
+        Raises:
+            InputError: a package that is not for multiple choice, no choices.
+        """
+        if not choices:
+            raise InputError("no choices: expected two texts or more")
+        return self._only("multiple_choice", text, PARTING.join(map(one_line, choices)))
+
+    def _only(self, kind: str, text: str, pair: str) -> Any:
+        """The result for one pair, by a package of `kind`."""
+        if self.kind != kind:
+            raise InputError(f"a package for {self.kind}: expected one for {kind}")
+        ((_, found),) = self.stream([(text, pair)])
+        return found
+
+
+def _signature(key: str, runner: object) -> Signature:
+    inputs, outputs = runner.get_input_details(), runner.get_output_details()
+    length = int(inputs["input_word_ids"]["shape_signature"][1])
+    scales = {name: details["quantization"] for name, details in outputs.items()}
+    return Signature(key, tuple(inputs), tuple(outputs), None if length < 0 else length, scales)
+
+
+def fit(values: np.ndarray, length: int) -> np.ndarray:
+    """`[1, n]` padded with zeros, or cut with the last token kept, to `[1, length]`."""
+    if values.shape[1] > length:
+        return np.concatenate([values[:, : length - 1], values[:, -1:]], axis=1)
+    return np.pad(values, [(0, 0), (0, length - values.shape[1])])

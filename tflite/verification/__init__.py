@@ -1,0 +1,1 @@
+"""The packaged bytes against the Keras model, on held-out text."""
