@@ -4,11 +4,15 @@ Names load on first use, so that importing the package (as every `--help` does) 
 TensorFlow.
 """
 
+import os
 from importlib import import_module
 from typing import Any
 
 from sqb_tf.config import PRESETS, SqueezeBertConfig
 from sqb_tf.errors import InputError
+
+# Before TensorFlow's import, which else prints lines about CPU features and missing GPUs.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _LAZY = {
     "SqueezeBertBackbone": "sqb_tf.model.backbone",

@@ -1,4 +1,4 @@
-"""Progress with time left, on standard error."""
+"""What long work tells its user: log messages through absl, progress bars on standard error."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ T = TypeVar("T")
 
 
 class Progress:
-    """`label 120/400 30% 0:12 left loss 0.31`: redrawn on a terminal, a line every 10 s in a log."""
+    """`label 120/400 30% 0:12 left loss 0.31`: redrawn on a terminal, else one line every 10 s.
+
+    `absl.logging.set_verbosity("error")` hides it, as the tools' `--quiet` does.
+    """
 
     def __init__(self, label: str, total: int) -> None:
         self.label, self.total = label, total
+        self._hidden = _is_quiet()
         self._terminal = sys.stderr.isatty()
         self._interval = 0.2 if self._terminal else 10.0
         self._first: int | None = None
 
     def update(self, done: int, note: str = "") -> None:
-        """Shows `done` of `total`, and `note`, if it is time to."""
+        """Shows `done` of `total`, and `note`, unless the line was drawn a moment ago."""
+        if self._hidden:
+            return
         now = time.monotonic()
         if self._first is None:
             # The first item pays for tracing and caches: the rate is that of those after it.
@@ -44,9 +50,22 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def say(message: str) -> None:
-    """One line of progress on standard error."""
-    print(message, file=sys.stderr, flush=True)
+def _is_quiet() -> bool:
+    logging = sys.modules.get("absl.logging")  # a process that has not imported it set no level
+    return logging is not None and logging.get_verbosity() < logging.WARNING
+
+
+def log(message: str) -> None:
+    """Logs what the library is doing, at absl's level INFO.
+
+    The tools show it. In Python, `absl.logging.set_verbosity("info")` does.
+    """
+    from absl import logging  # late: its 25 ms are not for a process that logs nothing
+
+    logging.info("%s", message)
+
+
+say = log  # until every branch in flight has landed
 
 
 def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:

@@ -6,6 +6,8 @@ Names load on first use, so that importing the package does not import TensorFlo
 from importlib import import_module
 from typing import Any
 
+import sqb_tf  # noqa: F401  first: it sets TensorFlow's log level
+
 _LAZY = {"Runner": ".runtime.runner", "convert": ".conversion.converter"}
 __all__ = list(_LAZY)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqb_tf.atomic_write import check_writable, staged_file
 from sqb_tf.errors import InputError
+from sqb_tools import logs
 
 DONE, MISSED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -32,6 +33,7 @@ def parser(description: str, epilog: str = "") -> argparse.ArgumentParser:
     )
     made.add_argument("--json", metavar="FILE", help="write the result as JSON (- is stdout)")
     made.add_argument("--verbose", action="store_true", help="show TensorFlow's log, tracebacks")
+    made.add_argument("--quiet", action="store_true", help="show no log and no progress")
     return made
 
 
@@ -43,6 +45,7 @@ def run(tool: Callable[[argparse.Namespace], int], made: argparse.ArgumentParser
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if not args.verbose:
         _hush()
+    logs.start(args.verbose, args.quiet)
     try:
         if args.json and args.json != "-":
             check_writable(args.json)

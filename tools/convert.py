@@ -73,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
     if not args.model:
         make_demo_bundle()
 
-    from sqb_tf.progress import say
+    from sqb_tf.progress import log
     from sqb_tflite import convert
     from sqb_tflite.conversion.calibration import read_texts
     from sqb_tflite.verification import search
@@ -83,10 +83,10 @@ def main(args: argparse.Namespace) -> int:
     texts = read_texts(args.calibration, info.task.paired) if args.calibration else None
     model = bundle.load(directory)
     examples, source = cli.held_out(args, model.info)
-    say(f"converting {directory} to {args.quantize}")
-    say(f"lowering {lowering}: {LOWERINGS[lowering]}")
+    log(f"converting {directory} to {args.quantize}")
+    log(f"lowering {lowering}: {LOWERINGS[lowering]}")
     content = convert(model, args.quantize, seq_lengths, texts, lowering)
-    say(f"verifying on {len(examples)} held-out examples of {source}")
+    log(f"verifying on {len(examples)} held-out examples of {source}")
     report = verify(model, content, examples)
     result = {"package": str(output), "model": str(directory)}
     result |= package_result(content, report, source)
@@ -98,7 +98,7 @@ def main(args: argparse.Namespace) -> int:
             result |= package_result(content, report, source)
     if report.misses and not args.allow_loss:
         cli.emit(args, report.table(), {**result, "package": None})
-        say(f"{output} was not written: {'; '.join(report.misses)}. --allow-loss writes it anyway")
+        log(f"{output} was not written: {'; '.join(report.misses)}. --allow-loss writes it anyway")
         return cli.MISSED
     # The manifest first: a package never stands without the record of how it was judged.
     with staged_file(output) as staged, staged_file(manifest) as staged_manifest:
@@ -130,33 +130,33 @@ def searched(
 
     A mix within the bounds becomes a recipe beside the package, `NAME.recipe.json`.
     """
-    from sqb_tf.progress import say
+    from sqb_tf.progress import log
     from sqb_tflite.verification import search
 
-    say(f"{args.quantize} misses its bounds: searching for layers that must be finer")
+    log(f"{args.quantize} misses its bounds: searching for layers that must be finer")
     budget = args.search_budget
     tried = search.find(model, args.quantize, examples, seq_lengths, texts, budget, lowering)
     picture = output.with_suffix(".search.png")
     with staged_file(picture) as staged:
         search.plot(tried, staged)
-    say(f"what was tried: {picture}")
+    log(f"what was tried: {picture}")
     if found := search.cheapest(tried):
         recipe = output.with_suffix(".recipe.json")
         with staged_file(recipe) as staged:
             staged.write_text(json.dumps(found.patterns, indent=2) + "\n", encoding="utf-8")
-        say(f"the mix as a recipe: {recipe}")
+        log(f"the mix as a recipe: {recipe}")
     else:
-        say("no mix keeps the bounds within --search-budget")
+        log("no mix keeps the bounds within --search-budget")
     return tried
 
 
 def make_demo_bundle() -> None:
     """Fine-tunes the demo's bundle, saying so, where it is missing."""
     if not DEMO_BUNDLE.is_dir():
-        from sqb_tf.progress import say
+        from sqb_tf.progress import log
         from sqb_tf.training import demo
 
-        say(f"{DEMO_BUNDLE} is missing: fine-tuning it on the demo data that ships with sqb_tf")
+        log(f"{DEMO_BUNDLE} is missing: fine-tuning it on the demo data that ships with sqb_tf")
         demo.finetune_demo(DEMO_BUNDLE, command=cli.command())
 
 

@@ -20,7 +20,7 @@ from sqb_tf.data.task import Split, Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads.registry import CLASSES, kind_of
 from sqb_tf.model import heads
-from sqb_tf.progress import say
+from sqb_tf.progress import log
 from sqb_tf.text.preprocessing import check_seq_length
 from sqb_tf.text.tokenizer import WordPieceTokenizer, learn_vocabulary
 from sqb_tf.text.vocabulary import read_vocabulary
@@ -71,7 +71,7 @@ def finetune(
             task.spec.settings, options.seq_length, options.doc_stride
         )
         teacher = None if options.teacher is None else find_teacher(options.teacher)
-        say(f"reading {task.data}")
+        log(f"reading {task.data}")
         labels, num_examples = task.survey()
         if teacher is not None:
             teacher.check(task, labels)
@@ -180,7 +180,7 @@ def _vocabulary(task: Task, options: FinetuneOptions, work: Path) -> list[str]:
         return read_vocabulary(options.vocabulary)
     learned = work / "vocab.txt"
     if not learned.is_file():
-        say(f"learning a vocabulary of {options.vocab_size} tokens")
+        log(f"learning a vocabulary of {options.vocab_size} tokens")
         examples = itertools.islice(task.split("train"), VOCABULARY_EXAMPLES)
         texts = [text for e in examples for text in (e.text, e.pair) if text is not None]
         vocabulary = learn_vocabulary(texts, options.vocab_size, options.lowercase)

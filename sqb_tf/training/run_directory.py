@@ -9,7 +9,7 @@ from typing import Any
 
 from sqb_tf.atomic_write import staged_file, writing
 from sqb_tf.errors import InputError
-from sqb_tf.progress import say
+from sqb_tf.progress import log
 
 RUN_RECORD = "run.json"
 
@@ -41,7 +41,7 @@ def open_work(output: Path, ours: dict[str, Any], resume: bool) -> Path:
                 )
         return work
     if resume:
-        say(f"nothing to resume at {work}: starting from the beginning")
+        log(f"nothing to resume at {work}: starting from the beginning")
     with writing(work):
         if work.exists():
             shutil.rmtree(work)

@@ -16,7 +16,7 @@ from sqb_tf.checkpoint import bundle, model_garden
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head_type import Passage
-from sqb_tf.progress import say, track
+from sqb_tf.progress import log, track
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 from sqb_tf.training.pipeline import prediction_batches
@@ -154,7 +154,7 @@ def teacher_outputs(
     """
     paths = [folder / name for name in ((LOGITS, STATES) if layers else (LOGITS,))]
     if not all(path.is_file() for path in paths):
-        say(f"asking the teacher {teacher.directory}")
+        log(f"asking the teacher {teacher.directory}")
         batches = _ask(teacher, task, [teacher.labels.index(label) for label in labels], layers)
         steps = -(-num_examples // BATCH)
         with contextlib.ExitStack() as stack:

@@ -16,7 +16,7 @@ from sqb_tf.checkpoint import bundle
 from sqb_tf.data.task import Task
 from sqb_tf.heads.head_type import Outputs, Passage, TaskKind
 from sqb_tf.model import heads
-from sqb_tf.progress import say
+from sqb_tf.progress import log
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 from sqb_tf.training import distillation
@@ -83,7 +83,7 @@ class Run:
         state, options = self.state, self.options
         done = state.restore()
         if done:
-            say(f"resuming at step {done} of {self.total_steps}")
+            log(f"resuming at step {done} of {self.total_steps}")
         callbacks = [
             *([self.rounded] if self.rounded else []),
             StopAtNaN(state),
@@ -143,7 +143,7 @@ class Run:
                 state.best_step = step
                 # As judged: a file's rounding leaves weights as they are that are rounded already.
                 bundle.save_weights(self.model, self.work / BEST_WEIGHTS)
-        say(f"{where}: dev {self.task.metric_name} {value:.4f}")
+        log(f"{where}: dev {self.task.metric_name} {value:.4f}")
         self.curves.dev({self.task.metric_name: value})
         state.judged = step
         state.save()

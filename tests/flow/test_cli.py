@@ -112,6 +112,42 @@ def test_tensorflow_multiplies_by_onednn_unless_told_otherwise(given):
     assert (out, error) == (f"{given or 1}\n", "")
 
 
+@pytest.mark.parametrize(
+    ("flags", "shown"),
+    [
+        ([], ["ours", "theirs failed", "step 1/1 100% 0:00 left"]),
+        (["--verbose"], ["ours", "theirs", "theirs failed", "step 1/1 100% 0:00 left"]),
+        (["--quiet"], ["theirs failed"]),
+    ],
+)
+def test_verbose_and_quiet_set_what_is_logged(flags, shown):
+    """Our messages as plain lines; other packages' only if they failed, or with --verbose."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); import cli\n"
+        "def tool(_):\n"
+        "    from absl import logging\n"
+        "    from sqb_tf.progress import Progress, log\n"
+        "    log('ours'); logging.info('theirs'); logging.error('theirs failed')\n"
+        "    Progress('step', 1).update(1)\n"
+        "    return 0\n"
+        "cli.run(tool, cli.parser(''))"
+    )
+    out, error = start_python("-c", code, str(TOOLS), *flags).communicate()
+    assert out == ""
+    assert [line.rstrip() for line in error.splitlines()] == shown
+
+
+def test_library_user_sees_no_start_up_lines_and_sets_the_log_level():
+    code = (
+        "import sqb_tflite; sqb_tflite.convert\n"
+        "from absl import logging\n"
+        "from sqb_tf.progress import log\n"
+        "log('hidden'); logging.set_verbosity('info'); log('shown')"
+    )
+    out, error = start_python("-c", code).communicate()
+    assert (out, error) == ("", "INFO:absl:shown\n")
+
+
 # --- convert and verify --------------------------------------------------------------------------
 
 REPORT = {"examples", "metric", "agreement", "max_abs_error", "sqnr_db", "size_bytes"}

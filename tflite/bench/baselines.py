@@ -16,7 +16,7 @@ from typing import Any
 
 from sqb_tf.atomic_write import staged_file
 from sqb_tf.errors import InputError
-from sqb_tf.progress import say
+from sqb_tf.progress import log
 
 # BERT's vocabulary. Ids of a package with a larger one must be in the table too.
 _VOCAB_SIZE = 30522
@@ -58,7 +58,7 @@ def make(
     for one, path in zip(wanted, paths, strict=True):
         if path.exists():
             continue
-        say(f"converting {one.file_name}, once: later runs find it in {path.parent}")
+        log(f"converting {one.file_name}, once: later runs find it in {path.parent}")
         path.parent.mkdir(parents=True, exist_ok=True)
         content = container.pack(
             _convert(one, max(_VOCAB_SIZE, len(vocabulary))),

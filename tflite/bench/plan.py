@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqb_tf.errors import InputError
-from sqb_tf.progress import say
+from sqb_tf.progress import log
 
 from .inputs import Text
 
@@ -120,7 +120,7 @@ class Plan:
                 )
             for path, limit in limits.items():
                 if length > limit:
-                    say(f"{path}: takes at most {limit} tokens: skipped at {length}")
+                    log(f"{path}: takes at most {limit} tokens: skipped at {length}")
 
     def cells(self, limits: Mapping[str, int]) -> list[Cell]:
         """Every line to measure on one device; `limits` has the longest that each package takes."""

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from sqb_tf.data.delimited import Example
-from sqb_tf.progress import say, track
+from sqb_tf.progress import log, track
 
 from ..conversion.calibration import FEW
 from ..conversion.converter import calibration_samples, convert
@@ -116,7 +116,7 @@ def search(
         patterns = {**kinds, **{layer: FINER[kinds[layer]] for layer in order[:count]}}
         tried.append(Attempt(count, patterns, *attempt(patterns)))
         last = tried[-1]
-        say(
+        log(
             f"{count} of {len(order)} layers finer: {len(last.content) / 1e6:.2f} MB, "
             f"{last.report.sqnr_db:.1f} dB, {'within bounds' if last.kept else 'missed'}"
         )

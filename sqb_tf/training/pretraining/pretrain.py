@@ -20,7 +20,7 @@ from sqb_tf.data.delimited import Example
 from sqb_tf.errors import InputError
 from sqb_tf.model import heads
 from sqb_tf.model.heads import MaskedLMHead
-from sqb_tf.progress import say
+from sqb_tf.progress import log
 from sqb_tf.text.vocabulary import (
     CLS,
     MASK,
@@ -166,8 +166,8 @@ class PretrainRun:
         options, done = self.options, self.state.restore()
         if done:
             self.curve = self._read_curve()
-            say(f"resuming at step {done // options.accumulation} of {options.steps}")
-        say(f"held-out loss of the tokens' frequencies alone: {self.unigram_loss:.4f}")
+            log(f"resuming at step {done // options.accumulation} of {options.steps}")
+        log(f"held-out loss of the tokens' frequencies alone: {self.unigram_loss:.4f}")
         self._judge_if_due()  # if killed between a step and its judging
         if done == self.total:
             return
@@ -196,7 +196,7 @@ class PretrainRun:
         state.sync()
         point = {"step": step, **self.evaluate()}
         self.curve = [*self.curve, point]
-        say(
+        log(
             f"step {step}/{self.options.steps}: held-out loss {point['masked_lm_loss']:.4f} "
             f"(perplexity {math.exp(point['masked_lm_loss']):.1f}), "
             f"{point['masked_lm_accuracy']:.1%} of masks, "
@@ -255,7 +255,7 @@ class PretrainRun:
                 token, guess = words[token], words[guess]
                 tokens[place] = f"[{token}]" if guess == token else f"[{guess}|{token}]"
             first = max(0, int(places[0]) - 2)
-            say("  " + " ".join(tokens[first : first + SHOWN_TOKENS]))
+            log("  " + " ".join(tokens[first : first + SHOWN_TOKENS]))
 
 
 def _config(options: PretrainOptions, shards: Shards, source: Any) -> SqueezeBertConfig:
@@ -310,7 +310,7 @@ def _devices(options: PretrainOptions) -> contextlib.AbstractContextManager:
             f"batch_size {options.batch_size}: expected a multiple of the "
             f"{strategy.num_replicas_in_sync} devices"
         )
-    say(f"on {strategy.num_replicas_in_sync} devices")
+    log(f"on {strategy.num_replicas_in_sync} devices")
     return strategy.scope()
 
 

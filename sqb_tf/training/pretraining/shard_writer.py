@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from sqb_tf.atomic_write import staged_directory, writing
 from sqb_tf.errors import InputError
-from sqb_tf.progress import Progress, say
+from sqb_tf.progress import Progress, log
 from sqb_tf.text.tokenizer import WordPieceTokenizer, learn_vocabulary
 from sqb_tf.text.vocabulary import MASK, read_vocabulary
 from sqb_tf.training.pretraining.corpus import SPECIAL_PLACES, Corpus, Segmenter
@@ -68,7 +68,7 @@ def make_shards(directory: str | Path, options: ShardOptions) -> None:
     source = options.source(corpus)
     if (directory / INDEX).is_file():
         _check_same(Index.read(directory), source, directory)
-        say(f"taking the shards in {directory}")
+        log(f"taking the shards in {directory}")
         return
     if directory.is_dir() and any(directory.iterdir()):
         raise InputError(f"{directory}: a folder that holds no shards: name a new one")
@@ -97,7 +97,7 @@ def _check_same(index: Index, source: dict[str, Any], directory: Path) -> None:
 def _vocabulary(options: ShardOptions, corpus: Corpus) -> list[str]:
     if options.vocabulary is not None:
         return read_vocabulary(options.vocabulary)
-    say(f"learning a vocabulary of {options.vocab_size} tokens")
+    log(f"learning a vocabulary of {options.vocab_size} tokens")
     count = sum(1 for _, _, held in corpus.lines() if not held)
     every = -(-count // VOCABULARY_LINES) or 1
     training = (line for line, _, held in corpus.lines() if not held)
@@ -132,7 +132,7 @@ def _write(
                 f"lines, of which {options.held_out:g} per cent are held out"
             )
     records = {split: writer.counts for split, writer in writers.items()}
-    say(f"{sum(records['train'])} instances to train on, {sum(records['dev'])} held out")
+    log(f"{sum(records['train'])} instances to train on, {sum(records['dev'])} held out")
     index = Index(FORMAT, options.seq_length, options.lowercase, source, records, unigrams.tolist())
     (folder / INDEX).write_text(json.dumps(dataclasses.asdict(index)) + "\n", encoding="utf-8")
     (folder / "vocab.txt").write_text("\n".join(tokenizer.vocabulary) + "\n", encoding="utf-8")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqb_tf.atomic_write import staged_file
 from sqb_tf.errors import InputError
-from sqb_tf.progress import say
+from sqb_tf.progress import log
 
 URL = (
     "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/"
@@ -90,7 +90,7 @@ def _downloaded(name: str) -> Binary:
     path = cache() / name
     if not path.exists():
         url = f"{os.environ.get('SQB_TOOL_URL') or URL}/{name}"
-        say(f"downloading {url}, once: later runs find it in {path.parent}")
+        log(f"downloading {url}, once: later runs find it in {path.parent}")
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
                 content = answer.read()

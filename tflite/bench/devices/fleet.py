@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sqb_tf.errors import InputError
-from sqb_tf.progress import say
+from sqb_tf.progress import log
 
 from ...runtime.runner import Runner
 from .. import inputs, package_facts
@@ -175,7 +175,7 @@ def _advice(target: Target) -> str:
 def _measure_here(plan: Plan, journal: Journal) -> list[dict[str, Any]]:
     """This machine by our runner; from the journal if an earlier run came so far."""
     if set(plan.delegates) != {"xnnpack"} or any(plan.core_masks):
-        say("host: measured with xnnpack on all cores alone: for others --device local")
+        log("host: measured with xnnpack on all cores alone: for others --device local")
     digests = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in plan.packages]
     wanted = dataclasses.asdict(plan) | {"text": plan.text.source, "host": digests}
     key = json.dumps(wanted, sort_keys=True, default=str)

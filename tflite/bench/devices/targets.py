@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from sqb_tf.errors import InputError
-from sqb_tf.progress import say
+from sqb_tf.progress import log
 
 from . import shells
 
@@ -61,7 +61,7 @@ def _named(name: str) -> list[Target]:
         ssh_address(name)
         return [Target("ssh", name)]
     if name == "all" and not shells.has_adb():
-        say("adb: not found on this machine: measuring here alone")
+        log("adb: not found on this machine: measuring here alone")
         return [Target("host", "host")]
     devices = shells.listed()
     targets = [Target("adb", d.serial, None if d.state == "device" else d.state) for d in devices]
