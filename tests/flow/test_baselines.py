@@ -5,19 +5,11 @@ import json
 import numpy as np
 import pytest
 from fixtures.commands import call, rejects
+from fixtures.models import tiny_bert
 
 from sqb_tflite.bench import baselines
 from sqb_tflite.bench.baselines import Baseline
 from sqb_tflite.runtime.runner import Runner
-
-
-def tiny_bert(vocab_size: int):
-    """Model Garden's BERT of one layer."""
-    from official.nlp.modeling.networks import BertEncoderV2
-
-    return BertEncoderV2(
-        vocab_size=vocab_size, hidden_size=32, num_layers=1, num_attention_heads=2, inner_dim=64
-    )
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """sqb_tflite.conversion.converter: what is in the file that each recipe makes, and that it is the model."""
 
-from collections.abc import Iterator
-
 import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from fixtures.graphs import FULLY_CONNECTED, LOOKUP, graph_of, operations, weights
 from fixtures.models import (
     LABELS,
     SEQ_LENGTH,
@@ -26,8 +25,6 @@ from sqb_tflite.package.container import unpack
 from sqb_tflite.runtime.runner import Runner
 from sqb_tflite.verification.verify import verify
 
-FULLY_CONNECTED = schema.BuiltinOperator.FULLY_CONNECTED
-LOOKUP = schema.BuiltinOperator.EMBEDDING_LOOKUP
 # Float32 against float32: as derived in test_lower, and probabilities of steep logits.
 EXACT = 2e-5
 INT8, FLOAT32 = schema.TensorType.INT8, schema.TensorType.FLOAT32
@@ -38,27 +35,10 @@ def model(bundle_dir):
     return sqb_tf.load(bundle_dir)
 
 
-def graph_of(content: bytes) -> schema.ModelT:
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-
-
 def stored(content: bytes) -> int:
     """Bytes of the constants in a file."""
     buffers = graph_of(content).buffers
     return sum(len(buffer.data) for buffer in buffers if buffer.data is not None)
-
-
-def operations(graph: schema.ModelT, code: int) -> Iterator[tuple[schema.SubGraphT, list]]:
-    """(subgraph, input tensors) of every operation with a built-in code."""
-    for subgraph in graph.subgraphs:
-        for operation in subgraph.operators:
-            if graph.operatorCodes[operation.opcodeIndex].builtinCode == code:
-                yield subgraph, [subgraph.tensors[i] for i in operation.inputs if i >= 0]
-
-
-def weights(graph: schema.ModelT, code: int) -> list[schema.TensorT]:
-    """The second input of every such operation: a product's weights, a look-up's table."""
-    return [inputs[1] for _, inputs in operations(graph, code)]
 
 
 @pytest.mark.parametrize(

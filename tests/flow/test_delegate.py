@@ -1,9 +1,8 @@
 """Who runs what: on CPUs all but ids, look-ups and their casts is XNNPACK's, in every head and recipe."""
 
 import pytest
-from test_kinds import every_kind, model_of, package_of  # noqa: F401
-from test_separable import separable_bundle_dir  # noqa: F401
 
+from sqb_tf.data.task_specs import KINDS
 from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
 from sqb_tflite.runtime.runner import Runner
 
@@ -25,12 +24,12 @@ def test_classifier_is_xnnpacks(recipe, length, lowering, converted):
         assert outside <= {"EMBEDDING_LOOKUP", "CAST", "RESHAPE", "DEQUANTIZE"}
 
 
-@every_kind
-def test_every_head_is_xnnpacks(kind, package_of):  # noqa: F811
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_head_is_xnnpacks(kind, package_of):
     assert _outside(Runner(package_of(kind, "int8"))) <= OF_IDS
 
 
-def test_separable_convolutions_are_xnnpacks(converted, separable_bundle_dir):  # noqa: F811
+def test_separable_convolutions_are_xnnpacks(converted, separable_bundle_dir):
     assert _outside(Runner(converted("int8", directory=separable_bundle_dir))) <= OF_IDS
 
 

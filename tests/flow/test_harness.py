@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fixtures import commands
+from fixtures.models import tiny_bert
 from simulators import ssh
 from simulators.harness import TEXT, measure, quick
 from simulators.phone import Fault, tool
@@ -223,8 +224,6 @@ def test_phones_and_this_machine_in_one_command(
     monkeypatch,
 ):
     """The issue's own command, with small baselines."""
-    from test_baselines import tiny_bert
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(baselines, "BASELINES", dict.fromkeys(baselines.BASELINES, tiny_bert))
     monkeypatch.setattr(baselines, "_VOCAB_SIZE", 50)

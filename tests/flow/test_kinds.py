@@ -5,16 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from fixtures.bundles import TEXTS
 from fixtures.commands import call
-from fixtures.models import (
-    VOCABULARY,
-    random_texts,
-    randomize,
-    tiny_config,
-)
+from fixtures.models import VOCABULARY, tiny_config
 from fixtures.paths import GOLDEN
 
-import sqb_tf
 import sqb_tflite
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import TOKEN_MIXERS
@@ -29,51 +24,10 @@ from sqb_tflite.runtime.runner import TOKEN_OUTPUTS, Runner
 from sqb_tflite.verification.keras_backend import named_outputs
 from sqb_tflite.verification.verify import verify
 
-LABELS = {"classification": 3, "token_classification": 4, "regression": 1}
 OTHER_KINDS = [kind for kind in KINDS if kind not in TASK_KINDS]
 every_kind = pytest.mark.parametrize("kind", KINDS)
-TEXTS = random_texts(60, seed=1)
 # float32 rounding of some 100 operations on values about 1, and the vocabulary's logits about 6.
 ROUNDING = 3e-5
-
-
-@pytest.fixture(scope="module")
-def model_of(tmp_path_factory):
-    """A function that gives the loaded bundle of a kind and a token mixer, made once."""
-    made = {}
-
-    def load(kind: str, mixer: str = "self_attention"):
-        if (kind, mixer) not in made:
-            config = tiny_config(token_mixer=mixer)
-            model = heads.build(kind, config, LABELS.get(kind, 1))
-            randomize(model)
-            names = [f"label {i}" for i in range(LABELS.get(kind, 0))]
-            paired = kind in PAIRED_KINDS
-            task = bundle.TaskInfo(kind, kind, paired, 32, True, {}, "", "")
-            label = "1" if kind in TASK_KINDS else None
-            examples = [Example(text, text if paired else None, label) for text in TEXTS]
-            folder = tmp_path_factory.mktemp(mixer) / kind
-            bundle.save(folder, model, VOCABULARY, names, task, examples, [], metrics={})
-            made[kind, mixer] = sqb_tf.load(folder)
-        return made[kind, mixer]
-
-    return load
-
-
-@pytest.fixture(scope="module")
-def package_of(model_of):
-    """A function that gives the package of a kind in a recipe, made once."""
-    made = {}
-
-    def convert(kind: str, recipe: str, seq_lengths=None, mixer: str = "self_attention") -> bytes:
-        key = kind, recipe, seq_lengths, mixer
-        if key not in made:
-            model = model_of(kind, mixer)
-            texts = list(zip(TEXTS[:8], TEXTS[8:])) if kind in PAIRED_KINDS else TEXTS[:8]
-            made[key] = sqb_tflite.convert(model, recipe, seq_lengths, calibration=texts)
-        return made[key]
-
-    return convert
 
 
 FREQUENT = ("float32", "int8", "int8-full")

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from fixtures.devices import adb_server, connected, stand_in  # noqa: F401
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from simulators.phone import (
     TMP,
@@ -34,7 +33,7 @@ def model(tmp_path_factory, converted) -> Path:
 
 
 @pytest.fixture
-def equipped(connected, adb_server, model, stand_in):  # noqa: F811
+def equipped(connected, adb_server, model, stand_in):
     """`equipped(**options)`: a phone with the tool and a model; a function that runs the tool."""
 
     def equip(**options) -> tuple[Phone, object]:
@@ -69,7 +68,7 @@ def again(adb, phone: Phone) -> None:
     wait(tried)
 
 
-def test_a_phone_is_listed_with_its_model(adb_server, connected):  # noqa: F811
+def test_a_phone_is_listed_with_its_model(adb_server, connected):
     phone = connected(properties={"ro.product.device": "crosshatch"})
     lines = adb_server("devices", "-l").stdout
     assert re.search(rf"^{phone.address}\s+device product:blueline", lines, re.M)
@@ -78,7 +77,7 @@ def test_a_phone_is_listed_with_its_model(adb_server, connected):  # noqa: F811
     assert features == ["shell_v2", "cmd", "stat_v2"]
 
 
-def test_a_shell_has_exit_codes_and_two_outputs(adb_server, connected):  # noqa: F811
+def test_a_shell_has_exit_codes_and_two_outputs(adb_server, connected):
     shell = ("-s", connected().address, "shell")
     done = adb_server(*shell, "echo out; echo err >&2; exit 7")
     assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
@@ -86,7 +85,7 @@ def test_a_shell_has_exit_codes_and_two_outputs(adb_server, connected):  # noqa:
     assert adb_server(*shell, "nothing-of-that-name").returncode == 127
 
 
-def test_an_old_shell_has_neither(adb_server, connected):  # noqa: F811
+def test_an_old_shell_has_neither(adb_server, connected):
     phone = connected(shell_v2=False)
     assert adb_server("-s", phone.address, "features").stdout == ""
     command = [*("adb", "-s", phone.address), *("shell", "echo out; echo err >&2; exit 7")]
@@ -94,7 +93,7 @@ def test_an_old_shell_has_neither(adb_server, connected):  # noqa: F811
     assert (done.returncode, done.stdout) == (0, b"out\r\nerr\r\n")
 
 
-def test_a_shell_reads_its_input(adb_server, connected):  # noqa: F811
+def test_a_shell_reads_its_input(adb_server, connected):
     command = ["adb", "-s", connected().address, "shell", "cat; echo end"]
     done = subprocess.run(
         command, env=adb_server.environment, input=b"x\n" * 9, capture_output=True
@@ -104,8 +103,8 @@ def test_a_shell_reads_its_input(adb_server, connected):  # noqa: F811
 
 @pytest.mark.parametrize("shell_v2", [True, False])
 def test_files_arrive_and_return_whole_while_a_shell_runs(
-    adb_server,  # noqa: F811
-    connected,  # noqa: F811
+    adb_server,
+    connected,
     tmp_path,
     shell_v2,
 ):
@@ -132,7 +131,7 @@ def test_files_arrive_and_return_whole_while_a_shell_runs(
     assert shell.communicate(b"still here")[0] == b"still here"
 
 
-def test_what_a_phone_says_of_itself(adb_server, connected):  # noqa: F811
+def test_what_a_phone_says_of_itself(adb_server, connected):
     phone = connected(serial_name="A1", properties={"ro.soc.model": "Tensor [G1]"})
 
     def ask(command: str) -> str:
@@ -150,7 +149,7 @@ def test_what_a_phone_says_of_itself(adb_server, connected):  # noqa: F811
     assert adb_server("-s", phone.address, "shell", "taskset xy echo").returncode == 1
 
 
-def test_a_hot_phone_slows_down(adb_server, connected):  # noqa: F811
+def test_a_hot_phone_slows_down(adb_server, connected):
     phone = connected()
     clock = "/sys/devices/system/cpu/cpu7/cpufreq/scaling_max_freq"
     command = f"cat {clock} /sys/class/thermal/thermal_zone0/temp; dumpsys thermalservice"
@@ -163,7 +162,7 @@ def test_a_hot_phone_slows_down(adb_server, connected):  # noqa: F811
     assert cool.startswith("2803200\n30000\n") and "Thermal Status: 0" in cool
 
 
-def test_a_reboot(adb_server, connected):  # noqa: F811
+def test_a_reboot(adb_server, connected):
     phone = connected()
     shell = ("-s", phone.address, "shell", f"cat /proc/sys/kernel/random/boot_id {TMP}/kept")
     (phone.tmp / "kept").write_text("kept\n")
@@ -176,7 +175,7 @@ def test_a_reboot(adb_server, connected):  # noqa: F811
 
 
 @pytest.mark.parametrize("shell_v2", [True, False])
-def test_the_app_is_installed_and_logs(adb_server, equipped, tmp_path, shell_v2):  # noqa: F811
+def test_the_app_is_installed_and_logs(adb_server, equipped, tmp_path, shell_v2):
     phone, _ = equipped(shell_v2=shell_v2)
     adb = ("-s", phone.address)
     no_apk = tmp_path / "no.apk"
@@ -376,7 +375,7 @@ def test_builds(equipped):
     assert "\n========== BENCHMARK RESULTS ==========\n" in done.stderr
 
 
-def test_a_dropped_connection_looks_like_success(equipped, adb_server):  # noqa: F811
+def test_a_dropped_connection_looks_like_success(equipped, adb_server):
     phone, run = equipped(faults=[Fault("unplug_run", 0, 0.5)])
     done = run(BRIEF, INPUTS)
     # Of adb 29: the exit code that never came is taken for 0.
@@ -389,7 +388,7 @@ def test_a_dropped_connection_looks_like_success(equipped, adb_server):  # noqa:
     assert run(BRIEF, INPUTS).stdout.count("count=") == 2  # each fault fires once
 
 
-def test_a_reboot_in_a_run(equipped, adb_server):  # noqa: F811
+def test_a_reboot_in_a_run(equipped, adb_server):
     phone, run = equipped(faults=[Fault("reboot", 1, 0.5)])
     boot_id = phone.root / "proc/sys/kernel/random/boot_id"
     before = boot_id.read_text()
@@ -402,7 +401,7 @@ def test_a_reboot_in_a_run(equipped, adb_server):  # noqa: F811
     assert run(BRIEF, INPUTS).stdout.count("count=") == 2
 
 
-def test_an_unauthorized_phone(equipped, adb_server):  # noqa: F811
+def test_an_unauthorized_phone(equipped, adb_server):
     phone, run = equipped(faults=[Fault("unauthorized", 0, 2)])
     assert run(BRIEF, INPUTS).stdout.count("count=") == 1
     wait(lambda: adb_server.state(phone.address) == "unauthorized")
@@ -412,7 +411,7 @@ def test_an_unauthorized_phone(equipped, adb_server):  # noqa: F811
     assert phone.events == [("unauthorized", 0)]
 
 
-def test_an_offline_phone(equipped, adb_server):  # noqa: F811
+def test_an_offline_phone(equipped, adb_server):
     phone, _ = equipped(faults=[Fault("offline", 0, 3)])
     command = f"{TMP}/benchmark_model --graph={TMP}/m.tflite {BRIEF} {INPUTS}"
     begun = time.monotonic()
@@ -429,7 +428,7 @@ def test_an_offline_phone(equipped, adb_server):  # noqa: F811
     again(adb_server, phone)
 
 
-def test_a_run_that_hangs_until_it_is_killed(equipped, adb_server):  # noqa: F811
+def test_a_run_that_hangs_until_it_is_killed(equipped, adb_server):
     phone, _ = equipped(faults=[Fault("hang", 0)])
     command = f"{TMP}/benchmark_model --graph={TMP}/m.tflite {BRIEF} {INPUTS}"
     process = subprocess.Popen(
@@ -464,7 +463,7 @@ def test_runs_that_go_wrong(equipped):
     assert phone.events == [("garbled", 0), ("wrong_abi", 1), ("hot", 2)]
 
 
-def test_pushes_that_go_wrong(adb_server, connected, tmp_path):  # noqa: F811
+def test_pushes_that_go_wrong(adb_server, connected, tmp_path):
     faults = [Fault("full", 0), Fault("unplug_push", 1, 0.3), Fault("slow", 2)]
     phone = connected(faults=faults)
     file = tmp_path / "file"

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from fixtures.graphs import FULLY_CONNECTED, LOOKUP, graph_of, operations, weights
 from fixtures.models import random_texts
-from test_convert import FULLY_CONNECTED, LOOKUP, graph_of, operations, weights
 
 import sqb_tf
 import sqb_tflite

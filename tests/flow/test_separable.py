@@ -12,7 +12,6 @@ from fixtures.models import (
     SMALL_ENOUGH,
     random_inputs,
     randomize,
-    save_bundle,
     tiny_config,
 )
 
@@ -24,14 +23,6 @@ from sqb_tflite.runtime.runner import Runner
 from sqb_tflite.verification.verify import verify
 
 NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if type(code) is int}
-
-
-@pytest.fixture(scope="module")
-def separable_bundle_dir(tmp_path_factory):
-    """As `bundle_dir`, with convolutions, wide enough that the stock converter quantizes their weights."""
-    sizes = dict(hidden_size=256, mixer_kernel_size=5)
-    folder = tmp_path_factory.mktemp("bundles") / "separable"
-    return save_bundle(folder, token_mixer="separable_conv", **sizes)
 
 
 def backbone(**overrides) -> SqueezeBertBackbone:

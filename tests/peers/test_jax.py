@@ -17,7 +17,7 @@ from sqb_tf.data.task_specs import KINDS
 from sqb_tf.model import heads
 
 JAX = Path(os.environ.get("SQB_JAX_PYTHON", ROOT / ".venv-jax/bin/python"))
-SCRIPT = ROOT / "tests" / "jax_backend" / "train_step.py"
+SCRIPT = ROOT / "tests" / "peers" / "jax_backend" / "train_step.py"
 LABELS = {"classification": 3, "token_classification": 4}
 BATCH, CHOICES, LENGTH = 6, 2, 9
 # Heads on the mean of the tokens, and on the tokens.

@@ -23,7 +23,7 @@ from sqb_tflite.verification.keras_backend import keras_outputs
 
 ROOT = REPOSITORY
 PYTHON = Path(os.environ.get("SQB_MEDIAPIPE_PYTHON", ROOT / ".venv-mediapipe/bin/python"))
-CLASSIFY = ROOT / "tests" / "mediapipe" / "classify.py"
+CLASSIFY = ROOT / "tests" / "peers" / "mediapipe" / "classify.py"
 
 pytestmark = [
     pytest.mark.peers,

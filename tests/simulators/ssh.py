@@ -18,7 +18,7 @@ SERVER = shutil.which("sshd", path="/usr/sbin:/usr/bin:/sbin") or ""
 def server(folder: Path) -> Iterator[tuple[str, str]]:
     """(`ssh:user@127.0.0.1:port`, the client's settings file); skips where there is no sshd."""
     if not SERVER or shutil.which("ssh") is None:
-        pytest.skip("needs an ssh client and server: see tests/device/setup.sh")
+        pytest.skip("needs an ssh client and server: see tests/simulators/setup.sh")
     folder.mkdir()
     for name in ("host", "user"):
         key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]

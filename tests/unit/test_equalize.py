@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from fixtures.models import random_texts
-from test_lower import CONFIGS, EXACT, model_of, random_inputs, row, softmax
+from fixtures.lowering import CONFIGS, EXACT, random_classifier, row
+from fixtures.models import random_inputs, random_texts, softmax
 
 import sqb_tf
 from sqb_tflite.conversion.calibration import samples
@@ -13,7 +13,7 @@ from sqb_tflite.conversion.lowering.model import LoweredModel
 
 def uneven(config_overrides: dict):
     """A model of which some channels inside attention are 30 times larger than they might be."""
-    model = model_of(**config_overrides)
+    model = random_classifier(**config_overrides)
     for block in model.backbone.blocks:
         attention = block.attention
         scale = np.where(np.arange(attention.query.filters) % 4 == 1, 30.0, 1.0)

@@ -3,64 +3,26 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from fixtures.lowering import CONFIGS, EXACT, random_classifier, row
 from fixtures.models import (
     random_inputs,
-    randomize,
     softmax,
-    tiny_config,
 )
 
-from sqb_tf.model.heads import SqueezeBertClassifier
 from sqb_tflite.conversion.lowering.layers import Dense, regroup
 from sqb_tflite.conversion.lowering.model import LoweredModel
 from sqb_tflite.conversion.recipes import LOWERINGS
 
-# Logits and probabilities are about 1, from some 20 sums of up to 64 products one after another, in
-# float32 (6e-8) and in another order.
-EXACT = 1e-5
-
-# 4 heads of 8 channels unless told: fused where all three groups are equal and divide the heads.
-CONFIGS = [
-    dict(),  # the paper's groups
-    dict(num_hidden_layers=1),
-    dict(num_hidden_layers=3, hidden_act="relu"),
-    dict(q_groups=1, k_groups=1, v_groups=1),
-    dict(q_groups=2, k_groups=2, v_groups=2, post_attention_groups=2),
-    dict(q_groups=8, k_groups=8, v_groups=8),  # a group is half a head
-    dict(q_groups=1, k_groups=2, v_groups=4),
-    dict(q_groups=4, k_groups=4, v_groups=8, num_hidden_layers=1),
-    dict(num_attention_heads=2),  # a head over two groups
-    dict(num_attention_heads=8, post_attention_groups=4, hidden_act="silu"),
-    dict(intermediate_groups=1, output_groups=4, hidden_act="gelu_new"),
-    dict(intermediate_groups=8, output_groups=2, hidden_act="tanh"),
-    dict(intermediate_groups=2, output_groups=1, post_attention_groups=8),
-    dict(type_vocab_size=3, layer_norm_eps=1e-3, hidden_act="swish"),
-    dict(intermediate_groups=32, output_groups=32, hidden_act="gelu_pytorch_tanh"),
-    dict(token_mixer="separable_conv"),
-    dict(token_mixer="separable_conv", mixer_kernel_size=31, post_attention_groups=4),
-]
-
-
-def model_of(num_labels: int = 3, **overrides) -> SqueezeBertClassifier:
-    model = SqueezeBertClassifier(tiny_config(**overrides), num_labels)
-    randomize(model, seed=5)
-    return model
-
-
-def row(inputs: dict, index: int) -> dict[str, tf.Tensor]:
-    """The inputs of one text, as the lowered function takes them."""
-    return {name: tf.constant(values[index : index + 1]) for name, values in inputs.items()}
-
 
 @pytest.fixture(scope="module")
 def model():
-    return model_of()
+    return random_classifier()
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)
 @pytest.mark.parametrize("overrides", CONFIGS, ids=str)
 def test_probabilities_equal_keras(overrides, lowering):
-    model = model_of(**overrides)
+    model = random_classifier(**overrides)
     lowered = LoweredModel(model, "classification", 64, lowering=lowering)
     inputs = random_inputs(model.config, batch=3, length=13)  # both types, padded rows
     assert inputs["input_mask"].min() == 0
@@ -74,7 +36,7 @@ def test_probabilities_equal_keras(overrides, lowering):
 
 @pytest.mark.parametrize("overrides", CONFIGS[:1] + CONFIGS[6:7], ids=str)
 def test_regression_scores_equal_keras(overrides):
-    model = model_of(num_labels=1, **overrides)
+    model = random_classifier(num_labels=1, **overrides)
     lowered = LoweredModel(model, "regression", 64)
     inputs = random_inputs(model.config, batch=3, length=13)
     expected = model(inputs, training=False).numpy()
@@ -132,7 +94,7 @@ def test_length_of_the_limit_is_not_cut(model):
 @pytest.mark.parametrize("lowering", LOWERINGS)
 @pytest.mark.parametrize("overrides", CONFIGS, ids=str)
 def test_observer_sees_every_dense_layer_once(overrides, lowering):
-    model = model_of(**overrides)
+    model = random_classifier(**overrides)
     lowered = LoweredModel(model, "classification", 64, lowering=lowering)
     seen: list[Dense] = []
     for dense in lowered.dense_layers:
