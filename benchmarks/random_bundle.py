@@ -39,4 +39,5 @@ def random_bundle(directory: str | Path, preset: str, seq_length: int = 128) -> 
         "classification", "classification", False, seq_length, True, {}, str(DEMO), "random"
     )
     sample = list(task.split("train"))
-    bundle.save(directory, model, vocabulary, labels, info, sample, sample, {})
+    contents = bundle.BundleContents(model, vocabulary, labels, info, sample, sample)
+    bundle.write(directory, contents)

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from sqb_tf.config import PRESETS, SqueezeBertConfig
+from sqb_tf.data.delimited import Example
 from sqb_tf.errors import InputError
 
 # Before TensorFlow's import, which else prints lines about CPU features and missing GPUs.
@@ -25,10 +26,11 @@ _LAZY = {
     "SqueezeBertEmbedder": "sqb_tf.model.heads",
     "Preprocessor": "sqb_tf.text.preprocessing",
     "load": "sqb_tf.checkpoint.bundle",
+    "save": "sqb_tf.checkpoint.saving",
     "layers": "sqb_tf.model.layers",
     "tokenizer": "sqb_tf.text.tokenizer",
 }
-__all__ = ["PRESETS", "InputError", "SqueezeBertConfig", *_LAZY]
+__all__ = ["PRESETS", "Example", "InputError", "SqueezeBertConfig", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:

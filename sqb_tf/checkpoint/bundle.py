@@ -1,13 +1,13 @@
-"""The bundle: a folder that is enough to go on from, anywhere.
+"""The bundle: a folder with everything that training, conversion and prediction need of a model.
 
 config.json         the architecture (`SqueezeBertConfig`)
 model.weights.h5    the weights, as Keras saves them
-vocab.txt           the vocabulary, one token a line
+vocab.txt           the vocabulary, one token per line
 labels.txt          label names, in the order of the outputs ("score" for regression, none for other heads)
 task.json           what it was trained for (`TaskInfo`)
-calibration.jsonl   a sample of training texts, for calibration
-verification.jsonl  a sample of held-out examples with labels, for verification
-metrics.json        what the training reached
+calibration.jsonl   a sample of training texts, for calibration; may be empty
+verification.jsonl  a sample of held-out examples with labels, for verification; may be empty
+metrics.json        the metrics that the training reached
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +36,31 @@ from sqb_tf.errors import InputError
 WEIGHTS = "model.weights.h5"
 SAMPLE_COLUMNS = Columns("text", None, "label")
 PAIR_COLUMNS = Columns("text", "pair", "label")
+DEFAULT_SEQ_LENGTH = 128  # tokens, where nothing says how long a model's inputs are
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskInfo:
     """`task.json`: what a bundle's model was trained for, and how."""
 
-    task: str  # a key of sqb_tf.tasks.task.TASKS
-    kind: str  # of sqb_tf.tasks.task.KINDS
-    paired: bool  # takes two texts
-    seq_length: int  # longest input of training, in tokens
-    lowercase: bool
-    metric: dict[str, Any]  # {"name", "value"} on the dev split
-    data: str
-    command: str
-    # What else the kind needs, as `SpanSettings` of question answering.
+    task: str  # a key of sqb_tf.data.task_specs.TASKS; of an imported model, its kind
+    kind: str  # the head, one of sqb_tf.data.task_specs.KINDS
+    paired: bool = False  # takes two texts
+    seq_length: int = DEFAULT_SEQ_LENGTH  # longest input of training, in tokens
+    lowercase: bool = True
+    metric: dict[str, Any] = dataclasses.field(default_factory=dict)  # {"name", "value"} on dev
+    data: str = ""
+    command: str = ""
+    # The head's own settings, such as `SpanSettings` of question answering.
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> TaskInfo:
-        """The record of a `task.json`; `InputError` names the file if it is not one."""
+        """The record of a `task.json`.
+
+        Raises:
+            InputError: not such a record; the message names the file.
+        """
         try:
             info = cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
@@ -66,55 +71,76 @@ class TaskInfo:
 
 
 @dataclasses.dataclass(frozen=True)
-class BundleInfo:
-    """A bundle without its weights."""
+class BundleContents:
+    """Everything that `write` puts into a bundle.
 
-    directory: Path
+    Attributes:
+        model: a Keras model of `sqb_tf.model.heads`.
+        vocabulary: tokens in id order, as many as `model.config.vocab_size`.
+        labels: label names in the order of the outputs; none for heads without labels.
+        task: what the model was trained for.
+        calibration: training examples; read once.
+        verification: held-out examples; read once.
+        metrics: what training reached, JSON-ready.
+        logs: a folder whose files are copied into the bundle's own `logs`; None: no logs.
+    """
+
+    model: Any
+    vocabulary: Sequence[str]
+    labels: Sequence[str]
+    task: TaskInfo
+    calibration: Iterable[Example] = ()
+    verification: Iterable[Example] = ()
+    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    logs: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class BundleInfo:
+    """A bundle without its weights.
+
+    `directory` is None for a model that was never written; `samples` then holds its examples.
+    """
+
+    directory: Path | None
     config: SqueezeBertConfig
     vocabulary: list[str]
     labels: list[str]
     task: TaskInfo
+    samples: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)
 
     def sample(self, which: str) -> list[Example]:
-        """The examples of the `calibration` or `verification` sample, of kinds with labels with theirs."""
+        """The `calibration` or `verification` sample.
+
+        Verification examples of heads that are evaluated on labels carry theirs; texts are all that
+        calibration needs.
+        """
+        if self.directory is None:
+            return list(self.samples.get(which, ()))
         columns = PAIR_COLUMNS if self.task.paired else SAMPLE_COLUMNS
-        if self.task.kind not in TASK_KINDS:
+        if which == "calibration" or self.task.kind not in TASK_KINDS:
             columns = dataclasses.replace(columns, label=None)
         return list(DelimitedFile(self.directory / f"{which}.jsonl", columns))
 
 
-def save(
-    directory: str | Path,
-    model: Any,
-    vocabulary: Sequence[str],
-    labels: Sequence[str],
-    task: TaskInfo,
-    calibration: Iterable[Example],
-    verification: Iterable[Example],
-    metrics: dict[str, Any],
-    logs: Path | None = None,
-) -> None:
-    """Writes a bundle; an earlier one at `directory` is replaced only when this one is whole.
+def write(directory: str | Path, contents: BundleContents) -> None:
+    """Writes a bundle; an earlier one at `directory` is replaced only when this one is complete.
 
-    The files of the folder `logs` come along in the bundle's own.
+    Raises:
+        InputError: it cannot be written.
     """
     with staged_directory(directory) as staged:
-        model.config.to_json(staged / "config.json")
-        save_weights(model, staged / WEIGHTS)
-        _write_lines(staged / "vocab.txt", vocabulary)
-        _write_lines(staged / "labels.txt", labels)
-        _write_json(staged / "task.json", dataclasses.asdict(task))
-        _write_json(staged / "metrics.json", metrics)
-        for name, examples in (("calibration", calibration), ("verification", verification)):
-            rows = (
-                {k: v for k, v in dataclasses.asdict(e).items() if v is not None} for e in examples
-            )
-            _write_lines(
-                staged / f"{name}.jsonl", (json.dumps(row, ensure_ascii=False) for row in rows)
-            )
-        if logs is not None:
+        contents.model.config.to_json(staged / "config.json")
+        save_weights(contents.model, staged / WEIGHTS)
+        _write_lines(staged / "vocab.txt", contents.vocabulary)
+        _write_lines(staged / "labels.txt", contents.labels)
+        _write_json(staged / "task.json", dataclasses.asdict(contents.task))
+        _write_json(staged / "metrics.json", contents.metrics)
+        _write_examples(staged / "calibration.jsonl", contents.calibration)
+        _write_examples(staged / "verification.jsonl", contents.verification)
+        if contents.logs is not None:
             (staged / "logs").mkdir()
-            for file in logs.iterdir():
+            for file in contents.logs.iterdir():
                 shutil.copy(file, staged / "logs")
 
 
@@ -135,11 +161,15 @@ def check_target(directory: str | Path) -> None:
 
 
 def read_info(directory: str | Path, kinds: Collection[str] = KINDS) -> BundleInfo:
-    """Everything of a bundle but its weights. Imports no TensorFlow.
+    """A bundle without its weights. Imports no TensorFlow.
+
+    Args:
+        directory: the bundle.
+        kinds: the heads that the caller can use.
 
     Raises:
-        InputError: naming the folder or the file in it that is missing or wrong; a bundle of a kind that
-            is none of `kinds`.
+        InputError: a missing or wrong folder or file, which the message names; a head that is not in
+            `kinds`.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -165,7 +195,11 @@ def read_info(directory: str | Path, kinds: Collection[str] = KINDS) -> BundleIn
 
 
 def load(directory: str | Path, kinds: Collection[str] = KINDS) -> Any:
-    """The model of a bundle, built, with `.tokenizer`, `.labels`, `.preprocessor` and `.info`.
+    """The built Keras model of a bundle, with `.info`, `.labels`, `.tokenizer` and `.preprocessor`.
+
+    Args:
+        directory: the bundle.
+        kinds: the heads that the caller can use.
 
     Raises:
         InputError: as `read_info`; a truncated weight file; weights of another config.
@@ -176,21 +210,26 @@ def load(directory: str | Path, kinds: Collection[str] = KINDS) -> Any:
             f"{directory}: vocab.txt has {len(info.vocabulary)} tokens, config.json says "
             f"vocab_size {info.config.vocab_size}"
         )
-    from sqb_tf.text.preprocessing import Preprocessor
     from sqb_tf.text.tokenizer import WordPieceTokenizer
 
     try:
         tokenizer = WordPieceTokenizer(info.vocabulary, info.task.lowercase)
     except InputError as error:
         raise InputError(f"{directory}/vocab.txt: {error}") from None
-    model = load_model(info)
+    return attach(load_model(info), info, tokenizer)
+
+
+def attach(model: Any, info: BundleInfo, tokenizer: Any) -> Any:
+    """`model`, with what `load` promises: `.info`, `.labels`, `.tokenizer` and `.preprocessor`."""
+    from sqb_tf.text.preprocessing import Preprocessor
+
     model.info, model.labels, model.tokenizer = info, info.labels, tokenizer
     model.preprocessor = Preprocessor(tokenizer, info.task.seq_length)
     return model
 
 
 def load_model(info: BundleInfo) -> Any:
-    """The model of a bundle alone, on any Keras backend; `InputError` as `load`."""
+    """The Keras model alone, on any Keras backend; `InputError` as `load`."""
     from sqb_tf.model import heads
 
     model = heads.build(info.task.kind, info.config, len(info.labels))
@@ -199,7 +238,7 @@ def load_model(info: BundleInfo) -> Any:
 
 
 def save_weights(model: Any, path: Path) -> None:
-    """`model.save_weights` without the optimizer's state, whole or not at all.
+    """Writes the weights without the optimizer's state: a complete file or none.
 
     Raises:
         InputError: it cannot be written.
@@ -213,19 +252,23 @@ def save_weights(model: Any, path: Path) -> None:
 
 
 def load_weights(model: Any, path: Path) -> None:
-    """The inverse of `save_weights`, with an `InputError` for a damaged file or another model's."""
+    """The inverse of `save_weights`.
+
+    Raises:
+        InputError: a damaged file, or the weights of another model.
+    """
     import keras
 
-    other = f"{path}: damaged, or the weights of another config than config.json's"
+    mismatch = f"{path}: damaged, or the weights of another config than config.json's"
     try:
         arrays = _count_arrays(path)
         keras.saving.load_weights(model, path, objects_to_skip=_optimizers(model))
     except (OSError, KeyError, RuntimeError) as error:
         raise InputError(f"{path}: damaged or not a weight file: {_first_line(error)}") from None
     except ValueError as error:
-        raise InputError(f"{other}: {_first_line(error)}") from None
-    if arrays != len(model.weights):  # Keras itself passes over arrays too many
-        raise InputError(f"{other}: {arrays} arrays, not {len(model.weights)}")
+        raise InputError(f"{mismatch}: {_first_line(error)}") from None
+    if arrays != len(model.weights):  # Keras ignores surplus arrays
+        raise InputError(f"{mismatch}: {arrays} arrays, not {len(model.weights)}")
 
 
 def _optimizers(model: Any) -> list[Any]:
@@ -234,7 +277,7 @@ def _optimizers(model: Any) -> list[Any]:
 
 
 def _count_arrays(path: Path) -> int:
-    """The weights in a Keras weight file, an optimizer's state left out."""
+    """How many weights a Keras weight file holds, without an optimizer's state."""
     import h5py
 
     arrays = []
@@ -244,7 +287,7 @@ def _count_arrays(path: Path) -> int:
 
 
 def _stored_bytes(model: Any) -> int:
-    """Not less than a weight file takes: HDF5 adds some 2 kB to each array."""
+    """An upper bound on a weight file's size: HDF5 adds some 2 kB to each array."""
     return sum(4 * math.prod(w.shape) + 8192 for w in model.weights) + 65536
 
 
@@ -261,6 +304,12 @@ def _first_line(error: Exception) -> str:
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _write_examples(path: Path, examples: Iterable[Example]) -> None:
+    """One JSON object per line, without the fields that are None."""
+    rows = ({k: v for k, v in dataclasses.asdict(e).items() if v is not None} for e in examples)
+    _write_lines(path, (json.dumps(row, ensure_ascii=False) for row in rows))
 
 
 def _write_json(path: Path, value: Any) -> None:

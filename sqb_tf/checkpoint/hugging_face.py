@@ -14,6 +14,7 @@ import numpy as np
 
 from sqb_tf.atomic_write import staged_directory, writing
 from sqb_tf.checkpoint import bundle
+from sqb_tf.checkpoint.saving import FILLER, fill_vocabulary
 from sqb_tf.checkpoint.transformers_folder import ARCHITECTURES, MODEL_TYPE, Folder, fetch, read
 from sqb_tf.config import OWN_FIELDS
 from sqb_tf.data.task_specs import PAIRED_KINDS
@@ -22,9 +23,6 @@ from sqb_tf.text.preprocessing import check_seq_length
 from sqb_tf.text.vocabulary import read_vocabulary
 
 WEIGHTS = "model.safetensors"
-# The token of a row of embeddings that the vocabulary does not use; no text has it, since it is
-# parted at its brackets.
-FILLER = "[unused:{}]"
 PREFIX = "transformer."  # of the encoder in a model with a head
 
 # Our layer's path -> theirs; {i} is a block. Convolutions have kernels of rank 3 on both sides.
@@ -102,8 +100,7 @@ def import_bundle(
             f"{source}: {len(tokens)} tokens in the vocabulary, config.json says vocab_size "
             f"{config.vocab_size}"
         )
-    # The published checkpoints have 30528 rows of embeddings, a multiple of 8, for 30522 tokens.
-    tokens = [*tokens, *(FILLER.format(i) for i in range(len(tokens), config.vocab_size))]
+    tokens = fill_vocabulary(tokens, config.vocab_size)
     model = build(folder, kind)
     kind = kind or folder.kind
     task = bundle.TaskInfo(
@@ -116,7 +113,7 @@ def import_bundle(
         data=source,
         command=command,
     )
-    bundle.save(output, model, tokens, folder.labels(kind), task, [], [], metrics={})
+    bundle.write(output, bundle.BundleContents(model, tokens, folder.labels(kind), task))
     return bundle.read_info(output)
 
 

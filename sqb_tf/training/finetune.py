@@ -100,8 +100,7 @@ def finetune(
         "seconds": round(time.monotonic() - start, 1),
         "options": dataclasses.asdict(options),
     }
-    bundle.save(
-        output,
+    contents = bundle.BundleContents(
         model,
         tokenizer.vocabulary,
         labels,
@@ -121,6 +120,7 @@ def finetune(
         metrics=metrics,
         logs=work / "logs",
     )
+    bundle.write(output, contents)
     close_work(work)
     return metrics
 

@@ -92,9 +92,8 @@ def test_bundle_on_a_full_disk(leave, bundle_dir, small_disk):
         unchanged(disk),
         pytest.raises(InputError, match=r"cannot write .*: No space left on device"),
     ):
-        bundle.save(
-            disk / "out", model, info.vocabulary, info.labels, info.task, many, many, metrics={}
-        )
+        contents = bundle.BundleContents(model, info.vocabulary, info.labels, info.task, many, many)
+        bundle.write(disk / "out", contents)
 
 
 @pytest.mark.parametrize("leave", [0, 20_000])

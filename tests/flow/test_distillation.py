@@ -50,7 +50,7 @@ def softmax(x: np.ndarray) -> np.ndarray:
 def save(folder: Path, model: SqueezeBertClassifier, labels: list[str]) -> Path:
     """A bundle for the demo's texts."""
     task = bundle.TaskInfo("classification", "classification", False, 24, True, {}, "", "")
-    bundle.save(folder, model, VOCABULARY, labels, task, [], [], metrics={})
+    bundle.write(folder, bundle.BundleContents(model, VOCABULARY, labels, task))
     return folder
 
 

@@ -110,7 +110,7 @@ def small(tmp_path_factory) -> tuple[list, Path]:
     config = tiny_config(num_hidden_layers=1, hidden_dropout_prob=0.1)
     model = SqueezeBertClassifier(config, num_labels=2)
     task = bundle.TaskInfo("classification", "classification", False, 16, True, {}, "", "")
-    bundle.save(folder / "init", model, VOCABULARY, ["a", "b"], task, [], [], metrics={})
+    bundle.write(folder / "init", bundle.BundleContents(model, VOCABULARY, ["a", "b"], task))
     flags = [*SMALL, "--init", folder / "init"]
     assert call("finetune", *flags, "--output", folder / "out") == 0
     return flags, folder / "out"

@@ -161,7 +161,7 @@ def saved_model(name: str, path):
     randomize(model)
     paired = spec.columns.pair is not None
     task = bundle.TaskInfo(name, spec.kind, paired, 32, True, {}, "", "")
-    bundle.save(path, model, VOCABULARY, labels, task, [], [], metrics={})
+    bundle.write(path, bundle.BundleContents(model, VOCABULARY, labels, task))
     return bundle.load(path)
 
 

@@ -112,7 +112,8 @@ def test_the_vocabulary_is_in_the_file_once(recipe, tmp_path):
         vocabulary = VOCABULARY + [f"word{i}" for i in range(8000 - len(VOCABULARY))]
         task = bundle.TaskInfo(kind, kind, False, 32, True, {}, "", "")
         examples = [Example(text) for text in TEXTS[:8]]
-        bundle.save(tmp_path / kind, model, vocabulary, [], task, examples, [], metrics={})
+        contents = bundle.BundleContents(model, vocabulary, [], task, calibration=examples)
+        bundle.write(tmp_path / kind, contents)
         sizes[kind] = len(sqb_tflite.convert(tmp_path / kind, recipe))
     table = 8000 * config.hidden_size * (4 if recipe == "float32" else 1)
     assert sizes["masked_lm"] - sizes["encoder"] < table / 2

@@ -15,7 +15,8 @@ from fixtures.models import (
 )
 
 import sqb_tflite
-from sqb_tf.checkpoint.bundle import TaskInfo, save
+from sqb_tf.checkpoint.bundle import BundleContents, TaskInfo
+from sqb_tf.checkpoint.bundle import write as write_bundle
 from sqb_tf.data.squad import SquadFile
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
@@ -284,7 +285,7 @@ def test_an_imported_model_is_verified_on_squad(data, tmp_path):
     model = heads.build("span", tiny_config())
     randomize(model)
     info = TaskInfo("span", "span", True, 32, True, {}, "", "")
-    save(tmp_path / "own", model, VOCABULARY, [], info, [], [], metrics={})
+    write_bundle(tmp_path / "own", BundleContents(model, VOCABULARY, [], info))
     assert call("export_hf", "--model", tmp_path / "own", "--output", tmp_path / "hf") == 0
     bundle, package = tmp_path / "bundle", tmp_path / "qa.tflite"
     assert call("import_hf", "--source", tmp_path / "hf", "--output", bundle) == 0

@@ -162,7 +162,7 @@ def save(folder: Path, kind: str) -> Path:
     randomize(model)
     names = ["score"] if kind == "regression" else [f"label {i}" for i in range(labels)]
     task = bundle.TaskInfo(kind, kind, False, 64, True, {}, "", "")
-    bundle.save(folder, model, VOCABULARY, names, task, [], [], metrics={})
+    bundle.write(folder, bundle.BundleContents(model, VOCABULARY, names, task))
     return folder
 
 

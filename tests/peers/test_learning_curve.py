@@ -55,7 +55,7 @@ def test_fifty_steps_on_sst2_have_pytorchs_losses(shared_data, tmp_path):
     labels = ["negative", "positive"]
     source = SqueezeBertClassifier(config, num_labels=2)
     info = bundle.TaskInfo("sst2", "classification", False, LENGTH, True, {}, "", "")
-    bundle.save(tmp_path / "bundle", source, vocabulary, labels, info, [], [], metrics={})
+    bundle.write(tmp_path / "bundle", bundle.BundleContents(source, vocabulary, labels, info))
     hugging_face.export_folder(tmp_path / "bundle", tmp_path / "hf")
 
     task = Task("sst2", shared_data / "glue" / "SST-2", limit=STEPS * BATCH)

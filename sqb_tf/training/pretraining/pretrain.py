@@ -106,8 +106,7 @@ def pretrain(
         "curve": run.curve,
         "options": dataclasses.asdict(options),
     }
-    bundle.save(
-        output,
+    contents = bundle.BundleContents(
         written,
         shards.vocabulary,
         [],
@@ -125,6 +124,7 @@ def pretrain(
         verification=[Example(text, None, None) for text in shards.texts("dev")],
         metrics=metrics,
     )
+    bundle.write(output, contents)
     close_work(work)
     return metrics
 

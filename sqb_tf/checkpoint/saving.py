@@ -1,0 +1,287 @@
+"""From a Keras model and its tokenizer to a bundle, on disk or in memory: what is not given has a default."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqb_tf.checkpoint.bundle import (
+    DEFAULT_SEQ_LENGTH,
+    BundleContents,
+    BundleInfo,
+    TaskInfo,
+    attach,
+    check_target,
+    load,
+    write,
+)
+from sqb_tf.data.delimited import Example
+from sqb_tf.data.task_specs import PAIRED_KINDS, TASK_KINDS, TASKS
+from sqb_tf.errors import InputError
+from sqb_tf.progress import say
+from sqb_tf.text.vocabulary import read_vocabulary
+
+# The token of an embedding row that the vocabulary does not use. No text has it: the tokenizer splits at
+# its brackets.
+FILLER = "[unused:{}]"
+# A text, a pair of texts, or an example with its label.
+Sample = str | tuple[str, str] | Example
+
+
+def save(
+    model: Any,
+    directory: str | Path,
+    *,
+    tokenizer: Any = None,
+    labels: Sequence[str] | None = None,
+    task: str | TaskInfo | None = None,
+    seq_length: int | None = None,
+    lowercase: bool | None = None,
+    calibration: Iterable[Sample] | None = None,
+    verification: Iterable[Sample] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a Keras model of `sqb_tf` as a bundle, which `sqb_tf.load` and every tool open.
+
+    A bundle at `directory` is replaced, once the new one is complete. A model of `sqb_tf.load` keeps what
+    its bundle says of everything that is not given here.
+
+    Args:
+        model: a model of `sqb_tf`, such as `SqueezeBertClassifier`.
+        directory: the bundle's folder.
+        tokenizer: a `WordPieceTokenizer`, a `Preprocessor`, or the path of a `vocab.txt`. With more rows
+            of embeddings than tokens, the rest are filled up with tokens that no text has, and reported.
+        labels: label names in the order of the outputs. Needed for classification and tagging; default
+            "score" for regression.
+        task: a name for `--task`, such as "sst2", or the whole record; default: the model's head.
+            A classifier with one output is a regression.
+        seq_length: longest input in tokens; default: the preprocessor's, else 128 or the model's
+            positions if those are fewer.
+        lowercase: whether text is lowercased; default: as the tokenizer does, True for a path.
+        calibration: training texts (or pairs), which conversion to int8 and smaller needs; default: none.
+        verification: held-out examples (`sqb_tf.Example`) with labels where the head has a metric;
+            default: none.
+        metrics: what training reached, JSON-ready.
+
+    Raises:
+        InputError: no tokenizer; labels, task, samples or vocabulary that do not suit the model; a folder
+            that holds something else.
+    """
+    check_target(directory)
+    contents = bundle_contents(
+        model,
+        tokenizer=tokenizer,
+        labels=labels,
+        task=task,
+        seq_length=seq_length,
+        lowercase=lowercase,
+        calibration=calibration,
+        verification=verification,
+        metrics=metrics,
+    )
+    write(directory, contents)
+
+
+def loaded(model_or_directory: Any, **given: Any) -> Any:
+    """A model as `sqb_tf.load` gives it, from a bundle's folder, such a model, or a plain Keras model.
+
+    Args:
+        model_or_directory: for a plain Keras model, `tokenizer` (and `labels`) must be given; it gets the
+            attributes of a loaded one.
+        given: of `save`; None stands for the default.
+
+    Raises:
+        InputError: as `load` and `save`; a folder together with what the bundle there says itself.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    if isinstance(model_or_directory, (str, Path)):
+        if given:
+            raise InputError(
+                f"{model_or_directory}: a bundle has its own {', '.join(given)}: give those with a model"
+            )
+        return load(model_or_directory)
+    model = model_or_directory
+    if not given and isinstance(getattr(model, "info", None), BundleInfo):
+        return model
+    contents = bundle_contents(model, **given)
+    samples = {"calibration": contents.calibration, "verification": contents.verification}
+    info = BundleInfo(
+        None,
+        model.config,
+        list(contents.vocabulary),
+        list(contents.labels),
+        contents.task,
+        {name: list(examples) for name, examples in samples.items()},
+    )
+    from sqb_tf.text.tokenizer import WordPieceTokenizer
+
+    return attach(model, info, WordPieceTokenizer(info.vocabulary, info.task.lowercase))
+
+
+def bundle_contents(
+    model: Any,
+    *,
+    tokenizer: Any = None,
+    labels: Sequence[str] | None = None,
+    task: str | TaskInfo | None = None,
+    seq_length: int | None = None,
+    lowercase: bool | None = None,
+    calibration: Iterable[Sample] | None = None,
+    verification: Iterable[Sample] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> BundleContents:
+    """What a bundle of `model` holds; arguments and errors of `save`."""
+    known = getattr(model, "info", None)
+    known = known if isinstance(known, BundleInfo) else None
+    kind = _kind(model, task, known)
+    vocabulary, cased = _vocabulary(model, tokenizer, known)
+    samples = {}
+    for name, given in (("calibration", calibration), ("verification", verification)):
+        if given is not None:
+            samples[name] = [_example(item, f"{name}[{i}]") for i, item in enumerate(given)]
+        else:
+            samples[name] = [] if known is None else known.sample(name)
+    if not isinstance(task, TaskInfo):
+        paired = kind in PAIRED_KINDS or any(
+            e.pair is not None for s in samples.values() for e in s
+        )
+        settings = TASKS[task].settings if task in TASKS else {}
+        same_task = known is not None and task in (None, known.task.task)
+        defaults = TaskInfo(task or kind, kind, paired, settings=dict(settings))
+        defaults = known.task if same_task else defaults
+        length = seq_length or getattr(tokenizer, "seq_length", None)
+        if length is None:
+            length = known.task.seq_length if known else DEFAULT_SEQ_LENGTH
+            length = min(length, model.config.max_position_embeddings)
+        task = dataclasses.replace(
+            defaults, seq_length=length, lowercase=cased if lowercase is None else lowercase
+        )
+    from sqb_tf.text.preprocessing import check_seq_length
+
+    check_seq_length(task.seq_length, model.config.max_position_embeddings)
+    _check_samples(samples, task)
+    return BundleContents(
+        model,
+        vocabulary,
+        _labels(model, kind, labels, known),
+        task,
+        samples["calibration"],
+        samples["verification"],
+        {"metric": task.metric} if metrics is None else metrics,
+    )
+
+
+def _kind(model: Any, task: str | TaskInfo | None, known: BundleInfo | None) -> str:
+    """The head of a model: by its task, its bundle, its class, in this order."""
+    from sqb_tf.model import heads
+
+    kinds = [name for name, (cls, _) in heads.HEADS.items() if type(model) is cls]
+    if not kinds:
+        raise InputError(
+            f"{type(model).__name__}: expected a model of sqb_tf, such as SqueezeBertClassifier"
+        )
+    if isinstance(task, TaskInfo):
+        kind = task.kind
+    elif task is not None:
+        kind = TASKS[task].kind if task in TASKS else task
+    elif known is not None:
+        return known.task.kind
+    else:  # a classifier is one of two
+        return "regression" if getattr(model, "num_labels", None) == 1 else kinds[0]
+    if kind not in kinds:
+        raise InputError(
+            f"task {getattr(task, 'task', task)!r} is for {kind}: a {type(model).__name__} is for "
+            f"{' or '.join(kinds)}"
+        )
+    return kind
+
+
+def _vocabulary(model: Any, tokenizer: Any, known: BundleInfo | None) -> tuple[Sequence[str], bool]:
+    """A token for each row of the model's word embeddings, and whether text is lowercased."""
+    if isinstance(tokenizer, (str, Path)):
+        tokens, lowercase = read_vocabulary(tokenizer), True
+    elif tokenizer is not None:
+        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # a preprocessor's
+        tokens, lowercase = tokenizer.vocabulary, tokenizer.lowercase
+    elif known is not None:
+        tokens, lowercase = known.vocabulary, known.task.lowercase
+    else:
+        raise InputError(
+            "the model comes without a tokenizer: give tokenizer=, a WordPieceTokenizer, a Preprocessor "
+            "or the path of a vocab.txt"
+        )
+    return fill_vocabulary(tokens, model.config.vocab_size), lowercase
+
+
+def fill_vocabulary(tokens: Sequence[str], vocab_size: int) -> list[str]:
+    """`tokens`, filled up to a model's `vocab_size` with tokens that no text has; says so.
+
+    The published checkpoints have 30,528 rows of embeddings, a multiple of 8, for 30,522 tokens.
+
+    Raises:
+        InputError: more tokens than rows, whose ids would have no embedding.
+    """
+    missing = vocab_size - len(tokens)
+    if missing < 0:
+        raise InputError(
+            f"the tokenizer has {len(tokens)} tokens, the model's config says vocab_size {vocab_size}: "
+            "expected at least as many: build the model with vocab_size=len(tokenizer.vocabulary)"
+        )
+    if missing:
+        say(
+            f"the model has {vocab_size} rows of word embeddings for {len(tokens)} tokens: "
+            f"{missing} rows are never used"
+        )
+    return [*tokens, *(FILLER.format(i) for i in range(len(tokens), vocab_size))]
+
+
+def _labels(
+    model: Any, kind: str, labels: Sequence[str] | None, known: BundleInfo | None
+) -> list[str]:
+    outputs = getattr(model, "num_labels", 0)
+    if kind == "regression" and outputs != 1:
+        raise InputError(f"a regression has one output, the model has {outputs}")
+    if labels is None and known is not None:
+        labels = known.labels
+    elif labels is None and kind == "regression":
+        labels = ["score"]
+    elif labels is None and outputs:
+        raise InputError(
+            f"the model has {outputs} outputs without names: give labels=, one name for each"
+        )
+    labels = [str(label) for label in labels or ()]
+    if len(labels) != outputs:
+        raise InputError(f"labels {labels}: expected {outputs} names, one for each output")
+    if any("\n" in label or not label.strip() for label in labels):
+        raise InputError(f"labels {labels}: expected names of one line each, none empty")
+    return labels
+
+
+def _example(item: Sample, where: str) -> Example:
+    example = item if isinstance(item, Example) else None
+    if isinstance(item, str):
+        example = Example(item)
+    elif isinstance(item, tuple) and len(item) == 2:
+        example = Example(*item)
+    if example is None or not all(
+        isinstance(text, str) and text.strip() for text in (example.text, example.pair or "-")
+    ):
+        raise InputError(
+            f"{where}: {item!r}: expected a text, a pair of texts or an sqb_tf.Example"
+        )
+    return example
+
+
+def _check_samples(samples: Mapping[str, Sequence[Example]], task: TaskInfo) -> None:
+    for name, examples in samples.items():
+        for index, example in enumerate(examples):
+            if (example.pair is not None) != task.paired:
+                expected = "pairs of texts" if task.paired else "single texts"
+                raise InputError(f"{name}[{index}]: the model takes {expected}")
+            if name == "verification" and task.kind in TASK_KINDS and example.label is None:
+                raise InputError(
+                    f"{name}[{index}]: no label: verification of a {task.kind} compares metrics: give "
+                    "sqb_tf.Example(text, label=name)"
+                )

@@ -1,0 +1,143 @@
+"""The Python way: texts, `fit`, a bundle, a verified package and its runner, without the command line."""
+
+import keras
+import numpy as np
+import pytest
+from fixtures.models import LETTERS, WORDS, random_texts, tiny_config
+
+import sqb_tf
+from sqb_tf.checkpoint.bundle import TaskInfo
+from sqb_tf.checkpoint.saving import FILLER
+from sqb_tf.errors import InputError
+from sqb_tf.text.preprocessing import Preprocessor
+from sqb_tf.text.tokenizer import WordPieceTokenizer
+
+LABELS = ["bad", "good"]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys([*WORDS, *LETTERS])]
+TEXTS = [f"{text} {LABELS[i % 2]}" for i, text in enumerate(random_texts(64, seed=1, longest=8))]
+EXAMPLES = [sqb_tf.Example(text, label=text.split()[-1]) for text in TEXTS]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> WordPieceTokenizer:
+    return WordPieceTokenizer(VOCABULARY)
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    """A classifier that has learned which of two words ends a text."""
+    config = tiny_config(vocab_size=len(tokenizer.vocabulary))
+    model = sqb_tf.SqueezeBertClassifier(config, num_labels=2)
+    inputs = Preprocessor(tokenizer, 32)(TEXTS)
+    targets = np.array([LABELS.index(e.label) for e in EXAMPLES])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(3e-3), loss, jit_compile=False)
+    model.fit(inputs, targets, batch_size=16, epochs=12, verbose=0)
+    return model
+
+
+def answers(model, preprocessor) -> np.ndarray:
+    return keras.ops.convert_to_numpy(model(preprocessor(TEXTS[:8]), training=False))
+
+
+# --- Saving --------------------------------------------------------------------------------------
+
+
+def test_saved_model_comes_back(model, tokenizer, tmp_path):
+    sqb_tf.save(
+        model,
+        tmp_path / "mine",
+        tokenizer=tokenizer,
+        labels=LABELS,
+        calibration=TEXTS,
+        verification=EXAMPLES,
+    )
+    loaded = sqb_tf.load(tmp_path / "mine")
+    assert loaded.info.task == TaskInfo("classification", "classification", seq_length=64)
+    assert loaded.labels == LABELS and loaded.tokenizer.vocabulary == VOCABULARY
+    assert [e.text for e in loaded.info.sample("calibration")] == TEXTS
+    assert loaded.info.sample("verification") == EXAMPLES
+    np.testing.assert_array_equal(
+        answers(loaded, loaded.preprocessor), answers(model, loaded.preprocessor)
+    )
+
+
+def test_loaded_model_is_saved_with_what_its_bundle_says(bundle_dir, tmp_path):
+    loaded = sqb_tf.load(bundle_dir)
+    sqb_tf.save(loaded, tmp_path / "again")
+    again = sqb_tf.load(tmp_path / "again")
+    assert again.info.task == loaded.info.task and again.labels == loaded.labels
+    for sample in ("calibration", "verification"):
+        assert again.info.sample(sample) == loaded.info.sample(sample) != []
+
+
+def test_tokenizer_may_be_a_preprocessor_or_a_path(model, tokenizer, tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join(VOCABULARY) + "\n")
+    for given, expected in (
+        (Preprocessor(WordPieceTokenizer(VOCABULARY, lowercase=False), 12), (12, False)),
+        (path, (64, True)),
+    ):
+        sqb_tf.save(model, tmp_path / "b", tokenizer=given, labels=LABELS)
+        task = sqb_tf.load(tmp_path / "b").info.task
+        assert (task.seq_length, task.lowercase) == expected
+
+
+def test_head_and_pairs_have_defaults(tokenizer, tmp_path):
+    config = tiny_config(vocab_size=len(tokenizer.vocabulary))
+    score = sqb_tf.SqueezeBertClassifier(config, num_labels=1)
+    sqb_tf.save(score, tmp_path / "score", tokenizer=tokenizer, calibration=[("a", "b")])
+    info = sqb_tf.load(tmp_path / "score").info
+    assert (info.task.kind, info.task.paired, info.labels) == ("regression", True, ["score"])
+    spans = sqb_tf.SqueezeBertSpanLabeler(config)
+    sqb_tf.save(spans, tmp_path / "spans", tokenizer=tokenizer, task="squad2")
+    task = sqb_tf.load(tmp_path / "spans").info.task
+    assert (task.kind, task.paired) == ("span", True)
+    assert task.settings == {"null_threshold": 0.0}
+
+
+def test_unused_rows_of_embeddings_are_filled_and_reported(tokenizer, tmp_path, capsys):
+    config = tiny_config(vocab_size=len(VOCABULARY) + 6)
+    larger = sqb_tf.SqueezeBertClassifier(config)
+    sqb_tf.save(larger, tmp_path / "b", tokenizer=tokenizer, labels=LABELS)
+    assert "6 rows are never used" in capsys.readouterr().err
+    tokens = sqb_tf.load(tmp_path / "b").tokenizer.vocabulary
+    assert tokens == VOCABULARY + [FILLER.format(len(VOCABULARY) + i) for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (dict(), r"without a tokenizer: give tokenizer="),
+        (dict(tokenizer="gone.txt"), r"gone.txt: cannot be read as a vocabulary"),
+        (dict(tokenizer=True, labels=None), r"2 outputs without names: give labels="),
+        (dict(tokenizer=True, labels=["a"]), r"labels \['a'\]: expected 2 names"),
+        (dict(tokenizer=True, labels=["a", "b\n"]), r"expected names of one line each"),
+        (dict(tokenizer=True, task="stsb"), r"a regression has one output, the model has 2"),
+        (dict(tokenizer=True, task="conll"), r"'conll' is for token_classification"),
+        (dict(tokenizer=True, seq_length=65), r"seq_length 65: expected 5 to 64"),
+        (dict(tokenizer=True, calibration=["a", " "]), r"calibration\[1\]: ' ': expected a text"),
+        (dict(tokenizer=True, verification=["a"]), r"verification\[0\]: no label"),
+        (dict(tokenizer=True, calibration=["a", ("a", "b")]), r"calibration\[0\]: .* pairs"),
+    ],
+)
+def test_what_does_not_suit_the_model_is_named(given, match, model, tokenizer, tmp_path):
+    given = {"labels": LABELS, **given}
+    if given.get("tokenizer") is True:
+        given["tokenizer"] = tokenizer
+    plain = sqb_tf.SqueezeBertClassifier(model.config, num_labels=2)
+    with pytest.raises(InputError, match=match):
+        sqb_tf.save(plain, tmp_path / "b", **given)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tokens_without_embeddings_are_an_error(tokenizer, tmp_path):
+    small = sqb_tf.SqueezeBertClassifier(tiny_config(vocab_size=len(VOCABULARY) - 1))
+    with pytest.raises(InputError, match=r"the tokenizer has \d+ tokens, .* vocab_size \d+"):
+        sqb_tf.save(small, tmp_path / "b", tokenizer=tokenizer, labels=LABELS)
+
+
+def test_a_model_of_others_is_an_error(tokenizer, tmp_path):
+    other = keras.Sequential([keras.layers.Dense(2)])
+    with pytest.raises(InputError, match="Sequential: expected a model of sqb_tf"):
+        sqb_tf.save(other, tmp_path / "b", tokenizer=tokenizer, labels=LABELS)
