@@ -65,6 +65,13 @@ def log(message: str) -> None:
     logging.info("%s", message)
 
 
+def warn(message: str) -> None:
+    """Logs what the user should know, at absl's level WARNING: shown in Python too, unless silenced."""
+    from absl import logging
+
+    logging.warning("%s", message)
+
+
 say = log  # until every branch in flight has landed
 
 

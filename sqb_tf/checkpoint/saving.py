@@ -20,7 +20,7 @@ from sqb_tf.checkpoint.bundle import (
 from sqb_tf.data.delimited import Example
 from sqb_tf.data.task_specs import PAIRED_KINDS, TASK_KINDS, TASKS
 from sqb_tf.errors import InputError
-from sqb_tf.progress import say
+from sqb_tf.progress import warn
 from sqb_tf.text.vocabulary import read_vocabulary
 
 # The token of an embedding row that the vocabulary does not use. No text has it: the tokenizer splits at
@@ -51,8 +51,8 @@ def save(
     Args:
         model: a model of `sqb_tf`, such as `SqueezeBertClassifier`.
         directory: the bundle's folder.
-        tokenizer: a `WordPieceTokenizer`, a `Preprocessor`, or the path of a `vocab.txt`. With more rows
-            of embeddings than tokens, the rest are filled up with tokens that no text has, and reported.
+        tokenizer: a `WordPieceTokenizer`, a `Preprocessor`, or the path of a `vocab.txt`. Rows
+            of embeddings beyond its tokens are kept for tokens that no text has, and a warning is logged.
         labels: label names in the order of the outputs. Needed for classification and tagging; default
             "score" for regression.
         task: a name for `--task`, such as "sst2", or the whole record; default: the model's head.
@@ -216,7 +216,7 @@ def _vocabulary(model: Any, tokenizer: Any, known: BundleInfo | None) -> tuple[S
 
 
 def fill_vocabulary(tokens: Sequence[str], vocab_size: int) -> list[str]:
-    """`tokens`, filled up to a model's `vocab_size` with tokens that no text has; says so.
+    """`tokens`, filled up to a model's `vocab_size` with tokens that no text has; logs a warning.
 
     The published checkpoints have 30,528 rows of embeddings, a multiple of 8, for 30,522 tokens.
 
@@ -230,7 +230,7 @@ def fill_vocabulary(tokens: Sequence[str], vocab_size: int) -> list[str]:
             "expected at least as many: build the model with vocab_size=len(tokenizer.vocabulary)"
         )
     if missing:
-        say(
+        warn(
             f"the model has {vocab_size} rows of word embeddings for {len(tokens)} tokens: "
             f"{missing} rows are never used"
         )
