@@ -1,5 +1,6 @@
-# make demo, make test: each makes what it needs, once.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# `make` lists the targets. Each makes the environments that it needs, once, in this folder.
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 MEDIAPIPE := .venv-mediapipe
 TORCH := .venv-torch
@@ -7,19 +8,29 @@ JAX := .venv-jax
 RUN := $(VENV)/bin/python
 export CUDA_VISIBLE_DEVICES ?= -1
 
-# Environments are installed side by side. Tests of one file share fixtures, so a worker takes whole files.
+# Environments are installed side by side. Bundles and packages are shared on disk (tests/fixtures/cache.py),
+# so a worker that has nothing left takes half of what the slowest one still has.
+ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --jobs=3
-PYTEST := $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+endif
+PYTEST := $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-all bench golden lint clean
+.PHONY: help demo test test-all bench docs golden lint types clean
 
-demo: $(VENV)/.installed $(MEDIAPIPE)/.installed ## fine-tune, convert, verify, MediaPipe, benchmark
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: ## fine-tune, convert, verify, MediaPipe, benchmark; says first what it installs
+	@[ -e $(VENV)/.installed ] || echo "make demo installs into $(VENV): TensorFlow, Keras, LiteRT, their tools (3.6 GB on disk)"
+	@[ -e $(MEDIAPIPE)/.installed ] || echo "make demo installs into $(MEDIAPIPE): MediaPipe (0.7 GB on disk)"
+	@echo "Results go to runs/. Nothing outside $(CURDIR) is changed, and nothing needs root."
+	@$(MAKE) --no-print-directory $(VENV)/.installed $(MEDIAPIPE)/.installed
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh examples/demo.sh $(MEDIAPIPE)/bin/python
 
-test: lint $(MEDIAPIPE)/.installed $(JAX)/.installed $(VENV)/.devices ## everything but the slow tests; what .ci/run runs
-	$(PYTEST) -m "not slow" --durations=15
+test: lint types $(MEDIAPIPE)/.libraries $(JAX)/.installed $(VENV)/.devices ## everything but the slow tests; .ci/run calls it
+	$(PYTEST) -m "not slow"
 
-test-all: lint $(MEDIAPIPE)/.installed $(JAX)/.installed $(TORCH)/.installed $(VENV)/.devices ## the slow tests too, and those against PyTorch
+test-all: lint types $(MEDIAPIPE)/.libraries $(JAX)/.installed $(TORCH)/.installed $(VENV)/.devices ## the slow tests too, and those against PyTorch
 	$(PYTEST)
 
 bench: $(VENV)/.installed $(TORCH)/.installed $(VENV)/.devices ## speed of inference, training and conversion, side by side; what a teacher gains
@@ -44,23 +55,40 @@ golden: $(TORCH)/.installed ## what PyTorch computes, for the tests that run wit
 	done
 	$(TORCH)/bin/python tests/peers/weight_files.py tests/golden/weight_files
 
-lint: $(VENV)/.installed
+docs: $(VENV)/.installed ## docs/commands.md from the tools' options
+	$(RUN) -m sqb_tools.commands_page > docs/commands.md
+
+lint: $(VENV)/.installed ## style
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
+# mypy knows nothing of setuptools' package-dir, which installs tflite/ as sqb_tflite: links do.
+types: $(VENV)/.installed ## types of the three packages
+	mkdir -p .build/types
+	ln -sfn ../../sqb_tf .build/types/sqb_tf
+	ln -sfn ../../tflite .build/types/sqb_tflite
+	ln -sfn ../../tools .build/types/sqb_tools
+	$(VENV)/bin/mypy
+
 clean: ## removes environments, runs and caches
-	rm -rf $(VENV) $(MEDIAPIPE) $(TORCH) $(JAX) runs .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(MEDIAPIPE) $(TORCH) $(JAX) runs build dist .build .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v[:2] != (3, 11) and f"Python 3.11 is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v[:2] <= (3, 13) and f"Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -r requirements.txt
 	$(VENV)/bin/python -m pip check
 	touch $@
 
-$(MEDIAPIPE)/.installed: tests/peers/mediapipe/requirements.txt tests/peers/mediapipe/setup.sh
-	sh tests/peers/mediapipe/setup.sh "$(PYTHON)" $(MEDIAPIPE)
+$(MEDIAPIPE)/.installed: tests/peers/mediapipe/requirements.txt
+	$(PYTHON) -m venv $(MEDIAPIPE)
+	$(MEDIAPIPE)/bin/python -m pip install -r tests/peers/mediapipe/requirements.txt
+	touch $@
+
+# Libraries of the system that MediaPipe loads, for the tests; `make demo` goes without.
+$(MEDIAPIPE)/.libraries: $(MEDIAPIPE)/.installed tests/peers/mediapipe/libraries.sh
+	sh tests/peers/mediapipe/libraries.sh $(MEDIAPIPE)/bin/python
 	touch $@
 
 # adb, an ssh server and a browser, for tests against devices of our own and for the report's page.

@@ -1,49 +1,11 @@
 """Imports run one way: tools -> tflite -> sqb_tf; the model knows Keras only."""
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from fixtures.imports import importers, imports, sources
 from fixtures.paths import REPOSITORY
-
-
-def sources(folder: str) -> list[Path]:
-    found = sorted((REPOSITORY / folder).rglob("*.py"))
-    assert found
-    return found
-
-
-def imports(path: Path) -> Iterator[str]:
-    """Dotted names of everything that a file imports, at its top or inside functions."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = absolute(path, node)
-            yield from (f"{module}.{alias.name}" for alias in node.names)
-
-
-def absolute(path: Path, node: ast.ImportFrom) -> str:
-    """The module of a `from` import; relative ones are for `tflite/`, whose import name differs."""
-    if node.level == 0:
-        return node.module
-    folder, *parts = path.relative_to(REPOSITORY).parent.parts
-    assert folder == "tflite", f"{path}: a relative import"
-    package = ["sqb_tflite", *parts][: len(parts) + 2 - node.level]
-    return ".".join([*package, *([node.module] if node.module else [])])
-
-
-def importers(folder: str, *modules: str) -> set[str]:
-    """The files under a folder that import one of the modules or something in it."""
-    return {
-        str(path.relative_to(REPOSITORY))
-        for path in sources(folder)
-        for name in imports(path)
-        if any(f"{name}.".startswith(f"{module}.") for module in modules)
-    }
 
 
 def tools() -> list[str]:
