@@ -23,6 +23,7 @@ def random_bundle(directory: str | Path, preset: str, seq_length: int = 128) -> 
     from sqb_tf.data.task import DEMO, Task
     from sqb_tf.text.tokenizer import learn_vocabulary
     from sqb_tf.text.vocabulary import read_vocabulary
+    from sqb_tf.training.survey import survey
 
     config = sqb_tf.SqueezeBertConfig.from_preset(preset)
     if BERT_VOCABULARY.is_file():
@@ -33,7 +34,7 @@ def random_bundle(directory: str | Path, preset: str, seq_length: int = 128) -> 
         vocabulary += [f"[unused{i}]" for i in range(config.vocab_size - len(vocabulary))]
     keras.utils.set_random_seed(0)
     task = Task("classification", DEMO, limit=64)
-    labels, _ = Task("classification", DEMO).survey()
+    labels, _ = survey(Task("classification", DEMO))
     model = sqb_tf.SqueezeBertClassifier(config, num_labels=len(labels))
     info = bundle.TaskInfo(
         "classification", "classification", False, seq_length, True, {}, str(DEMO), "random"

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from sqb_tf.config import PRESETS, SqueezeBertConfig
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 
 # Before TensorFlow's import, which else prints lines about CPU features and missing GPUs.

@@ -138,7 +138,7 @@ def _made(package: str, names: list[str], longest: int) -> list[str]:
 
 def _text(args: argparse.Namespace):
     """The text that the flags name."""
-    from sqb_tf.data.delimited import Columns
+    from sqb_tf.data.example import Columns
     from sqb_tf.data.task import Task
     from sqb_tflite.bench.inputs import Text
 

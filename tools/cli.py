@@ -113,7 +113,7 @@ def add_held_out(made: argparse.ArgumentParser) -> None:
 
 def held_out(args: argparse.Namespace, info: Any) -> tuple[list[Any], str]:
     """The held-out examples that the flags name, and where they are from."""
-    from sqb_tf.data.delimited import Columns
+    from sqb_tf.data.example import Columns
     from sqb_tf.data.task import Task
     from sqb_tf.data.task_specs import TASK_KINDS
 
@@ -122,7 +122,7 @@ def held_out(args: argparse.Namespace, info: Any) -> tuple[list[Any], str]:
     if args.data is None:
         return info.sample("verification")[: args.limit], f"{info.directory}/verification.jsonl"
     if info.task.kind not in TASK_KINDS:  # texts are all that it takes
-        from sqb_tf.data.delimited import Example
+        from sqb_tf.data.example import Example
         from sqb_tflite.conversion.calibration import read_texts
 
         texts = read_texts(args.data, paired=info.task.paired)

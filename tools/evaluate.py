@@ -9,7 +9,7 @@ from sqb_tools import cli
 def main(args: argparse.Namespace) -> int:
     if bool(args.package) == bool(args.model):
         raise InputError("give either --package FILE or --model DIR")
-    from sqb_tf.data.delimited import Columns
+    from sqb_tf.data.example import Columns
     from sqb_tf.data.task import Task
     from sqb_tflite.runtime.runner import Runner
     from sqb_tflite.verification.keras_backend import BundlePredictor, evaluate

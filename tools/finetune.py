@@ -22,7 +22,7 @@ def main(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace, **distillation: Any) -> int:
     """A fine-tuning by `flags`, and by the options of distillation where given."""
-    from sqb_tf.data.delimited import Columns
+    from sqb_tf.data.example import Columns
     from sqb_tf.data.task import Task
     from sqb_tf.training.finetune import finetune
     from sqb_tf.training.options import FinetuneOptions

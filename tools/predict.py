@@ -84,14 +84,14 @@ def _questions(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
 
 
 def _read_context(path: str) -> str:
-    from sqb_tf.data.delimited import numbered_lines
+    from sqb_tf.data.lines import numbered_lines
 
     return "".join(line for _, line in numbered_lines(path))
 
 
 def _lines(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """(where it stands, line) of the arguments, of `--input` or of standard input."""
-    from sqb_tf.data.delimited import decoded_lines, numbered_lines
+    from sqb_tf.data.lines import decoded_lines, numbered_lines
 
     if args.texts and args.input:
         raise InputError("give texts as arguments or --input FILE, not both")

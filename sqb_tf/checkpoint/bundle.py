@@ -29,7 +29,8 @@ from sqb_tf.atomic_write import (
     staged_file,
 )
 from sqb_tf.config import SqueezeBertConfig
-from sqb_tf.data.delimited import Columns, DelimitedFile, Example
+from sqb_tf.data.delimited import DelimitedFile
+from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task_specs import KINDS, TASK_KINDS
 from sqb_tf.errors import InputError
 

@@ -17,7 +17,7 @@ from sqb_tf.checkpoint.bundle import (
     load,
     write,
 )
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.data.task_specs import PAIRED_KINDS, TASK_KINDS, TASKS
 from sqb_tf.errors import InputError
 from sqb_tf.progress import warn
@@ -185,7 +185,7 @@ def _kind(model: Any, task: str | TaskInfo | None, known: BundleInfo | None) -> 
     if isinstance(task, TaskInfo):
         kind = task.kind
     elif task is not None:
-        kind = TASKS[task].kind if task in TASKS else task
+        kind = TASKS[task].head if task in TASKS else task
     elif known is not None:
         return known.task.kind
     else:  # a classifier is one of two

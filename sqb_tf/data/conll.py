@@ -1,29 +1,34 @@
-"""Tagged words in CoNLL's form as re-iterable streams of examples."""
+"""Tagged words in CoNLL's format as re-iterable streams of examples."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
-from sqb_tf.data.delimited import Example, find_by_name, numbered_lines
+from sqb_tf.data.data_format import DataFormat, find_by_name
+from sqb_tf.data.example import Columns, Example
+from sqb_tf.data.lines import numbered_lines
 from sqb_tf.errors import InputError
 
 SUFFIXES = (".conll", ".txt", ".tsv")
-# What a file of a split has in its name, besides the split's own.
+# The tag of a word that is in no entity.
+OUTSIDE = "O"
+# What file names of a split contain, where that is more than the split's own name.
 SPLIT_NAMES = {"dev": ("dev", "valid", "testa"), "test": ("test", "testb")}
 
 
 @dataclasses.dataclass(frozen=True)
 class ConllFile:
-    """A word a line, its tag in the last column; a blank line ends a sentence (Tjong Kim Sang 2003).
+    """One word per line, its tag in the last column; a blank line ends a sentence (Tjong Kim Sang 2003).
 
-    Columns are parted by tabs where a line has one, else by spaces; there may be any number of them, the same
-    in every line. Lines of `-DOCSTART-` are passed over. An example's text is the words parted by single
+    Columns are separated by tabs where a line has one, else by spaces; there may be any number of them, the
+    same in every line. Lines of `-DOCSTART-` are skipped. An example's text is the words separated by single
     spaces, its label their tags.
 
     Raises (while iterating):
-        InputError: naming file and line: unreadable, not UTF-8, another number of columns, a word with a
+        InputError: naming file and line: unreadable, not UTF-8, a different number of columns, a word with a
             space in it.
     """
 
@@ -66,6 +71,14 @@ def _example(rows: list[tuple[str, str]]) -> Example:
     return Example(" ".join(words), None, " ".join(tags))
 
 
-def find_tagged(folder: Path, split: str) -> Path:
-    """`folder/split.conll`, `.txt` or `.tsv`, or the one file there that has the split in its name."""
-    return find_by_name(folder, split, SUFFIXES, SPLIT_NAMES.get(split, (split,)))
+@dataclasses.dataclass(frozen=True)
+class ConllFormat(DataFormat):
+    """CoNLL's files: `SPLIT.conll`, `.txt` or `.tsv`, or the one file that has the split in its name."""
+
+    splits_one_file: ClassVar[bool] = False
+
+    def find(self, folder: Path, name: str, split: str) -> Path:
+        return find_by_name(folder, name, SUFFIXES, SPLIT_NAMES.get(name, (name,)))
+
+    def open(self, path: Path, columns: Columns) -> Iterable[Example]:
+        return ConllFile(path)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.data_format import DataFormat, find_by_name
+from sqb_tf.data.example import Columns, Example
 from sqb_tf.errors import InputError
 
 
@@ -16,13 +17,13 @@ from sqb_tf.errors import InputError
 class SquadFile:
     """A JSON file of SQuAD 1.1 (Rajpurkar et al. 2016) or, `with_impossible`, 2.0 (2018).
 
-    An example's text is the question, its pair the paragraph, its label the answers as `tasks.spans` takes
-    them, its id the question's. The JSON is held in memory while iterated over, examples are not.
+    An example's text is the question, its pair the paragraph, its label the answers as JSON (`parse_answers`
+    reads it), its id the question's. The JSON is held in memory during iteration, examples are not.
 
     Raises (while iterating):
-        InputError: naming the file and the question: not UTF-8, not JSON, a key that is missing, an empty
-            text, an id that is there twice, an answer that does not stand where the file says, a question
-            without an answer (in 2.0, that is not marked as impossible).
+        InputError: naming the file and the question: not UTF-8, not JSON, a missing key, an empty text, a
+            duplicate id, an answer that is not at its `answer_start`, a question without an answer (in 2.0,
+            one that is not marked as impossible).
     """
 
     path: Path
@@ -62,21 +63,21 @@ class SquadFile:
             raise InputError(
                 f"{self.path}: {where} has no answer: such a file is for --task squad2"
             )
-        found = [] if impossible else self._get(question, "answers", list, where)
-        if not found and not impossible:
+        entries = [] if impossible else self._get(question, "answers", list, where)
+        if not entries and not impossible:
             raise InputError(f"{self.path}: {where} has no answer: expected one or more")
-        answers = [self._answer(answer, context, where) for answer in found]
+        answers = [self._answer(entry, context, where) for entry in entries]
         text = self._text(question, "question", where)
         return Example(text, context, json.dumps(answers, ensure_ascii=False), name)
 
     def _answer(self, answer: Any, context: str, where: str) -> tuple[int, str]:
         text = self._text(answer, "text", where)
         start = self._get(answer, "answer_start", int, where)
-        there = context[start : start + len(text)] if start >= 0 else ""
-        if there != text:
+        actual = context[start : start + len(text)] if start >= 0 else ""
+        if actual != text:
             raise InputError(
                 f"{self.path}: {where}: answer {text!r} is not at answer_start {start}: "
-                f"{there!r} stands there"
+                f"{actual!r} stands there"
             )
         return start, text
 
@@ -92,12 +93,38 @@ class SquadFile:
             ) from None
         return text
 
-    def _get(self, value: Any, key: str, kind: type, where: str) -> Any:
+    def _get(self, container: Any, key: str, expected: type, where: str) -> Any:
         names = {list: "a list", str: "a text", int: "a whole number"}
-        found = value.get(key) if isinstance(value, dict) else None
-        if not isinstance(found, kind) or isinstance(found, bool):
-            shown = "is missing" if found is None else f"is {found!r:.40}"
+        value = container.get(key) if isinstance(container, dict) else None
+        if not isinstance(value, expected) or isinstance(value, bool):
+            shown = "is missing" if value is None else f"is {value!r:.40}"
             raise InputError(
-                f"{self.path}: {where}: {key} {shown}: expected {names[kind]} (the form of SQuAD)"
+                f"{self.path}: {where}: {key} {shown}: expected {names[expected]} (the format of SQuAD)"
             )
-        return found
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class SquadFormat(DataFormat):
+    """SQuAD's JSON files; a single file is split by paragraph, so that no paragraph is in both parts."""
+
+    with_impossible: bool = False
+
+    def find(self, folder: Path, name: str, split: str) -> Path:
+        return find_by_name(folder, name, (".json",), (split,))
+
+    def open(self, path: Path, columns: Columns) -> Iterable[Example]:
+        return SquadFile(path, self.with_impossible)
+
+    def split_key(self, example: Example) -> str:
+        return example.pair
+
+
+def parse_answers(example: Example, source: str) -> list[tuple[int, str]]:
+    """(first character, text) of the answers in a label; `InputError` if it has another form."""
+    try:
+        return [(int(start), str(text)) for start, text in json.loads(example.label)]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{source}: label {example.label!r}: expected answers as [[first character, text], ...]"
+        ) from None

@@ -1,27 +1,16 @@
-"""A task: what is learned from which examples, judged by which metric."""
+"""A task: the splits of a data set, and the metric that evaluates a model on them."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from sqb_tf.data.conll import ConllFile, find_tagged
-from sqb_tf.data.delimited import (
-    Columns,
-    DelimitedFile,
-    Example,
-    find_by_name,
-    find_split,
-)
-from sqb_tf.data.squad import SquadFile
-from sqb_tf.data.task_specs import PAIRED_KINDS, TASKS
+from sqb_tf.data.example import Columns, Example
+from sqb_tf.data.task_specs import TASKS
 from sqb_tf.errors import InputError
-from sqb_tf.heads.choices import ChoicesFile
-from sqb_tf.heads.registry import kind_of
-from sqb_tf.heads.tagging import OUTSIDE
 
 DEMO = Path(__file__).resolve().parent.parent / "demo"
 # Share of a single training file that is held out as dev when no dev file is named.
@@ -30,7 +19,7 @@ HELD_OUT_PERCENT = 10
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A re-iterable stream of examples with their targets' file names for messages."""
+    """A re-iterable stream of examples, with the file's name for messages."""
 
     source: Iterable[Example]
     name: str
@@ -42,20 +31,16 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class _HashedPart:
-    """The examples of one file whose text hashes into `[low, high)` percent: a stable held-out part.
-
-    With `by_pair` it is the pair that is hashed: no paragraph has questions in both parts.
-    """
+    """The examples of one file whose key hashes into `[low, high)` percent: a stable held-out part."""
 
     file: Iterable[Example]
     low: int
     high: int
-    by_pair: bool = False
+    key: Callable[[Example], str]
 
     def __iter__(self) -> Iterator[Example]:
         for example in self.file:
-            key = example.pair if self.by_pair else example.text
-            if self.low <= zlib.crc32(key.encode()) % 100 < self.high:
+            if self.low <= zlib.crc32(self.key(example).encode()) % 100 < self.high:
                 yield example
 
 
@@ -82,10 +67,13 @@ class Task:
     Args:
         name: a key of `TASKS`.
         data: a folder with `train` and `dev` files, or one file (of SQuAD `.json`, else `.tsv`, `.csv` or
-            `.jsonl`), of which a tenth (chosen by a hash of the text, in SQuAD of the paragraph) is held
+            `.jsonl`), a tenth of which (chosen by a hash of the text, in SQuAD of the paragraph) is held
             out as dev.
-        columns: the columns, where the task's layout does not fix them.
+        columns: the columns, where the task does not fix them.
         limit: at most so many examples of each split.
+
+    Raises:
+        InputError: an unknown name, a limit below 1.
     """
 
     def __init__(
@@ -104,9 +92,9 @@ class Task:
         self.columns = self.spec.columns or columns or Columns()
 
     @property
-    def kind(self) -> str:
-        """One of `layouts.TASK_KINDS`."""
-        return self.spec.kind
+    def head(self) -> str:
+        """Name of the head that learns it."""
+        return self.spec.head
 
     @property
     def metric_name(self) -> str:
@@ -115,82 +103,36 @@ class Task:
 
     @property
     def paired(self) -> bool:
-        """Whether an example is of two texts."""
-        return self.kind in PAIRED_KINDS or self.columns.pair is not None
+        """Whether an example has two texts."""
+        return self.spec.format.always_paired or self.columns.pair is not None
 
     def split(self, which: str) -> Split:
         """The examples of `train`, `dev`, `test` or another file of the folder, such as `dev_mismatched`.
 
         Those of a test file without labels have None for a label. `InputError` if it cannot be read.
         """
-        single = self.data.suffix != "" and not self.data.is_dir() and self.spec.form != "conll"
-        parts = {"train": (HELD_OUT_PERCENT, 100), "dev": (0, HELD_OUT_PERCENT)}
-        if single and which not in parts:
-            raise InputError(f"{self.data}: split {which!r} of one file: expected train or dev")
-        path = self.data if single else self._find(which)
-        source = self._open(path, which)
-        if single:
-            source = _HashedPart(source, *parts[which], by_pair=self.spec.form == "squad")
+        file_format = self.spec.format
+        columns = self.columns
+        if self.is_unlabelled(which):
+            columns = dataclasses.replace(columns, label=None)
+        if self._is_one_file():
+            parts = {"train": (HELD_OUT_PERCENT, 100), "dev": (0, HELD_OUT_PERCENT)}
+            if which not in parts:
+                raise InputError(f"{self.data}: split {which!r} of one file: expected train or dev")
+            path = self.data
+            file = file_format.open(path, columns)
+            source = _HashedPart(file, *parts[which], key=file_format.split_key)
+        else:
+            path = file_format.find(self.data, self.spec.files.get(which, which), which)
+            source = file_format.open(path, columns)
         if self.spec.label_names and not self.is_unlabelled(which):
             source = _Renamed(source, self.spec.label_names, str(path))
         return Split(source, str(path), self.limit)
 
-    def _find(self, which: str) -> Path:
-        """The file of a split in the folder."""
-        name = self.spec.files.get(which, which)
-        if self.spec.form == "conll":
-            return find_tagged(self.data, name)
-        if self.spec.form == "squad":
-            return find_by_name(self.data, name, (".json",), (which,))
-        return find_split(self.data, name)
-
-    def _open(self, path: Path, which: str) -> Iterable[Example]:
-        """The examples of a file, as its form has them."""
-        if self.spec.form == "conll":
-            return ConllFile(path)
-        if self.spec.form == "squad":
-            return SquadFile(path, with_impossible="null_threshold" in self.spec.settings)
-        columns, header = self.columns, self.spec.header
-        if self.is_unlabelled(which):
-            columns, header = dataclasses.replace(columns, label=None), None
-        file = ChoicesFile if self.spec.form == "choices" else DelimitedFile
-        return file(path, columns, header, self.spec.skips_broken_rows)
+    def _is_one_file(self) -> bool:
+        named_as_file = self.data.suffix != "" and not self.data.is_dir()
+        return named_as_file and self.spec.format.splits_one_file
 
     def is_unlabelled(self, which: str) -> bool:
         """Whether the split is published without labels."""
         return self.spec.tests_unlabelled and which.startswith("test")
-
-    def survey(self) -> tuple[list[str], int]:
-        """Reads both splits once: label names, sorted, and the number of training examples.
-
-        Raises:
-            InputError: no examples, one class only, a label in dev that train lacks, one that cannot be a
-                label of the kind.
-        """
-        train, dev = self.split("train"), self.split("dev")
-        kind = kind_of(self.kind)
-        counts = {"train": 0, "dev": 0}
-        seen: dict[str, set[str]] = {"train": set(), "dev": set()}
-        for which, split in (("train", train), ("dev", dev)):
-            for example in split:
-                counts[which] += 1
-                seen[which].update(kind.labels_of(example, split.name))
-            if not counts[which]:
-                raise InputError(f"{split.name}: no {which} examples in it")
-        if kind.fixed_labels is not None:
-            return list(kind.fixed_labels), counts["train"]
-        if len(seen["train"]) < 2:
-            raise InputError(
-                f"{train.name}: every example has the label {seen['train'].pop()!r}: "
-                "a classifier needs at least two classes"
-            )
-        unknown = sorted(seen["dev"] - seen["train"])
-        if unknown:
-            raise InputError(f"{dev.name}: labels that {train.name} lacks: {', '.join(unknown)}")
-        return self._ordered(seen["train"]), counts["train"]
-
-    def _ordered(self, labels: set[str]) -> list[str]:
-        """The task's own order where it has one (so that id 1 of SST-2 stays 1), else alphabetical."""
-        if self.spec.label_names:
-            return list(self.spec.label_names.values())
-        return sorted(labels, key=lambda label: (label != OUTSIDE, label))

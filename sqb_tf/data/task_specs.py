@@ -1,52 +1,40 @@
-"""What `--task` names: the published layouts of files, and the user's own."""
+"""What `--task` names: published data sets, and the user's own files."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from sqb_tf.data.delimited import Columns
-
-# What a model may be for: each has a head in sqb_tf/heads.py.
-KINDS = (
-    "classification",
-    "regression",
-    "token_classification",
-    "span",
-    "multiple_choice",
-    "masked_lm",
-    "pretraining",
-    "embedding",
-    "encoder",
-)
+from sqb_tf.data.choices import ChoicesFormat
+from sqb_tf.data.conll import ConllFormat
+from sqb_tf.data.data_format import DataFormat
+from sqb_tf.data.delimited import DelimitedFormat
+from sqb_tf.data.example import Columns
+from sqb_tf.data.squad import SquadFormat
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskSpec:
-    """The kind of target, and the layout of the files.
+    """The head of a task, and its files.
 
     Attributes:
-        kind: one of `TASK_KINDS`.
-        form: how its files are written: `delimited`, `choices` (delimited too), `conll` or `squad`.
+        head: name of the head that learns it, see `sqb_tf.heads.registry`.
+        format: how its files are written.
         columns: the columns; None: the user's.
         label_names: label in the file -> name shown, in the order of their ids; None: as they are.
-        metrics: names of `sqb_tf.heads.metrics.METRICS`; the first one decides which checkpoint is best.
-        header: the columns of files that have no header line, the test file's apart.
-        files: split -> file, where they differ.
-        tests_unlabelled: whether the test file has no labels, but a header and an index (GLUE).
-        skips_broken_rows: whether rows that lack a cell are published and passed over by everybody.
-        settings: what the kind is told besides, see its class in `sqb_tf.heads.registry`.
+        metrics: names in the head's `metrics`; the first one decides which checkpoint is best.
+        files: split -> file name, where they differ.
+        tests_unlabelled: the test file has no labels, but a header and an index (GLUE).
+        settings: the head's settings for this task.
     """
 
-    kind: str
-    form: str = "delimited"
+    head: str
+    format: DataFormat = dataclasses.field(default_factory=DelimitedFormat)
     columns: Columns | None = None
     label_names: dict[str, str] | None = None
     metrics: tuple[str, ...] = ("accuracy",)
-    header: tuple[str, ...] | None = None
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     tests_unlabelled: bool = False
-    skips_broken_rows: bool = False
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -54,16 +42,21 @@ def _glue(
     text: str, pair: str | None, label: str, names: dict[str, str] | None, **more
 ) -> TaskSpec:
     """A task of GLUE (Wang et al. 2019, table 1, and the files that it publishes)."""
-    kind = "regression" if names is None else "classification"
+    head = "regression" if names is None else "classification"
     columns = Columns(text, pair, label)
-    return TaskSpec(kind, columns=columns, label_names=names, tests_unlabelled=True, **more)
+    return TaskSpec(head, columns=columns, label_names=names, tests_unlabelled=True, **more)
 
 
-def _squad(version: str, settings: dict[str, Any]) -> TaskSpec:
-    """SQuAD (Rajpurkar et al. 2016, 2018), as its evaluation scripts judge it."""
-    files = {split: f"{split}-{version}" for split in ("train", "dev", "test")}
-    columns, metrics = Columns("question", "context", "answers"), ("f1", "exact_match")
-    return TaskSpec("span", "squad", columns, metrics=metrics, files=files, settings=settings)
+def _squad(version: str, settings: dict[str, Any], with_impossible: bool = False) -> TaskSpec:
+    """SQuAD (Rajpurkar et al. 2016, 2018), as its evaluation scripts score it."""
+    return TaskSpec(
+        "span",
+        SquadFormat(with_impossible),
+        Columns("question", "context", "answers"),
+        metrics=("f1", "exact_match"),
+        files={split: f"{split}-{version}" for split in ("train", "dev", "test")},
+        settings=settings,
+    )
 
 
 _ENTAILMENT = {"entailment": "entailment", "not_entailment": "not_entailment"}
@@ -71,13 +64,13 @@ _ENTAILMENT = {"entailment": "entailment", "not_entailment": "not_entailment"}
 TASKS = {
     "classification": TaskSpec("classification"),
     "regression": TaskSpec("regression", metrics=("pearson", "spearman")),
-    "multiple_choice": TaskSpec("multiple_choice", "choices"),
-    "conll": TaskSpec("token_classification", "conll", metrics=("entity_f1", "tag_accuracy")),
+    "multiple_choice": TaskSpec("multiple_choice", ChoicesFormat()),
+    "conll": TaskSpec("token_classification", ConllFormat(), metrics=("entity_f1", "tag_accuracy")),
     "squad": _squad("v1.1", {}),
-    "squad2": _squad("v2.0", {"null_threshold": 0.0}),
+    "squad2": _squad("v2.0", {"null_threshold": 0.0}, with_impossible=True),
     "swag": TaskSpec(
         "multiple_choice",
-        "choices",
+        ChoicesFormat(),
         Columns("sent1", "sent2", "label"),
         files={"dev": "val"},
         tests_unlabelled=True,
@@ -88,7 +81,7 @@ TASKS = {
         "label",
         {"0": "unacceptable", "1": "acceptable"},
         metrics=("matthews", "accuracy"),
-        header=("source", "label", "mark", "sentence"),
+        format=DelimitedFormat(header=("source", "label", "mark", "sentence")),
     ),
     "sst2": _glue("sentence", None, "label", {"0": "negative", "1": "positive"}),
     "mrpc": _glue(
@@ -104,7 +97,7 @@ TASKS = {
         "is_duplicate",
         {"0": "not_duplicate", "1": "duplicate"},
         metrics=("f1", "accuracy"),
-        skips_broken_rows=True,
+        format=DelimitedFormat(skip_broken=True),
     ),
     "stsb": _glue("sentence1", "sentence2", "score", None, metrics=("pearson", "spearman")),
     "mnli": _glue(
@@ -118,12 +111,13 @@ TASKS = {
     "rte": _glue("sentence1", "sentence2", "label", _ENTAILMENT),
     "wnli": _glue("sentence1", "sentence2", "label", {"0": "not_entailment", "1": "entailment"}),
 }
-# The kinds that can be fine-tuned, converted and verified.
+# The heads that can be fine-tuned, converted and verified.
 TASK_KINDS = ("classification", "regression", "token_classification", "span", "multiple_choice")
-# Those that always take two texts: question and context; text and choices (parted by tabs).
+# Those that always take two texts: question and context; text and choices.
 PAIRED_KINDS = ("span", "multiple_choice")
+KINDS = (*TASK_KINDS, "masked_lm", "pretraining", "embedding", "encoder")
 
 
-def spec_of(task: str, kind: str) -> TaskSpec:
-    """The layout of a bundle's task; of one that is none of `TASKS`, as an imported one, its kind's first."""
-    return TASKS.get(task) or next(spec for spec in TASKS.values() if spec.kind == kind)
+def spec_of(task: str, head: str) -> TaskSpec:
+    """The spec of a bundle's task; of one that is none of `TASKS`, as an imported one, its head's first."""
+    return TASKS.get(task) or next(spec for spec in TASKS.values() if spec.head == head)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head_type import (
     IndexedKind,

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
+from sqb_tf.data.squad import parse_answers
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head_type import (
     Outputs,
@@ -129,12 +130,12 @@ class SpanKind(TaskKind):
         return {**settings, "doc_stride": check_stride(seq_length, doc_stride)}
 
     def labels_of(self, example: Example, source: str) -> Iterable[str]:
-        _answers_of(example, source)
+        parse_answers(example, source)
         return ()
 
     def _goals(self, examples: Sequence[Example]) -> list[list[str]]:
         """The texts of the right answers of each question."""
-        return [[text for _, text in _answers_of(e, "the data")] for e in examples]
+        return [[text for _, text in parse_answers(e, "the data")] for e in examples]
 
     def rows(self, examples: Iterable[Example], preprocessor: Any) -> Iterable[Example]:
         return _TrainingWindows(examples, preprocessor, self.settings)
@@ -199,7 +200,7 @@ class _TrainingWindows:
             rows = [(e.text, e.pair) for e in block]
             found = windows(self._preprocessor, rows, self._settings.doc_stride)
             for example, some in zip(block, found, strict=True):
-                answers = _answers_of(example, "the data")
+                answers = parse_answers(example, "the data")
                 for window in some:
                     places = answer_places(window, *answers[0]) if answers else (0, 0)
                     label = f"{places[0]} {places[1]}"
@@ -366,13 +367,3 @@ def _best_pairs(
     rows, columns = np.nonzero((lengths > 0) & (lengths <= settings.max_answer_length))
     for i, j in zip(starts[rows].tolist(), ends[columns].tolist(), strict=True):
         yield (i, j), float(start[i]) + float(end[j])
-
-
-def _answers_of(example: Example, source: str) -> list[tuple[int, str]]:
-    """The answers of a label; `InputError` if it has another form."""
-    try:
-        return [(int(start), str(text)) for start, text in json.loads(example.label)]
-    except (TypeError, ValueError):
-        raise InputError(
-            f"{source}: label {example.label!r}: expected answers as [[first character, text], ...]"
-        ) from None

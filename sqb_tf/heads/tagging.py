@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.conll import OUTSIDE
+from sqb_tf.data.example import Example
 from sqb_tf.heads.head_type import (
     Outputs,
     Passage,
     Row,
     TaskKind,
 )
-
-# The tag of a word that is in no entity.
-OUTSIDE = "O"
 
 
 @dataclasses.dataclass(frozen=True)

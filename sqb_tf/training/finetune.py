@@ -15,7 +15,7 @@ import tensorflow as tf
 from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.data.task import Split, Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads.registry import CLASSES, kind_of
@@ -28,6 +28,7 @@ from sqb_tf.training.distillation import matched_layers
 from sqb_tf.training.dtype_policy import computing_in
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.run_directory import close_work, open_work
+from sqb_tf.training.survey import survey
 from sqb_tf.training.teacher import find_teacher, teacher_outputs
 from sqb_tf.training.trainer import Run
 
@@ -67,12 +68,12 @@ def finetune(
     keras.utils.set_random_seed(options.seed)
     with computing_in(options.precision):
         source = _source(task, options)
-        settings = CLASSES[task.kind].settings_of(
+        settings = CLASSES[task.head].settings_of(
             task.spec.settings, options.seq_length, options.doc_stride
         )
         teacher = None if options.teacher is None else find_teacher(options.teacher)
         log(f"reading {task.data}")
-        labels, num_examples = task.survey()
+        labels, num_examples = survey(task)
         if teacher is not None:
             teacher.check(task, labels)
         data = {"labels": labels, "examples": num_examples}
@@ -85,7 +86,7 @@ def finetune(
                 layers = matched_layers(model.config, teacher)
             with computing_in("float32"):
                 taught = teacher_outputs(teacher, task, labels, num_examples, work, layers)
-        kind = kind_of(task.kind, labels, task.paired, settings)
+        kind = kind_of(task.head, labels, task.paired, settings)
         run = Run(task, kind, options, tokenizer, model, num_examples, work, taught)
         history = run.train(save_every)
 
@@ -106,7 +107,7 @@ def finetune(
         labels,
         bundle.TaskInfo(
             task=task.name,
-            kind=task.kind,
+            kind=task.head,
             paired=task.paired,
             seq_length=options.seq_length,
             lowercase=tokenizer.lowercase,
@@ -162,16 +163,16 @@ def _build(
     """The model and its tokenizer, new or from the bundle of `init`."""
     if source is not None:
         model, tokenizer = source, source.tokenizer
-        if source.labels != labels or source.info.task.kind != task.kind:
+        if source.labels != labels or source.info.task.kind != task.head:
             # Another task: the encoder comes along, the head starts anew.
-            model = heads.build(task.kind, source.config, len(labels))
+            model = heads.build(task.head, source.config, len(labels))
             encoder = getattr(source, "backbone", source)
             model.backbone.set_weights(encoder.get_weights())
         return model, tokenizer
     vocabulary = _vocabulary(task, options, work)
     config = SqueezeBertConfig.for_training(options.preset, len(vocabulary), options.dropout)
     tokenizer = WordPieceTokenizer(vocabulary, options.lowercase)
-    return heads.build(task.kind, config, len(labels)), tokenizer
+    return heads.build(task.head, config, len(labels)), tokenizer
 
 
 def _vocabulary(task: Task, options: FinetuneOptions, work: Path) -> list[str]:

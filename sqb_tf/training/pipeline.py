@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.heads.head_type import Passage, TaskKind
 from sqb_tf.text.preprocessing import Preprocessor
 

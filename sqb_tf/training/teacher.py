@@ -52,10 +52,10 @@ class Teacher:
 
     def check(self, task: Task, labels: Sequence[str]) -> None:
         """`InputError` if it is for another kind of task, or has other labels; their order is free."""
-        if self.kind != task.kind or set(self.labels) != set(labels):
+        if self.kind != task.head or set(self.labels) != set(labels):
             raise InputError(
                 f"{self.directory}: a teacher for {self.kind} into {', '.join(self.labels)}; the data is for "
-                f"{task.kind} into {', '.join(labels)}: if these are names of the same, edit its labels.txt"
+                f"{task.head} into {', '.join(labels)}: if these are names of the same, edit its labels.txt"
             )
         if self.paired not in (None, task.paired):
             raise InputError(

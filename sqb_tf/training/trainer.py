@@ -67,7 +67,7 @@ class Run:
             self.learner, objective = model, kind.compiled()
         else:
             self.learner = distillation.learner(model, teacher, options.seed)
-            objective = distillation.objective(task.kind, options, teacher)
+            objective = distillation.objective(task.head, options, teacher)
         optimizer = adamw(schedule, options.weight_decay)
         self.learner.compile(optimizer, jit_compile=False, **objective)
         self.state = RunState(work / STATE, self.learner)
@@ -154,7 +154,7 @@ class Run:
         as_judged = self.options.precision == "float32" and not rounds
         if not as_judged:
             with computing_in("float32"):
-                self.model = heads.build(self.task.kind, self.model.config, len(self.kind.labels))
+                self.model = heads.build(self.task.head, self.model.config, len(self.kind.labels))
         bundle.load_weights(self.model, self.work / BEST_WEIGHTS)
         if not as_judged:
             value = self.evaluate()

@@ -12,7 +12,7 @@ from fixtures.commands import (
 from fixtures.models import GOOD, save_bundle
 
 from sqb_tf.atomic_write import check_writable, staged_file
-from sqb_tf.data.delimited import Columns, Example
+from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task import Task
 
 # --- The process: exit code 2 and one line -------------------------------------------------------
@@ -112,7 +112,7 @@ def test_data_is_rejected_by_file_and_line(split, content, match, data, outputs)
     ("name", "content", "match"),
     [
         ("x.jsonl", '{"text": "a", "label": "b"}\n{"text":\n', r"x.jsonl:2: not JSON"),
-        ("x.jsonl", "[1]\n", r"x.jsonl:1: expected a JSON object a line"),
+        ("x.jsonl", "[1]\n", r"x.jsonl:1: expected a JSON object per line"),
         ("x.jsonl", '{"text": "a"}\n', r"x.jsonl:1: no column 'label'; found: text"),
         ("x.csv", "text,label\n", r"x.csv: no train examples"),
         ("x.csv", 'text\n"a"\n', r"x.csv:2: no column 'label'; found: text"),

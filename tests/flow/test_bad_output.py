@@ -17,7 +17,7 @@ from fixtures.commands import (
 import sqb_tflite
 from sqb_tf.atomic_write import check_room, staged_directory, staged_file
 from sqb_tf.checkpoint import bundle
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 
 # --- Where the output goes -----------------------------------------------------------------------

@@ -35,6 +35,7 @@ from sqb_tf.training.distillation import (
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pipeline import example_stream, training_batches
 from sqb_tf.training.state import RunState
+from sqb_tf.training.survey import survey
 from sqb_tf.training.teacher import TeacherOutputs, find_teacher, teacher_outputs
 
 DEMO = ROOT / "sqb_tf" / "demo"
@@ -57,7 +58,7 @@ def save(folder: Path, model: SqueezeBertClassifier, labels: list[str]) -> Path:
 @pytest.fixture(scope="module")
 def labels() -> list[str]:
     """Those of the demo's first examples."""
-    return Task("classification", DEMO, limit=64).survey()[0]
+    return survey(Task("classification", DEMO, limit=64))[0]
 
 
 @pytest.fixture(scope="module")

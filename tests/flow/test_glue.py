@@ -8,12 +8,13 @@ from fixtures.commands import call
 from fixtures.models import VOCABULARY, randomize, tiny_config
 
 from sqb_tf.checkpoint import bundle
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.data.task import Task
 from sqb_tf.data.task_specs import TASK_KINDS, TASKS
 from sqb_tf.errors import InputError
 from sqb_tf.heads.registry import CLASSES
 from sqb_tf.model.heads import SqueezeBertClassifier
+from sqb_tf.training.survey import survey
 
 # Two lines of each task's train file as GLUE publishes it (header first where there is one), a line of its
 # test file, and the examples that they are.
@@ -109,7 +110,7 @@ def test_every_task_of_glue_is_here_and_has_metrics():
     others = {"classification", "regression", "multiple_choice", "conll", "squad", "squad2", "swag"}
     assert set(LINES) == set(TASKS) - others
     for spec in TASKS.values():
-        assert spec.kind in TASK_KINDS and set(spec.metrics) <= set(CLASSES[spec.kind].metrics)
+        assert spec.head in TASK_KINDS and set(spec.metrics) <= set(CLASSES[spec.head].metrics)
 
 
 @every_task
@@ -118,9 +119,9 @@ def test_published_files_are_read(name, folder):
     task = Task(name, folder)
     assert list(task.split("train")) == list(task.split("dev")) == labelled
     assert list(task.split("test")) == [unlabelled]
-    labels, count = task.survey()
+    labels, count = survey(task)
     assert count == 2
-    if task.kind == "classification":
+    if task.head == "classification":
         assert labels == list(TASKS[name].label_names.values())
 
 
@@ -147,7 +148,7 @@ def test_submissions_have_the_files_own_labels(name, folder, tmp_path):
         model.preprocessor([unlabelled.text], [unlabelled.pair] * bool(unlabelled.pair) or None)
     )
     assert index == "0"
-    if TASKS[name].kind == "regression":
+    if TASKS[name].head == "regression":
         assert float(prediction) == pytest.approx(float(logits[0, 0]), abs=1e-4)
     else:
         assert prediction == list(TASKS[name].label_names)[int(np.argmax(logits[0]))]
@@ -160,7 +161,7 @@ def saved_model(name: str, path):
     model = SqueezeBertClassifier(tiny_config(), num_labels=len(labels))
     randomize(model)
     paired = spec.columns.pair is not None
-    task = bundle.TaskInfo(name, spec.kind, paired, 32, True, {}, "", "")
+    task = bundle.TaskInfo(name, spec.head, paired, 32, True, {}, "", "")
     bundle.write(path, bundle.BundleContents(model, VOCABULARY, labels, task))
     return bundle.load(path)
 

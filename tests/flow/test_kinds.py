@@ -13,7 +13,7 @@ from fixtures.paths import GOLDEN
 import sqb_tflite
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import TOKEN_MIXERS
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.data.task_specs import KINDS, PAIRED_KINDS, TASK_KINDS
 from sqb_tf.errors import InputError
 from sqb_tf.model import heads

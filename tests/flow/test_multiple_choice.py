@@ -13,14 +13,15 @@ from fixtures.models import VOCABULARY, random_texts
 
 import sqb_tf
 import sqb_tflite
-from sqb_tf.data.delimited import Columns, Example
+from sqb_tf.data.choices import ChoicesFile
+from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
-from sqb_tf.heads.choices import ChoicesFile
 from sqb_tf.heads.registry import kind_of
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 from sqb_tf.training.pipeline import example_stream, training_batches
+from sqb_tf.training.survey import survey
 
 SWAG = Columns("sent1", "sent2", "label")
 # The published columns, the index without a name first.
@@ -72,7 +73,7 @@ def test_published_columns_are_read(data):
     assert choices[0].endswith(', "or so".')
     word = OPPOSITES[first.text.split()[-1].strip(".")]
     assert word in choices[int(first.label)]
-    assert task.survey() == ([], 400) and task.paired and task.metric_name == "accuracy"
+    assert survey(task) == ([], 400) and task.paired and task.metric_name == "accuracy"
     assert task.split("dev").name.endswith("val.csv")
     assert [e.label for e in task.split("test")] == [None] * 5
 
@@ -98,7 +99,7 @@ def test_own_columns_and_lists(tmp_path):
         (['{"text": "a", "choices": ["b", " "], "label": 0}'], "a.jsonl:1: choices ['b', ' ']"),
         (
             ['{"text": "a", "choices": ["b", "c"], "label": 2}'],
-            "a.jsonl:1: label '2': expected the place of the right choice, 0 to 1",
+            "a.jsonl:1: label '2': expected the index of the right choice, 0 to 1",
         ),
         (['{"text": "a", "choices": ["b", "c"]}'], "a.jsonl:1: no column 'label'"),
         (['{"choices": ["b", "c"], "label": 0}'], "a.jsonl:1: no column 'text'"),

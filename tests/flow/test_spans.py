@@ -12,7 +12,7 @@ from fixtures.models import (
     random_texts,
 )
 
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.heads.registry import kind_of
 from sqb_tf.heads.spans import (

@@ -12,8 +12,8 @@ from fixtures.models import VOCABULARY
 
 import sqb_tf
 import sqb_tflite
-from sqb_tf.data.conll import ConllFile, find_tagged
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.conll import ConllFile, ConllFormat
+from sqb_tf.data.example import Example
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import metrics
@@ -21,6 +21,7 @@ from sqb_tf.heads.tagging import tags_of
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 from sqb_tf.text.vocabulary import read_vocabulary
+from sqb_tf.training.survey import survey
 
 NAMES, PLACES, OTHERS = (
     ["ann", "bob", "eve"],
@@ -96,15 +97,16 @@ def test_ragged_columns_are_named(content, message, tmp_path):
 def test_splits_are_found_by_name(tmp_path):
     for name in ("wnut17train.conll", "emerging.dev.conll", "eng.testb"):
         (tmp_path / name).touch()
-    names = [find_tagged(tmp_path, split).name for split in ("train", "dev", "test")]
+    find = ConllFormat().find
+    names = [find(tmp_path, split, split).name for split in ("train", "dev", "test")]
     assert names == ["wnut17train.conll", "emerging.dev.conll", "eng.testb"]
     (tmp_path / "dev.txt").touch()
-    assert find_tagged(tmp_path, "dev").name == "dev.txt"
+    assert find(tmp_path, "dev", "dev").name == "dev.txt"
     (tmp_path / "train2.conll").touch()
     with pytest.raises(InputError, match=r"expected train\.conll, .* found: train2\.conll, wnut17"):
-        find_tagged(tmp_path, "train")
+        find(tmp_path, "train", "train")
     with pytest.raises(InputError, match="gone: no such folder"):
-        find_tagged(tmp_path / "gone", "train")
+        find(tmp_path / "gone", "train", "train")
 
 
 @pytest.mark.parametrize("seq_length", [8, 32])
@@ -202,4 +204,4 @@ def test_a_tag_of_dev_that_train_lacks(data, tmp_path):
     (tmp_path / "train.conll").write_text("a\tO\nb\tB-X\n")
     (tmp_path / "dev.conll").write_text("a\tO\nb\tB-Y\n")
     with pytest.raises(InputError, match=r"dev\.conll: labels that .*train\.conll lacks: B-Y"):
-        Task("conll", tmp_path).survey()
+        survey(Task("conll", tmp_path))

@@ -8,7 +8,7 @@ import pytest
 from fixtures.models import random_texts
 
 import sqb_tf
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tflite.conversion.recipes import Bounds, Recipe
 from sqb_tflite.runtime.runner import Runner

@@ -21,6 +21,7 @@ from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
+from sqb_tf.training.survey import survey
 from sqb_tf.training.teacher import find_teacher, teacher_outputs
 
 DEMO = ROOT / "sqb_tf" / "demo"
@@ -73,7 +74,7 @@ def save(folder: Path, labels: list[str], pooler: bool, encoder: str, text: bool
 
 @pytest.fixture(scope="module")
 def labels() -> list[str]:
-    return Task("classification", DEMO, limit=64).survey()[0]
+    return survey(Task("classification", DEMO, limit=64))[0]
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,9 @@ import json
 
 import pytest
 
-from sqb_tf.data.delimited import (
-    Columns,
-    DelimitedFile,
-    Example,
-    find_split,
-    numbered_lines,
-)
+from sqb_tf.data.delimited import DelimitedFile, find_split
+from sqb_tf.data.example import Columns, Example
+from sqb_tf.data.lines import numbered_lines
 from sqb_tf.errors import InputError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fixtures.models import random_texts
 
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.data.task import Split
 from sqb_tf.heads.head_type import Passage
 from sqb_tf.heads.registry import kind_of

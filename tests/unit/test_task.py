@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from fixtures.models import random_texts
 
-from sqb_tf.data.delimited import Columns, Example
+from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task import DEMO, Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads.registry import kind_of
+from sqb_tf.training.survey import survey
 
 
 def write_tsv(path, rows: list[tuple[str, str]], header: str = "text\tlabel") -> None:
@@ -32,8 +33,8 @@ def test_sst2_is_read_in_its_published_layout(tmp_path):
         Example("dull ", label="negative"),
         Example("great ", label="positive"),
     ]
-    assert task.survey() == (["negative", "positive"], 3)
-    assert (task.kind, task.metric_name) == ("classification", "accuracy")
+    assert survey(task) == (["negative", "positive"], 3)
+    assert (task.head, task.metric_name) == ("classification", "accuracy")
 
 
 def test_sst2_label_of_another_task_raises_error(tmp_path):
@@ -46,15 +47,15 @@ def test_real_sst2_has_its_published_sizes(shared_data):
     task = Task("sst2", shared_data / "glue" / "SST-2")
     labels = [example.label for example in task.split("dev")]
     assert (labels.count("positive"), labels.count("negative")) == (444, 428)
-    assert task.survey() == (["negative", "positive"], 67_349)
+    assert survey(task) == (["negative", "positive"], 67_349)
 
 
 def test_labels_are_sorted_names_of_the_file(folder):
-    assert Task("classification", folder).survey() == (["blue", "green", "red"], 4)
+    assert survey(Task("classification", folder)) == (["blue", "green", "red"], 4)
 
 
 def test_demo_data_ships(folder):
-    labels, count = Task("classification", DEMO).survey()
+    labels, count = survey(Task("classification", DEMO))
     assert len(labels) > 2
     assert count > 100
 
@@ -63,7 +64,7 @@ def test_limit_holds_for_each_split_every_time(folder):
     task = Task("classification", folder, limit=2)
     train = task.split("train")
     assert [e.text for e in train] == [e.text for e in train] == ["a", "b"]
-    assert task.survey() == (["blue", "red"], 2)
+    assert survey(task) == (["blue", "red"], 2)
     assert len(list(Task("classification", folder, limit=99).split("dev"))) == 2
 
 
@@ -101,8 +102,8 @@ def test_regression_is_surveyed_without_labels(tmp_path):
     write_tsv(tmp_path / "train.tsv", [("a", "1.5"), ("b", "-2e3"), ("c", "0")])
     write_tsv(tmp_path / "dev.tsv", [("d", "7")])
     task = Task("regression", tmp_path)
-    assert task.survey() == (["score"], 3)
-    assert (task.kind, task.metric_name) == ("regression", "pearson")
+    assert survey(task) == (["score"], 3)
+    assert (task.head, task.metric_name) == ("regression", "pearson")
 
 
 @pytest.mark.parametrize("target", ["high", "nan", "inf"])
@@ -110,7 +111,7 @@ def test_regression_target_must_be_a_number(tmp_path, target):
     write_tsv(tmp_path / "train.tsv", [("a", "1.5"), ("b", target)])
     write_tsv(tmp_path / "dev.tsv", [("d", "7")])
     with pytest.raises(InputError, match=rf"train\.tsv: target '{target}' is not a number"):
-        Task("regression", tmp_path).survey()
+        survey(Task("regression", tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_data_that_cannot_be_learned_raises_error(tmp_path, train, dev, message)
     write_tsv(tmp_path / "train.tsv", train)
     write_tsv(tmp_path / "dev.tsv", dev)
     with pytest.raises(InputError, match=message):
-        Task("classification", tmp_path).survey()
+        survey(Task("classification", tmp_path))
 
 
 def test_bad_arguments_raise_errors(folder):

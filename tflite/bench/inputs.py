@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sqb_tf.data.delimited import DelimitedFile, numbered_lines
+from sqb_tf.data.delimited import DelimitedFile
+from sqb_tf.data.lines import numbered_lines
 from sqb_tf.data.task import DEMO, Task
 from sqb_tf.errors import InputError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from sqb_tf.data.delimited import numbered_lines
+from sqb_tf.data.lines import numbered_lines
 from sqb_tf.errors import InputError
 from sqb_tf.text.preprocessing import Preprocessor
 

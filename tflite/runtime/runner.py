@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from sqb_tf.data.choices import join_choices
 from sqb_tf.data.task_specs import TASK_KINDS
 from sqb_tf.errors import InputError
-from sqb_tf.heads.choices import PARTING, Choice, one_line
+from sqb_tf.heads.choices import Choice
 from sqb_tf.heads.classification import Classification
 from sqb_tf.heads.head_type import Passage, Row, check_pairing
 from sqb_tf.heads.registry import kind_of
@@ -275,7 +276,7 @@ class Runner:
         """
         if not choices:
             raise InputError("no choices: expected two texts or more")
-        return self._only("multiple_choice", text, PARTING.join(map(one_line, choices)))
+        return self._only("multiple_choice", text, join_choices(choices))
 
     def _only(self, kind: str, text: str, pair: str) -> Any:
         """The result for one pair, by a package of `kind`."""

@@ -93,10 +93,10 @@ def evaluate(
     Raises:
         InputError: no examples, labels that the model does not have, a file that cannot be written.
     """
-    if task.kind != predictor.kind:
-        raise InputError(f"--task {task.name} is a {task.kind}, the model's a {predictor.kind}")
-    if nbest is not None and task.kind != "span":
-        raise InputError(f"--nbest is for question answering, not for a {task.kind}")
+    if task.head != predictor.kind:
+        raise InputError(f"--task {task.name} is a {task.head}, the model's a {predictor.kind}")
+    if nbest is not None and task.head != "span":
+        raise InputError(f"--nbest is for question answering, not for a {task.head}")
     if task.is_unlabelled(split) and predictions is None:
         raise InputError(
             f"the split {split} of {task.name} has no labels: name a file with --predictions"

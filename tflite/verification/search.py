@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.progress import log, track
 
 from ..conversion.calibration import FEW

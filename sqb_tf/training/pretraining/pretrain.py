@@ -16,7 +16,7 @@ from keras import ops
 from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.model import heads
 from sqb_tf.model.heads import MaskedLMHead

@@ -1,0 +1,56 @@
+"""What a file format is to a task: where the file of a split is, and how it is read."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from sqb_tf.data.example import Columns, Example
+from sqb_tf.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFormat(abc.ABC):
+    """One way to write examples into files; each is in the file of its reader.
+
+    Attributes:
+        always_paired: every example has two texts, whatever the columns.
+        splits_one_file: `--data` may name one file, a tenth of which is then held out as dev.
+    """
+
+    always_paired: ClassVar[bool] = False
+    splits_one_file: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def find(self, folder: Path, name: str, split: str) -> Path:
+        """The file of a split in a folder, where the task calls it `name`; `InputError` if there is none."""
+
+    @abc.abstractmethod
+    def open(self, path: Path, columns: Columns) -> Iterable[Example]:
+        """The examples of a file, re-iterable; without labels where `columns.label` is None."""
+
+    def split_key(self, example: Example) -> str:
+        """The text whose hash decides whether an example of a single file is held out."""
+        return example.text
+
+
+def find_by_name(folder: Path, name: str, suffixes: Sequence[str], parts: Sequence[str]) -> Path:
+    """`folder/name` with one of `suffixes`, or the one file there that has one of `parts` in its name."""
+    for suffix in suffixes:
+        if (folder / f"{name}{suffix}").is_file():
+            return folder / f"{name}{suffix}"
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected one with train and dev files")
+    matches = sorted(
+        path for path in folder.iterdir() if any(p in path.name.lower() for p in parts)
+    )
+    if len(matches) != 1:
+        listed = ", ".join(path.name for path in matches) or "none"
+        raise InputError(
+            f"{folder}: expected {name}{suffixes[0]}, or one file with {' or '.join(parts)} in its name; "
+            f"found: {listed}"
+        )
+    return matches[0]

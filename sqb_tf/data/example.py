@@ -1,0 +1,35 @@
+"""What every reader yields: a labelled text or pair of texts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+# A text, or a pair of texts.
+TextPair = tuple[str, str | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One labelled text or pair; `pair` is None for a single text, `label` None where unlabelled.
+
+    `id` is the file's own name for the example, where it has one.
+    """
+
+    text: str
+    pair: str | None = None
+    label: str | None = None
+    id: str | None = None
+
+    @property
+    def texts(self) -> TextPair:
+        """The example without its label."""
+        return self.text, self.pair
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Names of the columns (TSV and CSV) or keys (JSONL) of an example."""
+
+    text: str = "text"
+    pair: str | None = None
+    label: str | None = "label"
