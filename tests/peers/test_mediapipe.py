@@ -81,12 +81,31 @@ def assert_agreement(model, package: bytes, texts: list[str], folder: Path) -> N
         assert scores.max() - scores[model.labels.index(label)] < 0.08, text
 
 
+@pytest.mark.parametrize("lengths", [(), (32,)], ids=["dynamic", "fixed"])
+def test_agrees_on_what_a_tiny_model_is_sure_of(lengths, bundle_dir, converted, tmp_path):
+    model = sqb_tf.load(bundle_dir)
+    texts = [example.text for example in model.info.sample("verification")]
+    assert_agreement(model, converted("int8", *lengths), texts, tmp_path)
+
+
+@pytest.mark.parametrize("lengths", [(), (32,)], ids=["dynamic", "fixed"])
+def test_its_labels_are_the_runners_on_the_demos_sentences(lengths, converted, tmp_path):
+    """Real punctuation, capitals and words that are not in the vocabulary."""
+    texts = [example.text for example in Task("classification", DEMO).split("dev")]
+    content = converted("int8", *lengths)
+    labels = mediapipe_labels(content, [normalized(text) for text in texts], tmp_path)
+    assert labels == [result.label for result in sqb_tflite.Runner(content).classify(texts)]
+    assert len(set(labels)) > 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seq_lengths", [None, [32]], ids=["dynamic", "fixed"])
 def test_agrees_on_every_dev_sentence_of_the_demo(demo, seq_lengths, tmp_path):
     texts = [example.text for example in Task("classification", DEMO).split("dev")]
     assert_agreement(demo, sqb_tflite.convert(demo, "int8", seq_lengths), texts, tmp_path)
 
 
+@pytest.mark.slow
 def test_agrees_on_200_sentences_of_sst2(shared_data, tmp_path):
     data = shared_data / "glue" / "SST-2"
     options = FinetuneOptions(
@@ -98,6 +117,6 @@ def test_agrees_on_200_sentences_of_sst2(shared_data, tmp_path):
     assert_agreement(model, sqb_tflite.convert(model, "int8"), texts, tmp_path)
 
 
-def test_a_text_beyond_the_length_cap_is_cut_not_fatal(demo, tmp_path):
+def test_a_text_beyond_the_length_cap_is_cut_not_fatal(converted, tmp_path):
     texts = ["wake me up at six " * 300, "wake me up at six"]
-    assert len(mediapipe_labels(sqb_tflite.convert(demo, "int8"), texts, tmp_path)) == 2
+    assert len(mediapipe_labels(converted("int8"), texts, tmp_path)) == 2
