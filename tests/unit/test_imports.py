@@ -48,3 +48,18 @@ def test_packages_import_without_tensorflow():
         [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert result.stdout.split() == []
+
+
+def test_tflite_is_no_name_of_ours(tmp_path):
+    """PyPI has a package `tflite`: an editable install must not stand in its way.
+
+    In the repository's root itself Python finds the folder, as it finds any folder there.
+    """
+    script = (
+        "from importlib.util import find_spec\n"
+        "print([name for name in ('sqb_tf', 'sqb_tflite', 'sqb_tools', 'tflite') if find_spec(name)])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "['sqb_tf', 'sqb_tflite', 'sqb_tools']"
