@@ -11,6 +11,7 @@ from fixtures.models import (
     SMALL_ENOUGH,
     random_texts,
 )
+from fixtures.tiers import FREQUENT, recipes
 
 import sqb_tf
 import sqb_tflite
@@ -206,7 +207,7 @@ def test_grouped_convolutions_are_whole_and_attention_is_one(converted):
     assert {kind: len(list(operations(graph, kind))) for kind in expected} == expected
 
 
-@pytest.mark.parametrize("recipe", [r.label for r in Recipe if r is not Recipe.MIXED])
+@pytest.mark.parametrize("recipe", recipes(quick=[*FREQUENT, "int4"]))
 def test_every_recipe_keeps_its_bounds_as_convolutions(recipe, bundle_dir, converted):
     if recipe.startswith("int4"):
         with pytest.raises(InputError, match="--lowering grouped-conv: 4 bits in block_0/"):

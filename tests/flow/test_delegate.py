@@ -1,6 +1,7 @@
 """Who runs what: on CPUs all but ids, look-ups and their casts is XNNPACK's, in every head and recipe."""
 
 import pytest
+from fixtures.tiers import recipes
 
 from sqb_tf.data.task_specs import KINDS
 from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
@@ -13,8 +14,8 @@ ON_CPU = [r.label for r in Recipe if r.activation_bits is None and r is not Reci
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)
-@pytest.mark.parametrize("length", [None, (32,)])
-@pytest.mark.parametrize("recipe", ON_CPU)
+@pytest.mark.parametrize("length", [None, pytest.param((32,), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("recipe", recipes(ON_CPU))
 def test_classifier_is_xnnpacks(recipe, length, lowering, converted):
     if lowering == "grouped-conv" and recipe.startswith("int4"):
         return  # refused, see test_convert.py

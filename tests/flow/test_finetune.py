@@ -133,6 +133,7 @@ def test_weights_are_stored_without_the_optimizer(uninterrupted):
     assert size < 4.5 * bundle.load(uninterrupted).count_params() + 200_000
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(uninterrupted, bundle_dir, tmp_path):
     """Before the first save, between two, after the last step: the run ends as one left alone."""
     out = tmp_path / "out"
@@ -187,6 +188,7 @@ class Interrupted:
         return result
 
 
+@pytest.mark.slow
 def test_interrupted_while_writing(small, tmp_path, monkeypatch):
     """In the best weights, in the state of an epoch, in the bundle, in the clearing up."""
     flags, expected = small
@@ -218,6 +220,7 @@ def test_interrupted_while_writing(small, tmp_path, monkeypatch):
     assert not (tmp_path / "out.training" / run_directory.RUN_RECORD).exists()
 
 
+@pytest.mark.slow
 def test_full_disk_at_the_end_costs_nothing(small, tmp_path, monkeypatch):
     """The bundle cannot be written: with room made, --resume writes it without training."""
     flags, expected = small
@@ -236,6 +239,7 @@ def test_full_disk_at_the_end_costs_nothing(small, tmp_path, monkeypatch):
     assert_same_run(expected, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_seed_repeats_a_run(small, tmp_path):
     flags, expected = small
     assert call("finetune", *flags, "--seed", 0, "--output", tmp_path / "again") == 0
@@ -247,6 +251,7 @@ def test_seed_repeats_a_run(small, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains_a_float32_bundle(small, tmp_path):
     flags, in_float32 = small
     flags = [*flags, "--precision", "mixed_bfloat16", "--output", tmp_path / "out"]
@@ -264,6 +269,7 @@ def test_mixed_precision_trains_a_float32_bundle(small, tmp_path):
     assert json.loads((tmp_path / "result.json").read_text())["metric"] == metrics["metric"]
 
 
+@pytest.mark.slow
 def test_dev_is_evaluated_within_epochs_too(small, tmp_path, capsys, monkeypatch):
     """Every 2 steps of an epoch of 3; a kill between a step's save and its evaluation changes nothing."""
     flags = [*small[0], "--evaluate-every", 2]

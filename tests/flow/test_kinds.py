@@ -9,10 +9,10 @@ from fixtures.bundles import TEXTS
 from fixtures.commands import call
 from fixtures.models import VOCABULARY, tiny_config
 from fixtures.paths import GOLDEN
+from fixtures.tiers import every_mixer, recipes
 
 import sqb_tflite
 from sqb_tf.checkpoint import bundle
-from sqb_tf.config import TOKEN_MIXERS
 from sqb_tf.data.example import Example
 from sqb_tf.data.task_specs import KINDS, PAIRED_KINDS, TASK_KINDS
 from sqb_tf.errors import InputError
@@ -30,20 +30,16 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 ROUNDING = 3e-5
 
 
-FREQUENT = ("float32", "int8", "int8-full")
-RECIPES = [
-    pytest.param(name, marks=[] if name in FREQUENT else pytest.mark.slow)
-    for name in Recipe.names()
-]
+RECIPES = recipes()
 
 
 def test_every_kind_is_lowered_and_every_recipe_tested():
     assert set(HEADS) == set(KINDS)
-    tested = {getattr(recipe, "values", [recipe])[0] for recipe in RECIPES}
+    tested = {recipe.values[0] for recipe in RECIPES}
     assert tested == set(Recipe.names())
 
 
-@pytest.mark.parametrize("mixer", TOKEN_MIXERS)
+@every_mixer
 @every_kind
 def test_lowered_model_is_the_keras_model(kind, mixer, model_of):
     model = model_of(kind, mixer)
@@ -59,7 +55,7 @@ def test_lowered_model_is_the_keras_model(kind, mixer, model_of):
 
 @pytest.mark.parametrize("kind", OTHER_KINDS)
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("mixer", TOKEN_MIXERS)
+@every_mixer
 def test_every_recipe_is_verified(kind, recipe, mixer, model_of, package_of):
     model, content = model_of(kind, mixer), package_of(kind, recipe, mixer=mixer)
     report = verify(model, content, [Example(text) for text in TEXTS])
@@ -73,7 +69,7 @@ def test_every_recipe_is_verified(kind, recipe, mixer, model_of, package_of):
         assert report.max_abs_error > 10 * ROUNDING
 
 
-@pytest.mark.parametrize("mixer", TOKEN_MIXERS)
+@every_mixer
 @pytest.mark.parametrize("kind", [*OTHER_KINDS, *PAIRED_KINDS])
 def test_fixed_length_gives_the_same_for_the_texts_own_tokens(kind, mixer, package_of):
     dynamic, fixed = (

@@ -14,6 +14,7 @@ from fixtures.models import (
     randomize,
     tiny_config,
 )
+from fixtures.tiers import FREQUENT, tiered
 
 import sqb_tf
 from sqb_tf.checkpoint import bundle
@@ -141,7 +142,11 @@ def test_transformers_has_no_such_model(separable_bundle_dir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "lengths"), [*((name, ()) for name in SMALL_ENOUGH), ("int8", (16, 32))]
+    ("recipe", "lengths"),
+    tiered(
+        [*((name, ()) for name in SMALL_ENOUGH), ("int8", (16, 32))],
+        [(name, ()) for name in FREQUENT],
+    ),
 )
 def test_every_recipe_is_the_keras_model(recipe, lengths, converted, separable_bundle_dir):
     model = sqb_tf.load(separable_bundle_dir)
