@@ -31,14 +31,14 @@ def train(output: Path, stressed: bool, limit: int | None) -> None:
     from sqb_tf.data.task import Task
     from sqb_tf.training import finetune
     from sqb_tf.training.options import FinetuneOptions
-    from sqb_tf.training.trainer import Run
+    from sqb_tf.training.trainer import FinetuneTrainer
 
-    class StressedRun(Run):
+    class StressedTrainer(FinetuneTrainer):
         """Multiplies the chosen channels' gains and offsets a little after each step, and then judges."""
 
         grown = 0
 
-        def _judge_if_due(self) -> None:
+        def _evaluate_if_due(self) -> None:
             until = round(GROWN_AT * self.total_steps)
             step = min(self.state.step, until)
             factor = GROWTH ** ((step - self.grown) / until)
@@ -48,9 +48,9 @@ def train(output: Path, stressed: bool, limit: int | None) -> None:
                 values[channels(weight.path, len(values))] *= factor
                 weight.assign(values)
             if step == until:
-                super()._judge_if_due()
+                super()._evaluate_if_due()
 
-    finetune.Run = StressedRun if stressed else Run
+    finetune.FinetuneTrainer = StressedTrainer if stressed else FinetuneTrainer
     task = Task("sst2", SST2, limit=limit)
     finetune.finetune(task, output, FinetuneOptions(preset="squeezebert-small", epochs=2))
 

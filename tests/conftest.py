@@ -32,13 +32,3 @@ def pytest_configure(config: pytest.Config) -> None:
     """The first process of a run removes old caches."""
     if not hasattr(config, "workerinput"):
         cache.remove_old()
-
-
-@pytest.fixture(autouse=True)
-def _no_lasting_determinism():
-    """Fine-tuning makes TensorFlow deterministic for good, which XLA is not compiled under."""
-    yield
-    if "tensorflow" in sys.modules:
-        from tensorflow.python.framework import config  # nothing public turns it off
-
-        config.disable_op_determinism()

@@ -1,4 +1,4 @@
-"""The demo: fine-tuning on the requests that ship with the project."""
+"""The demo: fine-tunes a classifier on the requests that ship with the project."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ OPTIONS = FinetuneOptions(
 
 
 def finetune_demo(output: str | Path, command: str = "") -> dict[str, Any]:
-    """Fine-tunes the demo's classifier and writes its bundle; its metrics."""
+    """Fine-tunes the demo's classifier and writes its bundle to `output`; returns its metrics."""
     return finetune(Task("classification", DEMO), output, OPTIONS, resume=True, command=command)

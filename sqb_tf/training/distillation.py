@@ -1,8 +1,8 @@
-"""Knowledge distillation: a student learns from a teacher's outputs beside the labels.
+"""Knowledge distillation: a student learns from a teacher's outputs as well as from the labels.
 
-From its logits: Hinton et al. 2015 (arXiv 1503.02531), section 2. From its hidden states: Sun et al. 2019
-(arXiv 1908.09355), section 3.2, "patient knowledge distillation". SqueezeBERT's fine-tuning "with bells and
-whistles" (arXiv 2006.11316) distills too.
+Logits: Hinton et al. 2015 (arXiv 1503.02531), section 2. Hidden states: Sun et al. 2019 (arXiv 1908.09355),
+section 3.2, "patient knowledge distillation". SqueezeBERT's fine-tuning "with bells and whistles"
+(arXiv 2006.11316) distills too.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from sqb_tf.training.teacher import Teacher, TeacherOutputs
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
 class DistillationLoss(keras.losses.Loss):
-    """`alpha` times the loss against the teacher, 1 - `alpha` times that against the label.
+    """`alpha` times the loss against the teacher plus 1 - `alpha` times the loss against the label.
 
-    Targets are `[batch, 1 + labels]`: the label's id, then the teacher's logits. Classification:
-    cross-entropy, against the teacher's probabilities at `temperature`, times its square, so that gradients
-    keep their size. Regression: squared errors.
+    Targets are `[batch, 1 + labels]`: the label's id, then the teacher's logits. Classification uses
+    cross-entropy; against the teacher it is that of the probabilities at `temperature`, times
+    `temperature` squared, which keeps the size of the gradients. Regression uses squared errors.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class DistillationLoss(keras.losses.Loss):
             hard = ops.sparse_categorical_crossentropy(
                 ops.cast(labels, "int32"), y_pred, from_logits=True
             )
-            expected = ops.softmax(teacher / self.temperature, axis=-1)
-            found = ops.log_softmax(y_pred / self.temperature, axis=-1)
-            soft = -ops.sum(expected * found, axis=-1) * self.temperature**2
+            probabilities = ops.softmax(teacher / self.temperature, axis=-1)
+            log_probabilities = ops.log_softmax(y_pred / self.temperature, axis=-1)
+            soft = -ops.sum(probabilities * log_probabilities, axis=-1) * self.temperature**2
         return self.alpha * soft + (1 - self.alpha) * hard
 
     def get_config(self) -> dict[str, Any]:
@@ -55,11 +55,11 @@ class DistillationLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
 class PatientLoss(keras.losses.Loss):
-    """The squared distance between a teacher's and a student's states, each scaled to length 1.
+    """The squared distance between the teacher's and the student's states, each scaled to length 1.
 
-    Both are `[batch, layers, hidden]`, the teacher's of length 1 already. Sun et al. 2019, equation 7, but
-    the mean over batch and layers for its sum: 0 to 4. Their code takes the mean over the channels too, so
-    that its weights of 10 to 1000 are these times the hidden size.
+    Both are `[batch, layers, hidden]`; the teacher's have length 1 already. This is equation 7 of Sun et al.
+    2019 with the mean over batch and layers instead of the sum: 0 to 4. Their code averages over the channels
+    too, so their weights of 10 to 1000 equal these times the hidden size.
     """
 
     def __init__(self, name: str = "patient", **kwargs: Any) -> None:
@@ -72,10 +72,10 @@ class PatientLoss(keras.losses.Loss):
 
 
 def patient_layers(num_student: int, num_teacher: int) -> list[int]:
-    """The teacher's layer for each of the student's but its last, counted from 1, evenly spread.
+    """The teacher layer for each student layer but the last: evenly spaced, counted from 1.
 
-    "PKD-skip" (section 3.2): of 12 layers a student of 6 learns from 2, 4, 6, 8 and 10. The last layer of
-    the student is left to the logits, which are made from it.
+    This is "PKD-skip" (section 3.2): a student of 6 layers learns from layers 2, 4, 6, 8 and 10 of 12. The
+    student's last layer learns from the logits, which are computed from it.
 
     Raises:
         InputError: a student of one layer, which has no other.
@@ -88,51 +88,53 @@ def patient_layers(num_student: int, num_teacher: int) -> list[int]:
     return [-(-layer * num_teacher // num_student) for layer in range(1, num_student)]
 
 
-def matched_layers(student: SqueezeBertConfig, teacher: Teacher) -> list[int]:
-    """The teacher's layers for a student's, see `patient_layers`.
+def match_layers(student: SqueezeBertConfig, teacher: Teacher) -> list[int]:
+    """The teacher layers that a student's layers learn from, see `patient_layers`.
 
     Raises:
-        InputError: either of them does not gather the text in its first token; a student of one layer.
+        InputError: the student or the teacher does not pool its first token; a student of one layer.
     """
-    for name, pools in (
+    for name, pools_first_token in (
         ("the student", student.pools_first_token),
         (f"the teacher {teacher.directory}", teacher.pools_first_token),
     ):
-        if not pools:
+        if not pools_first_token:
             raise InputError(
-                f"hidden_weight: {name} does not read its first token, of which the states are compared: "
+                f"hidden_weight: {name} does not pool its first token, whose states are compared: "
                 "expected self-attention, or no hidden_weight"
             )
     return patient_layers(student.num_hidden_layers, teacher.num_layers)
 
 
-def learner(student: Any, teacher: TeacherOutputs, seed: int) -> keras.Model:
-    """The student's layers as the model to train, with `TeacherOutputs.targets` as its targets.
+def distillation_model(student: Any, teacher: TeacherOutputs, seed: int) -> keras.Model:
+    """The student's layers as the model to train; its targets are `TeacherOutputs.targets`.
 
-    With the teacher's states its outputs are `logits` and `states` `[batch, layers, hidden]`, of every layer
-    but the last. Where the hidden sizes differ, a matrix that is learned takes the student's to the teacher's
-    (Jiao et al. 2020, arXiv 1909.10351, equation 8); it is not part of the student.
+    With the teacher's states its outputs are `logits` and `states` `[batch, layers, hidden]`, those of every
+    layer but the last. Where the hidden sizes differ, a learned matrix projects the student's states to the
+    teacher's size (Jiao et al. 2020, arXiv 1909.10351, equation 8); it is not part of the student.
     """
     if teacher.states is None:
         return student
     inputs = token_inputs()
-    found = student.with_first_tokens()(inputs)
-    states, size = found["first_token_states"][:, :-1], teacher.states.shape[-1]
+    outputs = student.with_first_tokens()(inputs)
+    states, size = outputs["first_token_states"][:, :-1], teacher.states.shape[-1]
     if states.shape[-1] != size:
-        initializer = keras.initializers.GlorotUniform(seed=seed)
         project = keras.layers.Dense(
             size,
             use_bias=False,
-            kernel_initializer=initializer,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
             dtype="float32",
             name="projection",
         )
         states = project(states)
-    return keras.Model(inputs, {"logits": found["logits"], "states": states}, name="learner")
+    outputs = {"logits": outputs["logits"], "states": states}
+    return keras.Model(inputs, outputs, name="distillation")
 
 
-def objective(kind: str, options: FinetuneOptions, teacher: TeacherOutputs) -> dict[str, Any]:
-    """What `compile` is told to minimize of a `learner`."""
+def distillation_losses(
+    kind: str, options: FinetuneOptions, teacher: TeacherOutputs
+) -> dict[str, Any]:
+    """The losses of a `distillation_model`, as arguments of `compile`."""
     loss = DistillationLoss(kind, options.temperature, options.alpha)
     if teacher.states is None:
         return {"loss": loss}

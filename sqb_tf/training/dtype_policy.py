@@ -1,4 +1,4 @@
-"""What a model computes in while it is trained; its weights are float32 always."""
+"""The dtype that layers compute in during training. Their weights are always float32."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import keras
 
 
 @contextlib.contextmanager
-def computing_in(precision: str) -> Iterator[None]:
-    """Models built in this context compute in `precision`."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
+def dtype_policy(name: str) -> Iterator[None]:
+    """Sets Keras' global dtype policy (such as "mixed_bfloat16") for models built in this context."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(previous)

@@ -1,41 +1,33 @@
-"""Fine-tuning: data in, bundle out. The loop is `run.py`'s."""
+"""Fine-tuning: data in, bundle out. The training loop is in `trainer.py`."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import random
 import time
 from pathlib import Path
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
-from sqb_tf.data.example import Example
-from sqb_tf.data.task import Split, Task
+from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
-from sqb_tf.heads.registry import CLASSES, kind_of
 from sqb_tf.model import heads
 from sqb_tf.progress import log
 from sqb_tf.text.preprocessing import check_seq_length
 from sqb_tf.text.tokenizer import WordPieceTokenizer, learn_vocabulary
 from sqb_tf.text.vocabulary import read_vocabulary
-from sqb_tf.training.distillation import matched_layers
-from sqb_tf.training.dtype_policy import computing_in
+from sqb_tf.training.distillation import match_layers
+from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.options import FinetuneOptions
-from sqb_tf.training.run_directory import close_work, open_work
-from sqb_tf.training.survey import survey
-from sqb_tf.training.teacher import find_teacher, teacher_outputs
-from sqb_tf.training.trainer import Run
+from sqb_tf.training.run_directory import open_run_directory, remove_run_directory
+from sqb_tf.training.run_setup import check_request, reproducible
+from sqb_tf.training.teacher import Teacher, TeacherOutputs, find_teacher, teacher_outputs
+from sqb_tf.training.trainer import LOGS, FinetuneTrainer
+from sqb_tf.training.training_data import TrainingData
 
-CALIBRATION_EXAMPLES = 64
-# A bound of half a point of accuracy allows 2 of so many examples to turn; 256 would allow one.
-VERIFICATION_EXAMPLES = 512
-# The vocabulary is learned from so many texts at most: its word counts are held in memory.
+# The vocabulary is learned from at most so many examples: their word counts are held in memory.
 VOCABULARY_EXAMPLES = 500_000
 
 
@@ -47,104 +39,86 @@ def finetune(
     save_every: int | None = None,
     command: str = "",
 ) -> dict[str, Any]:
-    """Fine-tunes on `task` and writes the bundle of the best epoch to `output`.
+    """Fine-tunes on `task` and writes the bundle of the best step to `output`.
 
-    The run keeps its state in `OUTPUT.training` and removes it at the end. With `resume` it goes on
-    from the last state there, with the same data order; without, it starts anew.
+    The run keeps its state in `OUTPUT.training` and removes it at the end. A run on CPU repeats exactly:
+    equal options and data give equal weights.
+
+    Args:
+        task: the data.
+        output: the bundle's directory.
+        options: model, data and training options.
+        resume: continue from the last state in `OUTPUT.training`, with the same data order.
+        save_every: steps between two saved states; None: once a minute.
+        command: the command line, for the bundle's record.
 
     Returns:
         The contents of the bundle's `metrics.json`.
 
     Raises:
-        InputError: bad data or options, or a `resume` of a run with other ones.
+        InputError: bad data or options, or a run to resume that has other ones.
     """
-    output = Path(output)
-    if save_every is not None and save_every < 1:
-        raise InputError(f"save_every {save_every}: expected at least 1")
-    bundle.check_target(output)
-    start = time.monotonic()
-    # The same seed gives the same run only if no kernel sums in the order its threads finish.
-    tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(options.seed)
-    with computing_in(options.precision):
-        source = _source(task, options)
-        settings = CLASSES[task.head].settings_of(
-            task.spec.settings, options.seq_length, options.doc_stride
-        )
-        teacher = None if options.teacher is None else find_teacher(options.teacher)
-        log(f"reading {task.data}")
-        labels, num_examples = survey(task)
-        if teacher is not None:
-            teacher.check(task, labels)
-        data = {"labels": labels, "examples": num_examples}
-        work = open_work(output, _identity(task, options, data), resume)
-        model, tokenizer = _build(task, labels, options, work, source)
-        taught = None
-        if teacher is not None:
-            layers = []
-            if options.hidden_weight:
-                layers = matched_layers(model.config, teacher)
-            with computing_in("float32"):
-                taught = teacher_outputs(teacher, task, labels, num_examples, work, layers)
-        kind = kind_of(task.head, labels, task.paired, settings)
-        run = Run(task, kind, options, tokenizer, model, num_examples, work, taught)
-        history = run.train(save_every)
-
-    model, value = run.best()
+    output, start = Path(output), time.monotonic()
+    check_request(output, save_every)
+    with reproducible(options.seed):
+        with dtype_policy(options.precision):
+            trainer = _prepare(task, output, options, resume)
+            summary = trainer.train(save_every)
+        model, value = trainer.best()
     metrics = {
         "metric": {"name": task.metric_name, "value": value},
-        "best_epoch": history["best_epoch"],
-        "best_step": history["best_step"],
-        "train_examples": num_examples,
-        "dev_examples": history["dev_examples"],
+        "best_epoch": summary.best_epoch,
+        "best_step": summary.best_step,
+        "train_examples": trainer.data.num_examples,
+        "dev_examples": summary.dev_examples,
         "parameters": model.count_params(),
         "seconds": round(time.monotonic() - start, 1),
         "options": dataclasses.asdict(options),
     }
-    contents = bundle.BundleContents(
-        model,
-        tokenizer.vocabulary,
-        labels,
-        bundle.TaskInfo(
-            task=task.name,
-            kind=task.head,
-            paired=task.paired,
-            seq_length=options.seq_length,
-            lowercase=tokenizer.lowercase,
-            metric=metrics["metric"],
-            data=str(task.data),
-            command=command,
-            settings=settings,
-        ),
-        calibration=_sample(task.split("train"), CALIBRATION_EXAMPLES),
-        verification=_sample(task.split("dev"), VERIFICATION_EXAMPLES),
-        metrics=metrics,
-        logs=work / "logs",
-    )
-    bundle.write(output, contents)
-    close_work(work)
+    _write_bundle(output, trainer, model, metrics, command)
+    remove_run_directory(trainer.directory)
     return metrics
 
 
-def _source(task: Task, options: FinetuneOptions) -> Any:
-    """The model of `init`, if any; `InputError` for bad options while nothing is written yet."""
-    source = None if options.init is None else bundle.load(options.init)
-    config = SqueezeBertConfig.from_preset(options.preset) if source is None else source.config
+def _prepare(task: Task, output: Path, options: FinetuneOptions, resume: bool) -> FinetuneTrainer:
+    """The trainer of a new or resumed run. Nothing is written before options and data are checked."""
+    init_model = _load_init(task, options)
+    teacher = None if options.teacher is None else find_teacher(options.teacher)
+    data = TrainingData.read(task, options)
+    if teacher is not None:
+        teacher.check(task, data.labels)
+    directory = open_run_directory(output, _identity(data, options), resume)
+    model, tokenizer = _build_model(data, options, directory, init_model)
+    outputs = None
+    if teacher is not None:
+        outputs = _run_teacher(teacher, data, options, model.config, directory)
+    return FinetuneTrainer(data, options, model, tokenizer, directory, outputs)
+
+
+def _load_init(task: Task, options: FinetuneOptions) -> Any:
+    """The model of `options.init`, or None; an `InputError` if model and data do not go together."""
+    init_model = None if options.init is None else bundle.load(options.init)
+    if init_model is None:
+        config = SqueezeBertConfig.from_preset(options.preset)
+    else:
+        config = init_model.config
     check_seq_length(options.seq_length, config.max_position_embeddings)
     if task.paired and config.type_vocab_size < 2:
         raise InputError(
-            f"{options.init}: its type_vocab_size is {config.type_vocab_size}, so it takes single texts: "
-            f"expected at least 2 for the pairs of {task.data}"
+            f"{options.init}: type_vocab_size is {config.type_vocab_size}, so the model takes single "
+            f"texts only: expected at least 2 for the pairs of {task.data}"
         )
     if options.vocabulary is not None:
         read_vocabulary(options.vocabulary)
-    return source
+    return init_model
 
 
-def _identity(task: Task, options: FinetuneOptions, data: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run what it is."""
+def _identity(data: TrainingData, options: FinetuneOptions) -> dict[str, Any]:
+    """Everything that decides the run's result."""
+    task = data.task
     return {
-        **data,
+        "labels": data.labels,
+        "examples": data.num_examples,
         "task": task.name,
         "data": str(task.data.resolve()),
         "columns": dataclasses.asdict(task.columns),
@@ -153,50 +127,78 @@ def _identity(task: Task, options: FinetuneOptions, data: dict[str, Any]) -> dic
     }
 
 
-def _build(
-    task: Task,
-    labels: list[str],
-    options: FinetuneOptions,
-    work: Path,
-    source: Any,
+def _build_model(
+    data: TrainingData, options: FinetuneOptions, directory: Path, init_model: Any
 ) -> tuple[Any, WordPieceTokenizer]:
-    """The model and its tokenizer, new or from the bundle of `init`."""
-    if source is not None:
-        model, tokenizer = source, source.tokenizer
-        if source.labels != labels or source.info.task.kind != task.head:
-            # Another task: the encoder comes along, the head starts anew.
-            model = heads.build(task.head, source.config, len(labels))
-            encoder = getattr(source, "backbone", source)
-            model.backbone.set_weights(encoder.get_weights())
-        return model, tokenizer
-    vocabulary = _vocabulary(task, options, work)
-    config = SqueezeBertConfig.for_training(options.preset, len(vocabulary), options.dropout)
-    tokenizer = WordPieceTokenizer(vocabulary, options.lowercase)
-    return heads.build(task.head, config, len(labels)), tokenizer
+    """The model to train and its tokenizer: those of `init`, or new ones."""
+    kind, labels = data.task.head, data.labels
+    if init_model is None:
+        vocabulary = _vocabulary(data.task, options, directory)
+        config = SqueezeBertConfig.for_training(options.preset, len(vocabulary), options.dropout)
+        tokenizer = WordPieceTokenizer(vocabulary, options.lowercase)
+        return heads.build(kind, config, len(labels)), tokenizer
+    if init_model.labels == labels and init_model.info.task.kind == kind:
+        return init_model, init_model.tokenizer
+    # For another task only the encoder's weights are kept; the head is new.
+    model = heads.build(kind, init_model.config, len(labels))
+    encoder = getattr(init_model, "backbone", init_model)
+    model.backbone.set_weights(encoder.get_weights())
+    return model, init_model.tokenizer
 
 
-def _vocabulary(task: Task, options: FinetuneOptions, work: Path) -> list[str]:
-    """The user's vocabulary, or one learned from the training texts (once for a run)."""
+def _vocabulary(task: Task, options: FinetuneOptions, directory: Path) -> list[str]:
+    """The vocabulary of `options`, or one learned from the training texts (once per run)."""
     if options.vocabulary is not None:
         return read_vocabulary(options.vocabulary)
-    learned = work / "vocab.txt"
+    learned = directory / "vocab.txt"
     if not learned.is_file():
         log(f"learning a vocabulary of {options.vocab_size} tokens")
         examples = itertools.islice(task.split("train"), VOCABULARY_EXAMPLES)
-        texts = [text for e in examples for text in (e.text, e.pair) if text is not None]
+        texts = (text for e in examples for text in (e.text, e.pair) if text is not None)
         vocabulary = learn_vocabulary(texts, options.vocab_size, options.lowercase)
         with staged_file(learned) as staged:
             staged.write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     return read_vocabulary(learned)
 
 
-def _sample(split: Split, size: int) -> list[Example]:
-    """A uniform sample in one pass (reservoir sampling), the same every time."""
-    choose = random.Random(0)
-    chosen: list[Example] = []
-    for index, example in enumerate(split):
-        if index < size:
-            chosen.append(example)
-        elif (slot := choose.randint(0, index)) < size:
-            chosen[slot] = example
-    return chosen
+def _run_teacher(
+    teacher: Teacher,
+    data: TrainingData,
+    options: FinetuneOptions,
+    student: SqueezeBertConfig,
+    directory: Path,
+) -> TeacherOutputs:
+    """The teacher's outputs for the training examples, computed in float32."""
+    layers = match_layers(student, teacher) if options.hidden_weight else []
+    with dtype_policy("float32"):
+        return teacher_outputs(
+            teacher, data.task, data.labels, data.num_examples, directory, layers
+        )
+
+
+def _write_bundle(
+    output: Path, trainer: FinetuneTrainer, model: Any, metrics: dict[str, Any], command: str
+) -> None:
+    data, tokenizer = trainer.data, trainer.preprocessor.tokenizer
+    info = bundle.TaskInfo(
+        task=data.task.name,
+        kind=data.task.head,
+        paired=data.task.paired,
+        seq_length=trainer.options.seq_length,
+        lowercase=tokenizer.lowercase,
+        metric=metrics["metric"],
+        data=str(data.task.data),
+        command=command,
+        settings=data.settings,
+    )
+    contents = bundle.BundleContents(
+        model,
+        tokenizer.vocabulary,
+        data.labels,
+        info,
+        calibration=data.calibration,
+        verification=data.verification,
+        metrics=metrics,
+        logs=trainer.directory / LOGS,
+    )
+    bundle.write(output, contents)

@@ -1,65 +1,66 @@
-"""Training with the numbers of a quantized file: rounded in the forward pass, exact in the update.
+"""Quantization-aware training: quantized values in the forward pass, exact weights in the update.
 
-The straight-through estimator (Bengio et al. 2013, arXiv 1308.3432, section 3). Of weights by exchange:
-before a step each is rounded, after it the exact one moves by what the step did to the rounded one, so
-that optimizer and backend know nothing of it. Of what the blocks' projections are given, inside them.
+This is the straight-through estimator (Bengio et al. 2013, arXiv 1308.3432, section 3). Weights are rounded
+in place before a step; the step's delta is then applied to the full-precision copy, so optimizer and backend
+need no change. The inputs of the blocks' projections are rounded inside those layers.
 
-Both are as in the file, where a norm's gain is in the weights behind it: a kernel is rounded times the gain,
-an input before it. Left float are the products of attention itself and what the pooler and heads are given.
+Both are rounded as in the file, which folds a norm's gain into the kernels behind it: a kernel is rounded
+after the multiplication by the gain, an input before it. The matmuls of attention itself and the inputs of
+pooler and heads stay float.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
-from sqb_tf.training.fake_quantization import rounded_activation, rounded_weight
+from sqb_tf.training.fake_quantization import fake_quantize_activation, fake_quantize_weight
 from sqb_tf.training.options import QUANTIZE_AWARE
 
-# A channel whose gain is under it says nothing: it is rounded as it is.
-_SMALLEST_GAIN = 1e-6
+# A channel whose gain is smaller carries no information; it is rounded without its gain.
+_MIN_GAIN = 1e-6
 
 
 class QuantizationAware(keras.callbacks.Callback):
-    """Rounds weights for every training step, and wherever `applied` says so; activations always.
+    """Rounds weights during every training step and within `applied`; rounds activations always.
 
-    The first of all callbacks: what others see at the end of a step is exact again. The model
-    keeps its rounded activations: what is to be exact is a new one with its weights.
+    It must be the first callback, so that the others see the exact weights at the end of a step. The model
+    keeps its rounded activations: for an exact model, build a new one and copy the weights.
 
     Args:
-        model: of `sqb_tf.model.heads`; changed.
-        recipe: of `options.QUANTIZE_AWARE`.
+        model: one of `sqb_tf.model.heads`. Its projections are changed in place.
+        recipe: a key of `options.QUANTIZE_AWARE`.
     """
 
-    def __init__(self, model: Any, recipe: str) -> None:
+    def __init__(self, model: keras.Model, recipe: str) -> None:
         super().__init__()
         self._recipe = QUANTIZE_AWARE[recipe]
-        self._weights = [weight for weight in model.trainable_variables if _is_rounded(weight)]
-        self._projections = {}  # by kernel
+        self._weights = [weight for weight in model.trainable_variables if _is_quantized(weight)]
+        self._projections = {}  # by the kernel's id
         for layer, norm in projections(model):
             self._projections[id(layer.kernel)] = layer, norm
-            _round_inputs(layer, norm, self._recipe.per_token)
+            _quantize_inputs(layer, norm, self._recipe.per_token)
         self._exact: list[Any] = []
-        self._rounded: list[Any] = []
+        self._quantized: list[Any] = []
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         self._exact = [ops.copy(weight) for weight in self._weights]
-        self._rounded = self._round()
-        self._assign(self._rounded)
+        self._quantized = self._quantize()
+        self._assign(self._quantized)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        moved = zip(self._weights, self._exact, self._rounded, strict=True)
-        self._assign([exact + (weight - before) for weight, exact, before in moved])
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        steps = zip(self._weights, self._exact, self._quantized, strict=True)
+        self._assign([exact + (weight - quantized) for weight, exact, quantized in steps])
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """The weights rounded: to judge the model by what its file will answer."""
+        """Rounds the weights in this context, to evaluate the model as its file will compute."""
         exact = [ops.copy(weight) for weight in self._weights]
-        self._assign(self._round())
+        self._assign(self._quantize())
         try:
             yield
         finally:
@@ -69,70 +70,78 @@ class QuantizationAware(keras.callbacks.Callback):
         for weight, value in zip(self._weights, values, strict=True):
             weight.assign(value)
 
-    def _round(self) -> list[Any]:
-        """All of them, as they are now."""
-        recipe, found = self._recipe, []
-        for weight in self._weights:
-            if weight.path.endswith("/embeddings"):
-                axes = (-1,) if recipe.per_token else None
-                found.append(rounded_weight(weight, recipe.table_bits, axes))
-                continue
-            # A scale for each output channel.
-            layer, norm = self._projections.get(id(weight), (None, None))
-            bits = 8 if layer is None else recipe.kernel_bits
-            gain = 1.0 if norm is None else _kernel_gain(layer, norm)
-            axes = tuple(range(len(weight.shape) - 1))
-            found.append(rounded_weight(weight, bits, axes, gain))
-        return found
+    def _quantize(self) -> list[Any]:
+        """The current weights, rounded."""
+        return [
+            self._quantize_table(weight)
+            if weight.path.endswith("/embeddings")
+            else self._quantize_kernel(weight)
+            for weight in self._weights
+        ]
+
+    def _quantize_table(self, weight: keras.Variable) -> Any:
+        axes = (-1,) if self._recipe.per_token else None
+        return fake_quantize_weight(weight, self._recipe.table_bits, axes)
+
+    def _quantize_kernel(self, weight: keras.Variable) -> Any:
+        """With one scale for each output channel."""
+        layer, norm = self._projections.get(id(weight), (None, None))
+        bits = 8 if layer is None else self._recipe.kernel_bits
+        gain = 1.0 if norm is None else _kernel_gain(layer, norm)
+        return fake_quantize_weight(weight, bits, tuple(range(len(weight.shape) - 1)), gain)
 
 
 def projections(model: Any) -> Iterator[tuple[Any, Any]]:
-    """The blocks' projections, each with the norm whose output it is given, or None."""
+    """The blocks' projections, each with the norm whose output is its input, or None."""
     backbone = getattr(model, "backbone", model)
     norm = backbone.embeddings.layer_norm
     for block in backbone.blocks:
-        if block.config.token_mixer == "self_attention":
+        if backbone.config.token_mixer == "self_attention":
             attention = block.attention
-            yield from ((part, norm) for part in (attention.query, attention.key, attention.value))
+            yield from (
+                (layer, norm) for layer in (attention.query, attention.key, attention.value)
+            )
         yield block.post_attention, None
         yield block.intermediate, block.post_attention_norm
         yield block.output_projection, None
         norm = block.output_norm
 
 
-def _is_rounded(weight: Any) -> bool:
-    """Kernels and tables; depthwise kernels stay float."""
+def _is_quantized(weight: keras.Variable) -> bool:
+    """Kernels and embedding tables; depthwise kernels stay float."""
     kernel = weight.path.endswith("/kernel") and "/squeeze/" not in weight.path
     return kernel or weight.path.endswith("/embeddings")
 
 
-def _float(variable: Any) -> Any:
-    return ops.cast(
-        ops.convert_to_tensor(variable), "float32"
-    )  # a layer's precision may be another
+def _to_float32(variable: Any) -> Any:
+    """The variable as a float32 tensor: under mixed precision layers read it in another dtype."""
+    return ops.cast(ops.convert_to_tensor(variable), "float32")
 
 
 def _gain(norm: Any) -> Any:
-    gain = _float(norm.gamma)
-    return ops.where(ops.abs(gain) < _SMALLEST_GAIN, 1.0, gain)
+    gain = _to_float32(norm.gamma)
+    return ops.where(ops.abs(gain) < _MIN_GAIN, 1.0, gain)
 
 
 def _kernel_gain(layer: Any, norm: Any) -> Any:
-    """The gain of each weight's input, `[1, in / groups, out]`: outputs of group j read its channels."""
+    """The gain on each weight's input channel, `[1, in / groups, out]`; group j reads its own channels."""
     gains = ops.reshape(_gain(norm), (layer.groups, -1))
     return ops.transpose(ops.repeat(gains, layer.filters // layer.groups, axis=0))[None]
 
 
-def _round_inputs(layer: Any, norm: Any, per_token: bool) -> None:
-    """Each group's input of a projection, in its own range."""
+def _quantize_inputs(layer: Any, norm: Any, per_token: bool) -> None:
+    """Makes a projection round each group's input, and outputs too unless `per_token`, in its own range."""
     project = layer.project
 
-    def rounding(groups: list[Any], **scales: Any) -> list[Any]:
+    def quantized_project(groups: list[Any], **scales: Any) -> list[Any]:
         size = len(groups)
         gains = [1.0] * size if norm is None else ops.split(_gain(norm), size)
-        offsets = [0.0] * size if norm is None else ops.split(_float(norm.beta), size)
-        parts = zip(groups, gains, offsets, strict=True)
-        outputs = project([rounded_activation(x, per_token, *its) for x, *its in parts], **scales)
-        return outputs if per_token else [rounded_activation(x, per_token) for x in outputs]
+        offsets = [0.0] * size if norm is None else ops.split(_to_float32(norm.beta), size)
+        inputs = [
+            fake_quantize_activation(x, per_token, gain, offset)
+            for x, gain, offset in zip(groups, gains, offsets, strict=True)
+        ]
+        outputs = project(inputs, **scales)
+        return outputs if per_token else [fake_quantize_activation(x, per_token) for x in outputs]
 
-    layer.project = rounding
+    layer.project = quantized_project

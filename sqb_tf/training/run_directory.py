@@ -1,4 +1,4 @@
-"""The folder in which a run keeps its state until it is done: `OUTPUT.training`."""
+"""`OUTPUT.training`, the directory in which a run keeps its state until it ends."""
 
 from __future__ import annotations
 
@@ -14,44 +14,50 @@ from sqb_tf.progress import log
 RUN_RECORD = "run.json"
 
 
-def open_work(output: Path, ours: dict[str, Any], resume: bool) -> Path:
-    """The folder for a run to `output`, new, or with `resume` that of the run it goes on with.
+def open_run_directory(output: Path, identity: dict[str, Any], resume: bool) -> Path:
+    """The directory of a run that writes `output`: a new one, or with `resume` that of the earlier run.
 
     Args:
-        ours: what makes the run what it is; a run to resume must have the same.
+        output: the bundle that the run writes.
+        identity: everything that decides the run's result; a run is resumed only if it is equal.
+        resume: whether to continue an earlier run. If there is none, the run starts from the beginning.
 
     Raises:
-        InputError: the run to resume has other values, or its record cannot be read.
+        InputError: the run to resume has another identity, or its record cannot be read.
     """
-    work = output.with_name(output.name + ".training")
-    record = work / RUN_RECORD
+    directory = output.with_name(output.name + ".training")
+    record = directory / RUN_RECORD
     if resume and record.is_file():
-        try:
-            theirs = json.loads(record.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{record}: cannot be read: {error}: start anew without --resume"
-            ) from None
-        for name, value in json.loads(json.dumps(ours)).items():
-            if theirs.get(name) != value:
-                flag = name.replace("_", "-")
-                raise InputError(
-                    f"--resume: the run in {work} has {flag} {theirs.get(name)!r}, not {value!r}: "
-                    "repeat its flags, or start anew without --resume"
-                )
-        return work
+        _check_identity(record, identity)
+        return directory
     if resume:
-        log(f"nothing to resume at {work}: starting from the beginning")
-    with writing(work):
-        if work.exists():
-            shutil.rmtree(work)
-        work.mkdir(parents=True)
+        log(f"nothing to resume at {directory}: starting from the beginning")
+    with writing(directory):
+        if directory.exists():
+            shutil.rmtree(directory)
+        directory.mkdir(parents=True)
     with staged_file(record) as staged:
-        staged.write_text(json.dumps(ours, indent=2), encoding="utf-8")
-    return work
+        staged.write_text(json.dumps(identity, indent=2), encoding="utf-8")
+    return directory
 
 
-def close_work(work: Path) -> None:
-    """Removes the folder of a run that is done."""
-    (work / RUN_RECORD).unlink()  # first: without it, what a kill leaves here is no run to resume
-    shutil.rmtree(work)
+def _check_identity(record: Path, identity: dict[str, Any]) -> None:
+    try:
+        recorded = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{record}: cannot be read: {error}: start anew without --resume"
+        ) from None
+    for name, value in json.loads(json.dumps(identity)).items():
+        if recorded.get(name) != value:
+            flag = name.replace("_", "-")
+            raise InputError(
+                f"--resume: the run in {record.parent} has {flag} {recorded.get(name)!r}, not {value!r}: "
+                "repeat its flags, or start anew without --resume"
+            )
+
+
+def remove_run_directory(directory: Path) -> None:
+    """Removes the directory of a run that has ended."""
+    (directory / RUN_RECORD).unlink()  # first: if killed in between, nothing is left to resume
+    shutil.rmtree(directory)

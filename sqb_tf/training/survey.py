@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqb_tf.data.conll import OUTSIDE
+from sqb_tf.data.example import Example
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads.registry import CLASSES
+from sqb_tf.training.reservoir import ReservoirSample
 
 
-def survey(task: Task) -> tuple[list[str], int]:
+def survey(
+    task: Task, samples: Mapping[str, ReservoirSample[Example]] | None = None
+) -> tuple[list[str], int]:
     """Reads both splits once: label names in the order of their ids, and the number of training examples.
+
+    Args:
+        task: the data.
+        samples: samples of "train" and "dev" to fill in the same pass, if any are needed.
 
     Raises:
         InputError: no examples, one class only, a label in dev that train lacks, one that cannot be a label
@@ -22,6 +32,8 @@ def survey(task: Task) -> tuple[list[str], int]:
     for which, split in (("train", train), ("dev", dev)):
         for example in split:
             counts[which] += 1
+            if samples is not None:
+                samples[which].offer(example)
             labels[which].update(head.labels_of(example, split.name))
         if not counts[which]:
             raise InputError(f"{split.name}: no {which} examples in it")

@@ -1,4 +1,4 @@
-"""The teacher of a distillation: its outputs for the training examples, computed once."""
+"""The teacher of a distillation, and its outputs for the training examples, computed once."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from sqb_tf.training.pipeline import prediction_batches
 
 KINDS = ("classification", "regression")
 BATCH = 64
-# In the folder of a run's state.
+# Files of the run directory.
 LOGITS, STATES = "teacher.npy", "teacher_states.npy"
 
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A trained classifier or regression, its weights not loaded yet.
+    """A trained classifier or regressor whose weights are not loaded yet.
 
     Attributes:
         directory: a bundle, or a folder of Model Garden.
         kind: one of `KINDS`.
-        paired: whether it takes two texts; None where that is not recorded.
+        paired: whether it takes text pairs; None if that is not recorded.
         labels: label names in the order of its logits.
-        num_layers: of its encoder.
-        pools_first_token: whether it reads its first token, which then stands for the whole text.
-        load: gives its preprocessor and its model, of which the outputs are `logits` `[batch, labels]` and
-            `first_token_states`, of each layer `[batch, hidden]`.
+        num_layers: layers of its encoder.
+        pools_first_token: whether its pooler reads the first token, which then represents the whole text.
+        load: returns its preprocessor and its model, whose outputs are `logits` `[batch, labels]` and
+            `first_token_states`, `[batch, hidden]` for each layer.
     """
 
     directory: Path
@@ -51,84 +51,97 @@ class Teacher:
     load: Callable[[], tuple[Preprocessor, Any]]
 
     def check(self, task: Task, labels: Sequence[str]) -> None:
-        """`InputError` if it is for another kind of task, or has other labels; their order is free."""
+        """`InputError` if it has another head or other labels than the data; their order may differ."""
         if self.kind != task.head or set(self.labels) != set(labels):
             raise InputError(
                 f"{self.directory}: a teacher for {self.kind} into {', '.join(self.labels)}; the data is for "
-                f"{task.head} into {', '.join(labels)}: if these are names of the same, edit its labels.txt"
+                f"{task.head} into {', '.join(labels)}: if these name the same classes, edit its labels.txt"
             )
         if self.paired not in (None, task.paired):
-            raise InputError(
-                f"{self.directory}: one of teacher and data is for pairs, one for texts"
-            )
+            takes, has = ("pairs", "single texts") if self.paired else ("single texts", "pairs")
+            raise InputError(f"{self.directory}: the teacher takes {takes}, but the data has {has}")
 
 
 @dataclasses.dataclass(frozen=True)
 class TeacherOutputs:
-    """A teacher's outputs for the training examples, in order; arrays that are mapped, not read.
+    """A teacher's outputs for the training examples, in order, as memory-mapped arrays.
 
     Attributes:
         logits: `[n, labels]`, float32, in the order of the data's labels.
-        states: the first token's states of some layers, each of length 1, `[n, layers, hidden]` in float16,
-            which is half the size and moves the squared distance between two of 768 channels by 1e-4 at
-            most (of 20,000 random pairs). None where they are not asked for.
+        states: the first token's states in some layers, each scaled to length 1, `[n, layers, hidden]`.
+            float16 halves their size and changes the squared distance between two states of 768 channels by
+            at most 1e-4 (over 20,000 random pairs). None if they are not needed.
     """
 
     logits: np.ndarray
     states: np.ndarray | None = None
 
-    def targets(self, numbered: tf.Tensor) -> tf.Tensor | dict[str, tf.Tensor]:
-        """The targets of a batch from its labels and the places of its examples, `[batch, 2]`.
+    def targets(self, indexed_labels: tf.Tensor) -> tf.Tensor | dict[str, tf.Tensor]:
+        """The targets of a batch from the labels and the indices of its examples, `[batch, 2]`.
 
-        They are the label and the logits, `[batch, 1 + labels]`; with states a dict of these `logits` and of
-        `states` `[batch, layers, hidden]`, all float32. Looked up as they are needed, so that what waits
-        in the shuffle buffer is small.
+        They are the label and the logits, `[batch, 1 + labels]`; with states a dict of these as `logits` and
+        `states` `[batch, layers, hidden]`, all float32. They are looked up batch by batch, so that the
+        shuffle buffer holds indices only.
         """
-        places = tf.cast(numbered[:, 1], tf.int64)
-        labels = tf.cast(numbered[:, :1], tf.float32)
-        logits = tf.concat([labels, _look_up(self.logits, places)], axis=1)
+        indices = tf.cast(indexed_labels[:, 1], tf.int64)
+        labels = tf.cast(indexed_labels[:, :1], tf.float32)
+        logits = tf.concat([labels, _look_up(self.logits, indices)], axis=1)
         if self.states is None:
             return logits
-        return {"logits": logits, "states": _look_up(self.states, places)}
+        return {"logits": logits, "states": _look_up(self.states, indices)}
 
 
 def find_teacher(directory: str | Path) -> Teacher:
     """The teacher in a folder, without its weights.
 
     Raises:
-        InputError: neither a bundle nor a folder of Model Garden; a bundle for another kind of task; a file
-            in it that is missing or wrong.
+        InputError: neither a bundle nor a folder of Model Garden; a bundle with another head; a missing or
+            wrong file in it.
     """
     directory = Path(directory)
     if (directory / model_garden.PARAMS).is_file():
-        garden = model_garden.read_info(directory)
+        return _read_garden(directory)
+    return _read_bundle(directory)
 
-        def load_garden() -> tuple[Preprocessor, Any]:
-            tokenizer = WordPieceTokenizer(directory / "vocab.txt", garden.lowercase)
-            return Preprocessor(tokenizer, garden.seq_length), model_garden.load(garden)
 
-        return Teacher(
-            directory, garden.kind, None, garden.labels, garden.num_layers, True, load_garden
-        )
+def _read_garden(directory: Path) -> Teacher:
+    garden = model_garden.read_info(directory)
+
+    def load() -> tuple[Preprocessor, Any]:
+        tokenizer = WordPieceTokenizer(directory / "vocab.txt", garden.lowercase)
+        return Preprocessor(tokenizer, garden.seq_length), model_garden.load(garden)
+
+    return Teacher(
+        directory,
+        garden.kind,
+        paired=None,
+        labels=garden.labels,
+        num_layers=garden.num_layers,
+        pools_first_token=True,
+        load=load,
+    )
+
+
+def _read_bundle(directory: Path) -> Teacher:
     if directory.is_dir() and not (directory / "task.json").is_file():
         raise InputError(
-            f"{directory}: no teacher: expected a bundle (it has task.json), or a folder of Model Garden's "
-            f"training (it has {model_garden.PARAMS}, checkpoints, vocab.txt and labels.txt)"
+            f"{directory}: no teacher: expected a bundle (with task.json), or a folder of Model Garden's "
+            f"training (with {model_garden.PARAMS}, checkpoints, vocab.txt and labels.txt)"
         )
     info = bundle.read_info(directory, KINDS)
 
-    def load_bundle() -> tuple[Preprocessor, Any]:
+    def load() -> tuple[Preprocessor, Any]:
         model = bundle.load(directory, KINDS)
         return model.preprocessor, model.with_first_tokens()
 
     return Teacher(
         directory,
         info.task.kind,
-        info.task.paired,
-        info.labels,
-        info.config.num_hidden_layers,
-        info.config.pools_first_token,
-        load_bundle,
+        paired=info.task.paired,
+        labels=info.labels,
+        num_layers=info.config.num_hidden_layers,
+        pools_first_token=info.config.pools_first_token,
+        load=load,
     )
 
 
@@ -142,20 +155,23 @@ def teacher_outputs(
 ) -> TeacherOutputs:
     """The teacher's outputs for the training examples, computed once into files of `folder`.
 
-    The states are those after `layers`, counted from 1; with none there are no states. Memory does not
-    grow with the examples: outputs are written batch by batch.
+    Outputs are written batch by batch, so memory does not grow with the examples.
 
     Args:
-        teacher: one that `check` found to fit.
-        labels: the data's, in the order that the logits shall have.
+        teacher: a teacher that has passed `check`.
+        task: its "train" split is computed.
+        labels: the data's labels, in the order that the logits are to have.
+        num_examples: training examples.
+        folder: the run directory.
+        layers: the layers, counted from 1, whose states are kept; empty: no states.
 
     Raises:
-        InputError: a damaged teacher; outputs that are not finite; no room on the disk.
+        InputError: a damaged teacher, outputs that are not finite, or a full disk.
     """
     paths = [folder / name for name in ((LOGITS, STATES) if layers else (LOGITS,))]
     if not all(path.is_file() for path in paths):
-        log(f"asking the teacher {teacher.directory}")
-        batches = _ask(teacher, task, [teacher.labels.index(label) for label in labels], layers)
+        log(f"running the teacher {teacher.directory}")
+        batches = _compute(teacher, task, [teacher.labels.index(label) for label in labels], layers)
         steps = -(-num_examples // BATCH)
         with contextlib.ExitStack() as stack:
             staged = [stack.enter_context(staged_file(path)) for path in paths]
@@ -168,36 +184,38 @@ def teacher_outputs(
     return TeacherOutputs(*(np.load(path, mmap_mode="r") for path in paths))
 
 
-def _ask(
+def _compute(
     teacher: Teacher, task: Task, order: Sequence[int], layers: Sequence[int]
 ) -> Iterator[list[np.ndarray]]:
-    """Logits, and states where `layers` are given, as `TeacherOutputs` has them, batch by batch."""
+    """Logits, and states unless `layers` is empty, as `TeacherOutputs` holds them, batch by batch."""
     preprocessor, model = teacher.load()
-    ask = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+    predict = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
     passages = (Passage(example.text, example.pair) for example in task.split("train"))
     for inputs in prediction_batches(passages, preprocessor, task.paired, BATCH):
-        found = ask(inputs)
-        arrays = [found["logits"].numpy()[:, order].astype(np.float32)]
+        outputs = predict(inputs)
+        arrays = [outputs["logits"].numpy()[:, order].astype(np.float32)]
         if layers:
-            states = found["first_token_states"]
+            states = outputs["first_token_states"]
             states = tf.stack(states, axis=1) if isinstance(states, list) else states
             states = tf.gather(states, [layer - 1 for layer in layers], axis=1)
             arrays.append(tf.math.l2_normalize(states, axis=-1).numpy().astype(np.float16))
         if not all(np.isfinite(array).all() for array in arrays):
-            raise InputError(f"{teacher.directory}: outputs of this teacher are not finite")
+            raise InputError(f"{teacher.directory}: this teacher's outputs are not finite")
         yield arrays
 
 
 def _write_header(file: BinaryIO, batch: np.ndarray, count: int) -> None:
-    """Begins a `.npy` of `count` rows as `batch` has. Rows are appended: a mapped file of that size would
-    kill the process where the disk is full."""
+    """Writes the header of a `.npy` file with `count` rows like those of `batch`.
+
+    The rows are then appended: on a full disk, writing to a mapped file would kill the process.
+    """
     header = dict(descr=batch.dtype.str, fortran_order=False, shape=(count, *batch.shape[1:]))
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _look_up(array: np.ndarray, places: tf.Tensor) -> tf.Tensor:
-    """Rows of a mapped array, in float32."""
-    found = tf.numpy_function(
-        lambda rows: np.asarray(array[rows], np.float32), [places], tf.float32, stateful=False
+def _look_up(array: np.ndarray, indices: tf.Tensor) -> tf.Tensor:
+    """Rows of a memory-mapped array, in float32."""
+    rows = tf.numpy_function(
+        lambda i: np.asarray(array[i], np.float32), [indices], tf.float32, stateful=False
     )
-    return tf.ensure_shape(found, (None, *array.shape[1:]))
+    return tf.ensure_shape(rows, (None, *array.shape[1:]))

@@ -1,9 +1,9 @@
-"""The curves of a run for TensorBoard."""
+"""TensorBoard curves of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,12 +11,12 @@ import tensorflow as tf
 from sqb_tf.atomic_write import writing
 from sqb_tf.training.state import RunState
 
-# Steps between two points of the curves.
+# Steps between two points of the training curves.
 LOG_STEPS = 20
 
 
 class TensorBoardCurves(keras.callbacks.Callback):
-    """Loss and learning rate every `LOG_STEPS` steps; dev metrics by `dev`."""
+    """Writes loss and learning rate every `LOG_STEPS` steps, and dev metrics through `write_dev`."""
 
     def __init__(self, state: RunState, directory: Path) -> None:
         super().__init__()
@@ -25,17 +25,17 @@ class TensorBoardCurves(keras.callbacks.Callback):
         with writing(directory, tf.errors.OpError):
             self._writer = tf.summary.create_file_writer(str(directory))
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         step = self._state.step
         if step % LOG_STEPS == 0:
             rate = float(self.model.optimizer.learning_rate)
             self._write({"train/loss": logs["loss"], "train/learning_rate": rate})
 
-    def dev(self, metrics: dict[str, float]) -> None:
-        """Writes `metrics` of the dev split at the current step."""
+    def write_dev(self, metrics: Mapping[str, float]) -> None:
+        """Writes the dev split's `metrics` at the current step."""
         self._write({f"dev/{name}": value for name, value in metrics.items()})
 
-    def _write(self, scalars: dict[str, float]) -> None:
+    def _write(self, scalars: Mapping[str, float]) -> None:
         with writing(self._directory, tf.errors.OpError):
             with self._writer.as_default(step=self._state.step):
                 for name, value in scalars.items():

@@ -1,8 +1,9 @@
-"""The loop of a fine-tuning: train, evaluate on dev, keep the best."""
+"""The training loop of fine-tuning: train, evaluate on dev, keep the best weights."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,107 +14,113 @@ import keras
 import numpy as np
 
 from sqb_tf.checkpoint import bundle
-from sqb_tf.data.task import Task
-from sqb_tf.heads.head_type import Outputs, Passage, TaskKind
+from sqb_tf.heads.head_type import Outputs, Passage
 from sqb_tf.model import heads
 from sqb_tf.progress import log
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
-from sqb_tf.training import distillation
-from sqb_tf.training.callbacks import SaveState, ShowProgress, StopAtNaN
-from sqb_tf.training.dtype_policy import computing_in
+from sqb_tf.training.callbacks import run_callbacks
+from sqb_tf.training.distillation import distillation_losses, distillation_model
+from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
 from sqb_tf.training.options import FinetuneOptions
-from sqb_tf.training.pipeline import example_stream, prediction_batches, training_batches
+from sqb_tf.training.pipeline import TrainingBatches, example_stream, prediction_batches
 from sqb_tf.training.quantization_aware import QuantizationAware
 from sqb_tf.training.state import RunState
 from sqb_tf.training.teacher import TeacherOutputs
 from sqb_tf.training.tensorboard import TensorBoardCurves
+from sqb_tf.training.training_data import TrainingData
 
 PREDICTION_BATCH = 64
-# In the folder of a run's state.
-STATE, BEST_WEIGHTS = "state.npz", "best.weights.h5"
+# Files of the run directory.
+STATE, BEST_WEIGHTS, LOGS = "state.npz", "best.weights.h5", "logs"
 
 
-class Run:
-    """The loop over epochs: train, evaluate on dev, keep the best.
+@dataclasses.dataclass(frozen=True)
+class TrainingSummary:
+    """Where dev was best (`step` counts from the start of the run, `epoch` from 1), and dev's size."""
 
-    Long epochs are evaluated within too, since the best point need not be at their end.
+    best_epoch: int
+    best_step: int
+    dev_examples: int
+
+
+class FinetuneTrainer:
+    """Trains a model over the epochs, evaluates it on dev and keeps the best weights.
+
+    Dev is evaluated within long epochs too, since the best step need not be at the end of one.
+
+    Args:
+        data: what to learn.
+        options: the run's options.
+        model: one of `sqb_tf.model.heads`.
+        tokenizer: the model's.
+        directory: the run directory.
+        teacher: the outputs of a teacher to learn from, if any.
     """
 
     def __init__(
         self,
-        task: Task,
-        kind: TaskKind,
+        data: TrainingData,
         options: FinetuneOptions,
-        tokenizer: WordPieceTokenizer,
         model: Any,
-        num_examples: int,
-        work: Path,
+        tokenizer: WordPieceTokenizer,
+        directory: Path,
         teacher: TeacherOutputs | None = None,
     ) -> None:
-        self.teacher = teacher
-        self.task, self.options, self.model, self.work = task, options, model, work
-        self.kind = kind
+        self.data, self.options, self.model, self.directory = data, options, model, directory
+        self.task, self.kind, self.teacher = data.task, data.kind, teacher
         self.preprocessor = Preprocessor(tokenizer, options.seq_length)
-        self.rows = kind.rows(task.split("train"), self.preprocessor)
-        num_rows = kind.count(self.rows, num_examples)
+        self.rows = self.kind.rows(self.task.split("train"), self.preprocessor)
+        num_rows = self.kind.count(self.rows, data.num_examples)
         self.steps_per_epoch = math.ceil(num_rows / options.batch_size)
         self.total_steps = self.steps_per_epoch * options.epochs
+        self.trained_model = self._compile()
+        self.state = RunState(directory / STATE, self.trained_model)
+        self.curves = TensorBoardCurves(self.state, directory / LOGS)
+        self.quantization = None
+        if options.quantize_aware is not None:
+            self.quantization = QuantizationAware(model, options.quantize_aware)
+        self.dev = self.task.split("dev")
+        self.dev_goals = self.kind.goals(list(self.dev))
+
+    def _compile(self) -> keras.Model:
+        """The compiled model to train: the model itself, or with a teacher its `distillation_model`."""
+        options, trained_model = self.options, self.model
+        if self.teacher is None:
+            losses = self.kind.compiled()
+        else:
+            trained_model = distillation_model(self.model, self.teacher, options.seed)
+            losses = distillation_losses(self.task.head, options, self.teacher)
         schedule = LinearWarmupDecay(
             options.peak_rate, round(self.total_steps * options.warmup), self.total_steps
         )
-        if teacher is None:
-            self.learner, objective = model, kind.compiled()
-        else:
-            self.learner = distillation.learner(model, teacher, options.seed)
-            objective = distillation.objective(task.head, options, teacher)
         optimizer = adamw(schedule, options.weight_decay)
-        self.learner.compile(optimizer, jit_compile=False, **objective)
-        self.state = RunState(work / STATE, self.learner)
-        self.curves = TensorBoardCurves(self.state, work / "logs")
-        self.rounded = None
-        if options.quantize_aware is not None:
-            self.rounded = QuantizationAware(model, options.quantize_aware)
-        self.dev = task.split("dev")
-        self.dev_goals = kind.goals(list(self.dev))
+        trained_model.compile(optimizer, jit_compile=False, **losses)
+        return trained_model
 
-    def train(self, save_every: int | None) -> dict[str, Any]:
-        """Trains what is left of the run; where dev was best, and how many examples it has."""
-        state, options = self.state, self.options
-        done = state.restore()
-        if done:
-            log(f"resuming at step {done} of {self.total_steps}")
-        callbacks = [
-            *([self.rounded] if self.rounded else []),
-            StopAtNaN(state),
-            SaveState(state, save_every),
-            ShowProgress(state, self.total_steps),
-            self.curves,
-            keras.callbacks.LambdaCallback(
-                on_train_batch_end=lambda batch, logs: self._judge_if_due()
-            ),
-        ]
-        taught = self.teacher is not None
-        examples = example_stream(self.rows, self.kind, numbered=taught)
-        self._judge_if_due()  # if killed between a step and its judging
-        for epoch in range(state.step // self.steps_per_epoch, options.epochs):
+    def train(self, save_every: int | None) -> TrainingSummary:
+        """Trains from the last saved state, if any, to the end of the run.
+
+        Args:
+            save_every: steps between two saved states; None: once a minute.
+        """
+        state = self.state
+        if steps_done := state.restore():
+            log(f"resuming at step {steps_done} of {self.total_steps}")
+        callbacks = run_callbacks(state, self.total_steps, save_every, self._evaluate_if_due)
+        callbacks.insert(-1, self.curves)
+        if self.quantization is not None:
+            callbacks.insert(0, self.quantization)
+        batches = self._batches()
+        self._evaluate_if_due()  # if the run was killed between a step and its evaluation
+        for epoch in range(state.step // self.steps_per_epoch, self.options.epochs):
             skip = state.step - epoch * self.steps_per_epoch
-            batches = training_batches(
-                examples,
-                self.preprocessor,
-                self.kind,
-                options.batch_size,
-                options.seed,
-                epoch,
-                skip,
-                self.teacher.targets if taught else None,
-            )
             with warnings.catch_warnings():
-                # Heads on every token leave the pooler as it is.
+                # Heads on every token do not use the pooler.
                 warnings.filterwarnings("ignore", "Gradients do not exist for variables .'pooler")
-                self.learner.fit(
-                    batches,
+                self.trained_model.fit(
+                    batches.epoch(epoch, skip),
                     initial_epoch=epoch,
                     epochs=epoch + 1,
                     steps_per_epoch=self.steps_per_epoch - skip,
@@ -121,44 +128,51 @@ class Run:
                     callbacks=callbacks,
                     verbose=0,
                 )
-        return {
-            "best_epoch": (state.best_step - 1) // self.steps_per_epoch + 1,
-            "best_step": state.best_step,
-            "dev_examples": len(self.dev_goals),
-        }
+        best_epoch = (state.best_step - 1) // self.steps_per_epoch + 1
+        return TrainingSummary(best_epoch, state.best_step, len(self.dev_goals))
 
-    def _judge_if_due(self) -> None:
+    def _batches(self) -> TrainingBatches:
+        return TrainingBatches(
+            example_stream(self.rows, self.kind, with_index=self.teacher is not None),
+            self.preprocessor,
+            self.kind,
+            self.options.batch_size,
+            self.options.seed,
+            None if self.teacher is None else self.teacher.targets,
+        )
+
+    def _evaluate_if_due(self) -> None:
         """Evaluates dev at the end of an epoch and every `evaluate_every` steps; keeps the best weights."""
         state, step = self.state, self.state.step
-        epoch, place = divmod(step, self.steps_per_epoch)
-        if step == state.judged or place % self.options.evaluate_every:
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        if step == state.evaluated_step or step_in_epoch % self.options.evaluate_every:
             return
-        where = (
-            f"step {step}/{self.total_steps}" if place else f"epoch {epoch}/{self.options.epochs}"
-        )
-        with self.rounded.applied() if self.rounded else contextlib.nullcontext():
+        position = f"epoch {epoch}/{self.options.epochs}"
+        if step_in_epoch:
+            position = f"step {step}/{self.total_steps}"
+        quantized = self.quantization.applied() if self.quantization else contextlib.nullcontext()
+        with quantized:
             value = self.evaluate()
             if value > state.best:
                 state.best = value
                 state.best_step = step
-                # As judged: a file's rounding leaves weights as they are that are rounded already.
-                bundle.save_weights(self.model, self.work / BEST_WEIGHTS)
-        log(f"{where}: dev {self.task.metric_name} {value:.4f}")
-        self.curves.dev({self.task.metric_name: value})
-        state.judged = step
+                # The rounded weights, as evaluated: conversion leaves them as they are.
+                bundle.save_weights(self.model, self.directory / BEST_WEIGHTS)
+        log(f"{position}: dev {self.task.metric_name} {value:.4f}")
+        self.curves.write_dev({self.task.metric_name: value})
+        state.evaluated_step = step
         state.save()
 
     def best(self) -> tuple[Any, float]:
-        """The model of the best point and its metric on dev, in float32, as its bundle computes."""
-        value, rounds = self.state.best, self.rounded is not None
-        as_judged = self.options.precision == "float32" and not rounds
-        if not as_judged:
-            with computing_in("float32"):
-                self.model = heads.build(self.task.head, self.model.config, len(self.kind.labels))
-        bundle.load_weights(self.model, self.work / BEST_WEIGHTS)
-        if not as_judged:
-            value = self.evaluate()
-        return self.model, value
+        """The model at its best step and its metric on dev, both in float32, as its bundle computes."""
+        bundle_computes_the_same = self.options.precision == "float32" and self.quantization is None
+        if bundle_computes_the_same:
+            bundle.load_weights(self.model, self.directory / BEST_WEIGHTS)
+            return self.model, self.state.best
+        with dtype_policy("float32"):
+            self.model = heads.build(self.task.head, self.model.config, len(self.data.labels))
+        bundle.load_weights(self.model, self.directory / BEST_WEIGHTS)
+        return self.model, self.evaluate()
 
     def evaluate(self) -> float:
         """The model's metric on dev."""
@@ -171,9 +185,9 @@ class Run:
         """The named outputs of each passage; an `InputError` where one is not finite."""
         paired = self.kind.paired
         for inputs in prediction_batches(passages, self.preprocessor, paired, PREDICTION_BATCH):
-            found = self.model.predict_on_batch(self.kind.keras_inputs(inputs))
-            found = found if isinstance(found, dict) else {"logits": found}
-            if not all(np.isfinite(values).all() for values in found.values()):
+            outputs = self.model.predict_on_batch(self.kind.keras_inputs(inputs))
+            outputs = outputs if isinstance(outputs, dict) else {"logits": outputs}
+            if not all(np.isfinite(values).all() for values in outputs.values()):
                 raise self.state.diverged()
-            for row in zip(*found.values(), strict=True):
-                yield dict(zip(found, row, strict=True))
+            for row in zip(*outputs.values(), strict=True):
+                yield dict(zip(outputs, row, strict=True))

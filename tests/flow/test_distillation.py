@@ -27,13 +27,13 @@ from sqb_tf.training import teacher as teacher_module
 from sqb_tf.training.distillation import (
     DistillationLoss,
     PatientLoss,
-    learner,
-    matched_layers,
-    objective,
+    distillation_losses,
+    distillation_model,
+    match_layers,
     patient_layers,
 )
 from sqb_tf.training.options import FinetuneOptions
-from sqb_tf.training.pipeline import example_stream, training_batches
+from sqb_tf.training.pipeline import TrainingBatches, example_stream
 from sqb_tf.training.state import RunState
 from sqb_tf.training.survey import survey
 from sqb_tf.training.teacher import TeacherOutputs, find_teacher, teacher_outputs
@@ -154,9 +154,9 @@ def test_separable_models_match_logits_alone(labels, tmp_path):
     taught = teacher_outputs(found, task, labels, 64, tmp_path)
     np.testing.assert_allclose(taught.logits, model(inputs), atol=1e-4)
     with pytest.raises(InputError, match=r"hidden_weight: the teacher .*bundle does not read its"):
-        matched_layers(tiny_config(), found)
+        match_layers(tiny_config(), found)
     with pytest.raises(InputError, match="hidden_weight: the student does not read its first"):
-        matched_layers(model.config, found)
+        match_layers(model.config, found)
 
 
 def test_the_teacher_is_asked_once_and_in_order(teacher, tmp_path):
@@ -196,10 +196,16 @@ def test_targets_are_those_of_the_texts(bundle_dir, tmp_path):
     places = np.arange(90, dtype=np.float32)[:, None]
     taught = TeacherOutputs(places, np.float16(places[:, None] * [1, 2]))
     kind = kind_of("regression")
-    examples = example_stream(Task("regression", tmp_path).split("train"), kind, numbered=True)
+    examples = example_stream(Task("regression", tmp_path).split("train"), kind, with_index=True)
     preprocessor, _ = find_teacher(bundle_dir).load()
-    args = preprocessor, kind, 4, 0, 0
-    batches = list(training_batches(examples, *args, batch_targets=taught.targets))
+
+    def epoch(outputs: TeacherOutputs) -> list:
+        batches = TrainingBatches(
+            examples, preprocessor, kind, 4, seed=0, batch_targets=outputs.targets
+        )
+        return list(batches.epoch(0))
+
+    batches = epoch(taught)
     seen = np.concatenate([targets["logits"] for _, targets in batches])
     np.testing.assert_array_equal(seen[:, 0], seen[:, 1])
     assert sorted(seen[:, 0]) == list(range(90)) != list(seen[:, 0])
@@ -209,8 +215,7 @@ def test_targets_are_those_of_the_texts(bundle_dir, tmp_path):
         )
         lengths = inputs["input_mask"].numpy().sum(1)
         np.testing.assert_array_equal(lengths, 3 + targets["logits"].numpy()[:, 0] % 7)
-    alone = dataclasses.replace(taught, states=None)
-    targets = next(iter(training_batches(examples, *args, batch_targets=alone.targets)))[1]
+    targets = epoch(dataclasses.replace(taught, states=None))[0][1]
     np.testing.assert_array_equal(targets, batches[0][1]["logits"])
 
 
@@ -260,9 +265,11 @@ def test_a_student_comes_nearer_to_hidden_states(teacher, labels, tmp_path):
     task = Task("classification", DEMO, limit=64)
     taught = teacher_outputs(find_teacher(teacher), task, labels, 64, tmp_path, [1])
     student = SqueezeBertClassifier(tiny_config(), num_labels=len(labels))
-    model = learner(student, taught, seed=0)
+    model = distillation_model(student, taught, seed=0)
     options = FinetuneOptions(hidden_weight=1.0)
-    model.compile("adam", jit_compile=False, **objective("classification", options, taught))
+    model.compile(
+        "adam", jit_compile=False, **distillation_losses("classification", options, taught)
+    )
     inputs = sqb_tf.load(teacher).preprocessor([e.text for e in task.split("train")])
     numbered = np.column_stack([np.zeros(64), np.arange(64)])
     targets = taught.targets(keras.ops.convert_to_tensor(numbered))
@@ -282,17 +289,19 @@ def test_the_projection_is_learned_and_saved_but_no_part_of_the_student(teacher,
     task = Task("classification", DEMO, limit=64)
     taught = teacher_outputs(find_teacher(teacher), task, labels, 64, tmp_path, [1])
     student = SqueezeBertClassifier(tiny_config(hidden_size=16), num_labels=len(labels))
-    model = learner(student, taught, seed=3)
+    model = distillation_model(student, taught, seed=3)
     (projection,) = [w for w in model.trainable_weights if w.path.startswith("projection/")]
     assert projection.shape == (16, 32)
     assert len(model.trainable_weights) == len(student.trainable_weights) + 1
-    again = learner(student, taught, seed=3).get_layer("projection").kernel
+    again = distillation_model(student, taught, seed=3).get_layer("projection").kernel
     np.testing.assert_array_equal(projection, again)
     same_size = SqueezeBertClassifier(tiny_config(), num_labels=len(labels))
-    assert len(learner(same_size, taught, 0).weights) == len(same_size.weights)
+    assert len(distillation_model(same_size, taught, 0).weights) == len(same_size.weights)
 
     options = FinetuneOptions(hidden_weight=2.0)
-    model.compile("sgd", jit_compile=False, **objective("classification", options, taught))
+    model.compile(
+        "sgd", jit_compile=False, **distillation_losses("classification", options, taught)
+    )
     inputs = random_inputs(student.config, 8, 6)
     targets = {"logits": np.zeros((8, 1 + len(labels)), np.float32), "states": taught.states[:8]}
     losses = model.evaluate(inputs, targets, verbose=0, return_dict=True)

@@ -234,7 +234,7 @@ def test_full_disk_at_the_end_costs_nothing(small, tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r"cannot write .*out: No space left on device"):
             call("finetune", *flags)
     assert listing(tmp_path) == ["out.training"]
-    monkeypatch.setattr(trainer, "training_batches", full)
+    monkeypatch.setattr(trainer.TrainingBatches, "epoch", full)
     assert call("finetune", *flags, "--resume") == 0
     assert_same_run(expected, tmp_path / "out")
 
@@ -368,7 +368,9 @@ def test_resume_of_a_damaged_state(name, match, killed, tmp_path):
 
 def test_resume_of_nothing_starts_anew(small, tmp_path, capsys, monkeypatch):
     flags, _ = small
-    monkeypatch.setattr(finetune.Run, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        finetune.FinetuneTrainer, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         call("finetune", *flags, "--output", tmp_path / "out", "--resume")
     assert "nothing to resume at" in capsys.readouterr().err

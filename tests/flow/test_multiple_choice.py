@@ -20,7 +20,7 @@ from sqb_tf.errors import InputError
 from sqb_tf.heads.registry import kind_of
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
-from sqb_tf.training.pipeline import example_stream, training_batches
+from sqb_tf.training.pipeline import TrainingBatches, example_stream
 from sqb_tf.training.survey import survey
 
 SWAG = Columns("sent1", "sent2", "label")
@@ -136,7 +136,7 @@ def test_batches_hold_every_choice_as_a_pair():
         return {name: values.numpy() for name, values in made.items()}
 
     seen = []
-    for inputs, targets in training_batches(stream, preprocessor, kind, 8, seed=0, epoch=0):
+    for inputs, targets in TrainingBatches(stream, preprocessor, kind, 8, seed=0).epoch(0):
         ids = inputs["input_word_ids"].numpy()
         length = ids.shape[2]
         assert ids.shape[1] == 3 and len(ids) == len(targets)

@@ -105,7 +105,7 @@ def test_the_bundle_is_a_start_for_fine_tuning_and_converts(small, text, tmp_pat
     texts = text.read_text().splitlines()
     samples = {which: info.sample(which) for which in ("calibration", "verification")}
     assert len(samples["calibration"]) == 64 and 20 < len(samples["verification"]) < 120
-    held_out = {line for line, _, held in Corpus.of([text], 20.0).lines() if held}
+    held_out = {line for line, _, held in Corpus.find([text], 20.0).lines() if held}
     assert {e.text for e in samples["verification"]} == held_out
     assert {e.text for e in samples["calibration"]} <= set(texts) - held_out
     flags = ["--data", ROOT / "sqb_tf/demo", "--limit", 32, "--epochs", 1, "--seq-length", 16]

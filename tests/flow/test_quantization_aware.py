@@ -10,7 +10,7 @@ from fixtures.models import random_inputs, randomize, tiny_config
 
 import sqb_tf
 from sqb_tf.model.heads import SqueezeBertClassifier
-from sqb_tf.training.fake_quantization import rounded_activation, rounded_weight
+from sqb_tf.training.fake_quantization import fake_quantize_activation, fake_quantize_weight
 from sqb_tf.training.options import QUANTIZE_AWARE
 from sqb_tf.training.quantization_aware import QuantizationAware, projections
 from sqb_tflite import convert
@@ -35,7 +35,7 @@ def values(model) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(("bits", "levels"), [(4, 15), (8, 255)])
 def test_rounding_by_hand(bits, levels):
     weight = np.random.default_rng(0).normal(size=(1, 300, 5)).astype(np.float32)
-    found = keras.ops.convert_to_numpy(rounded_weight(weight, bits, (0, 1)))
+    found = keras.ops.convert_to_numpy(fake_quantize_weight(weight, bits, (0, 1)))
     for channel in range(5):
         grid = np.unique(found[0, :, channel])
         assert len(grid) <= levels
@@ -50,8 +50,8 @@ def test_rounding_by_hand(bits, levels):
 def test_a_gain_is_rounded_with_the_weights():
     rng = np.random.default_rng(0)
     weight, gain = (rng.normal(size=(1, 30, 5)).astype(np.float32) for _ in range(2))
-    found = rounded_weight(weight, 4, (0, 1), gain)
-    together = rounded_weight(weight * gain, 4, (0, 1))
+    found = fake_quantize_weight(weight, 4, (0, 1), gain)
+    together = fake_quantize_weight(weight * gain, 4, (0, 1))
     np.testing.assert_allclose(found * gain, together, atol=1e-6)
 
 
@@ -67,12 +67,14 @@ def test_activations_by_hand():
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(6, 40)) + np.arange(-3, 3)[:, None]).astype(np.float32)
     each = np.stack([grid(row, min(row.min(), 0), max(row.max(), 0)) for row in x])
-    found = keras.ops.convert_to_numpy(rounded_activation(x, per_token=True))
+    found = keras.ops.convert_to_numpy(fake_quantize_activation(x, per_token=True))
     np.testing.assert_allclose(found, each, atol=1e-5)
-    found = keras.ops.convert_to_numpy(rounded_activation(x, per_token=False))
+    found = keras.ops.convert_to_numpy(fake_quantize_activation(x, per_token=False))
     np.testing.assert_allclose(found, grid(x, x.min(), x.max()), atol=1e-5)
     gain, offset = np.linspace(0.5, 40, 40).astype(np.float32), np.float32(3)
-    found = keras.ops.convert_to_numpy(rounded_activation(x * gain + offset, True, gain, offset))
+    found = keras.ops.convert_to_numpy(
+        fake_quantize_activation(x * gain + offset, True, gain, offset)
+    )
     np.testing.assert_allclose((found - offset) / gain, each, atol=1e-4)
 
 

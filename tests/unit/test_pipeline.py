@@ -33,8 +33,8 @@ def examples():
 def epoch(examples, preprocessor, batch_size=10, seed=0, number=0, paired=False, skip=0) -> list:
     """The (inputs, places) batches of an epoch."""
     kind = kind_of("regression", ["score"], paired)
-    batches = pipeline.training_batches(
-        examples, preprocessor, kind, batch_size, seed, number, skip
+    batches = pipeline.TrainingBatches(examples, preprocessor, kind, batch_size, seed).epoch(
+        number, skip
     )
     return [
         ({name: values.numpy() for name, values in inputs.items()}, targets.numpy().tolist())

@@ -34,7 +34,7 @@ def options(text, vocab) -> ShardOptions:
 
 def segment(text: str, tmp_path, seq_length: int = 16) -> list[tuple[str, str]]:
     (tmp_path / "t.txt").write_text(text, encoding="utf-8")
-    corpus = Corpus.of([tmp_path / "t.txt"], 0.01)
+    corpus = Corpus.find([tmp_path / "t.txt"], 0.01)
     segmenter = Segmenter(WordPieceTokenizer(VOCABULARY), seq_length)
     return [
         tuple(" ".join(VOCABULARY[i] for i in part) for part in (found.first, found.second))
@@ -68,7 +68,7 @@ def test_a_text_of_one_token_makes_no_instance(tmp_path):
 
 def test_documents_are_held_out_whole_and_by_their_first_line(tmp_path):
     (tmp_path / "t.txt").write_text(documents(300, 2))
-    lines = list(Corpus.of([tmp_path], 20.0).lines())
+    lines = list(Corpus.find([tmp_path], 20.0).lines())
     held = [held for _, starts, held in lines if starts]
     assert len(held) == 300 and 30 < sum(held) < 90
     by_line = {}
@@ -107,7 +107,7 @@ def test_shards_are_made_once(options, tmp_path, capsys):
     assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
     with unchanged(tmp_path / "one"):
         make_shards(tmp_path / "one", options)
-        assert "taking the shards in" in capsys.readouterr().err
+        assert "using the shards in" in capsys.readouterr().err
         for change, match in (
             ({"seq_length": 48}, "another seq length: 32, not 48"),
             ({"lowercase": False}, "another lowercase"),
@@ -160,11 +160,11 @@ def test_bad_text(options, vocab, tmp_path):
         make(tmp_path / "none.txt")
     no_mask = tmp_path / "no_mask"
     no_mask.write_text("\n".join(t for t in VOCABULARY if t != "[MASK]") + "\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"no_mask: lacks \[MASK\]"):
+    with pytest.raises(InputError, match=r"no_mask: no \[MASK\]"):
         make(tmp_path / "none.txt", vocabulary=no_mask)
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "thesis.doc").write_text("")
-    with pytest.raises(InputError, match=r"shards: a folder that holds no shards"):
+    with pytest.raises(InputError, match=r"shards: the folder is not empty and has no shards"):
         make(tmp_path / "none.txt")
     assert (tmp_path / "shards" / "thesis.doc").exists()
 

@@ -1,1 +1,1 @@
-"""Pretraining: plain text to shards to a bundle."""
+"""Pretraining: plain text -> shards -> bundle."""

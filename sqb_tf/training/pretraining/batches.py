@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -14,16 +14,19 @@ from sqb_tf.training.pretraining.masking import Batch, Masking
 from sqb_tf.training.pretraining.options import PretrainOptions
 from sqb_tf.training.pretraining.shards import Shards
 
-# Of held-out instances so many are evaluated, evenly from all.
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# At most so many held-out instances are evaluated, evenly spaced among all.
 DEV_INSTANCES, DEV_BATCH = 2048, 64
 
 
 class Batches:
-    """The micro batches of a run, each a function of the seed and its place alone.
+    """The micro batches of a run, each a function of the seed and its index only.
 
-    Every epoch goes through all training instances in an order of its own, but those that do not fill the
-    last batch, and masks them anew. Batches are masked whole: in how many parts they are computed changes
-    nothing.
+    Every epoch goes through the training instances in another order, masks them anew and leaves out those
+    that do not fill the last batch. A batch is masked as a whole, so the number of micro batches it is
+    computed in changes nothing.
     """
 
     def __init__(self, shards: Shards, masking: Masking, options: PretrainOptions) -> None:
@@ -36,32 +39,32 @@ class Batches:
                 f"those of a batch, {options.batch_size}: lower the batch size"
             )
 
-    def train(self, place: int) -> Batch:
-        """The micro batch at `place`, counted from the start of the run."""
-        step, part = divmod(place, self._options.accumulation)
-        with self._lock:  # parts are asked for by several threads at once
-            whole = self._whole(step)
+    def train(self, index: int) -> Batch:
+        """Micro batch `index`, counted from the start of the run."""
+        step, part = divmod(index, self._options.accumulation)
+        with self._lock:  # several threads read micro batches of one batch
+            batch = self._batch(step)
         size = self._options.computed_at_once
         rows = slice(part * size, (part + 1) * size)
-        return tuple({name: x[rows] for name, x in arrays.items()} for arrays in whole)
+        return tuple({name: x[rows] for name, x in arrays.items()} for arrays in batch)
 
     def dev(self) -> list[Batch]:
         """The held-out batches, masked alike in every run."""
         count = self._shards.count("dev")
-        chosen = np.linspace(0, count - 1, min(count, DEV_INSTANCES)).astype(np.int64)
+        indices = np.linspace(0, count - 1, min(count, DEV_INSTANCES)).astype(np.int64)
         return [
             self._masking(
-                self._shards.read("dev", chosen[start : start + DEV_BATCH]), (0, 2, start)
+                self._shards.read("dev", indices[start : start + DEV_BATCH]), (0, 2, start)
             )
-            for start in range(0, len(chosen), DEV_BATCH)
+            for start in range(0, len(indices), DEV_BATCH)
         ]
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019 - they outlive none of the run
-    def _whole(self, step: int) -> Batch:
-        epoch, within = divmod(step, self._per_epoch)
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - an instance lives as long as its run
+    def _batch(self, step: int) -> Batch:
+        epoch, batch = divmod(step, self._per_epoch)
         size = self._options.batch_size
-        chosen = self._order(epoch)[within * size : (within + 1) * size]
-        return self._masking(self._shards.read("train", chosen), (self._options.seed, 1, step))
+        indices = self._order(epoch)[batch * size : (batch + 1) * size]
+        return self._masking(self._shards.read("train", indices), (self._options.seed, 1, step))
 
     @functools.lru_cache(maxsize=2)  # noqa: B019
     def _order(self, epoch: int) -> np.ndarray:
@@ -70,38 +73,38 @@ class Batches:
 
 
 class IndexedBatches(keras.utils.PyDataset):
-    """The batches from `start` to `stop` for `fit` on any backend, without TensorFlow."""
+    """Micro batches `start` to `stop` for `fit` on any backend, without TensorFlow."""
 
     def __init__(self, batches: Batches, start: int, stop: int) -> None:
-        super().__init__()  # in one thread: with several, Keras 3.15 on JAX passes over the first batch
+        super().__init__()  # one worker: with several, Keras 3.15 on JAX skips the first batch
         self._batches, self._start, self._stop = batches, start, stop
 
     def __len__(self) -> int:
         return self._stop - self._start
 
-    def __getitem__(self, place: int) -> Batch:
-        return self._batches.train(self._start + place)
+    def __getitem__(self, index: int) -> Batch:
+        return self._batches.train(self._start + index)
 
 
-def dataset(batches: Batches, start: int, stop: int) -> Any:
-    """The batches from `start` to `stop` as a `tf.data.Dataset`."""
+def dataset(batches: Batches, start: int, stop: int) -> tf.data.Dataset:
+    """Micro batches `start` to `stop` as a `tf.data.Dataset`."""
     import tensorflow as tf
 
     specs = tf.nest.map_structure(
         lambda x: tf.TensorSpec(x.shape, tf.as_dtype(x.dtype)), batches.train(start)
     )
-    flat = tf.nest.flatten(specs)
+    flat_specs = tf.nest.flatten(specs)
 
-    def read(place: Any) -> Any:
-        found = tf.numpy_function(
+    def read(index: tf.Tensor) -> Any:
+        arrays = tf.numpy_function(
             lambda i: tf.nest.flatten(batches.train(int(i))),
-            [place],
-            [spec.dtype for spec in flat],
+            [index],
+            [spec.dtype for spec in flat_specs],
             stateful=False,
         )
-        for array, spec in zip(found, flat, strict=True):
+        for array, spec in zip(arrays, flat_specs, strict=True):
             array.set_shape(spec.shape)
-        return tf.nest.pack_sequence_as(specs, found)
+        return tf.nest.pack_sequence_as(specs, arrays)
 
-    places = tf.data.Dataset.range(start, stop)
-    return places.map(read, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    indices = tf.data.Dataset.range(start, stop)
+    return indices.map(read, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

@@ -1,4 +1,4 @@
-"""Plain text -> the instances of pretraining: pairs of segments that follow each other in a document."""
+"""Plain text -> the instances of pretraining: pairs of consecutive segments of a document."""
 
 from __future__ import annotations
 
@@ -14,49 +14,53 @@ import tensorflow_text as tf_text
 from sqb_tf.errors import InputError
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 
-# Lines that are parted into sentences and tokenized at once.
+# Lines that are split into sentences and tokenized at once.
 BLOCK = 2048
-# [CLS] first [SEP] second [SEP]
-SPECIAL_PLACES = 3
+# The special tokens of `[CLS] first [SEP] second [SEP]`.
+NUM_SPECIAL = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """The documents of UTF-8 text files, as streams. Blank lines part documents.
+    """The documents of UTF-8 text files, as a stream. Documents are separated by blank lines.
 
     Args:
-        paths: files, or folders whose `.txt` files are taken.
-        held_out: per cent of the documents that are held out, chosen by a hash of their first line.
+        paths: the files.
+        held_out: percentage of the documents that are held out, chosen by a hash of their first line.
     """
 
     paths: tuple[Path, ...]
     held_out: float
 
     @classmethod
-    def of(cls, paths: Sequence[str | Path], held_out: float) -> Corpus:
-        """The corpus of files and folders; `InputError` for one that is missing or holds no text file."""
+    def find(cls, paths: Sequence[str | Path], held_out: float) -> Corpus:
+        """The corpus of files, and of the `.txt` files in folders.
+
+        Raises:
+            InputError: a path that does not exist, a folder without text files, a bad percentage.
+        """
         if not 0 < held_out < 100:
             raise InputError(f"held_out {held_out}: expected per cent, above 0 and below 100")
-        found: list[Path] = []
+        files: list[Path] = []
         for path in map(Path, paths):
             if path.is_dir():
-                files = sorted(p for p in path.rglob("*.txt") if p.is_file())
-                if not files:
+                in_folder = sorted(p for p in path.rglob("*.txt") if p.is_file())
+                if not in_folder:
                     raise InputError(f"{path}: no .txt files in this folder or below")
-                found += files
+                files += in_folder
             elif path.is_file():
-                found.append(path)
+                files.append(path)
             else:
                 raise InputError(f"{path}: no such file or folder of text")
-        return cls(tuple(found), held_out)
+        return cls(tuple(files), held_out)
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total bytes of the files."""
         return sum(path.stat().st_size for path in self.paths)
 
     def lines(self) -> Iterator[tuple[str, bool, bool]]:
-        """Every line with text: (line, whether its document starts with it, whether it is held out)."""
+        """Every non-blank line: (line, whether it starts a document, whether it is held out)."""
         for path in self.paths:
             starts, held = True, False
             for line in _text_lines(path):
@@ -80,28 +84,28 @@ def _text_lines(path: Path) -> Iterator[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Instance:
-    """Two segments of a document, the one before the other, as token ids."""
+    """Two consecutive segments of a document, as token ids."""
 
     first: list[int]
     second: list[int]
 
 
 class Segmenter:
-    """Sentences of documents -> instances that fill `seq_length` tokens with their special ones.
+    """Sentences of documents -> instances of at most `seq_length` tokens, special tokens included.
 
-    Sentences are packed in order until the next one has no room (Devlin et al. 2019, appendix A.2); they are
-    parted at the end of a random sentence, a single one at a word near its middle.
+    Sentences are packed in order until the next does not fit (Devlin et al. 2019, appendix A.2). They are
+    split into two segments at the end of a random sentence; a single sentence at a word near its middle.
     """
 
     def __init__(self, tokenizer: WordPieceTokenizer, seq_length: int) -> None:
         self._tokenizer = tokenizer
-        self._room = seq_length - SPECIAL_PLACES
+        self._max_tokens = seq_length - NUM_SPECIAL
         self._begins_word = tokenizer.begins_word
         self._breaker = tf_text.StateBasedSentenceBreaker()
         self._random = random.Random(0)
 
     def instances(self, lines: Iterable[tuple[str, bool, bool]]) -> Iterator[tuple[Instance, bool]]:
-        """The instances of `Corpus.lines`, and whether each is held out."""
+        """The instances of `Corpus.lines`, each with whether it is held out."""
         lines = iter(lines)
         sentences: list[list[int]] = []
         held_out = False
@@ -113,8 +117,8 @@ class Segmenter:
                     yield from self._emit(sentences, held_out)
                     sentences, held_out = [], held
                 for sentence in itertools.islice(ids, int(count)):
-                    for piece in _pieces(sentence, self._room):
-                        if sum(map(len, sentences)) + len(piece) > self._room:
+                    for piece in _pieces(sentence, self._max_tokens):
+                        if sum(map(len, sentences)) + len(piece) > self._max_tokens:
                             yield from self._emit(sentences, held_out)
                             sentences = []
                         sentences.append(piece)
@@ -135,6 +139,6 @@ class Segmenter:
 
 
 def _pieces(tokens: list[int], size: int) -> Iterator[list[int]]:
-    """`tokens` in parts of at most `size`; nothing of none."""
+    """`tokens` in parts of at most `size`."""
     for start in range(0, len(tokens), size):
         yield tokens[start : start + size]

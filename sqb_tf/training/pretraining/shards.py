@@ -2,15 +2,15 @@
 
 A folder with
 
-index.json                        what is in it (`Index`)
+index.json                        what it contains (`Index`)
 vocab.txt                         the vocabulary
-train-00000.tfrecord ..., dev-... instances, `RECORDS` a file
+train-00000.tfrecord ..., dev-... instances, `RECORDS` per file
 samples.json                      texts of each split, for calibration and verification
 
-A record is of TFRecord's format (length, checksum, payload, checksum); its payload is little-endian uint16:
-the lengths of the two segments, then their tokens, filled up with 0 to `seq_length` - 3. All records have one
-size, so the n-th stands at a known place: batches are read in any order, and a resumed run need not read what
-it has seen. What reads them is numpy alone, on machines without TensorFlow too.
+Records are in TFRecord's format (length, checksum, payload, checksum). The payload is little-endian uint16:
+the lengths of the two segments, then their tokens, padded with 0 to `seq_length` - 3. All records have the
+same size, so record n is at a known offset: batches are read in any order, and a resumed run does not read
+what it has seen. Reading needs numpy only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sqb_tf.errors import InputError
 
 INDEX, SAMPLES = "index.json", "samples.json"
 RECORDS = 65_536
-# Before a payload its length (uint64) and a checksum (uint32), after it a checksum.
+# Bytes before a payload, its length (uint64) and a checksum (uint32), and after it, a checksum.
 HEAD, TAIL = 12, 4
 DTYPE = np.dtype("<u2")
 FORMAT = 1
@@ -40,13 +40,13 @@ class Index:
     format: int
     seq_length: int
     lowercase: bool
-    source: dict[str, Any]  # what they were made from, to know them again
-    records: dict[str, list[int]]  # split -> records of each file, in order
-    unigrams: list[int]  # how often each token occurs in train
+    source: dict[str, Any]  # the options and files they were made from
+    records: dict[str, list[int]]  # split -> number of records in each file, in order
+    unigrams: list[int]  # count of each token in train
 
     @classmethod
     def read(cls, directory: Path) -> Index:
-        """The index of a folder of shards; `InputError` names what is wrong with it."""
+        """The index of a folder of shards; an `InputError` names the file that is missing or wrong."""
         path = directory / INDEX
         if not path.is_file():
             raise InputError(
@@ -65,7 +65,7 @@ class Index:
 
     @property
     def record_size(self) -> int:
-        """Bytes of a record, its frame included."""
+        """Bytes of a record, TFRecord's framing included."""
         return HEAD + self.payload_size + TAIL
 
     @property
@@ -76,7 +76,7 @@ class Index:
 
 @dataclasses.dataclass(frozen=True)
 class Instances:
-    """Unmasked instances: tokens int32 `[n, seq_length - 3]`, lengths int32 `[n, 2]` of both segments."""
+    """Unmasked instances: tokens int32 `[n, seq_length - 3]`, both segments' lengths int32 `[n, 2]`."""
 
     tokens: np.ndarray
     lengths: np.ndarray
@@ -86,7 +86,7 @@ class Shards:
     """Reads the records of a folder of shards.
 
     Raises:
-        InputError: naming the file: missing, truncated, not as the index says.
+        InputError: names the file that is missing, truncated or not as the index says.
     """
 
     def __init__(self, directory: str | Path) -> None:
@@ -118,37 +118,37 @@ class Shards:
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{path}: cannot be read: {error}") from None
 
-    def read(self, split: str, places: np.ndarray) -> Instances:
-        """The instances at `places`, int `[n]`, in that order."""
+    def read(self, split: str, indices: np.ndarray) -> Instances:
+        """The instances at `indices`, int `[n]`, in that order."""
         starts = np.cumsum([0, *self.index.records[split]])
-        files = np.searchsorted(starts, places, side="right") - 1
-        rows = np.empty((len(places), self.index.payload_size // DTYPE.itemsize), np.int32)
+        files = np.searchsorted(starts, indices, side="right") - 1
+        rows = np.empty((len(indices), self.index.payload_size // DTYPE.itemsize), np.int32)
         for file in np.unique(files):
-            chosen = files == file
-            records = self._files[split][file][places[chosen] - starts[file]]
-            rows[chosen] = self._payloads(split, file, records)
+            in_file = files == file
+            records = self._files[split][file][indices[in_file] - starts[file]]
+            rows[in_file] = self._payloads(split, file, records)
         return Instances(rows[:, 2:], rows[:, :2])
 
     def _open(self, split: str, number: int, count: int) -> np.ndarray:
         path, size = self.directory / shard_name(split, number), self.index.record_size
         try:
-            found = path.stat().st_size
+            actual_size = path.stat().st_size
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-        if found != count * size:
+        if actual_size != count * size:
             raise InputError(
-                f"{path}: {found} bytes, expected {count * size} ({count} records): copy it anew"
+                f"{path}: {actual_size} bytes, expected {count * size} ({count} records): copy it anew"
             )
         return np.memmap(path, np.uint8, "r", shape=(count, size))
 
     def _payloads(self, split: str, file: int, records: np.ndarray) -> np.ndarray:
         lengths = np.ascontiguousarray(records[:, :8]).view("<u8")[:, 0]
         payloads = np.ascontiguousarray(records[:, HEAD:-TAIL]).view(DTYPE)
-        room = payloads.shape[1] - 2
+        max_tokens = payloads.shape[1] - 2
         sizes = payloads[:, :2].astype(np.int64)
         if (lengths != self.index.payload_size).any() or (
             (sizes < 1).any()
-            or (sizes.sum(1) > room).any()
+            or (sizes.sum(1) > max_tokens).any()
             or payloads[:, 2:].max(initial=0) >= len(self.vocabulary)
         ):
             raise InputError(
@@ -158,5 +158,5 @@ class Shards:
 
 
 def shard_name(split: str, number: int) -> str:
-    """The name of a file of records."""
+    """The file name of shard `number` of a split."""
     return f"{split}-{number:05}.tfrecord"
