@@ -153,9 +153,9 @@ def test_separable_models_match_logits_alone(labels, tmp_path):
     inputs = sqb_tf.load(tmp_path / "bundle").preprocessor([e.text for e in task.split("train")])
     taught = teacher_outputs(found, task, labels, 64, tmp_path)
     np.testing.assert_allclose(taught.logits, model(inputs), atol=1e-4)
-    with pytest.raises(InputError, match=r"hidden_weight: the teacher .*bundle does not read its"):
+    with pytest.raises(InputError, match=r"hidden_weight: the teacher .*bundle does not pool its"):
         match_layers(tiny_config(), found)
-    with pytest.raises(InputError, match="hidden_weight: the student does not read its first"):
+    with pytest.raises(InputError, match="hidden_weight: the student does not pool its first"):
         match_layers(model.config, found)
 
 
@@ -357,7 +357,7 @@ def test_resume_is_exact(hidden_flags, hidden_run, tmp_path, monkeypatch, saves)
         call("distill", *flags)
     with pytest.raises(InputError, match=r"has hidden-weight 1.0, not 2.0"):
         call("distill", *flags, "--hidden-weight", 2, "--resume")
-    monkeypatch.setattr(teacher_module, "_ask", None)  # a second time would fail
+    monkeypatch.setattr(teacher_module, "_compute", None)  # a second time would fail
     assert call("distill", *flags, "--resume") == 0
     assert_equal_bundles(hidden_run, tmp_path / "out")
 
@@ -386,7 +386,7 @@ def test_full_disk_and_teachers_without_numbers(teacher, labels, spoiled, tmp_pa
     (spoiled / "labels.txt").write_text("bad\nfair\ngood\n")
     data = tmp_path / "data.tsv"
     data.write_text("text\tlabel\na good film\tgood\na film\tfair\na bad film\tbad\n" * 4)
-    with pytest.raises(InputError, match="outputs of this teacher are not finite"):
+    with pytest.raises(InputError, match="teacher's outputs are not finite"):
         teacher_outputs(
             find_teacher(spoiled), Task("classification", data), model.labels, 12, folder
         )
@@ -415,7 +415,7 @@ def test_teachers_that_do_not_fit(teacher, tmp_path, regression_bundle_dir):
     pairs, found = Task("rte", DEMO), find_teacher(teacher)
     with pytest.raises(InputError, match="the data is for classification into a, b"):
         found.check(pairs, ["a", "b"])
-    with pytest.raises(InputError, match="one of teacher and data is for pairs"):
+    with pytest.raises(InputError, match="the teacher takes single texts, but the data has pairs"):
         found.check(pairs, found.labels)
 
 

@@ -101,13 +101,14 @@ def test_records_are_read_as_written_and_as_tensorflow_reads_them(options, tmp_p
     assert shards.index.unigrams == occurrences.tolist()
 
 
-def test_shards_are_made_once(options, tmp_path, capsys):
+def test_shards_are_made_once(options, tmp_path, caplog):
+    caplog.set_level("INFO", logger="absl")
     make_shards(tmp_path / "one", options)
     make_shards(tmp_path / "two", options)
     assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
     with unchanged(tmp_path / "one"):
         make_shards(tmp_path / "one", options)
-        assert "using the shards in" in capsys.readouterr().err
+        assert "using the shards in" in caplog.text
         for change, match in (
             ({"seq_length": 48}, "another seq length: 32, not 48"),
             ({"lowercase": False}, "another lowercase"),
