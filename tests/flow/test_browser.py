@@ -115,6 +115,7 @@ def test_the_page_holds_the_records_and_saves_them(open_page, result, tmp_path):
     assert json.loads((tmp_path / "saved.json").read_text(encoding="utf-8")) == result
 
 
+@pytest.mark.slow
 def test_a_phones_screen_is_wide_enough(open_page):
     page = open_page(360, 740)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -127,6 +128,7 @@ def test_a_phones_screen_is_wide_enough(open_page):
     assert min(heights) >= 10  # pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_what_is_behind_it(open_page, scheme):
     page = open_page(scheme=scheme)
@@ -153,6 +155,7 @@ def luminance(colour: list[int]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+@pytest.mark.slow
 def test_a_click_on_a_header_sorts_and_another_turns_the_order(open_page):
     page = open_page()
     table = page.locator("table", has_text="Latency on vm")
@@ -167,6 +170,7 @@ def test_a_click_on_a_header_sorts_and_another_turns_the_order(open_page):
             assert by.get_attribute("aria-sort") == direction
 
 
+@pytest.mark.slow
 def test_what_is_no_number_is_sorted_last_both_ways(open_page):
     page = open_page()
     button = page.locator("table", has_text="Latency on vm").get_by_role("button", name="over BERT")
@@ -176,6 +180,7 @@ def test_what_is_no_number_is_sorted_last_both_ways(open_page):
         assert "-" in shown and "-" not in shown[: -shown.count("-")]
 
 
+@pytest.mark.slow
 def test_plots_are_drawn_once_each_with_ids_of_their_own_and_words(open_page):
     page = open_page()
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map((element) => element.id)")
@@ -194,6 +199,7 @@ def test_plots_are_drawn_once_each_with_ids_of_their_own_and_words(open_page):
         assert plot["role"] == "img" and plot["words"] and plot["drawn"] and not plot["lost"]
 
 
+@pytest.mark.slow
 def test_a_test_device_is_shown_as_one(open_page):
     page = open_page()
     assert page.locator(".badge").all_text_contents() == ["test device: not a phone"]

@@ -16,6 +16,7 @@ from fixtures.models import (
     randomize,
     tiny_config,
 )
+from fixtures.tiers import tiered
 
 import sqb_tf
 from sqb_tf.checkpoint import bundle
@@ -144,6 +145,7 @@ def test_first_token_states(layers):
     np.testing.assert_allclose(found["logits"], model(inputs), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_separable_models_match_logits_alone(labels, tmp_path):
     """They pool the mean of the tokens: a teacher's logits are right, its first token stands for nothing."""
     model = SqueezeBertClassifier(tiny_config(token_mixer="separable_conv"), num_labels=len(labels))
@@ -175,6 +177,7 @@ def test_the_teacher_is_asked_once_and_in_order(teacher, tmp_path):
     np.testing.assert_array_equal(again.states, found.states)
 
 
+@pytest.mark.slow
 def test_labels_in_another_order(teacher, tmp_path):
     """Are matched by name: the teacher's columns change places."""
     labels, task = sqb_tf.load(teacher).labels, Task("classification", DEMO, limit=8)
@@ -219,6 +222,7 @@ def test_targets_are_those_of_the_texts(bundle_dir, tmp_path):
     np.testing.assert_array_equal(targets, batches[0][1]["logits"])
 
 
+@pytest.mark.slow
 def test_an_imported_teacher(tmp_path):
     """A classifier that transformers saved, imported."""
     source, folder = ROOT / "tests" / "golden" / "classification" / "0", tmp_path / "imported"
@@ -252,6 +256,7 @@ def test_a_student_follows_its_teacher(teacher, tmp_path):
     assert np.mean(found == expected) > 2 * np.mean(found == labels)
 
 
+@pytest.mark.slow
 def test_without_its_share_the_teacher_changes_nothing(teacher, tmp_path):
     assert call("finetune", *SMALL, "--output", tmp_path / "plain") == 0
     flags = [*SMALL, "--teacher", teacher, "--alpha", 0]
@@ -285,6 +290,7 @@ def test_a_student_comes_nearer_to_hidden_states(teacher, labels, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_projection_is_learned_and_saved_but_no_part_of_the_student(teacher, labels, tmp_path):
     task = Task("classification", DEMO, limit=64)
     taught = teacher_outputs(find_teacher(teacher), task, labels, 64, tmp_path, [1])
@@ -340,7 +346,7 @@ def assert_equal_bundles(one: Path, other: Path) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("saves", [0, 2])
+@pytest.mark.parametrize("saves", tiered([0, 2], [2]))
 def test_resume_is_exact(hidden_flags, hidden_run, tmp_path, monkeypatch, saves):
     """Stopped before the first save, when the teacher was asked already, and after the second."""
     flags = [*hidden_flags, "--save-every", 3, "--output", tmp_path / "out"]
@@ -362,12 +368,14 @@ def test_resume_is_exact(hidden_flags, hidden_run, tmp_path, monkeypatch, saves)
     assert_equal_bundles(hidden_run, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_in_bfloat16(hidden_flags, tmp_path):
     flags = [*hidden_flags, "--precision", "mixed_bfloat16", "--output", tmp_path / "out"]
     assert call("distill", *flags) == 0
     assert {w.dtype for w in sqb_tf.load(tmp_path / "out").trainable_weights} == {"float32"}
 
 
+@pytest.mark.slow
 def test_full_disk_and_teachers_without_numbers(teacher, labels, spoiled, tmp_path, monkeypatch):
     task = Task("classification", DEMO, limit=64)
 

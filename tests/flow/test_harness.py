@@ -79,6 +79,7 @@ def test_nothing_is_copied_twice(connected, packages):
     assert phone.pushes == pushed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell_v2", [True, False])
 def test_old_phones_have_no_exit_codes(connected, packages, shell_v2):
     phone = connected(shell_v2=shell_v2)
@@ -88,6 +89,7 @@ def test_old_phones_have_no_exit_codes(connected, packages, shell_v2):
     assert [f["cause"] for f in result["failures"]] == ["wrong ABI"]
 
 
+@pytest.mark.slow
 def test_a_hot_phone_is_waited_for_and_a_throttled_one_marked(connected, packages):
     phone = connected()
     phone.temperature = 48.0
@@ -100,6 +102,7 @@ def test_a_hot_phone_is_waited_for_and_a_throttled_one_marked(connected, package
     assert "cpu4 limited to 1920 of 2803 MHz" in record["throttled"]
 
 
+@pytest.mark.slow
 def test_repeats_end_when_the_median_is_sure_or_the_budget_is_spent(connected, packages):
     phone = connected()
     loose = quick(packages[:1], repeats=8, precision=0.99)
@@ -119,6 +122,7 @@ def test_repeats_end_when_the_median_is_sure_or_the_budget_is_spent(connected, p
     assert len(result["records"][0]["samples_ms"]) == 1 and result["missing"] == []
 
 
+@pytest.mark.slow
 def test_cores_and_delegates(connected, packages):
     phone = connected()
     plan = quick(packages[:1], core_masks=["f0", "0f"], delegates=["xnnpack", "none"])
@@ -147,6 +151,7 @@ def test_an_app_is_installed_once_and_read_from_the_log(connected, packages, tmp
     assert failure["cause"] == "hung"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["old", "litert"])
 def test_other_builds_of_the_tool(connected, packages, variant):
     phone = connected(environment={"BENCHMARK_VARIANT": variant})
@@ -170,6 +175,7 @@ def test_this_machine_as_a_board(packages, tmp_path):
     assert result["records"][0]["hardware"]["os"].startswith("Linux")
 
 
+@pytest.mark.slow
 def test_a_board_over_ssh(packages, tmp_path):
     binary = tool(tmp_path)
     try:

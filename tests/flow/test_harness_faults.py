@@ -15,7 +15,7 @@ from sqb_tflite.bench.devices.journal import FILE, Journal
 from sqb_tflite.bench.devices.targets import Target
 from sqb_tflite.bench.plan import Plan
 
-pytestmark = [pytest.mark.device, pytest.mark.usefixtures("surroundings")]
+pytestmark = [pytest.mark.device, pytest.mark.slow, pytest.mark.usefixtures("surroundings")]
 # What a fault of the phone is reported as.
 CAUSES = {
     "unauthorized": "unauthorized",

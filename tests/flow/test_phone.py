@@ -16,7 +16,8 @@ from simulators.phone import (
     tool,
 )
 
-pytestmark = pytest.mark.device
+# What the harness relies on: `make test` runs the harness itself.
+pytestmark = [pytest.mark.device, pytest.mark.slow]
 
 LENGTH = 16
 BRIEF = "--num_threads=1 --num_runs=5 --min_secs=0.05 --warmup_min_secs=0.05"

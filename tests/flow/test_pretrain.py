@@ -19,6 +19,7 @@ from fixtures.commands import (
     rejects,
     run,
 )
+from fixtures.tiers import tiered
 
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
@@ -117,6 +118,7 @@ def test_the_bundle_is_a_start_for_fine_tuning_and_converts(small, text, tmp_pat
     assert call("convert", *arguments) == 0 and package.stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_seed_repeats_a_run(small, shards, tmp_path):
     again = [*SMALL, "--shards", shards, "--output", tmp_path / "again"]
     assert call("pretrain", *again) == 0
@@ -140,7 +142,7 @@ def stopped(monkeypatch, saves: int, *flags) -> None:
         call("pretrain", *flags)
 
 
-@pytest.mark.parametrize("saves", [1, 2, 3])
+@pytest.mark.parametrize("saves", tiered([1, 2, 3], [2]))
 def test_resume_is_exact(saves, small, shards, tmp_path, monkeypatch, capsys):
     flags = ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
     stopped(monkeypatch, saves, *flags)
@@ -153,6 +155,7 @@ def test_resume_is_exact(saves, small, shards, tmp_path, monkeypatch, capsys):
     assert listing(tmp_path) == ["out"]
 
 
+@pytest.mark.slow
 def test_killed_between_the_curve_and_the_state(small, shards, tmp_path, monkeypatch):
     """The evaluation is done again, and its point is in the curve once."""
     flags = ["--shards", shards, *SMALL, "--save-every", 3, "--output", tmp_path / "out"]
@@ -187,6 +190,7 @@ def test_resume_of_another_run_says_so(shards, tmp_path, monkeypatch):
     rejects(match, "pretrain", *flags, "--batch-size", 16, "--resume")
 
 
+@pytest.mark.slow
 def test_accumulation_is_the_whole_batch(small, shards, tmp_path, monkeypatch):
     """To rounding; and a run of parts resumes in the middle of a step."""
     flags = ["--shards", shards, *SMALL, "--micro-batch-size", 2]
@@ -211,7 +215,7 @@ def test_the_second_phase_goes_on_from_the_first(small, text, tmp_path):
     assert_same_weights(small, tmp_path / "out", tolerance=1e-6)
 
 
-@pytest.mark.parametrize("head", ["pretraining", "embedding", "encoder"])
+@pytest.mark.parametrize("head", tiered(["pretraining", "embedding", "encoder"], ["embedding"]))
 def test_a_bundle_with_another_head(head, small, shards, tmp_path):
     """The same encoder; a second phase goes on from all that it has; it converts, verified."""
     out = tmp_path / "out"
@@ -236,6 +240,7 @@ def test_a_bundle_with_another_head(head, small, shards, tmp_path):
                 np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_sentence_order_is_learned_only_if_asked(shards, tmp_path):
     """Its head stays as it was made: only the pooler's gradient could come from it."""
     flags = ["--shards", shards, *SMALL, "--steps", 2, "--weight-decay", 0]
@@ -258,6 +263,7 @@ cli.run(pretrain.main, pretrain.flags())
 """
 
 
+@pytest.mark.slow
 def test_two_devices_are_as_one(small, shards, tmp_path):
     """To rounding, with a batch's predictions unequally parted among them."""
     flags = [*SMALL, "--shards", shards, "--mirrored", "--output", tmp_path / "out"]
@@ -270,6 +276,7 @@ def test_two_devices_are_as_one(small, shards, tmp_path):
     assert_same_weights(small, tmp_path / "out", tolerance=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.peers
 @pytest.mark.skipif(not JAX.exists(), reason=f"{JAX} is missing: `make test` makes it")
 def test_jax_pretrains_from_shards_without_tensorflow(small, shards, tmp_path):
@@ -339,6 +346,7 @@ def test_bad_flags(flags, match, tmp_path, monkeypatch):
     assert not listing(tmp_path)
 
 
+@pytest.mark.slow
 def test_bad_shards_for_a_model(small, shards, text, tmp_path):
     flags = ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
     rejects("expected at least those of a batch", "pretrain", *flags, "--batch-size", 4096)
@@ -354,6 +362,7 @@ def test_bad_shards_for_a_model(small, shards, text, tmp_path):
     rejects("its vocabulary is not that of the shards", "pretrain", *other, "--output", "o")
 
 
+@pytest.mark.slow
 def test_divergence_stops_the_run(shards, tmp_path):
     flags = ["--shards", shards, *SMALL, "--optimizer", "adamw", "--learning-rate", 1e30]
     with pytest.raises(InputError, match="the training diverged"):

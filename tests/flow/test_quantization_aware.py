@@ -202,6 +202,7 @@ def test_a_trained_bundle_goes_on_and_converts(bundle_dir, data, tmp_path):
     assert not np.allclose(keras.ops.convert_to_numpy(other)[0, :, 0], channel, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_in_bfloat16_weights_are_rounded_in_float32(bundle_dir, data, tmp_path):
     flags = ["--data", data, "--init", bundle_dir, "--epochs", 1, "--quantize-aware", "int4"]
     flags += ["--precision", "mixed_bfloat16", "--seq-length", 32, "--output", tmp_path / "out"]
