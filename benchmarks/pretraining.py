@@ -46,14 +46,16 @@ def parse_args() -> argparse.Namespace:
 
 def pretrained(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Pretrains, or goes on with it, unless it was done; the bundle's metrics."""
-    from sqb_tf.training.pretraining.options import PretrainOptions
+    from sqb_tf.training.pretraining.options import PretrainOptions, ShardOptions
     from sqb_tf.training.pretraining.pretrain import pretrain
-    from sqb_tf.training.pretraining.shard_writer import ShardOptions, make_shards
+    from sqb_tf.training.pretraining.shard_writer import make_shards
     from sqb_tf.training.pretraining.shards import Shards
 
     if not (folder / "metrics.json").is_file():
         shards = folder.parent / "shards"
-        make_shards(shards, ShardOptions(tuple(str(SHARED_DATA / "text" / name) for name in TEXT)))
+        make_shards(
+            shards, ShardOptions(text=tuple(str(SHARED_DATA / "text" / name) for name in TEXT))
+        )
         options = PretrainOptions(
             steps=args.steps,
             batch_size=args.batch_size,
@@ -86,7 +88,6 @@ def tune(name: str, init: Path | None, seed: int, rate: float, work: Path) -> fl
         print(f"fine-tuning {output}", file=sys.stderr)
         data = few(SHARED_DATA / "glue" / folder, examples, work / f"data-{task}-{examples}")
         options = FinetuneOptions(
-            preset="squeezebert-small" if init is None else None,
             init=None if init is None else str(init),
             epochs=epochs,
             batch_size=32,

@@ -71,7 +71,7 @@ def say(message: str) -> None:
 def use_threads(threads: int) -> None:
     """Holds TensorFlow, and where the system can this process and its children, to `threads`.
 
-    It multiplies by oneDNN, as in our tools (tools/cli.py), stock layers too.
+    It multiplies by oneDNN, as in our tools (tools/entry.py), stock layers too.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     import tensorflow as tf

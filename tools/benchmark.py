@@ -1,59 +1,235 @@
 """Measures packaged .tflite files here and on devices: latency by length and on real text, memory."""
 
 import argparse
-import sys
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 from sqb_tf.errors import InputError
+from sqb_tf.options import argument, option
 from sqb_tflite.bench.baselines import check_names
-from sqb_tools import cli
+from sqb_tools import arguments, entry, results
+from sqb_tools.shared_options import DataOptions
 
 BASELINES = Path("runs/baselines")
 
 EPILOG = """examples:
-  python tools/benchmark.py --package float32.tflite int8.tflite --threads 1,2 --lengths 16,128
-  python tools/benchmark.py --package dynamic.tflite fixed128.tflite --data GLUE/SST-2 --task sst2 \\
+  sqb benchmark --package float32.tflite int8.tflite --threads 1,2 --lengths 16,128
+  sqb benchmark --package dynamic.tflite fixed128.tflite --data GLUE/SST-2 --task sst2 \\
       --limit 200 --report runs/benchmark
-  python tools/benchmark.py --package int8.tflite --device all --baselines bert-base --report runs/phones
+  sqb benchmark --package int8.tflite --device all --baselines bert-base --report runs/phones
+  sqb benchmark compare OLD NEW --fail-over 5%
 
-On this machine packages take turns, so that a slow minute falls on all alike; with --data or --text every
-text is also run at its own length, as an app would. On devices TFLite's benchmark_model is started several
-times for each line, in shuffled rounds. With --report, an interrupted run or one that lost a device goes on
-where it was when the same command is given again.
+On this machine packages are measured in turns, so that a slow minute affects all alike; with --data or --text
+every text is also run at its own length, as in an app. On devices TFLite's benchmark_model is started several
+times for each measurement, in shuffled rounds. With --report, the same command resumes a run that was
+interrupted or lost a device."""
 
-other commands, each with a --help of its own:
-  python tools/benchmark.py compare OLD NEW --fail-over 5%    did it get slower?
-  python tools/benchmark.py report RESULT [RESULT ...] --report DIR    one report of several results
-  python tools/benchmark.py ios ...    TensorFlow's iOS benchmark app: what it needs, and its results"""
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions(DataOptions):
+    """What is measured, on what text, and how long."""
+
+    data: str | None = option(
+        None,
+        "folder or file: also time the texts of its dev split",
+        group="data",
+        metavar="PATH",
+    )
+    limit: int | None = option(None, "use only the first N texts", group="data", fallback="all")
+    text: str | None = option(
+        None,
+        "file with one text per line (a tab separates a pair), in place of --data",
+        group="data",
+        metavar="FILE",
+        fallback="the demo's dev sentences, without timing each",
+    )
+    package: tuple[str, ...] | None = option(
+        None,
+        "packaged .tflite files; the others are compared with the first",
+        group="model",
+        metavar="FILE",
+    )
+    baselines: str | None = option(
+        None,
+        "also measure these models with random weights, float32 and int8, fixed at the longest of --lengths: "
+        "bert-base, mobilebert; converted once into runs/baselines",
+        group="model",
+        metavar="NAME,NAME",
+    )
+    device: str = option(
+        "host",
+        "where to run: host (this machine, with our runner), local (benchmark_model here), adb (all Android "
+        "devices that adb lists), the serial or model of one, ssh:user@host[:port], all (adb and host)",
+        group="measurement",
+        metavar="NAME,NAME",
+    )
+    threads: str = option("1", "CPU threads", group="measurement", metavar="N,N")
+    lengths: str = option("16,64,128", "lengths in tokens", group="measurement", metavar="N,N")
+    runs: int = option(
+        30, "timed runs of each measurement; on a device, of each start", group="measurement"
+    )
+    seed: int = option(0, "seed of the order in which packages take turns", group="measurement")
+    report: str | None = option(
+        None, "write records, table, plots and page into this folder", group="saving", metavar="DIR"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeviceOptions:
+    """How devices are reached and measured."""
+
+    tool: tuple[str, ...] = option(
+        (),
+        "benchmark_model executables, of which each device gets the one that fits, or its .apk; without it "
+        "the published nightly build is downloaded once",
+        group="on devices",
+        metavar="FILE",
+    )
+    delegates: str = option(
+        "xnnpack", "of xnnpack, gpu, nnapi, none", group="on devices", metavar="NAME,NAME"
+    )
+    core_masks: str | None = option(
+        None,
+        "cores to run on, hexadecimal, as f0 for cores 4 to 7",
+        group="on devices",
+        metavar="MASK,MASK",
+        fallback="all cores",
+    )
+    repeats: int = option(5, "most starts of the tool for each measurement", group="on devices")
+    confidence_width: str = option(
+        "3%",
+        "stop repeating once the 95% confidence interval of the median is within this share of it on either "
+        "side; --precision is the older name",
+        group="on devices",
+        names=("--confidence-width", "--precision"),
+        metavar="SHARE",
+    )
+    budget: float = option(
+        30, "start no repeats after this long", group="on devices", metavar="MINUTES"
+    )
+    min_seconds: float = option(
+        1, "measure at least this long in each start", group="on devices", metavar="SECONDS"
+    )
+    max_temperature: float = option(
+        40, "wait until the device is no warmer than this", group="on devices", metavar="CELSIUS"
+    )
+    cool_down: float = option(
+        300,
+        "give up on a measurement if the device has not cooled down after this long",
+        group="on devices",
+        metavar="SECONDS",
+    )
+    reconnect: float = option(
+        120, "wait this long for a lost device", group="on devices", metavar="SECONDS"
+    )
+    timeout: float = option(
+        300, "declare a run hung after this long", group="on devices", metavar="SECONDS"
+    )
+    profile: bool = option(
+        False, "run each measurement once more to time its operators", group="on devices"
+    )
+    ssh_config: str | None = option(
+        None,
+        "ssh configuration file",
+        group="on devices",
+        metavar="FILE",
+        fallback="~/.ssh/config",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """Two results, and how much slower the second may be."""
+
+    old: str = argument(
+        dataclasses.MISSING, "records.json of a --report, or a file of --json", group="data"
+    )
+    new: str = argument(dataclasses.MISSING, "a later one", group="data")
+    fail_over: str = option(
+        "5%",
+        "a measurement fails if it is slower by more than this, and by more than chance explains",
+        group="measurement",
+        metavar="SHARE",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Several results, as of devices that were measured apart."""
+
+    result: tuple[str, ...] = argument(
+        dataclasses.MISSING, "records.json of a --report, or a file of --json", group="data"
+    )
+    report: str = option(
+        dataclasses.MISSING, "folder to write the report to", group="saving", metavar="DIR"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IosOptions:
+    """What the iOS app is to measure, or what it measured."""
+
+    package: str = option(
+        dataclasses.MISSING, "packaged .tflite file", group="model", metavar="FILE"
+    )
+    params: str = option(
+        "benchmark_params.json",
+        "the app's parameters, written or read",
+        group="data",
+        metavar="FILE",
+    )
+    log: str | None = option(
+        None,
+        "the results that the app showed, or Xcode's console",
+        group="data",
+        metavar="FILE",
+        fallback="write --params instead",
+    )
+    length: int = option(128, "length in tokens", group="measurement")
+    threads: int = option(1, "CPU threads", group="measurement")
+    runs: int = option(50, "timed runs", group="measurement")
+    phone: str = option("", "the phone, as iPhone 15 Pro, for the record", group="measurement")
+    system: str = option("", "its system, as iOS 18.1, for the record", group="measurement")
+    report: str | None = option(
+        None, "write records, table, plots and page into this folder", group="saving", metavar="DIR"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
+    return COMMANDS[args.command](args)
+
+
+def measure(args: argparse.Namespace) -> int:
+    if not args.package:
+        raise InputError("--package is missing: name one or more packaged .tflite files")
+    options = arguments.read(BenchmarkOptions, args)
     baselines = args.baselines.split(",") if args.baselines else []
     check_names(baselines)
-    threads = cli.numbers(args.threads, "--threads")
-    lengths = cli.numbers(args.lengths, "--lengths")
+    threads = arguments.whole_numbers(args.threads, "--threads")
+    lengths = arguments.whole_numbers(args.lengths, "--lengths")
     for tool in args.tool:
         if not Path(tool).is_file():
             raise InputError(f"--tool {tool}: no such file: expected benchmark_model or its .apk")
     from sqb_tflite.bench.devices import fleet, journal, targets
     from sqb_tflite.bench.reports import report
 
-    wanted = targets.find(args.device.split(","))
+    devices = targets.find(args.device.split(","))
     _check_outputs(args, report.RECORDS_FILE)
     from sqb_tflite.bench.plan import Plan
 
     plan = Plan(
-        packages=[*args.package, *_made(args.package[0], baselines, max(lengths))],
+        packages=[*args.package, *_baseline_packages(args.package[0], baselines, max(lengths))],
         threads=threads,
         lengths=lengths,
         runs=args.runs,
-        text=_text(args),
+        text=_text(options),
         each_text=bool(args.data or args.text),
         seed=args.seed,
         delegates=args.delegates.split(","),
         core_masks=args.core_masks.split(",") if args.core_masks else [None],
         repeats=args.repeats,
-        precision=cli.share(args.precision, "--precision"),
+        precision=arguments.share(args.confidence_width, "--confidence-width"),
         budget_s=60 * args.budget,
         min_seconds=args.min_seconds,
         max_temperature_c=args.max_temperature,
@@ -62,31 +238,31 @@ def main(args: argparse.Namespace) -> int:
         timeout_s=args.timeout,
         profile=args.profile,
     )
-    kept = journal.Journal(Path(args.report) / journal.FILE if args.report else None)
-    result = fleet.measure(wanted, plan, fleet.Access(args.tool, args.ssh_config), kept)
+    earlier = journal.Journal(Path(args.report) / journal.FILE if args.report else None)
+    result = fleet.measure(devices, plan, fleet.Access(args.tool, args.ssh_config), earlier)
     if args.report:
         report.write(args.report, result)
-    cli.emit(args, report.table(result), result)
-    return cli.MISSED if result["missing"] else cli.DONE
+    results.emit(args, report.table(result), result)
+    return entry.MISSED if result["missing"] else entry.DONE
 
 
 def compare(args: argparse.Namespace) -> int:
-    fail_over = cli.share(args.fail_over, "--fail-over")
+    fail_over = arguments.share(args.fail_over, "--fail-over")
     from sqb_tflite.bench.reports import compare, records
 
-    found = compare.compare(records.read(args.old), records.read(args.new), fail_over)
-    cli.emit(args, compare.table(found), compare.to_json(found))
-    return cli.MISSED if found.regressed else cli.DONE
+    comparison = compare.compare(records.read(args.old), records.read(args.new), fail_over)
+    results.emit(args, compare.table(comparison), compare.to_json(comparison))
+    return entry.MISSED if comparison.regressed else entry.DONE
 
 
 def report(args: argparse.Namespace) -> int:
     from sqb_tflite.bench.reports import records, report
 
-    results = [records.read(path) for path in args.result]
-    joined = {key: [one for r in results for one in r[key]] for key in results[0]}
+    parts = [records.read(path) for path in args.result]
+    joined = {key: [record for part in parts for record in part[key]] for key in parts[0]}
     report.write(args.report, joined)
-    cli.emit(args, report.table(joined), joined)
-    return cli.MISSED if joined["missing"] else cli.DONE
+    results.emit(args, report.table(joined), joined)
+    return entry.MISSED if joined["missing"] else entry.DONE
 
 
 def ios(args: argparse.Namespace) -> int:
@@ -98,18 +274,18 @@ def ios(args: argparse.Namespace) -> int:
         with staged_file(args.params) as staged:
             staged.write_text(ios.params(args.package, args.length, args.threads, args.runs))
         print(f"{args.params}: put it and {args.package} into the app's benchmark_data folder")
-        return cli.DONE
+        return entry.DONE
     _check_outputs(args, report.RECORDS_FILE)
     record = ios.record(args.log, args.params, args.package, args.phone, args.system)
     result = {"records": [record], "failures": [], "missing": []}
     if args.report:
         report.write(args.report, result)
-    cli.emit(args, report.table(result), result)
-    return cli.DONE
+    results.emit(args, report.table(result), result)
+    return entry.DONE
 
 
 def _check_outputs(args: argparse.Namespace, name: str) -> None:
-    """A long measurement must not end at a file that cannot be written."""
+    """`InputError` now, before a long measurement, if its files cannot be written."""
     from sqb_tf.atomic_write import check_writable
 
     if args.report:
@@ -118,196 +294,58 @@ def _check_outputs(args: argparse.Namespace, name: str) -> None:
         check_writable(args.json)
 
 
-def _made(package: str, names: list[str], longest: int) -> list[str]:
-    """Packages of the baselines with that one's tokenizer: float32 and int8, of one length."""
+def _baseline_packages(package: str, names: list[str], length: int) -> list[str]:
+    """Packages of the baselines with the tokenizer of `package`: float32 and int8, of one length."""
     from sqb_tflite.bench import baselines
     from sqb_tflite.runtime.runner import Runner
 
     if not names:
         return []
     preprocessor = Runner(package).preprocessor
-    wanted = [
-        baselines.Baseline(name, recipe, longest)
+    requested = [
+        baselines.Baseline(name, recipe, length)
         for name in names
         for recipe in ("float32", "dynamic")
     ]
     tokenizer = preprocessor.tokenizer
-    made = baselines.make(wanted, BASELINES, tokenizer.vocabulary, tokenizer.lowercase)
-    return [str(path) for path in made]
+    paths = baselines.make(requested, BASELINES, tokenizer.vocabulary, tokenizer.lowercase)
+    return [str(path) for path in paths]
 
 
-def _text(args: argparse.Namespace):
-    """The text that the flags name."""
-    from sqb_tf.data.example import Columns
-    from sqb_tf.data.task import Task
+def _text(options: BenchmarkOptions) -> Any:
+    """The text that the options name."""
     from sqb_tflite.bench.inputs import Text
 
-    if args.data and args.text:
+    if options.data and options.text:
         raise InputError("give --data or --text, not both")
-    if args.limit is not None and args.limit < 1:
-        raise InputError(f"--limit {args.limit}: expected at least 1")
-    if args.text:
-        return Text.of_file(args.text, args.limit)
-    if args.data:
-        columns = Columns(args.text_column, args.pair_column, args.label_column)
-        return Text.of_task(Task(args.task, args.data, columns, args.limit))
+    if options.text:
+        return Text.of_file(options.text, options.limit)
+    if options.data:
+        return Text.of_task(options.load_task())
     return Text.demo()
 
 
-def flags() -> argparse.ArgumentParser:
-    made = cli.parser(__doc__, EPILOG)
-    made.add_argument(
-        "--package",
-        required=True,
-        nargs="+",
-        metavar="FILE",
-        help="packaged .tflite files; the others are compared with the first",
-    )
-    made.add_argument(
-        "--baselines",
-        metavar="NAME,NAME",
-        help="measure these too, random weights, float32 and int8, fixed at the longest of --lengths: "
-        "bert-base, mobilebert; converted once into runs/baselines",
-    )
-    made.add_argument(
-        "--device",
-        default="host",
-        metavar="NAME,NAME",
-        help="where to run: host (this machine, by our runner), local (benchmark_model here), adb (all "
-        "Android devices that adb lists), a serial or model of one, ssh:user@host[:port], all (adb and "
-        "host)",
-    )
-    made.add_argument("--threads", default="1", metavar="N,N", help="CPU threads")
-    made.add_argument("--lengths", default="16,64,128", metavar="N,N", help="lengths in tokens")
-    made.add_argument(
-        "--runs", type=int, default=30, help="timed runs of each; on a device in each start"
-    )
-    made.add_argument("--data", help="folder or file: time the texts of its dev split too")
-    made.add_argument("--task", default="classification", help="layout of --data")
-    cli.add_columns(made)
-    made.add_argument(
-        "--text",
-        metavar="FILE",
-        help="file of a text a line (a tab parts a pair), in place of --data",
-    )
-    made.add_argument("--limit", type=int, help="use only the first N texts")
-    made.add_argument("--report", metavar="DIR", help="write records, table, plots and page there")
-    made.add_argument(
-        "--seed", type=int, default=0, help="of the order in which packages take turns"
-    )
-    _add_device_flags(made.add_argument_group("on devices"))
-    return made
+COMMANDS = {None: measure, "compare": compare, "report": report, "ios": ios}
 
 
-def _add_device_flags(made: argparse._ArgumentGroup) -> None:
-    made.add_argument(
-        "--tool",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="benchmark_model executables, the fitting one is used on each device, or its .apk; none: "
-        "the published nightly build, downloaded once",
+def flags() -> arguments.Parser:
+    parser = arguments.parser("benchmark", __doc__, EPILOG, BenchmarkOptions, DeviceOptions)
+    parser.add_command(
+        "compare", "Compares two results; exit code 1 if the new one is slower.", CompareOptions
     )
-    made.add_argument(
-        "--delegates", default="xnnpack", metavar="NAME,NAME", help="xnnpack, gpu, nnapi, none"
+    parser.add_command(
+        "report",
+        "Joins results, as of devices that were measured apart, into one report.",
+        ReportOptions,
     )
-    made.add_argument(
-        "--core-masks",
-        metavar="MASK,MASK",
-        help="cores to run on, hexadecimal, as f0 for cores 4 to 7; none: all",
+    parser.add_command(
+        "ios",
+        "TensorFlow's iOS benchmark app (docs/ios.md): writes the parameters that it needs, or with --log "
+        "reads its results.",
+        IosOptions,
     )
-    made.add_argument(
-        "--repeats", type=int, default=5, help="starts of the tool for a line at most"
-    )
-    made.add_argument(
-        "--precision",
-        default="3%",
-        help="no more starts once the 95%% confidence interval of the median is within this",
-    )
-    made.add_argument(
-        "--budget", type=float, default=30, metavar="MINUTES", help="no repeats after that"
-    )
-    made.add_argument(
-        "--min-seconds", type=float, default=1, help="the least that a start measures for"
-    )
-    made.add_argument(
-        "--max-temperature",
-        type=float,
-        default=40,
-        metavar="CELSIUS",
-        help="a run waits until the device is no warmer",
-    )
-    made.add_argument(
-        "--cool-down", type=float, default=300, metavar="SECONDS", help="the longest such wait"
-    )
-    made.add_argument(
-        "--reconnect", type=float, default=120, metavar="SECONDS", help="wait for a lost device"
-    )
-    made.add_argument(
-        "--timeout",
-        type=float,
-        default=300,
-        metavar="SECONDS",
-        help="a tool slower than this hangs",
-    )
-    made.add_argument(
-        "--profile", action="store_true", help="one more start of each line, for its operators"
-    )
-    made.add_argument("--ssh-config", metavar="FILE", help="in place of ~/.ssh/config")
-
-
-def compare_flags() -> argparse.ArgumentParser:
-    made = cli.parser("Compares two results of tools/benchmark.py; exits with 1 if one is slower.")
-    made.add_argument("old", help="records.json of a --report, or a file of --json")
-    made.add_argument("new", help="the same of another day")
-    made.add_argument(
-        "--fail-over",
-        default="5%",
-        help="slower by more than this, and more than chance makes it, is a failure",
-    )
-    return made
-
-
-def report_flags() -> argparse.ArgumentParser:
-    made = cli.parser("One report of several results, as of devices that were measured apart.")
-    made.add_argument("result", nargs="+", help="records.json of a --report, or a file of --json")
-    made.add_argument("--report", metavar="DIR", required=True, help="where to write it")
-    return made
-
-
-def ios_flags() -> argparse.ArgumentParser:
-    made = cli.parser(
-        "TensorFlow's iOS benchmark app (docs/ios.md): without --log writes the parameters that it needs, "
-        "with it reads its results."
-    )
-    made.add_argument("--package", required=True, metavar="FILE", help="packaged .tflite file")
-    made.add_argument(
-        "--params",
-        default="benchmark_params.json",
-        metavar="FILE",
-        help="the app's parameters, written or read",
-    )
-    made.add_argument("--length", type=int, default=128, help="in tokens")
-    made.add_argument("--threads", type=int, default=1, help="CPU threads")
-    made.add_argument("--runs", type=int, default=50, help="timed runs")
-    made.add_argument("--log", metavar="FILE", help="what the app showed, or Xcode's console")
-    made.add_argument("--phone", default="", help="as iPhone 15 Pro, for the record")
-    made.add_argument("--system", default="", help="as iOS 18.1, for the record")
-    made.add_argument("--report", metavar="DIR", help="write records, table, plots and page there")
-    return made
-
-
-COMMANDS = {
-    "compare": (compare, compare_flags),
-    "report": (report, report_flags),
-    "ios": (ios, ios_flags),
-}
+    return parser
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
-        tool, made = COMMANDS[name := sys.argv.pop(1)]
-        parser = made()
-        parser.prog += f" {name}"
-        cli.run(tool, parser)
-    cli.run(main, flags())
+    entry.run(main, flags())

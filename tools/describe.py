@@ -1,29 +1,38 @@
-"""Says what is in a packaged .tflite: signatures, operations and who runs them, bytes, weights by layer."""
+"""Shows what is in a packaged .tflite: signatures, operations and who runs them, bytes, weights by layer."""
 
 import argparse
+import dataclasses
 
-from sqb_tools import cli
+from sqb_tf.options import option
+from sqb_tools import arguments, entry, results
 
 EPILOG = """examples:
-  python tools/describe.py --package sst2.tflite
-  python tools/describe.py --package sst2.tflite --json - | jq .layers
+  sqb describe --package sst2.tflite
+  sqb describe --package sst2.tflite --json - | jq .layers
 
-The names of layers are those that a mixed recipe's patterns are matched with (tools/convert.py --help)."""
+The patterns of a mixed recipe are matched with these layer names (sqb convert --help)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DescribeOptions:
+    """What is described."""
+
+    package: str = option(
+        dataclasses.MISSING, "the packaged .tflite", group="model", metavar="FILE"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     from sqb_tflite.runtime import describe
 
-    found = describe.describe(args.package)
-    cli.emit(args, describe.table(found), found)
-    return cli.DONE
+    description = describe.describe(args.package)
+    results.emit(args, describe.table(description), description)
+    return entry.DONE
 
 
-def flags() -> argparse.ArgumentParser:
-    made = cli.parser(__doc__, EPILOG)
-    made.add_argument("--package", required=True, metavar="FILE", help="the packaged .tflite")
-    return made
+def flags() -> arguments.Parser:
+    return arguments.parser("describe", __doc__, EPILOG, DescribeOptions)
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    entry.run(main, flags())

@@ -1,24 +1,55 @@
-"""The task metric of a bundle or a package on labelled data."""
+"""Computes the task's metric for a bundle or a package on labelled data."""
 
 import argparse
+import dataclasses
 
 from sqb_tf.errors import InputError
-from sqb_tools import cli
+from sqb_tf.options import option
+from sqb_tools import arguments, entry, results
+from sqb_tools.shared_options import AnswerOptions, DataOptions
+
+EPILOG = """examples:
+  sqb evaluate --package sst2.tflite --data GLUE/SST-2 --task sst2
+  sqb evaluate --model runs/squad --data SQuAD --task squad --predictions answers.json"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What is evaluated, on which split, and what is written."""
+
+    split: str = option("dev", "train, dev, test, or another file, as dev_mismatched", group="data")
+    package: str | None = option(None, "a packaged .tflite", group="model", metavar="FILE")
+    model: str | None = option(None, "a bundle, run in Keras", group="model", metavar="DIR")
+    predictions: str | None = option(
+        None,
+        "also write the predictions in the format of the task's server: GLUE's index and label, CoNLL's "
+        "tagged words, SQuAD's JSON of answers by id",
+        group="output",
+        metavar="FILE",
+    )
+    nbest: str | None = option(
+        None,
+        "also write the best answers to each question, as JSON by id",
+        group="output",
+        metavar="FILE",
+    )
+
+    def __post_init__(self) -> None:
+        if bool(self.package) == bool(self.model):
+            raise InputError("give either --package FILE or --model DIR")
 
 
 def main(args: argparse.Namespace) -> int:
-    if bool(args.package) == bool(args.model):
-        raise InputError("give either --package FILE or --model DIR")
-    from sqb_tf.data.example import Columns
-    from sqb_tf.data.task import Task
+    options = arguments.read(EvaluateOptions, args)
+    answers = arguments.read(AnswerOptions, args)
+    task = arguments.read(DataOptions, args).load_task()
+    task.split(options.split)
     from sqb_tflite.runtime.runner import Runner
     from sqb_tflite.verification.keras_backend import BundlePredictor, evaluate
 
-    predictor = Runner(args.package) if args.package else BundlePredictor(args.model)
-    predictor.task_kind.change(cli.answer_settings(args))
-    columns = Columns(args.text_column, args.pair_column, args.label_column)
-    task = Task(args.task, args.data, columns, args.limit)
-    result = evaluate(predictor, task, args.split, args.predictions, args.nbest)
+    predictor = Runner(options.package) if options.package else BundlePredictor(options.model)
+    predictor.task_kind.change(answers.settings)
+    result = evaluate(predictor, task, options.split, options.predictions, options.nbest)
     lines = [
         f"{name} {value:.4f} ({result['examples']} examples)"
         for name, value in result["metrics"].items()
@@ -26,35 +57,16 @@ def main(args: argparse.Namespace) -> int:
     for name in ("predictions", "nbest"):
         if name in result:
             lines.append(f"{name} {result[name]}")
-    cli.emit(args, "\n".join(lines), result)
-    return cli.DONE
+    results.emit(args, "\n".join(lines), result)
+    return entry.DONE
 
 
-def flags() -> argparse.ArgumentParser:
-    made = cli.parser(__doc__)
-    made.add_argument("--package", metavar="FILE", help="a packaged .tflite")
-    made.add_argument("--model", metavar="DIR", help="a bundle, run in Keras")
-    made.add_argument("--data", required=True, help="folder or file of the examples")
-    made.add_argument("--task", default="classification", help="as for finetune.py")
-    cli.add_columns(made)
-    made.add_argument(
-        "--split", default="dev", help="train, dev, test, or another file, as dev_mismatched"
+def flags() -> arguments.Parser:
+    return arguments.parser(
+        *("evaluate", __doc__, EPILOG, DataOptions, EvaluateOptions, AnswerOptions),
+        required=["data"],
     )
-    made.add_argument(
-        "--predictions",
-        metavar="FILE",
-        help="also write the predictions as the task's server takes them: GLUE's index and label, "
-        "CoNLL's tagged words, SQuAD's JSON of answers by id",
-    )
-    made.add_argument(
-        "--nbest",
-        metavar="FILE",
-        help="also write the best answers to each question, as JSON by id",
-    )
-    cli.add_answers(made)
-    made.add_argument("--limit", type=int, help="use only the first N examples")
-    return made
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    entry.run(main, flags())

@@ -1,25 +1,39 @@
 """Writes a bundle as a folder that Hugging Face transformers loads with from_pretrained."""
 
 import argparse
+import dataclasses
 
-from sqb_tools import cli
+from sqb_tf.options import option
+from sqb_tools import arguments, entry, results
+
+EPILOG = """example:
+  sqb export_hf --model runs/sst2 --output checkpoints/sst2"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What is exported, and where to."""
+
+    model: str = option(dataclasses.MISSING, "the bundle", group="model", metavar="DIR")
+    output: str = option(dataclasses.MISSING, "folder to write", group="saving", metavar="DIR")
 
 
 def main(args: argparse.Namespace) -> int:
+    options = arguments.read(ExportOptions, args)
+    from sqb_tf.checkpoint import bundle
+
+    bundle.read_info(options.model)  # a bad one is reported before TensorFlow is imported
     from sqb_tf.checkpoint.hugging_face import export_folder
 
-    files = export_folder(args.model, args.output)
-    result = {"folder": args.output, "model": args.model, "files": files}
-    cli.emit(args, f"folder {args.output}\nfiles  {', '.join(files)}", result)
-    return cli.DONE
+    files = export_folder(options.model, options.output)
+    result = {"folder": options.output, "model": options.model, "files": files}
+    results.emit(args, f"folder {options.output}\nfiles  {', '.join(files)}", result)
+    return entry.DONE
 
 
-def flags() -> argparse.ArgumentParser:
-    made = cli.parser(__doc__)
-    made.add_argument("--model", required=True, metavar="DIR", help="the bundle")
-    made.add_argument("--output", required=True, metavar="DIR", help="folder to write")
-    return made
+def flags() -> arguments.Parser:
+    return arguments.parser("export_hf", __doc__, EPILOG, ExportOptions)
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    entry.run(main, flags())

@@ -1,4 +1,4 @@
-"""What shapes a fine-tuning, checked."""
+"""What shapes a training run: options that fine-tuning and pretraining share, then fine-tuning's own."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import dataclasses
 import math
 from typing import Any
 
+from sqb_tf.config import PRESETS
 from sqb_tf.errors import InputError
+from sqb_tf.options import check_choices, option
 from sqb_tf.text.vocabulary import MIN_VOCAB_SIZE
 
-# Default learning rates at `RATED_BATCH` examples a step: of fresh weights, and of a bundle's. With other
-# batches they go by the root of the size, as does the noise in the sum of gradients.
-SCRATCH_RATE, TRAINED_RATE, RATED_BATCH = 1e-3, 1e-4, 32
+# Default learning rates for batches of `REFERENCE_BATCH` examples: of fresh weights, and of a bundle's.
+# For other batches they scale with the square root of the size, as does the noise in the summed gradients.
+SCRATCH_RATE, TRAINED_RATE, REFERENCE_BATCH = 1e-3, 1e-4, 32
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
 class Rounding:
-    """Bits of the blocks' kernels and of the embedding tables; kernels elsewhere, and activations, have 8.
+    """Bits of the blocks' kernels and of the embedding tables; other kernels, and activations, have 8.
 
-    `per_token`: each token has scales of its own, for activations and its row of a table; else all have one.
+    `per_token`: each token has scales of its own, for activations and its row of a table; else all share
+    one.
     """
 
     kernel_bits: int
@@ -36,48 +39,134 @@ QUANTIZE_AWARE = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class FinetuneOptions:
-    """What shapes a run. Two runs with equal options on CPU give equal weights."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What fine-tuning and pretraining share. `init`, where given, takes the place of `preset`."""
 
-    preset: str | None = "squeezebert-tiny"  # or
-    init: str | None = None  # a bundle to start from
-    vocabulary: str | None = None  # vocab.txt; None: learn one from the training texts
-    vocab_size: int = 6000  # of a learned vocabulary
-    lowercase: bool = True
-    epochs: int = 3
-    batch_size: int = 16
-    learning_rate: float | None = None  # None: see `peak_rate`
-    warmup: float = 0.1  # share of the steps
-    weight_decay: float = 0.01
-    seq_length: int = 128  # tokens, the special ones included
-    doc_stride: int | None = None  # of question answering; None: see tasks/spans.default_stride
-    dropout: float | None = None  # None: the config's
-    evaluate_every: int = 500  # steps between dev evaluations, which also end each epoch
-    # What layers compute in, as Keras names it. Weights and the bundle are float32 always.
-    precision: str = "float32"
-    # A recipe that every forward pass is rounded for (quantization_aware.py); None: none.
-    quantize_aware: str | None = None
-    # A folder to learn from beside the labels (teacher.py), and how (distillation.py).
-    teacher: str | None = None
-    temperature: float = 2.0
-    alpha: float = 0.5  # the teacher's share of the loss
-    hidden_weight: float = 0.0  # of the distance from the teacher's hidden states; 0: not asked for
-    seed: int = 0
+    preset: str | None = option(
+        "squeezebert-small", "architecture of a new model", group="model", choices=tuple(PRESETS)
+    )
+    init: str | None = option(
+        None, "start from this bundle instead of a preset", group="model", metavar="DIR"
+    )
+    dropout: float | None = option(
+        None, "dropout rate of a new model", group="model", fallback="the preset's"
+    )
+    batch_size: int = option(16, "examples per step", group="training")
+    learning_rate: float | None = option(
+        None,
+        "peak learning rate",
+        group="training",
+        fallback="1e-3, with --init 1e-4, times sqrt(batch size / 32)",
+    )
+    warmup: float = option(
+        0.1, "share of the steps over which the learning rate rises", group="training"
+    )
+    weight_decay: float = option(
+        0.01, "decay of all weights but norms and biases", group="training"
+    )
+    evaluate_every: int = option(500, "steps between evaluations", group="training")
+    # Weights and the bundle are float32 always.
+    precision: str = option(
+        "float32",
+        "dtype that layers compute in; mixed_bfloat16 is a third faster on CPUs with AVX512-BF16 or AMX",
+        group="training",
+        choices=PRECISIONS,
+    )
+    seed: int = option(0, "runs with the same seed on CPU give the same weights", group="training")
 
     def __post_init__(self) -> None:
-        if self.init is not None and (self.dropout is not None or self.vocabulary is not None):
-            raise InputError(
-                "dropout and vocabulary go with a preset: the bundle of init has its own"
-            )
-        if self.quantize_aware is not None:
-            if self.quantize_aware not in QUANTIZE_AWARE:
-                names = ", ".join(QUANTIZE_AWARE)
-                raise InputError(f"quantize_aware {self.quantize_aware}: expected one of {names}")
-            if self.init is None:
-                raise InputError("quantize_aware goes with init: train the model first")
-        check_least(self, epochs=1, batch_size=1, evaluate_every=1, vocab_size=MIN_VOCAB_SIZE)
-        check_training(self)
+        if self.init is not None:
+            object.__setattr__(self, "preset", None)
+            if self.dropout is not None:
+                raise InputError("dropout goes with a preset: the bundle of init has its own")
+        elif self.preset is None:
+            raise InputError("give a preset, or a bundle as init")
+        check_choices(self)
+        check_at_least(self, batch_size=1, evaluate_every=1)
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate {self.learning_rate}: expected a number above 0")
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"warmup {self.warmup}: expected 0 <= share < 1")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight_decay {self.weight_decay}: expected 0 or above")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise InputError(f"dropout {self.dropout}: expected 0 <= rate < 1")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed {self.seed}: expected 0 to 2**32 - 1")
+
+    @property
+    def peak_rate(self) -> float:
+        """The highest learning rate: `learning_rate`, or what suits fresh or trained weights."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        rate = SCRATCH_RATE if self.init is None else TRAINED_RATE
+        return rate * math.sqrt(self.batch_size / REFERENCE_BATCH)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """How text becomes ids: the vocabulary and the length of an input."""
+
+    vocabulary: str | None = option(
+        None,
+        "vocab.txt, one token per line",
+        group="model",
+        names="--vocab",
+        metavar="FILE",
+        fallback="learned from the training text",
+    )
+    vocab_size: int = option(6000, "tokens of a learned vocabulary", group="model")
+    lowercase: bool = option(True, "keep upper case and accents", group="model", names="--cased")
+    seq_length: int = option(128, "longest input in tokens, special tokens included", group="model")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(TextOptions, TrainingOptions):
+    """What shapes a fine-tuning. Two runs with equal options on CPU give equal weights."""
+
+    evaluate_every: int = option(
+        500,
+        "steps between evaluations on dev, which also end each epoch; the best weights are kept",
+        group="training",
+    )
+    epochs: int = option(2, "passes over the training data", group="training")
+    doc_stride: int | None = option(
+        None,
+        "question answering: most tokens between the starts of two windows of a long context",
+        group="model",
+        fallback="128, or a third of a --seq-length below 384",
+    )
+    # See quantization_aware.py.
+    quantize_aware: str | None = option(
+        None,
+        "with --init: train on with weights and activations rounded as in a package of this recipe, for a "
+        "model that loses too much accuracy by it",
+        group="training",
+        metavar="RECIPE",
+        choices=tuple(QUANTIZE_AWARE),
+    )
+    # See teacher.py and distillation.py.
+    teacher: str | None = option(
+        None, "folder of the teacher, see below", group="distillation", metavar="DIR"
+    )
+    temperature: float = option(
+        2.0, "divides both models' logits before they are compared", group="distillation"
+    )
+    alpha: float = option(0.5, "the teacher's share of the loss", group="distillation")
+    hidden_weight: float = option(
+        0.0,
+        "weight of the distance from the teacher's hidden states (0 to 4), added to that loss",
+        group="distillation",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.init is not None and self.vocabulary is not None:
+            raise InputError("vocabulary goes with a preset: the bundle of init has its own")
+        if self.quantize_aware is not None and self.init is None:
+            raise InputError("quantize_aware goes with init: train the model first")
+        check_at_least(self, epochs=1, vocab_size=MIN_VOCAB_SIZE)
         if not 0 < self.temperature < math.inf:
             raise InputError(f"temperature {self.temperature}: expected a number above 0")
         if not 0 <= self.alpha <= 1:
@@ -85,40 +174,10 @@ class FinetuneOptions:
         if not 0 <= self.hidden_weight < math.inf:
             raise InputError(f"hidden_weight {self.hidden_weight}: expected 0 or above")
 
-    @property
-    def peak_rate(self) -> float:
-        """The highest learning rate: the given one, or what suits fresh or trained weights."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        return default_rate(self.init is not None, self.batch_size)
 
-
-def default_rate(trained: bool, batch_size: int) -> float:
-    """AdamW's rate for weights that are fresh or `trained`, at so many examples a step."""
-    rate = TRAINED_RATE if trained else SCRATCH_RATE
-    return rate * math.sqrt(batch_size / RATED_BATCH)
-
-
-def check_least(options: Any, **least_values: int) -> None:
-    """`InputError` unless each option named is at least so much."""
+def check_at_least(options: Any, **least_values: int) -> None:
+    """`InputError` unless each option named is at least so much; None passes."""
     for name, least in least_values.items():
-        if getattr(options, name) < least:
-            raise InputError(f"{name} {getattr(options, name)}: expected at least {least}")
-
-
-def check_training(options: Any) -> None:
-    """`InputError` for a bad value among the options that fine-tuning and pretraining share."""
-    if (options.preset is None) == (options.init is None):
-        raise InputError("give either preset or init, not both")
-    if options.learning_rate is not None and not 0 < options.learning_rate < math.inf:
-        raise InputError(f"learning_rate {options.learning_rate}: expected a number above 0")
-    if not 0 <= options.warmup < 1:
-        raise InputError(f"warmup {options.warmup}: expected 0 <= share < 1")
-    if not 0 <= options.weight_decay < math.inf:
-        raise InputError(f"weight_decay {options.weight_decay}: expected 0 or above")
-    if options.dropout is not None and not 0 <= options.dropout < 1:
-        raise InputError(f"dropout {options.dropout}: expected 0 <= rate < 1")
-    if options.precision not in PRECISIONS:
-        raise InputError(f"precision {options.precision}: expected one of {', '.join(PRECISIONS)}")
-    if not 0 <= options.seed < 2**32:
-        raise InputError(f"seed {options.seed}: expected 0 to 2**32 - 1")
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise InputError(f"{name} {value}: expected at least {least}")

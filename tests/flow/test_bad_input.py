@@ -40,7 +40,8 @@ def test_process_ends_with_code_2_and_one_line(tool, arguments, message, tmp_pat
 def test_usage_error_is_code_2():
     finished = run("convert", "--quantise", "int8")
     assert finished.returncode == 2
-    assert "unrecognized arguments: --quantise" in finished.stderr
+    expected = "error: unrecognized arguments: --quantise; did you mean '--quantize'?\n"
+    assert finished.stderr == expected
 
 
 def test_full_standard_output_is_one_line(bundle_dir, converted, tmp_path):
@@ -148,7 +149,10 @@ def test_single_file_is_rejected(name, content, match, tmp_path, outputs):
         (["--weight-decay", -1], r"weight_decay -1.0: expected 0 or above"),
         (["--warmup", 1], r"warmup 1.0: expected 0 <= share < 1"),
         (["--dropout", 1], r"dropout 1.0: expected 0 <= rate < 1"),
-        (["--precision", "bf16"], r"precision bf16: expected one of float32, mixed_bfloat16"),
+        (
+            ["--precision", "bf16"],
+            r"unknown precision 'bf16': expected one of float32, mixed_bfloat16",
+        ),
         (["--seed", -1], r"seed -1: expected 0 to"),
         (["--save-every", 0], r"save_every 0: expected at least 1"),
         (["--vocab", "gone.txt"], r"gone.txt: cannot be read as a vocabulary"),

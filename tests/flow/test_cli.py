@@ -1,6 +1,7 @@
 """The tools' contract: help, results as text and JSON, streams, exit codes, signals."""
 
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -16,7 +17,6 @@ import numpy as np
 import pytest
 from fixtures.commands import (
     NAMES,
-    TOOLS,
     call,
     fingerprint,
     listing,
@@ -72,30 +72,31 @@ def test_help(tool):
             break
     assert finished.returncode == 0 and finished.stderr == ""
     assert min(seconds) < 1, f"--help takes {min(seconds):.1f} s"
-    for flag in ("--help", "--json FILE", "--verbose", "(default: "):
+    for flag in ("--help", "--json FILE", "--verbose", "--quiet"):
         assert flag in finished.stdout
 
 
 @pytest.mark.parametrize("tool", NAMES)
 def test_help_shows_every_flag_with_its_meaning(tool):
     """And the default of each that has one."""
-    sys.path.insert(0, str(TOOLS))
-    made = __import__(tool).flags()
-    shown = re.sub(r"\s+", " ", made.format_help())
-    for action in made._actions:
-        assert action.help, action.dest
-        if action.default not in (None, False, "==SUPPRESS==") and action.option_strings:
-            assert f"(default: {action.default})" in shown, action.dest
+    parser = importlib.import_module(f"sqb_tools.{tool}").flags()
+    for command in [parser, *parser.commands.values()]:
+        shown = re.sub(r"\s+", "", command.format_help())  # lines are broken at hyphens too
+        for action in command._actions:
+            assert action.help or action.dest == "command", action.dest
+            if action.option_strings and action.default not in (None, (), "", "==SUPPRESS=="):
+                default = str(action.default).replace(" ", "")
+                assert action.nargs == 0 or f"default:{default})" in shown, action.dest
 
 
 def test_importing_the_tools_imports_no_tensorflow():
     """Nor anything else that is slow, so that usage errors are quick."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "for name in sys.argv[2:]: __import__(name).flags()\n"
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]: importlib.import_module(f'sqb_tools.{name}').flags()\n"
         "print([m for m in ('tensorflow', 'keras', 'ai_edge_litert') if m in sys.modules])"
     )
-    process = start_python("-c", code, str(TOOLS), *NAMES)
+    process = start_python("-c", code, *NAMES)
     out, err = process.communicate()
     assert (process.returncode, out.strip(), err) == (0, "[]", "")
 
@@ -103,12 +104,13 @@ def test_importing_the_tools_imports_no_tensorflow():
 @pytest.mark.parametrize("given", [None, "0"])
 def test_tensorflow_multiplies_by_onednn_unless_told_otherwise(given):
     code = (
-        "import os, sys; sys.path.insert(0, sys.argv.pop()); import cli;"
-        "cli.run(lambda _: print(os.environ['TF_ENABLE_ONEDNN_OPTS']) or 0, cli.parser(''))"
+        "import os; from sqb_tools import arguments, entry;"
+        "show = lambda _: print(os.environ['TF_ENABLE_ONEDNN_OPTS']) or 0;"
+        "entry.run(show, arguments.parser('show', '', ''))"
     )
     environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
     environment |= {} if given is None else {"TF_ENABLE_ONEDNN_OPTS": given}
-    out, error = start_python("-c", code, str(TOOLS), env=environment).communicate()
+    out, error = start_python("-c", code, env=environment).communicate()
     assert (out, error) == (f"{given or 1}\n", "")
 
 
@@ -123,16 +125,16 @@ def test_tensorflow_multiplies_by_onednn_unless_told_otherwise(given):
 def test_verbose_and_quiet_set_what_is_logged(flags, shown):
     """Our messages as plain lines; other packages' only if they failed, or with --verbose."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); import cli\n"
+        "from sqb_tools import arguments, entry\n"
         "def tool(_):\n"
         "    from absl import logging\n"
         "    from sqb_tf.progress import Progress, log\n"
         "    log('ours'); logging.info('theirs'); logging.error('theirs failed')\n"
         "    Progress('step', 1).update(1)\n"
         "    return 0\n"
-        "cli.run(tool, cli.parser(''))"
+        "entry.run(tool, arguments.parser('show', '', ''))"
     )
-    out, error = start_python("-c", code, str(TOOLS), *flags).communicate()
+    out, error = start_python("-c", code, *flags).communicate()
     assert out == ""
     assert [line.rstrip() for line in error.splitlines()] == shown
 

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from fixtures.commands import (
     ROOT,
-    TOOLS,
     call,
     fingerprint,
     listing,
@@ -40,9 +39,8 @@ TINY = [*SMALL, "--preset", "squeezebert-tiny", "--vocab-size", 300]
 # Runs tools/finetune.py and sends its process a signal when so many steps are done.
 DRIVER = """
 import os, sys
-steps, number, tools = int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv.pop(1)
-sys.path.insert(0, tools)
-import cli, finetune
+steps, number = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+from sqb_tools import entry, finetune
 from sqb_tf.training.callbacks import SaveState
 after_step = SaveState.on_train_batch_end
 
@@ -52,7 +50,7 @@ def signalled(self, batch, logs=None):
         os.kill(os.getpid(), number)
 
 SaveState.on_train_batch_end = signalled
-cli.run(finetune.main, finetune.flags())
+entry.run(finetune.main, finetune.flags())
 """
 
 
@@ -88,7 +86,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def signalled(steps: int, number: signal.Signals, *arguments: object) -> tuple[int, str]:
     """The return code and standard error of a fine-tuning signalled when `steps` are done."""
-    command = ["-c", DRIVER, steps, int(number), TOOLS, *arguments]
+    command = ["-c", DRIVER, steps, int(number), *arguments]
     process = start_python(*map(str, command))
     _, err = process.communicate()
     return process.returncode, err

@@ -216,5 +216,7 @@ def test_in_bfloat16_weights_are_rounded_in_float32(bundle_dir, data, tmp_path):
 
 def test_bad_flags_are_named(bundle_dir, data, tmp_path):
     flags = ["finetune", "--data", data, "--output", tmp_path / "out", "--quantize-aware"]
-    rejects("quantize_aware int3: expected one of int8", *flags, "int3", "--init", bundle_dir)
+    rejects(
+        "unknown quantize_aware 'int3': expected one of int8", *flags, "int3", "--init", bundle_dir
+    )
     rejects("quantize_aware goes with init", *flags, "int4")

@@ -16,7 +16,8 @@ from sqb_tf.errors import InputError
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 from sqb_tf.training.pretraining import shard_writer
 from sqb_tf.training.pretraining.corpus import Corpus, Segmenter
-from sqb_tf.training.pretraining.shard_writer import ShardOptions, make_shards
+from sqb_tf.training.pretraining.options import ShardOptions
+from sqb_tf.training.pretraining.shard_writer import make_shards
 from sqb_tf.training.pretraining.shards import Shards
 
 
@@ -29,7 +30,7 @@ def vocab(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def options(text, vocab) -> ShardOptions:
-    return ShardOptions((str(text),), str(vocab), seq_length=32, held_out=20.0)
+    return ShardOptions(text=(str(text),), vocabulary=str(vocab), seq_length=32, held_out=20.0)
 
 
 def segment(text: str, tmp_path, seq_length: int = 16) -> list[tuple[str, str]]:
@@ -119,7 +120,7 @@ def test_shards_are_made_once(options, tmp_path, caplog):
 
 
 def test_a_vocabulary_is_learned_from_what_is_not_held_out(text, tmp_path):
-    options = ShardOptions((str(text),), None, vocab_size=150, seq_length=32, held_out=20.0)
+    options = ShardOptions(text=(str(text),), vocab_size=150, seq_length=32, held_out=20.0)
     make_shards(tmp_path / "shards", options)
     shards = Shards(tmp_path / "shards")
     assert 60 < len(shards.vocabulary) <= 150 and "film" in shards.vocabulary

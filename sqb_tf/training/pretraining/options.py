@@ -1,4 +1,4 @@
-"""What shapes a pretraining, checked."""
+"""What shapes a pretraining, and the shards of text that it reads."""
 
 from __future__ import annotations
 
@@ -6,47 +6,63 @@ import dataclasses
 import math
 
 from sqb_tf.errors import InputError
-from sqb_tf.training.options import check_least, check_training, default_rate
+from sqb_tf.options import check_choices, option
+from sqb_tf.text.vocabulary import MIN_VOCAB_SIZE
+from sqb_tf.training.options import TextOptions, TrainingOptions, check_at_least
 
-OPTIMIZERS = ("lamb", "adamw")
+OPTIMIZERS = ("adamw", "lamb")
+# What a bundle may have on its encoder: each is there after pretraining, or needs no weights.
+BUNDLE_HEADS = ("masked_lm", "pretraining", "embedding", "encoder")
 # SqueezeBERT's, arXiv 2006.11316 section 4.2: LAMB, 2.5e-3 at 8192 examples a step (and a warm-up of 0.28).
 PAPER_RATE, PAPER_BATCH = 2.5e-3, 8192
 
 
-@dataclasses.dataclass(frozen=True)
-class PretrainOptions:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainOptions(TrainingOptions):
     """What shapes a run. Two runs with equal options on the same shards and CPU give equal weights."""
 
-    preset: str | None = "squeezebert-small"  # or
-    init: str | None = None  # a bundle to go on from, as for the second phase at 512 tokens
-    steps: int = 10_000  # updates of the weights
-    batch_size: int = 32  # examples an update
-    micro_batch_size: int | None = None  # examples computed at once; None: all of an update's
-    optimizer: str = "adamw"  # for batches of tens or hundreds; lamb for thousands
-    # The highest; None: of lamb the paper's, by the root of the batch size, of adamw as in fine-tuning.
-    learning_rate: float | None = None
-    warmup: float = 0.1  # share of the steps
-    weight_decay: float = 0.01
-    dropout: float | None = None  # None: the config's
-    whole_words: bool = False  # the pieces of a word are predicted together
-    sentence_order: bool = True  # also learn whether two segments are swapped
-    evaluate_every: int = 500  # steps between evaluations on held-out text
-    precision: str = "float32"
-    mirrored: bool = False  # tf.distribute.MirroredStrategy over all devices of this machine
-    seed: int = 0
+    steps: int = option(10_000, "updates of the weights; 0 only makes shards", group="training")
+    batch_size: int = option(32, "examples per step", group="training")
+    micro_batch_size: int | None = option(
+        None,
+        "examples computed at once; their gradients are summed to a step's",
+        group="training",
+        fallback="--batch-size",
+    )
+    optimizer: str = option(
+        "adamw", "lamb suits batches of thousands", group="training", choices=OPTIMIZERS
+    )
+    learning_rate: float | None = option(
+        None,
+        "peak learning rate",
+        group="training",
+        fallback="adamw 1e-3, with --init 1e-4, times sqrt(batch size / 32); lamb 2.5e-3 times "
+        "sqrt(batch size / 8192), as in the paper",
+    )
+    whole_words: bool = option(False, "mask all pieces of a word together", group="training")
+    sentence_order: bool = option(
+        True,
+        "masked LM alone, without predicting whether two segments are swapped",
+        group="training",
+        names="--no-sentence-order",
+    )
+    evaluate_every: int = option(
+        500, "steps between evaluations on held-out text", group="training"
+    )
+    mirrored: bool = option(
+        False,
+        "train on all GPUs of this machine (tf.distribute.MirroredStrategy)",
+        group="training",
+    )
 
     def __post_init__(self) -> None:
-        check_training(self)
-        if self.init is not None and self.dropout is not None:
-            raise InputError("dropout goes with a preset: the bundle of init has its own")
-        check_least(self, steps=1, batch_size=1, evaluate_every=1)
+        super().__post_init__()
+        check_at_least(self, steps=1)
         micro = self.micro_batch_size
         if micro is not None and (micro < 1 or self.batch_size % micro):
             raise InputError(
                 f"micro_batch_size {micro}: expected a divisor of batch_size {self.batch_size}"
             )
-        if self.optimizer not in OPTIMIZERS:
-            raise InputError(f"optimizer {self.optimizer}: expected one of {', '.join(OPTIMIZERS)}")
 
     @property
     def computed_at_once(self) -> int:
@@ -61,8 +77,27 @@ class PretrainOptions:
     @property
     def peak_rate(self) -> float:
         """The highest learning rate."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        if self.optimizer == "lamb":
+        if self.learning_rate is None and self.optimizer == "lamb":
             return PAPER_RATE * math.sqrt(self.batch_size / PAPER_BATCH)
-        return default_rate(self.init is not None, self.batch_size)
+        return super().peak_rate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardOptions(TextOptions):
+    """What shards are made of. Equal options on equal files give equal shards, to the byte."""
+
+    text: tuple[str, ...] | None = option(
+        None,
+        "UTF-8 text files, or folders of .txt files; blank lines separate documents",
+        group="data",
+        metavar="PATH",
+    )
+    held_out: float = option(
+        5.0, "percentage of the documents that is held out for evaluation", group="data"
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_at_least(self, seq_length=16, vocab_size=MIN_VOCAB_SIZE)
+        if not 0 < self.held_out < 100:
+            raise InputError(f"held_out {self.held_out}: expected per cent, above 0 and below 100")

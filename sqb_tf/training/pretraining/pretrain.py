@@ -13,19 +13,16 @@ import keras
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.example import Example
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, unknown_name
 from sqb_tf.model import heads
 from sqb_tf.model.heads import MaskedLMHead
 from sqb_tf.progress import log
 from sqb_tf.training.dtype_policy import dtype_policy
-from sqb_tf.training.pretraining.options import PretrainOptions
+from sqb_tf.training.pretraining.options import BUNDLE_HEADS, PretrainOptions
 from sqb_tf.training.pretraining.pretrainer import Pretrainer
 from sqb_tf.training.pretraining.shards import Shards
 from sqb_tf.training.run_directory import open_run_directory, remove_run_directory
 from sqb_tf.training.run_setup import check_request, reproducible
-
-# What a bundle may have on its encoder: each is there after pretraining, or needs no weights.
-BUNDLE_HEADS = ("masked_lm", "pretraining", "embedding", "encoder")
 
 
 def pretrain(
@@ -61,7 +58,7 @@ def pretrain(
     output = Path(output)
     check_request(output, save_every)
     if head not in BUNDLE_HEADS:
-        raise InputError(f"head {head}: expected one of {', '.join(BUNDLE_HEADS)}")
+        raise unknown_name("head", head, BUNDLE_HEADS)
     with reproducible(options.seed):
         with _device_scope(options), dtype_policy(options.precision):
             trainer = _prepare(shards, output, options, resume)

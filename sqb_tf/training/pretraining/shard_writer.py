@@ -18,6 +18,7 @@ from sqb_tf.progress import Progress, log
 from sqb_tf.text.tokenizer import WordPieceTokenizer, learn_vocabulary
 from sqb_tf.text.vocabulary import MASK, read_vocabulary
 from sqb_tf.training.pretraining.corpus import NUM_SPECIAL, Corpus, Segmenter
+from sqb_tf.training.pretraining.options import ShardOptions
 from sqb_tf.training.pretraining.shards import (
     DTYPE,
     FORMAT,
@@ -35,25 +36,6 @@ VOCABULARY_LINES = 500_000
 SAMPLE_TEXTS = {"train": 64, "dev": 512}
 
 
-@dataclasses.dataclass(frozen=True)
-class ShardOptions:
-    """What shards are made from. Equal options and files give shards that are equal to the byte."""
-
-    text: tuple[str, ...]  # files, or folders of .txt files
-    vocabulary: str | None = None  # vocab.txt; None: learn one from the text
-    vocab_size: int = 6000  # size of a learned vocabulary
-    lowercase: bool = True
-    seq_length: int = 128  # tokens of an instance, special tokens included
-    held_out: float = 5.0  # percentage of the documents
-
-    def source(self, corpus: Corpus) -> dict[str, Any]:
-        """These options with the names and sizes of the files: equal sources give equal shards."""
-        files = [[str(path.resolve()), path.stat().st_size] for path in corpus.paths]
-        settings = dataclasses.asdict(self)
-        del settings["text"]
-        return {**settings, "files": files}
-
-
 def make_shards(directory: str | Path, options: ShardOptions) -> None:
     """Writes the shards of `options` to `directory`, unless it already has them.
 
@@ -62,10 +44,8 @@ def make_shards(directory: str | Path, options: ShardOptions) -> None:
             other options.
     """
     directory = Path(directory)
-    if options.seq_length < 16:
-        raise InputError(f"seq_length {options.seq_length}: expected at least 16")
     corpus = Corpus.find(options.text, options.held_out)
-    source = options.source(corpus)
+    source = _source(options, corpus)
     if (directory / INDEX).is_file():
         _check_same(Index.read(directory), source, directory)
         log(f"using the shards in {directory}")
@@ -82,6 +62,14 @@ def make_shards(directory: str | Path, options: ShardOptions) -> None:
                 f"{np.iinfo(DTYPE).max + 1}"
             )
         _write(staged, options, source, corpus, tokenizer)
+
+
+def _source(options: ShardOptions, corpus: Corpus) -> dict[str, Any]:
+    """The options with the names and sizes of the files: equal sources give equal shards."""
+    files = [[str(path.resolve()), path.stat().st_size] for path in corpus.paths]
+    settings = dataclasses.asdict(options)
+    del settings["text"]
+    return {**settings, "files": files}
 
 
 def _check_same(index: Index, source: dict[str, Any], directory: Path) -> None:

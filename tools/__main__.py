@@ -1,0 +1,62 @@
+"""The `sqb` command: `sqb NAME ...` runs the tool of that name, as `python tools/NAME.py ...` does."""
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+from sqb_tf.errors import suggest
+from sqb_tools import entry
+from sqb_tools.arguments import BAD_INPUT
+
+# In the order of use.
+NAMES = (
+    *("pretrain", "finetune", "distill", "evaluate"),
+    *("convert", "verify", "describe", "predict", "benchmark"),
+    *("import_hf", "export_hf"),
+)
+
+
+def main() -> None:
+    """Runs the tool that the first argument names, with the others."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(usage())
+        return
+    tool = name.replace("-", "_")
+    if tool not in NAMES:
+        hint = suggest(name, NAMES) or "; see sqb --help"
+        sys.exit(_fail(f"error: unknown command {name!r}{hint}"))
+    module = importlib.import_module(f"sqb_tools.{tool}")
+    entry.run(module.main, module.flags(), arguments)
+
+
+def usage() -> str:
+    """The commands, with one line each."""
+    lines = [f"  {name:<10} {summary(name)}" for name in NAMES]
+    return "\n".join(
+        [
+            "usage: sqb NAME [option ...]",
+            "",
+            "SqueezeBERT from text to a measured .tflite. In a checkout: `python tools/NAME.py`.",
+            "",
+            *lines,
+            "",
+            "sqb NAME --help shows the options of a command.",
+        ]
+    )
+
+
+def summary(name: str) -> str:
+    """The first line of a tool's docstring, read without importing it."""
+    source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def _fail(message: str) -> int:
+    print(message, file=sys.stderr)
+    return BAD_INPUT
+
+
+if __name__ == "__main__":
+    main()

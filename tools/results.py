@@ -1,0 +1,40 @@
+"""A tool's result: the table for people on standard output, the JSON for programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from typing import Any
+
+from sqb_tf.atomic_write import staged_file
+from sqb_tools.entry import drop_stdout
+
+
+def emit(args: argparse.Namespace, table: str, result: dict[str, Any]) -> None:
+    """Prints the table and writes the result to the file of `--json`; with `-` prints the result instead."""
+    try:
+        if args.json != "-":
+            print(table)
+        write_json(args, result)
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads it: the exit code still tells the outcome
+        drop_stdout()
+
+
+def write_json(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    """The result to the file of `--json`, or to standard output for `-`."""
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    if args.json == "-":
+        sys.stdout.write(text)
+    elif args.json:
+        with staged_file(args.json) as staged:
+            staged.write_text(text, encoding="utf-8")
+
+
+def command() -> str:
+    """The command line as typed, for the records."""
+    if sys.argv[0].endswith(".py") and not sys.argv[0].endswith("__main__.py"):
+        return shlex.join(["python", *sys.argv])
+    return shlex.join(["sqb", *sys.argv[1:]])

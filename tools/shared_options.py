@@ -1,0 +1,148 @@
+"""Options that several tools share, and what they stand for: a task, held-out examples."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from sqb_tf.data.example import Columns, Example
+from sqb_tf.data.task import Task
+from sqb_tf.data.task_specs import TASK_KINDS, TASKS
+from sqb_tf.errors import InputError
+from sqb_tf.options import check_choices, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Examples in files: the layout, and the columns of a TSV or CSV file or the keys of a JSONL file."""
+
+    data: str | None = option(
+        None,
+        "folder with train and dev files, or one file: .tsv, .csv, .jsonl, or SQuAD's .json",
+        group="data",
+        metavar="PATH",
+    )
+    task: str | None = option(
+        "classification",
+        "what is predicted, or the published data set whose layout the files have",
+        group="data",
+        choices=tuple(TASKS),
+    )
+    text_column: str = option("text", "column of the text", group="data", metavar="COLUMN")
+    pair_column: str | None = option(
+        None,
+        "column of the second text, for pairs",
+        group="data",
+        metavar="COLUMN",
+        fallback="single texts",
+    )
+    label_column: str = option(
+        "label", "column of the label or number", group="data", metavar="COLUMN"
+    )
+    limit: int | None = option(
+        None, "use only the first N examples of each split", group="data", fallback="all"
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit {self.limit}: expected at least 1")
+
+    def load_task(self, default: str = "") -> Task:
+        """The task of these options, or the `default` one in the same files; no file is read yet."""
+        columns = Columns(self.text_column, self.pair_column, self.label_column)
+        return Task(self.task or default, self.data, columns, self.limit)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeldOutOptions(DataOptions):
+    """Held-out examples to verify on."""
+
+    data: str | None = option(
+        None,
+        "folder or file of held-out examples; for a head without labels, a file with one text per line",
+        group="data",
+        metavar="PATH",
+        fallback="the held-out sample in the bundle",
+    )
+    task: str | None = option(
+        None,
+        "layout of --data",
+        group="data",
+        choices=tuple(TASKS),
+        fallback="the bundle's own task",
+    )
+    split: str = option("dev", "split of --data: dev or test", group="data")
+    limit: int | None = option(
+        None, "use only the first N held-out examples", group="data", fallback="all"
+    )
+
+    def examples(self, info: Any) -> tuple[list[Example], str]:
+        """The examples for a bundle, and where they are from.
+
+        Args:
+            info: the bundle's `BundleInfo`.
+
+        Raises:
+            InputError: they cannot be read, or there are none.
+        """
+        if self.data is None:
+            sample = info.sample("verification")[: self.limit]
+            return sample, f"{info.directory}/verification.jsonl"
+        if info.task.kind not in TASK_KINDS:  # a head without labels
+            from sqb_tflite.conversion.calibration import read_texts
+
+            texts = read_texts(self.data, paired=info.task.paired)
+            rows = [(text, None) if isinstance(text, str) else text for text in texts]
+            return [Example(*row) for row in rows][: self.limit], self.data
+        split = self.load_task(info.task.task).split(self.split)
+        return list(split), split.name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnswerOptions:
+    """How answers to questions are chosen."""
+
+    max_answer_length: int | None = option(
+        None,
+        "question answering: most tokens of an answer",
+        group="question answering",
+        fallback="30",
+    )
+    n_best_size: int | None = option(
+        None,
+        "question answering: most answers to a question",
+        group="question answering",
+        fallback="20",
+    )
+    null_threshold: float | None = option(
+        None,
+        "question answering: give the empty answer where it scores more than this above the best one",
+        group="question answering",
+        fallback="0 for a model of squad2, never for one of squad",
+    )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was given, under the names of `SpanSettings`."""
+        values = {
+            "max_answer_length": self.max_answer_length,
+            "n_best": self.n_best_size,
+            "null_threshold": self.null_threshold,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SavingOptions:
+    """Where a training run writes, and whether it resumes."""
+
+    output: str | None = option(None, "bundle to write", group="saving", metavar="DIR")
+    resume: bool = option(False, "resume from the last saved step", group="saving")
+    save_every: int | None = option(
+        None, "steps between saved states", group="saving", fallback="every 60 seconds"
+    )
+
+    def __post_init__(self) -> None:
+        if self.save_every is not None and self.save_every < 1:
+            raise InputError(f"save_every {self.save_every}: expected at least 1")
