@@ -72,9 +72,6 @@ def warn(message: str) -> None:
     logging.warning("%s", message)
 
 
-say = log  # until every branch in flight has landed
-
-
 def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
     """`items`, with their progress shown."""
     progress = Progress(label, total)
