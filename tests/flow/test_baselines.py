@@ -18,6 +18,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(baselines, "_VOCAB_SIZE", 50)
 
 
+@pytest.mark.slow
 def test_packages_run_and_are_made_once(tiny, tmp_path, vocabulary):
     wanted = [Baseline("bert-base", "float32", 16), Baseline("bert-base", "dynamic", None)]
     paths = baselines.make(wanted, tmp_path, vocabulary, True)

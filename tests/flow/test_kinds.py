@@ -9,7 +9,7 @@ from fixtures.bundles import TEXTS
 from fixtures.commands import call
 from fixtures.models import VOCABULARY, tiny_config
 from fixtures.paths import GOLDEN
-from fixtures.tiers import every_mixer, recipes
+from fixtures.tiers import every_mixer, recipes, tiered
 
 import sqb_tflite
 from sqb_tf.checkpoint import bundle
@@ -98,7 +98,7 @@ def test_labels_are_in_the_package_of_a_token_classifier(package_of, model_of):
     assert Runner(package_of("span", "int8")).package.labels is None
 
 
-@pytest.mark.parametrize("recipe", ["float32", "int8"])
+@pytest.mark.parametrize("recipe", tiered(["float32", "int8"], ["int8"]))
 def test_the_vocabulary_is_in_the_file_once(recipe, tmp_path):
     """Looked up and multiplied with, the table of a masked LM is one buffer."""
     config = tiny_config(vocab_size=8000)

@@ -94,6 +94,7 @@ def test_search_keeps_the_bounds_that_the_recipe_misses(bundle_dir, tmp_path):
     assert again.read_bytes() == output.read_bytes()
 
 
+@pytest.mark.slow
 def test_search_without_a_mix_leaves_no_recipe(bundle_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(Recipe.INT4_ALL, "bounds", Bounds(0.0, 1.0, 1000.0, "none keeps it"))
     flags = ["--model", bundle_dir, "--quantize", "int4-all", "--search", "--limit", 20]
@@ -113,6 +114,7 @@ def test_search_without_a_mix_leaves_no_recipe(bundle_dir, tmp_path, monkeypatch
     assert all(one["misses"] for one in found["search"]["tried"])
 
 
+@pytest.mark.slow
 def test_mixes_have_the_lowering_that_was_asked_for(bundle_dir):
     model = sqb_tf.load(bundle_dir)
     examples = model.info.sample("verification")[:5]

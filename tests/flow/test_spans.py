@@ -136,6 +136,7 @@ def test_windows_hold_all_of_the_context(seq_length, stride):
     assert (max(map(len, found)) > 1) == (seq_length < 64)
 
 
+@pytest.mark.slow
 def test_windows_of_real_contexts(squad_dev, real_tokenizer):
     rows = [(e.text, e.pair) for e in squad_dev[::10]]
     check_windows(Preprocessor(real_tokenizer, 128), rows, 42)
@@ -172,6 +173,7 @@ def test_strides_that_leave_text_out():
             check_stride(384, stride)
 
 
+@pytest.mark.slow
 def test_targets_are_the_tokens_of_the_answer(squad_dev, real_tokenizer):
     """Joined again they are the answer, but for what is left of its first and last word."""
     kind = kind_of("span", (), True, {"doc_stride": 42})

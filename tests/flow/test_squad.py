@@ -13,6 +13,7 @@ from fixtures.models import (
     randomize,
     tiny_config,
 )
+from fixtures.tiers import tiered
 
 import sqb_tflite
 from sqb_tf.checkpoint.bundle import BundleContents, TaskInfo
@@ -96,6 +97,7 @@ def test_metrics_by_hand():
     assert answer_f1(found, right) == pytest.approx((1 + 2 / 3 + 1 + 0) / 4)
 
 
+@pytest.mark.slow
 def test_metrics_are_the_official_ones(squad_dev, shared_data):
     """On a file of predictions: right, cut, prolonged, other, in other case, empty."""
     from official.nlp.tools import squad_evaluate_v1_1, squad_evaluate_v2_0
@@ -204,7 +206,7 @@ def test_bad_files_are_named(content, message, tmp_path):
 # --- The whole path ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", ["squad", "squad2"])
+@pytest.mark.parametrize("task", tiered(["squad", "squad2"], ["squad"]))
 def test_answers_are_learned_converted_and_verified(task, tuned, data, tmp_path, capsys):
     bundle = tuned(task)
     record = json.loads((bundle / "task.json").read_text())
@@ -280,6 +282,7 @@ def test_predict_answers_questions(tuned, tmp_path, capsys):
     rejects("argument:1: no context", "predict", "--model", bundle, '{"question": "where?"}')
 
 
+@pytest.mark.slow
 def test_an_imported_model_is_verified_on_squad(data, tmp_path):
     """A question answering model of transformers, whose bundle knows of no task."""
     model = heads.build("span", tiny_config())
@@ -321,6 +324,7 @@ def test_other_kinds_refuse_what_is_of_answers(bundle_dir, tmp_path, data):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_exactly(data, tmp_path, monkeypatch):
     """As of other kinds, with windows for examples."""
     from sqb_tf.training.state import RunState

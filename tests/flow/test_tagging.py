@@ -125,6 +125,7 @@ def test_places_are_of_the_first_pieces(seq_length):
         ]
 
 
+@pytest.mark.slow
 def test_real_words_align_with_the_pieces_of_the_whole_text(shared_data):
     vocabulary = read_vocabulary(shared_data / "vocab" / "bert-base-uncased-vocab.txt")
     tokenizer = WordPieceTokenizer(vocabulary)

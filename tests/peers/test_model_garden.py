@@ -112,6 +112,7 @@ def test_outputs_are_the_models_own(garden, labels, tmp_path):
     assert_same_outputs(folder, model, task, labels, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pooler", "encoder"), [(True, "bert"), (False, "bert_v2")])
 def test_other_classifiers(labels, tmp_path, pooler, encoder):
     """With the encoder's own pooler; of the newer encoder; trained from ids, not from text."""
@@ -128,6 +129,7 @@ def test_other_classifiers(labels, tmp_path, pooler, encoder):
     assert_same_outputs(folder, model, task, labels, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_regression(tmp_path):
     folder, data = tmp_path / "teacher", tmp_path / "data.tsv"
     model = save(folder, ["score"], pooler=True, encoder="bert", text=True)
@@ -140,6 +142,7 @@ def test_a_regression(tmp_path):
     np.testing.assert_allclose(found.logits, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_distill_by_the_tool(garden, tmp_path):
     """In a process of its own: logits and hidden states, of another size than the student's."""
     out = tmp_path / "out"
@@ -170,6 +173,7 @@ def test_truncated_checkpoints(spoilt, suffix, kept):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_files_that_are_missing_or_wrong(spoilt, tmp_path):
     """Each is one line that names the file, nothing in it is run, and the tool ends with 2."""
 

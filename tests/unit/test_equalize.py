@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from fixtures.lowering import CONFIGS, EXACT, random_classifier, row
 from fixtures.models import random_inputs, random_texts, softmax
+from fixtures.tiers import tiered
 
 import sqb_tf
 from sqb_tflite.conversion.calibration import samples
@@ -26,7 +27,7 @@ def uneven(config_overrides: dict):
 ATTENDING = [config for config in CONFIGS if "token_mixer" not in config]
 
 
-@pytest.mark.parametrize("overrides", ATTENDING, ids=str)
+@pytest.mark.parametrize("overrides", tiered(ATTENDING, ATTENDING[:4]), ids=str)
 def test_equalized_model_is_the_model(overrides):
     model = uneven(overrides)
     inputs = random_inputs(model.config, batch=4, length=13)

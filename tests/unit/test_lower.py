@@ -8,6 +8,7 @@ from fixtures.models import (
     random_inputs,
     softmax,
 )
+from fixtures.tiers import tiered
 
 from sqb_tflite.conversion.lowering.layers import Dense, regroup
 from sqb_tflite.conversion.lowering.model import LoweredModel
@@ -20,7 +21,7 @@ def model():
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)
-@pytest.mark.parametrize("overrides", CONFIGS, ids=str)
+@pytest.mark.parametrize("overrides", tiered(CONFIGS, [*CONFIGS[:7], CONFIGS[-2]]), ids=str)
 def test_probabilities_equal_keras(overrides, lowering):
     model = random_classifier(**overrides)
     lowered = LoweredModel(model, "classification", 64, lowering=lowering)
@@ -92,7 +93,7 @@ def test_length_of_the_limit_is_not_cut(model):
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)
-@pytest.mark.parametrize("overrides", CONFIGS, ids=str)
+@pytest.mark.parametrize("overrides", tiered(CONFIGS, [*CONFIGS[:7], CONFIGS[-2]]), ids=str)
 def test_observer_sees_every_dense_layer_once(overrides, lowering):
     model = random_classifier(**overrides)
     lowered = LoweredModel(model, "classification", 64, lowering=lowering)
