@@ -1,4 +1,4 @@
-"""Writing so that nothing half-written ever bears the final name."""
+"""Atomic writes: a file or folder appears under its final name only when it is complete."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqb_tf.errors import InputError
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """The lines of a UTF-8 file, parted at line feeds only: a token may be another separator."""
+    """The lines of a UTF-8 file, split at line feeds only: a token may be another line separator."""
     return Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
@@ -22,7 +22,7 @@ def read_lines(path: str | Path) -> list[str]:
 def staged_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it on success and removed on failure.
 
-    What is no regular file, as `/dev/stdout`, is itself the path: it must not be replaced by one.
+    A device or pipe, such as `/dev/stdout`, is written directly: a rename would replace it by a file.
 
     Raises:
         InputError: the file cannot be written (no such folder, no permission, disk full).
@@ -34,7 +34,7 @@ def staged_file(path: str | Path) -> Iterator[Path]:
     with writing(path):
         path = Path(os.path.realpath(path))  # a link stays a link
         path.parent.mkdir(parents=True, exist_ok=True)
-        suffix = "".join(path.suffixes)  # Keras wants a weight file to end in .weights.h5
+        suffix = "".join(path.suffixes)  # Keras requires weight files to end in .weights.h5
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=suffix, dir=path.parent)
         os.close(handle)
         staged = Path(name)
@@ -48,7 +48,7 @@ def staged_file(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def staged_directory(path: str | Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place on success; on failure `path` stays.
+    """A temporary folder beside `path` that replaces it on success; on failure `path` is unchanged.
 
     Raises:
         InputError: as `staged_file`.
@@ -61,7 +61,7 @@ def staged_directory(path: str | Path) -> Iterator[Path]:
             yield staged
             staged.chmod(0o777 & ~_umask())
             if path.exists():
-                # Two renames: a reader finds the old folder or the new one, never a mixture.
+                # Two renames: a reader sees the old folder or the new one, never a mixture.
                 previous = staged.with_name(staged.name + ".old")
                 os.rename(path, previous)
                 try:
@@ -77,7 +77,7 @@ def staged_directory(path: str | Path) -> Iterator[Path]:
 
 
 def check_writable(path: str | Path) -> None:
-    """`InputError` now, before the long work, if no file can be written at `path`."""
+    """Raises an `InputError` if no file can be written at `path`. Call it before long work."""
     if _is_special(path):
         return
     with writing(path):
@@ -92,16 +92,16 @@ def check_writable(path: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: str | Path, *others: type[Exception]) -> Iterator[None]:
-    """`InputError` in place of an `OSError`, or of one of `others`: TensorFlow's are no `OSError`s."""
+def writing(path: str | Path, *error_types: type[Exception]) -> Iterator[None]:
+    """Turns an `OSError`, or one of `error_types` such as TensorFlow's, into an `InputError`."""
     try:
         yield
-    except (OSError, *others) as error:
+    except (OSError, *error_types) as error:
         raise InputError(f"cannot write {path}: {_reason(error)}") from None
 
 
 def check_room(folder: str | Path, size: int) -> None:
-    """`OSError` if `folder` has not `size` bytes left."""
+    """Raises an `OSError` if the disk of `folder` has less than `size` bytes free."""
     if shutil.disk_usage(folder).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -109,13 +109,13 @@ def check_room(folder: str | Path, size: int) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         return "a part of its path is a file: expected a folder"
-    # TensorFlow's end as `...; No space left on device`.
+    # TensorFlow's messages end as in `...; No space left on device`.
     reason = getattr(error, "strerror", None) or str(getattr(error, "message", None) or error)
     return reason.strip().split("\n")[0].rpartition("; ")[2]
 
 
 def _is_special(path: str | Path) -> bool:
-    """Whether `path` is there and neither file nor folder: a device or a pipe."""
+    """Whether `path` is a device or a pipe."""
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 

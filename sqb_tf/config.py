@@ -1,4 +1,4 @@
-"""SqueezeBertConfig: the architecture's hyperparameters, validated, and the named presets."""
+"""SqueezeBertConfig: the architecture's hyperparameters, validated, and the presets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from sqb_tf.errors import InputError
 
-# The activations whose names mean the same to Keras, to `transformers` and to the lowering.
-# `gelu` is the exact (erf) form, as in BERT; `gelu_new` and `gelu_pytorch_tanh` its tanh form.
+# The activations whose names mean the same in Keras, in `transformers` and in the lowering.
+# `gelu` is the exact (erf) form, as in BERT; `gelu_new` and `gelu_pytorch_tanh` are its tanh form.
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish", "tanh")
-# What moves information between the tokens of a block. The paper has self-attention alone.
+# The layer that moves information between the tokens in a block. The paper has only self-attention.
 TOKEN_MIXERS = ("self_attention", "separable_conv")
 # The fields that `transformers` does not have.
 OWN_FIELDS = ("token_mixer", "mixer_kernel_size")
@@ -23,18 +23,18 @@ class SqueezeBertConfig:
     """Hyperparameters of SqueezeBERT (Iandola et al. 2020, arXiv 2006.11316, section 3).
 
     Field names and defaults are those of `transformers`' `SqueezeBertConfig`; the defaults are the
-    paper's model. `*_groups` is the number of groups of the grouped convolution that takes the place
-    of each position-wise dense layer (1 is a dense layer). `layer_norm_eps` is that of the embeddings'
-    norm and of the masked LM's; the blocks' is 1e-12, as there.
+    paper's model. `*_groups` is the number of groups of the grouped convolution that replaces a
+    position-wise dense layer (1 is a dense layer). `layer_norm_eps` applies to the norms of the embeddings
+    and of the masked LM; the blocks' epsilon is 1e-12, as in `transformers`.
 
-    `token_mixer` and `mixer_kernel_size` are ours. "separable_conv" is NOT the paper's architecture: a
-    depthwise convolution over `mixer_kernel_size` tokens (an odd number) takes the place of
-    self-attention, and the projection behind it (`post_attention_groups`) is its pointwise half. The
-    attention's fields (heads, `q_groups`, `k_groups`, `v_groups`, its dropout) then mean nothing, nor does
+    `token_mixer` and `mixer_kernel_size` are this project's. "separable_conv" is NOT the paper's
+    architecture: a depthwise convolution over `mixer_kernel_size` tokens (an odd number) replaces
+    self-attention, and the projection behind it (`post_attention_groups`) is its pointwise half. The fields
+    of attention (heads, `q_groups`, `k_groups`, `v_groups`, dropout) are then unused, as is
     `mixer_kernel_size` with "self_attention".
 
     Raises:
-        InputError: a value is of the wrong type, out of range, or does not divide as it must.
+        InputError: a value of the wrong type, out of range, or that does not divide as it must.
     """
 
     vocab_size: int = 30522
@@ -71,7 +71,7 @@ class SqueezeBertConfig:
             raise InputError(f"hidden_act={self.hidden_act!r}: expected one of {ACTIVATIONS}")
         if self.token_mixer not in TOKEN_MIXERS:
             raise InputError(f"token_mixer={self.token_mixer!r}: expected one of {TOKEN_MIXERS}")
-        # A longer kernel has weights that no token ever meets.
+        # A longer kernel has weights that are never multiplied by a token.
         longest = 2 * self.max_position_embeddings - 1
         if self.mixer_kernel_size % 2 == 0 or (
             self.token_mixer == "separable_conv" and self.mixer_kernel_size > longest
@@ -80,16 +80,16 @@ class SqueezeBertConfig:
                 f"mixer_kernel_size={self.mixer_kernel_size}: expected an odd number of tokens, "
                 f"at most 2 * max_position_embeddings - 1 = {longest}"
             )
-        attends = self.token_mixer == "self_attention"
-        if attends and self.hidden_size % self.num_attention_heads:
+        has_attention = self.token_mixer == "self_attention"
+        if has_attention and self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size={self.hidden_size} is not divisible by "
                 f"num_attention_heads={self.num_attention_heads}"
             )
         for name, sizes in {
-            "q_groups": (self.hidden_size,) * attends,
-            "k_groups": (self.hidden_size,) * attends,
-            "v_groups": (self.hidden_size,) * attends,
+            "q_groups": (self.hidden_size,) * has_attention,
+            "k_groups": (self.hidden_size,) * has_attention,
+            "v_groups": (self.hidden_size,) * has_attention,
             "post_attention_groups": (self.hidden_size,),
             "intermediate_groups": (self.hidden_size, self.intermediate_size),
             "output_groups": (self.hidden_size, self.intermediate_size),
@@ -103,9 +103,9 @@ class SqueezeBertConfig:
 
     @property
     def pools_first_token(self) -> bool:
-        """Whether the pooler reads the first token, as BERT's, and not the mean of the tokens.
+        """Whether the pooler reads the first token, as in BERT, instead of the mean of the tokens.
 
-        A convolution brings to the first token its neighbours alone.
+        With convolutions the first token has seen only its neighbours.
         """
         return self.token_mixer == "self_attention"
 
@@ -123,7 +123,7 @@ class SqueezeBertConfig:
 
     @classmethod
     def for_training(cls, preset: str, vocab_size: int, dropout: float | None) -> SqueezeBertConfig:
-        """A preset's config for a vocabulary, with a dropout rate of its own unless that is None."""
+        """A preset's config for a vocabulary; `dropout` replaces the preset's rates unless it is None."""
         overrides: dict[str, Any] = {"vocab_size": vocab_size}
         if dropout is not None:
             overrides |= dict(hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
@@ -131,7 +131,7 @@ class SqueezeBertConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SqueezeBertConfig:
-        """The config of a dict as `to_dict` writes it. An unknown key is an `InputError`."""
+        """The config of a `to_dict()`; an `InputError` for an unknown key."""
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -139,12 +139,12 @@ class SqueezeBertConfig:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field, JSON-ready."""
+        """All fields, JSON-ready."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, path: str | Path) -> SqueezeBertConfig:
-        """The config of a `config.json`; `InputError` names the file if it cannot be used."""
+        """Reads a `config.json`; an `InputError` names the file if it is not a valid config."""
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -161,20 +161,27 @@ class SqueezeBertConfig:
         Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
 
 
-def _check_type(name: str, kind: str, value: Any) -> None:
-    """`kind` is the annotation's text; ints must be positive, and bool is not an int here."""
-    accepted = {"int": (int,), "float": (int, float), "str": (str,)}[kind]
+def as_config(config: SqueezeBertConfig | dict[str, Any]) -> SqueezeBertConfig:
+    """`config` itself, or the config of its serialized dict."""
+    if isinstance(config, SqueezeBertConfig):
+        return config
+    return SqueezeBertConfig.from_dict(dict(config))
+
+
+def _check_type(name: str, annotation: str, value: Any) -> None:
+    """Checks a field's type; ints must be positive, and a bool is not an int."""
+    accepted = {"int": (int,), "float": (int, float), "str": (str,)}[annotation]
     if not isinstance(value, accepted) or isinstance(value, bool):
-        raise InputError(f"{name}={value!r}: expected {kind}")
-    if kind == "int" and value < 1:
+        raise InputError(f"{name}={value!r}: expected {annotation}")
+    if annotation == "int" and value < 1:
         raise InputError(f"{name}={value}: expected at least 1")
 
 
-# `squeezebert-base` is the paper's. The two smaller ones keep its proportions (heads of 64 or 32
-# channels, 4x feed-forward, groups of 4); docs/presets.png has their accuracy against their latency. They
-# are made to be trained from scratch too, where more layers only memorize sooner: on SST-2 after two
-# epochs, 2 x 256 has 0.820 to 0.828, 4 x 256 0.814 to 0.818 (a few runs; seeds differ by 0.01 or more).
-# BERT's initial 0.02 is too small at their width: 4 x 256 has a dev loss of 0.48 with it, 0.42 with 0.1.
+# `squeezebert-base` is the paper's. The two smaller presets keep its proportions (heads of 64 or 32 channels,
+# 4x feed-forward, 4 groups); docs/presets.png plots their accuracy against their latency. They are also meant
+# for training from scratch, where more layers only memorize sooner: on SST-2 after two epochs, 2 x 256 has
+# 0.820 to 0.828, 4 x 256 0.814 to 0.818 (a few runs; seeds differ by 0.01 or more). BERT's initializer range
+# of 0.02 is too small for their width: 4 x 256 has a dev loss of 0.48 with it, 0.42 with 0.1.
 PRESETS: dict[str, dict[str, Any]] = {
     "squeezebert-base": {},
     "squeezebert-small": dict(
@@ -194,8 +201,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         initializer_range=0.1,
     ),
 }
-# Not the paper's architecture: convolutions in place of attention, all else squeezebert-small's. On SST-2
-# kernels of 3 have 0.817 to 0.833 (3 seeds), 0.825 and 0.834 with 3 layers, kernels of 5 have 0.808 (one).
+# Not the paper's architecture: squeezebert-small with convolutions instead of attention. SST-2 accuracy is
+# 0.817 to 0.833 with kernels of 3 (3 seeds), 0.825 and 0.834 with 3 layers, 0.808 with kernels of 5 (one).
 PRESETS["squeezebert-separable"] = PRESETS["squeezebert-small"] | dict(
     token_mixer="separable_conv", mixer_kernel_size=3
 )

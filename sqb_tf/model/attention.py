@@ -1,4 +1,4 @@
-"""The products of self-attention, their gradients in fewer passes over the scores than TensorFlow's own."""
+"""The matmuls of self-attention, with gradients that read the scores fewer times than TensorFlow's own."""
 
 from __future__ import annotations
 
@@ -8,23 +8,31 @@ from keras import ops
 
 
 @ops.custom_gradient
-def scores_of(query: Any, key: Any) -> Any:
-    """`query @ key^T`: `[batch, heads, length, head_size]` -> `[batch, heads, queries, length]`.
+def attention_scores(query: Any, key: Any) -> Any:
+    """`query @ key^T`, `[batch, heads, queries, length]`.
 
-    Left to itself TensorFlow makes the gradient of `key` transposed, and turns it in a pass of its own.
+    TensorFlow's own gradient of `key` is computed transposed and then transposed back in a separate pass.
+
+    Args:
+        query: `[batch, heads, queries, head_size]`.
+        key: `[batch, heads, length, head_size]`.
     """
 
     def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
         upstream = args[0] if upstream is None else upstream
-        return ops.matmul(upstream, key), ops.matmul(_transposed(upstream), query)
+        return ops.matmul(upstream, key), ops.matmul(_transpose(upstream), query)
 
-    return ops.matmul(query, _transposed(key)), gradient
+    return ops.matmul(query, _transpose(key)), gradient
 
 
-def context_of(scores: Any, value: Any, factors: Any = None) -> Any:
-    """`softmax(scores) * factors @ value`: `[batch, heads, queries, head_size]`.
+def attention_context(scores: Any, value: Any, factors: Any = None) -> Any:
+    """`softmax(scores) * factors @ value`, `[batch, heads, queries, head_size]`.
 
-    `factors`, shaped as `scores`, are dropout's: 0 for what is dropped. They get no gradient.
+    Args:
+        scores: `[batch, heads, queries, length]`.
+        value: `[batch, heads, length, head_size]`.
+        factors: dropout's factors, shaped as `scores` and 0 for dropped elements; None: no dropout. They
+            receive no gradient.
     """
     if factors is None:
         return ops.matmul(ops.softmax(scores, axis=-1), value)
@@ -39,16 +47,16 @@ def _dropped_context(scores: Any, value: Any, factors: Any) -> Any:
 
     def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any, Any]:
         upstream = args[0] if upstream is None else upstream
-        by_weights = ops.matmul(upstream, _transposed(value))
-        # What the softmax takes away, a sum over the keys of `by_weights * weights`, is this sum over the
-        # head's channels, which are fewer (Dao et al. 2022, arXiv 2205.14135, appendix B.2).
-        share = ops.sum(upstream * context, axis=-1, keepdims=True)
-        by_scores = (by_weights * factors - share) * probabilities
-        by_value = ops.matmul(_transposed(weights), upstream)
-        return by_scores, by_value, ops.zeros_like(factors)
+        weights_gradient = ops.matmul(upstream, _transpose(value))
+        # The softmax's gradient subtracts the sum of `weights_gradient * weights` over the keys. It equals
+        # this sum over the head's channels, which are fewer (Dao et al. 2022, arXiv 2205.14135, app. B.2).
+        mean_gradient = ops.sum(upstream * context, axis=-1, keepdims=True)
+        scores_gradient = (weights_gradient * factors - mean_gradient) * probabilities
+        value_gradient = ops.matmul(_transpose(weights), upstream)
+        return scores_gradient, value_gradient, ops.zeros_like(factors)
 
     return context, gradient
 
 
-def _transposed(x: Any) -> Any:
+def _transpose(x: Any) -> Any:
     return ops.transpose(x, (0, 1, 3, 2))

@@ -1,4 +1,4 @@
-"""The layers of SqueezeBERT (arXiv 2006.11316, section 3), on `keras.ops` alone."""
+"""The layers of SqueezeBERT (arXiv 2006.11316, section 3), in `keras.ops` only."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.config import SqueezeBertConfig, as_config
 from sqb_tf.errors import InputError
-from sqb_tf.model.attention import context_of, scores_of
+from sqb_tf.model.attention import attention_context, attention_scores
 from sqb_tf.model.elementwise import (
     SQRT_HALF,
     Dropout,
@@ -21,18 +21,18 @@ from sqb_tf.model.elementwise import (
 
 # Added to the attention scores of padding. exp(-1e4) is 0 in float32, and the value fits in float16.
 MASK_BIAS = -1e4
-# Of the norms in the blocks, whatever `layer_norm_eps` says, which is the embeddings' and the masked LM's: so
-# it is in `transformers`, whose weights are to give the same outputs here.
+# The epsilon of the norms in the blocks. As in `transformers`, `layer_norm_eps` applies to the embeddings and
+# the masked LM only: its weights must give the same outputs here.
 BLOCK_NORM_EPS = 1e-12
 
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
 class GroupedConv1D(keras.layers.Conv1D):
-    """A `keras.layers.Conv1D` whose kernel-size-1 grouped form is computed as matrix products.
+    """A `keras.layers.Conv1D` that computes pointwise (kernel size 1) grouped convolutions as matmuls.
 
-    Same constructor, same kernel `[kernel_size, in / groups, out]`, same results to float rounding.
-    On CPU the gradient of a grouped convolution costs about 7 times its forward pass; one product per
-    group has no such cost. Everything but a plain pointwise projection goes to `Conv1D` as it is.
+    It has the same constructor, the same kernel `[kernel_size, in / groups, out]` and, to float rounding, the
+    same results. On CPU the gradient of a grouped convolution costs about 7 times its forward pass; one
+    matmul per group does not. Everything but a plain pointwise projection is left to `Conv1D`.
     """
 
     @property
@@ -53,8 +53,8 @@ class GroupedConv1D(keras.layers.Conv1D):
 
     def split(self, inputs: Any) -> list[Any]:
         """`[batch, length, in]` -> a matrix `[batch x length, in / groups]` for each group."""
-        # Rows first: a product per group on rank 3 would reshape there and back each time (8% more
-        # graph nodes in a 12-layer training step, and a second more of tracing).
+        # Reshaped once: a matmul per group on rank 3 would reshape there and back each time (8% more graph
+        # nodes in a 12-layer training step, and one second more of tracing).
         return _split(ops.reshape(inputs, (-1, inputs.shape[-1])), self.groups)
 
     def project(
@@ -64,10 +64,13 @@ class GroupedConv1D(keras.layers.Conv1D):
         output_scale: float = 1.0,
         activation: Any = None,
     ) -> list[Any]:
-        """Each group through its part of kernel, bias and activation: `[rows, filters / groups]`.
+        """Applies kernel, bias and activation to each group: `[rows, filters / groups]`.
 
-        As if inputs were multiplied by `input_scale`, and what goes into the activation by `output_scale`;
-        it is the kernel that is. `activation` stands in for the layer's own.
+        Args:
+            groups: `[rows, in / groups]` for each group.
+            input_scale: a factor of the inputs.
+            output_scale: a factor of the activation's inputs. Both factors are multiplied into the kernel.
+            activation: replaces the layer's own.
         """
         kernels = _scaled(self._kernels(), input_scale * output_scale)
         outputs = [ops.matmul(rows, kernel) for rows, kernel in zip(groups, kernels, strict=True)]
@@ -82,12 +85,12 @@ class GroupedConv1D(keras.layers.Conv1D):
         kernel = ops.squeeze(ops.convert_to_tensor(self.kernel), axis=0)
         if self.groups == 1:
             return [kernel]
-        # Not by a split: TensorFlow takes 1.2 ms to cut 150,000 numbers along the last axis, 0.1 like this.
+        # Not `ops.split`: TensorFlow takes 1.2 ms to split 150,000 values along the last axis, this 0.1.
         kernel = ops.reshape(kernel, (kernel.shape[0], self.groups, -1))
         return ops.unstack(ops.transpose(kernel, (1, 0, 2)))
 
     def merge(self, groups: list[Any], inputs: Any) -> Any:
-        """The groups side by side, `[batch, length, filters]` with batch and length of `inputs`."""
+        """Concatenates the groups: `[batch, length, filters]` with the batch and length of `inputs`."""
         outputs = groups[0] if self.groups == 1 else ops.concatenate(groups, axis=-1)
         return ops.reshape(outputs, (*ops.shape(inputs)[:-1], self.filters))
 
@@ -100,7 +103,9 @@ def _split(x: Any, groups: int) -> list[Any]:
     return [x] if groups == 1 else ops.split(x, groups, axis=-1)
 
 
-def projection(config: SqueezeBertConfig, filters: int, groups: int, name: str, **kwargs: Any):
+def projection(
+    config: SqueezeBertConfig, filters: int, groups: int, name: str, **kwargs: Any
+) -> GroupedConv1D:
     """A position-wise projection: BERT's dense layer as a grouped convolution of kernel size 1."""
     return GroupedConv1D(
         filters,
@@ -113,20 +118,16 @@ def projection(config: SqueezeBertConfig, filters: int, groups: int, name: str, 
 
 
 def initializer(config: SqueezeBertConfig) -> keras.initializers.Initializer:
-    """BERT's: a normal distribution cut at two standard deviations."""
+    """BERT's initializer: a normal distribution truncated at two standard deviations."""
     return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
 
 
 class _ConfiguredLayer(keras.layers.Layer):
-    """A layer built from a `SqueezeBertConfig`, which is all that it serializes."""
+    """A layer that is built from a `SqueezeBertConfig` and serializes only that."""
 
     def __init__(self, config: SqueezeBertConfig | dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = (
-            config
-            if isinstance(config, SqueezeBertConfig)
-            else SqueezeBertConfig.from_dict(dict(config))
-        )
+        self.config = as_config(config)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "config": self.config.to_dict()}
@@ -168,7 +169,7 @@ class Embeddings(_ConfiguredLayer):
     def call(self, word_ids: Any, type_ids: Any, training: bool | None = None) -> Any:
         length = ops.shape(word_ids)[-1]
         outputs = self.word_embeddings(word_ids) + self.token_type_embeddings(type_ids)
-        # A slice of the table, not a look-up of arange: no ids to go out of range.
+        # A slice of the table instead of a lookup: no ids can be out of range.
         positions = self.position_embeddings.embeddings[:length]
         outputs = self.layer_norm(outputs + ops.cast(positions, outputs.dtype))
         return self.dropout(outputs, training=training)
@@ -182,8 +183,8 @@ class SelfAttention(_ConfiguredLayer):
     """Multi-head self-attention with grouped query, key and value projections.
 
     hidden `[batch, length, hidden_size]` and mask bias `[batch, 1, 1, length]` -> context
-    `[batch, queries, hidden_size]` and attention scores `[batch, heads, queries, length]`, scaled and with
-    the bias, before the softmax. With `first_token_only` the first token alone asks (`queries` is 1).
+    `[batch, queries, hidden_size]` and attention scores `[batch, heads, queries, length]`, scaled and biased,
+    before the softmax. `queries` is the length, or 1 with `first_token_only`: the first token's query.
     """
 
     def __init__(self, config: SqueezeBertConfig | dict[str, Any], **kwargs: Any) -> None:
@@ -206,22 +207,22 @@ class SelfAttention(_ConfiguredLayer):
         first_token_only: bool = False,
         training: bool | None = None,
     ) -> tuple[Any, Any]:
-        config, asking = self.config, hidden[:, :1] if first_token_only else hidden
-        # The scale goes into the query, which is smaller than the scores.
-        query = self._split_heads(self.query(asking) * (config.head_size**-0.5))
+        queries = hidden[:, :1] if first_token_only else hidden
+        # The query is scaled instead of the scores, which are larger.
+        query = self._split_heads(self.query(queries) * (self.config.head_size**-0.5))
         key = self._split_heads(self.key(hidden))
         value = self._split_heads(self.value(hidden))
         context, scores = self.attend(query, key, value, mask_bias, training)
         context = ops.transpose(context, (0, 2, 1, 3))  # [batch, length, heads, head_size]
-        return ops.reshape(context, ops.shape(asking)), scores
+        return ops.reshape(context, ops.shape(queries)), scores
 
     def attend(
         self, query: Any, key: Any, value: Any, mask_bias: Any, training: bool | None
     ) -> tuple[Any, Any]:
-        """Heads `[batch, heads, length, head_size]` -> their contexts, and the scores."""
-        scores = scores_of(query, key) + mask_bias
+        """Query, key and value `[batch, heads, length, head_size]` -> context of that shape, and scores."""
+        scores = attention_scores(query, key) + mask_bias
         factors = self.dropout.factors(ops.shape(scores), scores.dtype) if training else None
-        return context_of(scores, value, factors), scores
+        return attention_context(scores, value, factors), scores
 
     def _split_heads(self, x: Any) -> Any:
         """`[batch, length, hidden]` -> `[batch, heads, length, head_size]`."""
@@ -247,16 +248,16 @@ class SelfAttention(_ConfiguredLayer):
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
 class EncoderBlock(_ConfiguredLayer):
-    """One encoder block: token mixer, projection, grouped feed-forward pair.
+    """One encoder block: token mixer, projection, two grouped feed-forward layers.
 
-    Each of the two halves ends in dropout, residual sum and layer norm, as in BERT. The mixer is the
+    As in BERT, mixer and feed-forward each end in dropout, residual sum and layer norm. The mixer is the
     config's `token_mixer`:
     - "self_attention": hidden and mask bias -> outputs and attention scores, shapes as `SelfAttention`;
-    - "separable_conv": hidden and mask of ones and zeros `[batch, length]` -> outputs, in a tuple of one. The
-      squeeze is a depthwise convolution over the sequence, where padding counts as zeros, the expand the
-      projection behind it. Neither has an activation, so one bias is enough.
+    - "separable_conv": hidden and mask of ones and zeros `[batch, length]` -> a tuple with the outputs. A
+      depthwise convolution over the sequence, in which padding is zero (`squeeze`), is followed by the
+      projection as its pointwise half. There is no activation between them, so one bias is enough.
 
-    With `first_token_only` the outputs are that token's alone.
+    With `first_token_only` the outputs are those of the first token.
     """
 
     def __init__(self, config: SqueezeBertConfig | dict[str, Any], **kwargs: Any) -> None:
@@ -268,7 +269,8 @@ class EncoderBlock(_ConfiguredLayer):
             return LayerNormalization(epsilon=BLOCK_NORM_EPS, name=name, **dtype)
 
         if config.token_mixer == "separable_conv":
-            # Keras' own: on CPU sums of shifted products take 4 to 8 times as long forward and backward.
+            # Keras' own: on CPU a sum of shifted and scaled inputs takes 4 to 8 times as long, forward and
+            # backward.
             self.squeeze = keras.layers.DepthwiseConv1D(
                 config.mixer_kernel_size,
                 padding="same",
@@ -325,7 +327,7 @@ class EncoderBlock(_ConfiguredLayer):
     def _mix(
         self, hidden: Any, mask: Any, first_token_only: bool, training: bool | None
     ) -> tuple[Any, ...]:
-        """What each token takes from the others, and the scores where there are any."""
+        """The mixer's output for each token and, for self-attention, the scores."""
         if self.config.token_mixer == "self_attention":
             return self.attention(
                 hidden, mask, first_token_only=first_token_only, training=training
@@ -337,11 +339,11 @@ class EncoderBlock(_ConfiguredLayer):
         first, second = self.intermediate, self.output_projection
         if first.groups != second.groups or not (first.is_pointwise and second.is_pointwise):
             return second(first(hidden))
-        # With equal groups the two are independent networks side by side: nothing to concatenate and
-        # split between them, where it is widest (4% of a training step).
+        # With equal groups the groups are independent networks: nothing need be concatenated and split
+        # between the layers, where the activations are largest (4% of a training step).
         groups = first.split(hidden)
         if training and first.activation is gelu:
-            # GELU's constants multiply the kernels, not what is widest (1% of a training step).
+            # GELU's constants multiply the kernels, not the largest activations (1% of a training step).
             groups = first.project(groups, output_scale=SQRT_HALF, activation=scaled_gelu)
             groups = second.project(groups, input_scale=SQRT_HALF)
         else:
@@ -368,7 +370,7 @@ class MaskBias(keras.layers.Layer):
 
     def call(self, input_mask: Any) -> Any:
         mask = ops.cast(input_mask, self.compute_dtype)
-        # Not by indexing: with two new axes and no fixed size, the TFLite converter wants a Select-TF op.
+        # Not by indexing: with two new axes and no fixed size, the TFLite converter needs a Select-TF op.
         return ops.expand_dims((1.0 - mask) * MASK_BIAS, (1, 2))
 
     def compute_output_shape(self, input_mask_shape: Any) -> Any:
@@ -377,9 +379,9 @@ class MaskBias(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
 class TokenMean(keras.layers.Layer):
-    """States `[batch, length, hidden]`, mask `[batch, length]` -> the tokens' mean `[batch, hidden]`.
+    """States `[batch, length, hidden]`, mask `[batch, length]` -> mean over the tokens `[batch, hidden]`.
 
-    Of a text without tokens it is 0.
+    It is 0 for a text without tokens.
     """
 
     def call(self, hidden: Any, input_mask: Any) -> Any:
@@ -404,7 +406,7 @@ class FlattenChoices(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
 class SplitChoices(keras.layers.Layer):
-    """Scores `[batch x choices, 1]` -> `[batch, choices]` of the ids `[batch, choices, length]`."""
+    """Scores `[batch x choices, 1]` and ids `[batch, choices, length]` -> scores `[batch, choices]`."""
 
     def call(self, scores: Any, word_ids: Any) -> Any:
         return ops.reshape(scores, (-1, ops.shape(word_ids)[1]))
@@ -418,9 +420,9 @@ POOLINGS = ("mean", "first")
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
 class SentencePooling(keras.layers.Layer):
-    """States `[batch, length, hidden]`, mask `[batch, length]` -> `[batch, hidden]` of length 1.
+    """States `[batch, length, hidden]`, mask `[batch, length]` -> unit vectors `[batch, hidden]`.
 
-    `pooling` is one of `POOLINGS`: the mean of the tokens with a mask of 1, or the first token.
+    `pooling` is one of `POOLINGS`: "mean" over the tokens with a mask of 1, or the "first" token.
     """
 
     def __init__(self, pooling: str, **kwargs: Any) -> None:
@@ -432,7 +434,7 @@ class SentencePooling(keras.layers.Layer):
     def call(self, hidden: Any, input_mask: Any) -> Any:
         if self.pooling == "first":
             return ops.normalize(hidden[:, 0], axis=-1)
-        # The sum: normalizing takes away what the mean divides by.
+        # The sum instead of the mean: normalizing cancels the divisor.
         mask = ops.cast(input_mask, hidden.dtype)[..., None]
         return ops.normalize(ops.sum(hidden * mask, axis=1), axis=-1)
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from fixtures.models import value_and_gradients
 
-from sqb_tf.model.attention import context_of, scores_of
+from sqb_tf.model.attention import attention_context, attention_scores
 
 # Of products of numbers around 1 in the two float types; in bfloat16 probabilities are rounded between them.
 TOLERANCE = {"float32": 5e-6, "bfloat16": 0.05}
@@ -34,7 +34,7 @@ def theirs(scores: tf.Tensor, value: tf.Tensor, factors: tf.Tensor | None) -> tf
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_scores_are_the_product_and_its_gradients(dtype, queries, jit_compile):
     tensors = [normal(2, 3, length, 8, seed=length, dtype=dtype) for length in (queries, 5)]
-    ours = tf.function(scores_of, jit_compile=jit_compile)
+    ours = tf.function(attention_scores, jit_compile=jit_compile)
     assert_equal(ours, lambda q, k: tf.matmul(q, k, transpose_b=True), tensors, dtype)
 
 
@@ -48,5 +48,5 @@ def test_context_is_softmax_dropout_and_product_with_their_gradients(dtype, rate
         kept = tf.random.stateless_uniform(scores.shape, (3, 3)) >= rate
         factors = tf.cast(kept, "float32") / (1 - rate)
         of_type = tf.cast(factors, dtype)
-    ours = tf.function(lambda s, v: context_of(s, v, of_type), jit_compile=jit_compile)
+    ours = tf.function(lambda s, v: attention_context(s, v, of_type), jit_compile=jit_compile)
     assert_equal(ours, lambda s, v: theirs(s, v, factors), [scores, value], dtype)

@@ -13,7 +13,7 @@ from sqb_tf.model.elementwise import (
     activation,
     gelu,
     random_bits,
-    random_numbers,
+    random_integers,
     scaled_gelu,
 )
 
@@ -119,15 +119,15 @@ def test_dropout_is_independent_between_neighbours_rows_and_calls():
 
 def dropped(layer: int, call: int, count: int = 400_000) -> np.ndarray:
     """What a rate of 26/256 drops: `[4, count]`, a row for each byte of the numbers; mean 0, deviation 1."""
-    numbers = np.asarray(random_numbers(count, np.array([layer, call], "uint32")))
+    numbers = np.asarray(random_integers(count, np.array([layer, call], "uint32")))
     found = (numbers.view("uint8").reshape(count, 4).T < 26).astype("float32")
     return (found - found.mean()) / found.std()
 
 
 @pytest.mark.parametrize("seed", [(0, 0), (1, 0), (1, 1), (2**32 - 1, 12345)])
-def test_each_byte_of_random_numbers_is_as_often_as_any(seed):
+def test_each_byte_of_random_integers_is_as_often_as_any(seed):
     count = 1_000_000
-    numbers = np.asarray(random_numbers(count, np.array(seed, "uint32")))
+    numbers = np.asarray(random_integers(count, np.array(seed, "uint32")))
     assert numbers.dtype == np.uint32
     for place in numbers.view("uint8").reshape(count, 4).T:
         squares = (np.bincount(place, minlength=256) - count / 256) ** 2 / (count / 256)
@@ -135,7 +135,7 @@ def test_each_byte_of_random_numbers_is_as_often_as_any(seed):
         assert abs(squares.sum() - 255) < 5 * 510**0.5
 
 
-def test_random_numbers_of_calls_layers_and_bytes_are_independent():
+def test_random_integers_of_calls_layers_and_bytes_are_independent():
     masks = np.concatenate([dropped(layer, call) for layer in (1, 2, 77) for call in range(8)])
     sigmas = masks @ masks.T / masks.shape[1] ** 0.5
     others = sigmas[np.triu_indices(len(masks), 1)]
@@ -143,7 +143,7 @@ def test_random_numbers_of_calls_layers_and_bytes_are_independent():
     assert abs(others.std() - 1) < 0.05 and np.abs(others).max() < 5
 
 
-def test_random_numbers_of_places_are_independent():
+def test_random_integers_of_places_are_independent():
     sequence = dropped(3, 1).T.ravel()
     spectrum = np.abs(np.fft.rfft(sequence, 2 * len(sequence))) ** 2
     sigmas = np.fft.irfft(spectrum)[1 : len(sequence) // 2] / len(sequence) ** 0.5
