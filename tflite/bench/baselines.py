@@ -1,6 +1,6 @@
-"""What this model is compared with: Model Garden's BERT-base and MobileBERT, by the stock converter.
+"""Baselines: Model Garden's BERT-base and MobileBERT, converted by the stock converter.
 
-Their weights are fresh, since speed and size do not depend on them: these packages answer nothing.
+Their weights are random, since speed and size do not depend on them: these packages cannot classify.
 """
 
 from __future__ import annotations
@@ -18,61 +18,61 @@ from sqb_tf.atomic_write import staged_file
 from sqb_tf.errors import InputError
 from sqb_tf.progress import log
 
-# BERT's vocabulary. Ids of a package with a larger one must be in the table too.
+# BERT's vocabulary size; a larger vocabulary enlarges the embedding table.
 _VOCAB_SIZE = 30522
 LABELS = ("0", "1")
-# Of what is made here: with another, packages of earlier versions are made anew.
+# Part of the cache key: raise it when the packages change.
 _VERSION = "2"
 
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """One file to measure: whose architecture, the stock recipe, tokens (None: any length)."""
+    """One file to measure: architecture, recipe of the stock converter, length in tokens (None: any)."""
 
-    name: str  # of `BASELINES`
-    recipe: str  # float32, or dynamic: int8 weights, the stock converter's best on CPUs
+    name: str  # a key of `BASELINES`
+    recipe: str  # float32, or dynamic: int8 weights, the stock converter's fastest on CPUs
     seq_length: int | None
 
     @property
     def file_name(self) -> str:
-        """As `bert-base-dynamic-128.tflite`."""
+        """Such as `bert-base-dynamic-128.tflite`."""
         return f"{self.name}-{self.recipe}-{self.seq_length or 'any'}.tflite"
 
 
 def check_names(names: Sequence[str]) -> None:
-    """`InputError` for a name that is not of `BASELINES`."""
+    """`InputError` for a name that is not in `BASELINES`."""
     for name in names:
         if name not in BASELINES:
             raise InputError(f"--baselines {name}: expected some of {', '.join(BASELINES)}")
 
 
-def make(
-    wanted: Sequence[Baseline], folder: str | Path, vocabulary: Sequence[str], lowercase: bool
+def convert_baselines(
+    baselines: Sequence[Baseline], folder: str | Path, vocabulary: Sequence[str], lowercase: bool
 ) -> list[Path]:
-    """Packages in `folder`, converted where they are not there yet, with this tokenizer inside."""
-    from ..package import container  # late: a tool's --help lists the names alone
+    """Packages with this tokenizer in `folder`; those that are missing are converted."""
+    from ..package import container  # late: --help needs only the names
 
     parts = (_VERSION, str(lowercase), *vocabulary)
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
-    paths = [Path(folder) / digest / one.file_name for one in wanted]
-    for one, path in zip(wanted, paths, strict=True):
+    paths = [Path(folder) / digest / baseline.file_name for baseline in baselines]
+    for baseline, path in zip(baselines, paths, strict=True):
         if path.exists():
             continue
-        log(f"converting {one.file_name}, once: later runs find it in {path.parent}")
+        log(f"converting {baseline.file_name}, once: later runs find it in {path.parent}")
         path.parent.mkdir(parents=True, exist_ok=True)
         content = container.pack(
-            _convert(one, max(_VOCAB_SIZE, len(vocabulary))),
+            _convert(baseline, max(_VOCAB_SIZE, len(vocabulary))),
             vocabulary,
             LABELS,
-            name=one.name,
-            description=f"{one.name} of TensorFlow Model Garden, random weights: for timing alone",
+            name=baseline.name,
+            description=f"{baseline.name} of TensorFlow Model Garden, random weights: only for timing",
             lowercase=lowercase,
-            max_seq_length=one.seq_length or 512,
+            max_seq_length=baseline.seq_length or 512,
             properties={
-                "recipe": one.recipe,
+                "recipe": baseline.recipe,
                 "lowering": "stock",
                 "kind": "classification",
-                "baseline": one.name,
+                "baseline": baseline.name,
             },
         )
         with staged_file(path) as staged:

@@ -1,6 +1,6 @@
-"""Real text to measure with: each text at its own length, or cut to a wanted one. Never random ids.
+"""Inputs of real text: each text at its own length, or joined and cut to a length. Never random ids.
 
-Random ids would spread over the embedding table as no sentence does, and miss the caches.
+Random ids would touch rows all over the embedding table, as no sentence does, and miss the caches.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..runtime.runner import Runner
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """Texts, or pairs of them, and where they are from.
+    """(text, pair or None) tuples, and the file or split they come from.
 
     Raises:
         InputError: no texts.
@@ -41,35 +41,30 @@ class Text:
         return cls([(e.text, e.pair) for e in DelimitedFile(path)], str(path))
 
     @classmethod
-    def of_task(cls, task: Task) -> Text:
+    def from_task(cls, task: Task) -> Text:
         """The dev split of a task."""
         split = task.split("dev")
         return cls([(e.text, e.pair) for e in split], split.name)
 
     @classmethod
-    def of_file(cls, path: str | Path, limit: int | None = None) -> Text:
-        """The lines of a file that are not blank, the first `limit`; a tab parts a pair."""
+    def from_file(cls, path: str | Path, limit: int | None = None) -> Text:
+        """The first `limit` non-blank lines of a file; a tab separates the texts of a pair."""
         lines = (line.rstrip("\r\n") for _, line in numbered_lines(path))
         parts = (line.partition("\t") for line in lines if line.strip())
         examples = ((text, pair if tab else None) for text, tab, pair in parts)
         return cls(list(itertools.islice(examples, limit)), str(path))
 
 
-def longest(runner: Runner) -> int:
-    """The most tokens that a package takes."""
-    return runner.preprocessor.seq_length
-
-
-def each(runner: Runner, text: Text) -> list[dict[str, np.ndarray]]:
-    """Inputs `[1, tokens]` of every text at its own length, through the package's preprocessing."""
+def encode_texts(runner: Runner, text: Text) -> list[dict[str, np.ndarray]]:
+    """Inputs `[1, tokens]` of every text at its own length, by the package's preprocessing."""
     passages = runner.task_kind.passages(runner.preprocessor, text.examples)
-    return list(runner.inputs((p.text, p.pair) for some in passages for p in some))
+    return list(runner.inputs((p.text, p.pair) for batch in passages for p in batch))
 
 
-def of_length(runner: Runner, text: Text, length: int) -> dict[str, np.ndarray]:
-    """Inputs `[1, length]` without padding: the texts one after another, cut.
+def encode_length(runner: Runner, text: Text, length: int) -> dict[str, np.ndarray]:
+    """Inputs `[1, length]` without padding: the texts joined, then cut.
 
-    Few texts are repeated. A package of pairs gets two such runs of text, even if `text` has no pairs.
+    Too few texts are repeated. A package of pairs gets two such runs of text, even if `text` has no pairs.
 
     Raises:
         InputError: a length too short to hold text, or texts without a token.
@@ -78,7 +73,7 @@ def of_length(runner: Runner, text: Text, length: int) -> dict[str, np.ndarray]:
 
     if length < MIN_SEQ_LENGTH:
         raise InputError(f"length {length}: expected at least {MIN_SEQ_LENGTH} tokens")
-    # As many texts as tokens are enough, a text being at least one.
+    # Every text has a token or more, so as many texts as tokens are enough.
     examples = list(itertools.islice(itertools.cycle(text.examples), length))
     first = " ".join(text for text, _ in examples)
     second = " ".join(pair or text for text, pair in examples) if runner.paired else None

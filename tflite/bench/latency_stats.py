@@ -1,57 +1,60 @@
-"""Figures of timings, of one run each or of many starts of the tool."""
+"""Statistics of timings: of single runs, and of several starts of `benchmark_model`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from .record import Latency
+
 _CONFIDENCE = 0.95
-_FIGURES = ("min", "p5", "median", "mean", "p95", "std")
+_DIGITS = 4  # 0.1 microseconds
 
 
-def of_samples(samples_ms: Sequence[float]) -> dict[str, float]:
-    """Of timings in milliseconds: percentiles interpolate, `std` divides by the count."""
-    figures = (
-        np.min(samples_ms),
-        np.percentile(samples_ms, 5),
-        np.median(samples_ms),
-        np.mean(samples_ms),
-        np.percentile(samples_ms, 95),
-        np.std(samples_ms),
-    )
-    found = {name: round(float(v), 4) for name, v in zip(_FIGURES, figures, strict=True)}
-    return found | {"count": len(samples_ms)}
+def summarize_samples(samples_ms: Sequence[float]) -> Latency:
+    """Statistics of single runs in milliseconds: percentiles interpolate, `std` divides by the count."""
+    values = {
+        "min": np.min(samples_ms),
+        "p5": np.percentile(samples_ms, 5),
+        "median": np.median(samples_ms),
+        "mean": np.mean(samples_ms),
+        "p95": np.percentile(samples_ms, 95),
+        "std": np.std(samples_ms),
+    }
+    rounded = {name: round(float(value), _DIGITS) for name, value in values.items()}
+    return Latency(**rounded, count=len(samples_ms))
 
 
-def interval_of_samples(samples_ms: Sequence[float]) -> list[float] | None:
-    """The 95% confidence interval of the median: two of the samples, whatever their distribution.
+def sample_interval(samples_ms: Sequence[float]) -> tuple[float, float] | None:
+    """The 95% confidence interval of the median, whatever the distribution of the samples.
 
-    The ranks between which a fair coin's heads fall; None for fewer than the 6 samples that it takes.
+    Its ends are two of the samples: the number of samples below the median is binomial with p = 1/2. None for
+    fewer than 6 samples, of which no two are 95% certain to enclose the median.
     """
     count = len(samples_ms)
     below = int(stats.binom.ppf((1 - _CONFIDENCE) / 2, count, 0.5))
     if count < 6 or below < 1:
         return None
     ordered = sorted(samples_ms)
-    return [round(ordered[below - 1], 4), round(ordered[count - below], 4)]
+    return round(ordered[below - 1], _DIGITS), round(ordered[count - below], _DIGITS)
 
 
-def of_repeats(repeats: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-    """Of several starts of the tool, each with its own figures and count.
+def summarize_repeats(repeats: Sequence[Mapping[str, Any]]) -> Latency:
+    """Statistics of several starts of the tool, each with statistics and a count of its own.
 
-    The median, 5th and 95th percentile are the medians of theirs (None where a build prints none), mean
-    and standard deviation are those of all runs together.
+    The median and the percentiles are medians over the starts (None where a build prints none); mean and
+    standard deviation are those of all runs pooled.
     """
     counts = np.array([repeat["count"] for repeat in repeats], float)
     means = np.array([repeat["mean"] for repeat in repeats], float)
     deviations = np.array([repeat["std"] for repeat in repeats], float)
     mean = float(np.average(means, weights=counts))
     variance = float(np.average(deviations**2 + (means - mean) ** 2, weights=counts))
-    found: dict[str, float | None] = {
+    values: dict[str, float | None] = {
         "min": min(repeat["min"] for repeat in repeats),
         "p5": _median(repeats, "p5"),
         "median": _median(repeats, "median"),
@@ -59,34 +62,34 @@ def of_repeats(repeats: Sequence[dict[str, Any]]) -> dict[str, float | None]:
         "p95": _median(repeats, "p95"),
         "std": math.sqrt(variance),
     }
-    rounded = {k: None if v is None else round(float(v), 4) for k, v in found.items()}
-    return rounded | {"count": int(counts.sum())}
+    rounded = {k: None if v is None else round(float(v), _DIGITS) for k, v in values.items()}
+    return Latency(**rounded, count=int(counts.sum()))
 
 
-def centre(repeat: dict[str, Any]) -> float:
-    """What a start of the tool took: its median, of an older build its mean."""
+def repeat_time(repeat: Mapping[str, Any]) -> float:
+    """The time of a run in one start of the tool: the median, or the mean from builds before 2024."""
     return repeat["mean"] if repeat["median"] is None else repeat["median"]
 
 
-def interval_of_repeats(centres_ms: Sequence[float]) -> list[float] | None:
-    """The 95% confidence interval of what a start takes, by Student's t; None for a single one.
+def repeat_interval(times_ms: Sequence[float]) -> tuple[float, float] | None:
+    """The 95% confidence interval of the mean over starts, by Student's t; None for a single start.
 
-    Runs within a start share its memory and clocks, and are not independent: the starts are.
+    The runs of one start share its memory layout and clock rates; only whole starts are independent.
     """
-    count = len(centres_ms)
+    count = len(times_ms)
     if count < 2:
         return None
-    mean, error = float(np.mean(centres_ms)), float(np.std(centres_ms, ddof=1)) / math.sqrt(count)
+    mean, error = float(np.mean(times_ms)), float(np.std(times_ms, ddof=1)) / math.sqrt(count)
     half = float(stats.t.ppf((1 + _CONFIDENCE) / 2, count - 1)) * error
-    return [round(mean - half, 4), round(mean + half, 4)]
+    return round(mean - half, _DIGITS), round(mean + half, _DIGITS)
 
 
 def half_width(interval: Sequence[float]) -> float:
-    """Of an interval, as a share of its middle."""
+    """Half of an interval's width as a share of its centre."""
     low, high = interval
     return (high - low) / (high + low) if high + low > 0 else math.inf
 
 
-def _median(repeats: Sequence[dict[str, Any]], name: str) -> float | None:
+def _median(repeats: Sequence[Mapping[str, Any]], name: str) -> float | None:
     values = [repeat[name] for repeat in repeats]
     return None if None in values else float(np.median(values))

@@ -1,4 +1,4 @@
-"""What to measure: packages, threads, lengths, delegates and cores, and how sure to be of it."""
+"""What to measure: packages, threads, lengths, delegates and cores, and with what precision."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DELEGATES = ("xnnpack", "gpu", "nnapi", "none")
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
-    """One line of a result: a package with so many threads at a length, on one device."""
+class Measurement:
+    """One measurement of a plan, without the device: a package with so many threads at a length."""
 
     package: str
     threads: int
@@ -26,7 +26,7 @@ class Cell:
     core_mask: str | None = None  # hexadecimal, bit 0 for core 0; None: all cores
 
     def to_dict(self) -> dict[str, Any]:
-        """As in records."""
+        """By the keys of records."""
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
@@ -43,26 +43,25 @@ class Plan:
     """What to measure.
 
     Attributes:
-        packages: paths; the first is what the others are compared with.
-        threads: CPU threads, each number with each package.
-        lengths: in tokens; a package is skipped at those that it does not take.
-        runs: timed runs of each package, number of threads and length; on a device at least so many in
-            each repeat.
-        text: what the inputs are made of.
-        each_text: whether to run every text at its own length too; on the host alone.
-        seed: of the order within rounds.
-        delegates: of `DELEGATES`; the host has only XNNPACK.
+        packages: paths; the others are compared with the first.
+        threads: numbers of CPU threads; each package runs with each of them.
+        lengths: in tokens; a package is skipped at lengths beyond its own limit.
+        runs: timed runs of each measurement; on a device at least so many in each start of the tool.
+        text: the source of the inputs.
+        each_text: whether to run every text at its own length too; on the host only.
+        seed: of the shuffled order within rounds.
+        delegates: some of `DELEGATES`; the host has only XNNPACK.
         core_masks: cores to run on, as `taskset` takes them; None: all.
-        repeats: on a device, starts of the tool for a line at most.
-        precision: on a device, repeats end when the 95% confidence interval of the median is within
-            this share of it to either side.
-        budget_s: on a device, seconds after which no line is repeated again.
-        min_seconds: the least that a repeat lasts, after half a second of warming up.
-        max_temperature_c: a run waits until the device is not warmer; None: it never waits.
-        cool_down_s: how long it waits before the line is given up.
-        reconnect_s: how long to wait for a device that has gone; a phone boots for a minute.
-        timeout_s: a tool that has not ended after this hangs.
-        profile: whether to run each line once more for the times of its operators.
+        repeats: on a device, the most starts of the tool for one measurement.
+        precision: on a device, a measurement is repeated until the 95% confidence interval of its median
+            is within this share of the median.
+        budget_s: on a device, no measurement is repeated after so many seconds.
+        min_seconds: the least time that a start measures for, after half a second of warm-up.
+        max_temperature_c: a run waits until the device is at most this warm; None: it never waits.
+        cool_down_s: a measurement fails if the device has not cooled down after so many seconds.
+        reconnect_s: how long to wait for a device that disappeared; a phone takes a minute to boot.
+        timeout_s: a start of the tool that takes longer counts as hung.
+        profile: whether to run each measurement once more to time its operators.
     """
 
     packages: Sequence[str]
@@ -92,23 +91,26 @@ class Plan:
             raise InputError(f"precision {self.precision}: expected a share between 0 and 1")
         for path in self.packages:
             if self.packages.count(path) > 1:
-                raise InputError(f"{path}: given twice; to measure a file against itself, copy it")
+                raise InputError(f"{path}: listed twice; to measure a file against itself, copy it")
         for delegate in self.delegates:
             if delegate not in DELEGATES:
                 raise InputError(f"--delegates {delegate}: expected some of {', '.join(DELEGATES)}")
         for mask in self.core_masks:
             if mask is not None and not (set(mask) <= set("0123456789abcdefABCDEF") and mask):
                 raise InputError(
-                    f"--core-masks {mask}: expected hexadecimal, as f0 for cores 4 to 7"
+                    f"--core-masks {mask}: expected hexadecimal, such as f0 for cores 4 to 7"
                 )
 
     @property
     def fewest_repeats(self) -> int:
-        """Starts of the tool for a line that has a confidence interval worth the name."""
+        """The fewest starts of the tool whose confidence interval means anything."""
         return min(self.repeats, 3)
 
     def check_lengths(self, limits: Mapping[str, int]) -> None:
-        """Says which packages are skipped at which lengths.
+        """Reports which packages are skipped at which lengths.
+
+        Args:
+            limits: the most tokens that each package takes.
 
         Raises:
             InputError: a length that no package takes.
@@ -122,10 +124,10 @@ class Plan:
                 if length > limit:
                     log(f"{path}: takes at most {limit} tokens: skipped at {length}")
 
-    def cells(self, limits: Mapping[str, int]) -> list[Cell]:
-        """Every line to measure on one device; `limits` has the longest that each package takes."""
+    def measurements(self, limits: Mapping[str, int]) -> list[Measurement]:
+        """Every measurement on one device; `limits` are the most tokens that each package takes."""
         return [
-            Cell(package, threads, length, delegate, mask)
+            Measurement(package, threads, length, delegate, mask)
             for package, threads, length, delegate, mask in itertools.product(
                 self.packages, self.threads, self.lengths, self.delegates, self.core_masks
             )

@@ -23,13 +23,13 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from sqb_tf.errors import InputError
+from sqb_tf.text.vocabulary import REQUIRED_TOKENS
 
 from . import metadata as model_metadata
 from .metadata import LABELS_FILE, PROPERTIES_FILE, VOCABULARY_FILE
 
 METADATA_NAME = b"TFLITE_METADATA"
 MODEL_IDENTIFIER = b"TFL3"
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 # The schema's force_align on Buffer.data: kernels read weights in place, mapped from the file.
 _BUFFER_ALIGNMENT = 16
@@ -37,7 +37,7 @@ _BUFFER_ALIGNMENT = 16
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _REPACK = "package the model with tools/convert.py"
 # What reading a damaged flatbuffer raises, there being no verifier in Python.
-_DAMAGED = (struct.error, IndexError, ValueError, TypeError, OverflowError)
+DAMAGED = (struct.error, IndexError, ValueError, TypeError, OverflowError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Package:
     """What a packaged `.tflite` carries besides the model.
 
     Attributes:
-        vocabulary: tokens, the id being the place.
+        vocabulary: tokens in the order of their ids.
         labels: label names in the order of the scores; None for a model without, as in regression.
-        properties: casing, lengths, recipe and the rest of `sqb.json`; empty in others' packages.
+        properties: casing, lengths, recipe and the rest of `sqb.json`; empty in packages of other projects.
         metadata: the metadata flatbuffer as nested dicts, see `sqb_tflite.package.metadata.build`.
     """
 
@@ -68,13 +68,12 @@ def pack(
     max_seq_length: int,
     properties: dict[str, Any],
 ) -> bytes:
-    """Attaches metadata and files to a model; a package given as model is packed anew.
+    """Attaches metadata and files to a model; the files inside a package are replaced.
 
-    Tensors are renamed after the signatures, see `_name_tensors`. The same arguments give the same
-    bytes.
+    Tensors are renamed after the signatures, see `_name_tensors`. Equal arguments give equal bytes.
 
     Args:
-        model: a `.tflite` of which the first subgraph has a signature.
+        model: a `.tflite` whose first subgraph has a signature.
         vocabulary: WordPiece tokens in id order.
         labels: names for the last axis of the scores, or None.
         name: the model's name, for people.
@@ -87,8 +86,8 @@ def pack(
         InputError: not a TFLite model, no signature, or a vocabulary or labels that cannot be kept.
     """
     _check_lines("vocabulary", vocabulary)
-    if missing := [token for token in SPECIAL_TOKENS if token not in set(vocabulary)]:
-        raise InputError(f"vocabulary: no {', '.join(missing)}; expected all of {SPECIAL_TOKENS}")
+    if missing := [token for token in REQUIRED_TOKENS if token not in set(vocabulary)]:
+        raise InputError(f"vocabulary: no {', '.join(missing)}; expected all of {REQUIRED_TOKENS}")
     if labels is not None:
         _check_lines("labels", labels)
     graph = parse(model, "model")
@@ -117,15 +116,20 @@ def unpack(source: str | Path | bytes) -> Package:
         InputError: no such file, not a TFLite model, truncated, or without metadata or vocabulary.
     """
     if isinstance(source, bytes):
-        return _unpack(source, io.BytesIO(source), "<bytes>")
+        return unpack_bytes(source, "<bytes>")
     try:
         with open(source, "rb") as file:
-            # Mapped, since reading weights that are not looked at is most of what opening a package takes.
+            # Mapped: reading the weights, which nothing here needs, would take most of the time.
             empty = not os.fstat(file.fileno()).st_size
             data = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             return _unpack(data, file, str(source))
     except OSError as error:
         raise InputError(f"{source}: {error.strerror}; expected a packaged .tflite") from error
+
+
+def unpack_bytes(content: bytes, origin: str) -> Package:
+    """As `unpack`, of bytes that were read from `origin`."""
+    return _unpack(content, io.BytesIO(content), origin)
 
 
 def _unpack(data: bytes | mmap.mmap, file: BinaryIO, origin: str) -> Package:
@@ -146,10 +150,10 @@ def _unpack(data: bytes | mmap.mmap, file: BinaryIO, origin: str) -> Package:
 
 
 def _check_lines(what: str, lines: Sequence[str]) -> None:
-    """Rejects what would not come back from a text file with the same line numbers.
+    """Rejects lines that a reader of the text file would number differently.
 
-    MediaPipe skips empty lines and drops a final carriage return, and a repeated line's id would
-    depend on the reader.
+    MediaPipe skips empty lines and drops a final carriage return, and the id of a repeated line depends on
+    the reader.
     """
     seen: set[str] = set()
     for index, line in enumerate(lines):
@@ -165,10 +169,12 @@ def parse(model: bytes, origin: str) -> schema.ModelT:
     _check_identifier(model, origin)
     try:
         graph = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise InputError(f"{origin}: damaged TFLite model ({error}); convert it again") from error
     for buffer in graph.buffers:
-        if buffer.offset:  # behind the flatbuffer, where ai-edge-quantizer keeps a large model's
+        if (
+            buffer.offset
+        ):  # after the flatbuffer, where ai-edge-quantizer puts the buffers of a large model
             buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     if not any(signature.subgraphIndex == 0 for signature in graph.signatureDefs or []):
@@ -187,14 +193,14 @@ def _check_identifier(data: bytes | mmap.mmap, origin: str) -> None:
 
 
 def _follow_outputs(graph: schema.ModelT) -> None:
-    """Signatures name the subgraphs' outputs again, where ai-edge-quantizer put an operation behind one."""
+    """Points signatures at the subgraphs' outputs where ai-edge-quantizer added an operation after one."""
     for signature in graph.signatureDefs:
         subgraph = graph.subgraphs[signature.subgraphIndex]
         outputs = set(subgraph.outputs.tolist())
-        behind = {o.inputs[0]: o.outputs[0] for o in subgraph.operators if o.outputs[0] in outputs}
+        moved = {o.inputs[0]: o.outputs[0] for o in subgraph.operators if o.outputs[0] in outputs}
         for tensor in signature.outputs:
             if tensor.tensorIndex not in outputs:
-                tensor.tensorIndex = behind[tensor.tensorIndex]
+                tensor.tensorIndex = moved[tensor.tensorIndex]
 
 
 def _name_tensors(graph: schema.ModelT) -> tuple[dict[int, str], dict[int, str]]:
@@ -227,7 +233,7 @@ def _name_tensors(graph: schema.ModelT) -> tuple[dict[int, str], dict[int, str]]
 
 
 def _labelled_outputs(graph: schema.ModelT, outputs: dict[int, str], count: int) -> list[str]:
-    """The first subgraph's outputs whose last axis has one place per label."""
+    """The first subgraph's outputs whose last axis has one entry per label."""
     tensors = graph.subgraphs[0].tensors
     sizes = {name: int(tensors[index].shape[-1]) for index, name in outputs.items()}
     labelled = [name for name, size in sizes.items() if size == count]
@@ -237,7 +243,7 @@ def _labelled_outputs(graph: schema.ModelT, outputs: dict[int, str], count: int)
 
 
 def _set_metadata(graph: schema.ModelT, metadata: bytes) -> None:
-    """Puts the metadata buffer into the model, in place of an earlier one."""
+    """Stores the metadata buffer in the model, replacing an earlier one."""
     graph.metadata = graph.metadata or []
     entry = next((entry for entry in graph.metadata if entry.name == METADATA_NAME), None)
     if entry is None:
@@ -257,35 +263,30 @@ class _AlignedBuffer(schema.BufferT):
 
 
 class _PackedOnce(schema.QuantizationParametersT):
-    """Scales that several tensors refer to and that are in the file once."""
+    """Scales that several tensors refer to and that are written once."""
 
-    _place: int | None = None
+    _offset: int | None = None
 
     def Pack(self, builder: flatbuffers.Builder) -> int:  # the generated name
-        if self._place is None:
-            self._place = super().Pack(builder)
-        return self._place
+        if self._offset is None:
+            self._offset = super().Pack(builder)
+        return self._offset
 
 
 def _share_scales(graph: schema.ModelT) -> None:
-    """Of equal scales of channels one is kept: each signature has its own otherwise, 3% of a file each."""
-    kept: dict[tuple[bytes, bytes, int], _PackedOnce] = {}
+    """Writes equal per-channel scales once: a copy for each signature would add 3% to the file."""
+    shared: dict[tuple[bytes, bytes, int], _PackedOnce] = {}
     for tensor in (tensor for subgraph in graph.subgraphs for tensor in subgraph.tensors):
-        found = tensor.quantization
-        if (
-            found is None
-            or found.scale is None
-            or len(found.scale) < 2
-            or found.details is not None
-        ):
+        scales = tensor.quantization
+        if scales is None or scales.scale is None or len(scales.scale) < 2 or scales.details:
             continue
-        parts = np.asarray(found.scale).tobytes(), np.asarray(found.zeroPoint).tobytes()
-        found.__class__ = _PackedOnce
-        tensor.quantization = kept.setdefault((*parts, found.quantizedDimension), found)
+        values = np.asarray(scales.scale).tobytes(), np.asarray(scales.zeroPoint).tobytes()
+        scales.__class__ = _PackedOnce
+        tensor.quantization = shared.setdefault((*values, scales.quantizedDimension), scales)
 
 
 def _serialize(graph: schema.ModelT, size_hint: int) -> memoryview:
-    """Writes the model; the builder starts big enough that weights are copied once."""
+    """Writes the model; the builder starts large enough to copy the weights only once."""
     _share_scales(graph)
     graph.buffers = [_AlignedBuffer(b.data, b.offset, b.size) for b in graph.buffers]
     builder = flatbuffers.Builder(size_hint + (1 << 20))
@@ -313,13 +314,13 @@ def _read_metadata(data: bytes | mmap.mmap, origin: str) -> dict[str, Any]:
         if indices:
             buffer = model.Buffers(indices[0]).DataAsNumpy()
             return model_metadata.read(buffer.tobytes())
-    except (*_DAMAGED, AttributeError) as error:
+    except (*DAMAGED, AttributeError) as error:
         raise InputError(f"{origin}: damaged or truncated ({error}); {_REPACK}") from error
     raise InputError(f"{origin}: no metadata inside; {_REPACK}")
 
 
 def _read_files(file: BinaryIO, origin: str) -> dict[str, bytes]:
-    """Reads the zip behind the model; an incomplete one means that the end is missing."""
+    """Reads the zip after the model; an incomplete zip means that the file was cut."""
     try:
         with zipfile.ZipFile(file) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
@@ -332,5 +333,5 @@ def _join_lines(lines: Sequence[str]) -> bytes:
 
 
 def _split_lines(content: bytes) -> list[str]:
-    """The inverse of `_join_lines`: splits at line feeds only; tokens may be other separators."""
+    """The inverse of `_join_lines`: splits at line feeds only, since tokens may be other separators."""
     return content.decode().removesuffix("\n").split("\n")

@@ -29,7 +29,7 @@ _MEDIAPIPE_INPUTS = {
     "input_mask": ("mask", "1 for a token, 0 for padding."),
 }
 
-# The kinds of field, besides a table's name and, in a list, a vector of such tables.
+# The types of a field, besides a table's name and, in a list, a vector of such tables.
 _STRING, _FLOATS, _FILE_TYPE = "string", "[float]", "AssociatedFileType"
 # A union is a byte that tells the type, in the slot before the value's: {type code: table}.
 _CONTENT_PROPERTIES = {1: "FeatureProperties"}
@@ -46,7 +46,7 @@ _FILE_TYPES = (
     "SCANN_INDEX_FILE",
 )
 
-# table: {field: (slot, kind)}. A field's slot is its place in the schema's table; unions take two.
+# table: {field: (slot, type)}. A field's slot is its index in the schema's table; unions take two.
 _TABLES: dict[str, dict[str, tuple[int, Any]]] = {
     "ModelMetadata": {
         "name": (0, _STRING),
@@ -100,7 +100,7 @@ def text_model_metadata(
 
     Args:
         inputs: signature names of the first subgraph's inputs, in the subgraph's own order, by
-            which MediaPipe tells the tensors of the ids, the segment ids and the mask apart.
+            which MediaPipe identifies the ids, the segment ids and the mask.
         outputs: signature names of its outputs, in the subgraph's order.
         labelled: those outputs whose last axis the labels file names.
         name: the model's name.
@@ -165,8 +165,8 @@ def read(buffer: bytes) -> dict[str, Any]:
     return _read(root, "ModelMetadata")
 
 
-def _file(name: str, kind: str, description: str) -> dict[str, Any]:
-    return {"name": name, "description": description, "type": kind}
+def _file(name: str, file_type: str, description: str) -> dict[str, Any]:
+    return {"name": name, "description": description, "type": file_type}
 
 
 def _tensor(name: str, description: str, files: Sequence[dict] = ()) -> dict[str, Any]:
@@ -184,16 +184,16 @@ def _write(builder: flatbuffers.Builder, table: str, values: dict[str, Any]) -> 
     """Writes one table, its children first as the format demands, and returns its offset."""
     fields = []
     for name, value in values.items():
-        slot, kind = _TABLES[table][name]
-        if kind == _FILE_TYPE:
+        slot, field_type = _TABLES[table][name]
+        if field_type == _FILE_TYPE:
             fields.append((builder.PrependInt8Slot, slot, _FILE_TYPES.index(value)))
             continue
-        if isinstance(kind, dict):
+        if isinstance(field_type, dict):
             ((member, value),) = value.items()
-            code = next(code for code, candidate in kind.items() if candidate == member)
+            code = next(code for code, candidate in field_type.items() if candidate == member)
             fields.append((builder.PrependUint8Slot, slot, code))
-            slot, kind = slot + 1, member
-        offset = _write_child(builder, kind, value)
+            slot, field_type = slot + 1, member
+        offset = _write_child(builder, field_type, value)
         fields.append((builder.PrependUOffsetTRelativeSlot, slot, offset))
     # One slot more than the highest one used; a reader takes missing slots for defaults.
     builder.StartObject(max((slot for _, slot, _ in fields), default=-1) + 1)
@@ -202,18 +202,18 @@ def _write(builder: flatbuffers.Builder, table: str, values: dict[str, Any]) -> 
     return builder.EndObject()
 
 
-def _write_child(builder: flatbuffers.Builder, kind: Any, value: Any) -> int:
+def _write_child(builder: flatbuffers.Builder, field_type: Any, value: Any) -> int:
     """Writes a string, vector or table that a field refers to, and returns its offset."""
-    if kind == _STRING:
+    if field_type == _STRING:
         return builder.CreateString(value)
-    if kind == _FLOATS:
+    if field_type == _FLOATS:
         builder.StartVector(4, len(value), 4)
         for number in reversed(value):
             builder.PrependFloat32(number)
         return builder.EndVector()
-    if isinstance(kind, str):
-        return _write(builder, kind, value)
-    offsets = [_write(builder, kind[0], item) for item in value]
+    if isinstance(field_type, str):
+        return _write(builder, field_type, value)
+    offsets = [_write(builder, field_type[0], item) for item in value]
     builder.StartVector(4, len(offsets), 4)
     for offset in reversed(offsets):
         builder.PrependUOffsetTRelative(offset)
@@ -223,34 +223,34 @@ def _write_child(builder: flatbuffers.Builder, kind: Any, value: Any) -> int:
 def _read(table: Table, name: str) -> dict[str, Any]:
     """Reads the fields that are present in the table at `table.Pos`."""
     values = {}
-    for field, (slot, kind) in _TABLES[name].items():
-        if isinstance(kind, dict):
-            member = kind.get(table.GetSlot(_vtable(slot), 0, number_types.Uint8Flags))
+    for field, (slot, field_type) in _TABLES[name].items():
+        if isinstance(field_type, dict):
+            member = field_type.get(table.GetSlot(_vtable(slot), 0, number_types.Uint8Flags))
             offset = table.Offset(_vtable(slot + 1))
             if member and offset:
                 values[field] = {member: _read_child(table, offset, member)}
-        elif kind == _FILE_TYPE:
+        elif field_type == _FILE_TYPE:
             code = table.GetSlot(_vtable(slot), 0, number_types.Int8Flags)
             values[field] = _FILE_TYPES[code]
         elif offset := table.Offset(_vtable(slot)):
-            values[field] = _read_child(table, offset, kind)
+            values[field] = _read_child(table, offset, field_type)
     return values
 
 
-def _read_child(table: Table, offset: int, kind: Any) -> Any:
+def _read_child(table: Table, offset: int, field_type: Any) -> Any:
     """Reads the string, vector or table referred to at `offset` from the table's position."""
     position = table.Pos + offset
-    if kind == _STRING:
+    if field_type == _STRING:
         return table.String(position).decode()
-    if kind == _FLOATS:
+    if field_type == _FLOATS:
         return table.GetVectorAsNumpy(number_types.Float32Flags, offset).tolist()
-    if isinstance(kind, str):
-        return _read(Table(table.Bytes, table.Indirect(position)), kind)
+    if isinstance(field_type, str):
+        return _read(Table(table.Bytes, table.Indirect(position)), field_type)
     start = table.Vector(offset)
     items = (table.Indirect(start + 4 * index) for index in range(table.VectorLen(offset)))
-    return [_read(Table(table.Bytes, item), kind[0]) for item in items]
+    return [_read(Table(table.Bytes, item), field_type[0]) for item in items]
 
 
 def _vtable(slot: int) -> int:
-    """Where a slot's entry is in the vtable: after the two 16-bit sizes."""
+    """The offset of a slot's entry in the vtable, which begins with two 16-bit sizes."""
     return 4 + 2 * slot

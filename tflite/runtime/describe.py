@@ -1,10 +1,9 @@
-"""What is in a package: signatures, operations and who runs them, bytes, weights by layer, metadata."""
+"""What a package holds: signatures, operations and the delegate that runs them, bytes, weights by layer."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,13 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from ..package import container
+from ..package.info import PackageInfo
+from ..text_table import align
 from .runner import Runner
 
 _TYPES = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
 _OPERATIONS = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-_PRODUCTS = ("FULLY_CONNECTED", "CONV_2D")
+_MATMULS = ("FULLY_CONNECTED", "CONV_2D")
 _LOOK_UPS = ("EMBEDDING_LOOKUP", "GATHER")
 
 
@@ -29,8 +30,8 @@ class Layer:
     Attributes:
         name: such as `block_0/intermediate`; `embeddings` are all tables.
         tensors: kernels, one for each group, or tables.
-        kind: what they are stored as.
-        scales: how many in all, 0 where weights are float.
+        kind: the dtype they are stored in.
+        scales: their number, 0 for float weights.
         size_bytes: of the weights.
     """
 
@@ -42,119 +43,103 @@ class Layer:
 
 
 def describe(path: str | Path) -> dict[str, Any]:
-    """Everything about a package, ready for JSON.
+    """Everything about a package, as JSON values.
 
     Raises:
         InputError: not a package, or damaged.
     """
-    runner = Runner(path)
-    content = Path(path).read_bytes()
-    graph = _Graph(container.parse(content, str(path)))
+    info = PackageInfo.read(path)
+    graph = _Graph(container.parse(Path(path).read_bytes(), str(path)))
     operations: dict[str, dict[str, int]] = {}
-    for name, delegated in runner.operations():
+    for name, delegated in Runner(path).operations():
         counts = operations.setdefault(name, {"xnnpack": 0, "litert": 0})
         counts["xnnpack" if delegated else "litert"] += 1
     return {
-        "package": str(path),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "size_bytes": len(content),
-        "properties": runner.package.properties,
-        "labels": runner.package.labels,
-        "vocabulary_size": len(runner.package.vocabulary),
-        "signatures": [
-            {
-                "name": s.name,
-                "inputs": list(s.inputs),
-                "outputs": list(s.outputs),
-                "seq_length": s.seq_length,
-            }
-            for s in runner.signatures.values()
-        ],
+        "package": info.path,
+        "sha256": info.sha256,
+        "size_bytes": info.size_bytes,
+        "properties": info.properties,
+        "labels": None if info.labels is None else list(info.labels),
+        "vocabulary_size": len(info.vocabulary),
+        "signatures": [{"name": s.name, **s.to_json()} for s in info.signatures],
         "operations": operations,
-        "bytes": graph.sizes(len(content)),
+        "bytes": graph.sizes(info.size_bytes),
         "layers": [dataclasses.asdict(layer) for layer in graph.layers()],
         "model_explorer": f"model-explorer {path}",
     }
 
 
-def table(found: dict[str, Any]) -> str:
-    """The same for people."""
-    properties = found["properties"]
+def table(description: dict[str, Any]) -> str:
+    """The result of `describe` as tables."""
+    properties = description["properties"]
     limit = properties.get("max_seq_length")
     head = [
-        f"{found['package']}  {found['size_bytes'] / 1e6:.2f} MB  sha256 {found['sha256'][:16]}",
+        f"{description['package']}  {description['size_bytes'] / 1e6:.2f} MB  sha256 {description['sha256'][:16]}",
         f"recipe {properties.get('recipe')}, lowering {properties.get('lowering')}, "
         f"{properties.get('kind')} for {properties.get('task')}, at most {limit} tokens, "
-        f"{len(found['labels'] or [])} labels, {found['vocabulary_size']} tokens in the vocabulary",
+        f"{len(description['labels'] or [])} labels, {description['vocabulary_size']} tokens in the vocabulary",
     ]
     signatures = [("signature", "tokens", "inputs", "outputs")]
-    for one in found["signatures"]:
-        tokens = str(one["seq_length"] or "any")
-        signatures.append(
-            (one["name"], tokens, ", ".join(one["inputs"]), ", ".join(one["outputs"]))
-        )
+    for signature in description["signatures"]:
+        tokens = str(signature["seq_length"] or "any")
+        names = (", ".join(signature[key]) for key in ("inputs", "outputs"))
+        signatures.append((signature["name"], tokens, *names))
     operations = [("operation", "XNNPACK", "LiteRT")]
-    ranked = sorted(found["operations"].items(), key=lambda item: -sum(item[1].values()))
+    ranked = sorted(description["operations"].items(), key=lambda item: -sum(item[1].values()))
     operations += [(name, str(n["xnnpack"] or ""), str(n["litert"] or "")) for name, n in ranked]
     sizes = [("bytes", "MB", "share")]
     sizes += [
-        (name, f"{size / 1e6:.3f}", f"{size / found['size_bytes']:.1%}")
-        for name, size in found["bytes"].items()
+        (name, f"{size / 1e6:.3f}", f"{size / description['size_bytes']:.1%}")
+        for name, size in description["bytes"].items()
     ]
     layers = [("layer", "tensors", "weights", "scales", "MB")]
     layers += [
         (x["name"], str(x["tensors"]), x["kind"], str(x["scales"]), f"{x['size_bytes'] / 1e6:.3f}")
-        for x in found["layers"]
+        for x in description["layers"]
     ]
-    parts = ["\n".join(head), *map(_aligned, (signatures, operations, sizes, layers))]
-    explorer = f"as a picture: pip install ai-edge-model-explorer; {found['model_explorer']}"
+    parts = ["\n".join(head), *map(align, (signatures, operations, sizes, layers))]
+    explorer = f"as a picture: pip install ai-edge-model-explorer; {description['model_explorer']}"
     return "\n\n".join([*parts, explorer])
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
-
-
 class _Graph:
-    """The flatbuffer's constants, and what they are for."""
+    """The flatbuffer's constants, and their purpose."""
 
     def __init__(self, graph: schema.ModelT) -> None:
         self._graph = graph
         self._main = graph.subgraphs[0]
-        self._makers = {o: op for op in self._main.operators for o in op.outputs}
+        self._producers = {o: op for op in self._main.operators for o in op.outputs}
 
     def layers(self) -> list[Layer]:
-        """In the order in which they run, those of integers first look up and then multiply too."""
-        found: dict[str, Layer] = {}
+        """In the order in which they run."""
+        layers: dict[str, Layer] = {}
         for name, weights in self._weights():
-            layer = found.setdefault(name, Layer(name))
+            layer = layers.setdefault(name, Layer(name))
             scale = weights.quantization.scale if weights.quantization else None
             layer.tensors += 1
             layer.kind = _TYPES[weights.type]
             layer.scales += 0 if scale is None else len(scale)
             layer.size_bytes += self._size(weights)
-        return list(found.values())
+        return list(layers.values())
 
     def sizes(self, total: int) -> dict[str, int]:
-        """Bytes by what they are for; they add up to `total`. What several signatures share counts once."""
-        kinds: dict[int, str] = {}
+        """Bytes by purpose, adding up to `total`; buffers that several signatures share count once."""
+        purposes: dict[int, str] = {}
         for operation in self._operations():
             name = self._name(operation)
             inputs = [i for i in operation[1].inputs if i >= 0]
             tensors = operation[0].tensors
-            if name in _PRODUCTS and len(inputs) > 2:
-                kinds.setdefault(tensors[inputs[2]].buffer, "biases")
+            if name in _MATMULS and len(inputs) > 2:
+                purposes.setdefault(tensors[inputs[2]].buffer, "biases")
         for name, weights in self._weights():
-            kinds[weights.buffer] = "embeddings" if name == "embeddings" else "kernels"
+            purposes[weights.buffer] = "embeddings" if name == "embeddings" else "kernels"
         sizes: collections.Counter[str] = collections.Counter(
             dict.fromkeys(("embeddings", "kernels", "biases", "other constants", "scales"), 0)
         )
         for index, buffer in enumerate(self._graph.buffers):
             if buffer.data is not None:
-                sizes[kinds.get(index, "other constants")] += len(buffer.data)
-        # A float32 scale and an int64 zero point each; equal ones of channels are in the file once.
+                sizes[purposes.get(index, "other constants")] += len(buffer.data)
+        # A float32 scale and an int64 zero point each; equal per-channel scales are in the file once.
         quantized = [
             tensor.quantization.scale
             for subgraph in self._graph.subgraphs
@@ -171,23 +156,23 @@ class _Graph:
         """(layer, kernel or table) of the first signature."""
         for operation in self._main.operators:
             name = self._name((self._main, operation))
-            if name in _PRODUCTS:
+            if name in _MATMULS:
                 output = self._main.tensors[operation.outputs[0]].name.decode()
                 layer = re.match(r"(?:.*;)?(.+?)/(?:MatMul|Conv2D)", output)
                 yield layer[1] if layer else "head", self._source(operation.inputs[1])
             elif name in _LOOK_UPS:
-                # A look-up's ids come first, a gathering's last.
-                place = 1 if name == "EMBEDDING_LOOKUP" else 0
-                table = self._source(operation.inputs[place])
-                if len(table.shape) == 2:  # not the mask's two numbers
+                # The ids of a look-up come first, those of a gather last.
+                index = 1 if name == "EMBEDDING_LOOKUP" else 0
+                table = self._source(operation.inputs[index])
+                if len(table.shape) == 2:  # not the two values of the mask
                     yield "embeddings", table
 
     def _source(self, index: int) -> schema.TensorT:
-        """The constant behind a tensor: float16 weights are made float32 by an operation."""
+        """The constant that a tensor comes from: an operation converts float16 weights to float32."""
         tensor = self._main.tensors[index]
-        if self._size(tensor) or index not in self._makers:
+        if self._size(tensor) or index not in self._producers:
             return tensor
-        return self._source(self._makers[index].inputs[0])
+        return self._source(self._producers[index].inputs[0])
 
     def _operations(self) -> Iterator[tuple[schema.SubGraphT, schema.OperatorT]]:
         for subgraph in self._graph.subgraphs:

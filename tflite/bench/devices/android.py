@@ -1,4 +1,4 @@
-"""An Android device in words and figures: hardware once, its state around every run."""
+"""What an Android device reports: its hardware once, its state around every run."""
 
 from __future__ import annotations
 
@@ -29,29 +29,30 @@ _STATE = script(
     "dumpsys power 2>/dev/null | grep mWakefulness=",
     BOOT_ID,
 )
-# android.os.Temperature.TYPE_SKIN: what the owner feels, and what throttling goes by.
+# android.os.Temperature.TYPE_SKIN: the temperature that throttling depends on.
 _SKIN = 3
 _STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
-_WAKE = """settings get global stay_on_while_plugged_in
+_KEEP_SCREEN_ON = """settings get global stay_on_while_plugged_in
 svc power stayon true
-input keyevent KEYCODE_WAKEUP"""
+input keyevent KEYCODE_KEEP_SCREEN_ONUP"""
 
 
 def describe(shell: Shell) -> dict[str, Any]:
-    """Name, CPU, cores, clusters, memory, OS, ABIs: as `device.host`."""
+    """Name, CPU, cores, clusters, memory, OS, ABIs, by the keys of `host_info.describe_host`."""
     properties, memory, cores, governor, cpuinfo = sections(shell.run(_DESCRIBE).text, 5)
-    found = dict(re.findall(r"^\[(.+?)\]: \[(.*)\]$", properties, re.M))
+    values = dict(re.findall(r"^\[(.+?)\]: \[(.*)\]$", properties, re.M))
 
     def first(*names: str) -> str:
-        return next((found[name] for name in names if found.get(name)), "")
+        return next((values[name] for name in names if values.get(name)), "")
 
     maker, model = first("ro.product.manufacturer"), first("ro.product.model")
     abis = first("ro.product.cpu.abilist", "ro.product.cpu.abi").split(",")
     chip = first("ro.soc.model", "ro.board.platform", "ro.hardware")
-    named = re.search(r"^Hardware\s*:\s*(.+)$", cpuinfo, re.M)
+    hardware = re.search(r"^Hardware\s*:\s*(.+)$", cpuinfo, re.M)
     return {
         "name": model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip(),
-        "cpu": f"{first('ro.soc.manufacturer')} {chip}".strip() or (named[1] if named else ""),
+        "cpu": f"{first('ro.soc.manufacturer')} {chip}".strip()
+        or (hardware[1] if hardware else ""),
         "simd": simd(cpuinfo),
         "cores": len(cores.split("\n")),
         "clusters": clusters(cores),
@@ -66,13 +67,13 @@ def describe(shell: Shell) -> dict[str, Any]:
 
 
 def state(shell: Shell) -> dict[str, Any]:
-    """Temperature (of the skin where the device tells it, else of the battery), battery, clocks, limits."""
+    """Temperature (of the skin where the device reports it, else of the battery), battery, clocks, limits."""
     battery, thermal, cpu, power, boot = sections(shell.run(_STATE).text, 5)
     values = dict(re.findall(r"^\s*(\w[\w ]*?): (\S+)\s*$", battery, re.M))
     skin = [
         float(value)
-        for value, kind in re.findall(r"mValue=([-\d.]+), mType=(\d+)", thermal)
-        if int(kind) == _SKIN
+        for value, sensor_type in re.findall(r"mValue=([-\d.]+), mType=(\d+)", thermal)
+        if int(sensor_type) == _SKIN
     ]
     tenths = values.get("temperature", "")
     status = re.search(r"Thermal Status: (\d)", thermal)
@@ -83,7 +84,7 @@ def state(shell: Shell) -> dict[str, Any]:
     return {
         "temperature_c": max(skin) if skin else int(tenths) / 10 if tenths.isdigit() else None,
         "battery_percent": int(values["level"]) if values.get("level", "").isdigit() else None,
-        "charging": any(values.get(f"{kind} powered") == "true" for kind in ("AC", "USB")),
+        "charging": any(values.get(f"{source} powered") == "true" for source in ("AC", "USB")),
         "wakefulness": wakefulness[1] if wakefulness else None,
         "cpu_mhz": clocks,
         "throttled": reasons + capped,
@@ -91,12 +92,12 @@ def state(shell: Shell) -> dict[str, Any]:
     }
 
 
-def wake(shell: Shell) -> str:
-    """Turns the screen on and keeps it so: a phone asleep slows down. What it was set to before."""
-    before = shell.run(_WAKE).text.strip().split("\n")[0]
+def keep_screen_on(shell: Shell) -> str:
+    """Keeps the screen on, since a phone asleep slows down; returns the setting before."""
+    before = shell.run(_KEEP_SCREEN_ON).text.strip().split("\n")[0]
     return before if before.isdigit() else "0"
 
 
-def rest(shell: Shell, before: str) -> None:
-    """Gives the screen back its setting."""
-    shell.run(f"settings put global stay_on_while_plugged_in {before}")
+def restore_screen(shell: Shell, setting: str) -> None:
+    """Restores the setting that `keep_screen_on` returned."""
+    shell.run(f"settings put global stay_on_while_plugged_in {setting}")

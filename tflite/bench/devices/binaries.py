@@ -1,4 +1,4 @@
-"""Finding `benchmark_model` for a device: a file that the user gives, or the published nightly build."""
+"""Choosing `benchmark_model` for a device: a file that the user names, or the published nightly build."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ URL = (
     "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/"
     "nightly/latest"
 )
-# Of (operating system, ABI). There is none for Android's x86 emulators.
+# By operating system and ABI. None is published for Android's x86 emulators.
 PUBLISHED = {
     ("android", "arm64-v8a"): "android_aarch64_benchmark_model",
     ("android", "armeabi-v7a"): "android_arm_benchmark_model",
@@ -40,7 +40,7 @@ _TIMEOUT_S = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Binary:
-    """The tool on this machine: an executable, or an app (`.apk`)."""
+    """A file of the tool on this machine: an executable, or an app (`.apk`)."""
 
     path: Path
     sha256: str
@@ -50,42 +50,42 @@ class Binary:
         return self.path.suffix == ".apk"
 
 
-def find(given: Sequence[str], system: str, abis: Sequence[str]) -> Binary:
+def find_binary(tools: Sequence[str], system: str, abis: Sequence[str]) -> Binary:
     """The tool for a device of `system` (`android` or `linux`) that runs `abis`, best first.
 
-    Of `given` the first that it can run; without any, the published one, downloaded once.
+    The first of `tools` that runs there; without any, the published build, downloaded once.
 
     Raises:
-        InputError: none of the given files runs there, none is published, no network.
+        InputError: none of the files runs there, none is published, or no network.
     """
-    for path in map(Path, given):
+    for path in map(Path, tools):
         if not path.is_file():
             raise InputError(f"--tool {path}: no such file: expected benchmark_model or its .apk")
         if _runs(path, abis):
             return Binary(path, _digest(path))
-    if given:
+    if tools:
         raise InputError(
-            f"--tool {', '.join(given)}: for other devices: expected one for {' or '.join(abis)}"
+            f"--tool {', '.join(tools)}: for other devices: expected one for {' or '.join(abis)}"
         )
     for abi in abis:
         if name := PUBLISHED.get((system, abi)):
-            return _downloaded(name)
+            return _download(name)
     raise InputError(
-        f"no benchmark_model is published for {system} on {' or '.join(abis)}: build it and give it "
+        f"no benchmark_model is published for {system} on {' or '.join(abis)}: build it and name it "
         "with --tool FILE"
     )
 
 
 def cache() -> Path:
-    """Where downloads are kept: `squeezebert-mobile` in `XDG_CACHE_HOME`, or in `~/.cache`."""
+    """The folder of downloads: `squeezebert-mobile` in `XDG_CACHE_HOME`, or in `~/.cache`."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "squeezebert-mobile"
 
 
-def _downloaded(name: str) -> Binary:
-    """The published file, from the cache or the network; where it is from is written beside it.
+def _download(name: str) -> Binary:
+    """The published file, from the cache or the network; its source is written beside it.
 
-    `SQB_TOOL_URL` takes the place of `URL`, for a mirror.
+    `SQB_TOOL_URL` replaces `URL`, for a mirror.
     """
     path = cache() / name
     if not path.exists():
@@ -97,8 +97,8 @@ def _downloaded(name: str) -> Binary:
         except (OSError, ValueError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise InputError(
-                f"{url}: cannot be downloaded ({reason}): get it on another machine and give it with "
-                "--tool FILE"
+                f"{url}: cannot be downloaded ({reason}): download it on another machine and name it "
+                "with --tool FILE"
             ) from None
         source = {
             "url": url,
@@ -113,7 +113,7 @@ def _downloaded(name: str) -> Binary:
 
 
 def _runs(path: Path, abis: Sequence[str]) -> bool:
-    """Whether an executable is for one of these; what has no ELF header may be for any."""
+    """Whether an executable is for one of these ABIs; a file without an ELF header may be for any."""
     with path.open("rb") as file:
         header = file.read(20)
     if header[:4] != b"\x7fELF" or len(header) < 20:

@@ -1,4 +1,4 @@
-"""A package at a length, ready for a device: the files to copy, and the flags that name them."""
+"""Packages and their inputs, ready for `benchmark_model`: the files to copy and the names in its flags."""
 
 from __future__ import annotations
 
@@ -9,62 +9,59 @@ from pathlib import Path
 
 import numpy as np
 
-from ...package import container
+from ...package.info import PackageInfo
 from ...runtime.runner import Runner, fit
-from .. import inputs
-from ..inputs import Text
+from ..inputs import Text, encode_length
 
 
 @dataclasses.dataclass(frozen=True)
-class Payload:
-    """What the tool runs on.
+class DeviceInputs:
+    """The inputs of a package at one length.
 
     Attributes:
-        signature: to run.
-        several: whether the package has others, so that the tool must be told.
-        names: of the inputs, in the order in which the graph takes them.
-        files: of this machine, by input: int32, little-endian.
-        length: of the inputs as run, in tokens; more than asked for where the package has a fixed one.
+        signature: the one to run.
+        named_signature: whether the package has others, so that a flag must name it.
+        names: of the inputs, in the order of the graph.
+        files: on this machine, by input: int32, little-endian.
+        length: in tokens as run; more than requested where the package has a fixed length.
         fixed: whether the package takes no other length.
-        ranges: of values, for a tool that takes no files.
+        value_ranges: for a tool that takes no files.
     """
 
     signature: str
-    several: bool
+    named_signature: bool
     names: tuple[str, ...]
     files: Mapping[str, Path]
     length: int
     fixed: bool
-    ranges: str
+    value_ranges: str
 
 
-def prepare(runner: Runner, content: bytes, text: Text, length: int, folder: Path) -> Payload:
-    """Token ids, mask and segments of real text, of `length` tokens, written to `folder` by their hash."""
-    signature = runner.signature_for(length)
-    arrays = inputs.of_length(runner, text, length)
-    if signature.seq_length is not None:
-        arrays = {name: fit(values, signature.seq_length) for name, values in arrays.items()}
-    files = {}
-    for name, values in arrays.items():
-        data = np.ascontiguousarray(values, "<i4").tobytes()
-        files[name] = folder / f"{hashlib.sha256(data).hexdigest()[:16]}.ids"
-        files[name].write_bytes(data)
-    names = input_order(content, signature.name)
-    return Payload(
-        signature.name,
-        len(runner.signatures) > 1,
-        names,
-        files,
-        arrays["input_word_ids"].shape[1],
-        signature.seq_length is not None,
-        ranges(names, len(runner.package.vocabulary)),
-    )
+@dataclasses.dataclass(frozen=True)
+class PreparedPackage:
+    """A package and its inputs by requested length."""
+
+    info: PackageInfo
+    inputs: Mapping[int, DeviceInputs]
 
 
-def ranges(names: Sequence[str], vocabulary_size: int) -> str:
+def prepare_package(
+    info: PackageInfo, text: Text, lengths: Sequence[int], folder: Path
+) -> PreparedPackage:
+    """Token ids, mask and segments of real text at the lengths that the package takes, in `folder`."""
+    runner = Runner(info.path)
+    inputs = {
+        length: _prepare_inputs(info, runner, text, length, folder)
+        for length in lengths
+        if length <= info.max_seq_length
+    }
+    return PreparedPackage(info, inputs)
+
+
+def value_ranges(names: Sequence[str], vocabulary_size: int) -> str:
     """The tool's `--input_layer_value_range` for text of one segment: the second half of the vocabulary.
 
-    A fallback: drawn ids miss the caches that words of a text hit.
+    A fallback: random ids miss the caches that the words of a text hit.
     """
     limits = {
         "input_word_ids": f"{vocabulary_size // 2},{vocabulary_size - 1}",
@@ -74,9 +71,25 @@ def ranges(names: Sequence[str], vocabulary_size: int) -> str:
     return ":".join(f"{name},{limits[name]}" for name in names)
 
 
-def input_order(content: bytes, signature: str) -> tuple[str, ...]:
-    """The inputs of a signature in the order of its graph, in which the tool takes them."""
-    graph = container.parse(content, signature)
-    found = next(s for s in graph.signatureDefs if s.signatureKey.decode() == signature)
-    names = {tensor.tensorIndex: tensor.name.decode() for tensor in found.inputs}
-    return tuple(names[index] for index in graph.subgraphs[found.subgraphIndex].inputs)
+def _prepare_inputs(
+    info: PackageInfo, runner: Runner, text: Text, length: int, folder: Path
+) -> DeviceInputs:
+    """Files are named by their hash, so that equal inputs are copied once."""
+    signature = info.signature_for(length)
+    arrays = encode_length(runner, text, length)
+    if signature.seq_length is not None:
+        arrays = {name: fit(values, signature.seq_length) for name, values in arrays.items()}
+    files = {}
+    for name, values in arrays.items():
+        data = np.ascontiguousarray(values, "<i4").tobytes()
+        files[name] = folder / f"{hashlib.sha256(data).hexdigest()[:16]}.ids"
+        files[name].write_bytes(data)
+    return DeviceInputs(
+        signature.name,
+        len(info.signatures) > 1,
+        signature.graph_inputs,
+        files,
+        arrays["input_word_ids"].shape[1],
+        signature.seq_length is not None,
+        value_ranges(signature.graph_inputs, len(info.vocabulary)),
+    )

@@ -1,185 +1,176 @@
-"""Several devices carrying out one plan, side by side; then this machine, which they would disturb."""
+"""Several devices carrying out one plan in parallel; then this machine, which they would disturb."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
 import functools
-import hashlib
 import json
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sqb_tf.errors import InputError
 from sqb_tf.progress import log
 
-from ...runtime.runner import Runner
-from .. import inputs, package_facts
+from ...package.info import PackageInfo
 from ..host import session
 from ..plan import Plan
-from . import android, binaries, device_inputs, linux
+from ..record import Missing, Record, Result
+from . import android, binaries, linux
+from .adb import AdbShell
+from .device_inputs import PreparedPackage, prepare_package
 from .journal import Journal
-from .live import Board
-from .remote import Package, Remote
-from .shells import (
-    AdbShell,
-    DeviceError,
-    LocalShell,
-    SshShell,
-    Stopped,
-)
+from .live import LiveStatusTable
+from .remote_device import RemoteDevice
+from .shells import DeviceError, LocalShell, Shell, SshShell, Stopped
 from .targets import Target, ssh_address
-
-Result = dict[str, list[dict[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Access:
-    """How devices are reached: `benchmark_model` files of this machine, and ssh's settings file."""
+class ConnectionOptions:
+    """`benchmark_model` files of this machine, and ssh's settings file."""
 
     tools: Sequence[str] = ()
     ssh_config: str | None = None
 
 
 def measure(
-    targets: Sequence[Target], plan: Plan, access: Access, journal: Journal | None = None
+    targets: Sequence[Target],
+    plan: Plan,
+    options: ConnectionOptions,
+    journal: Journal | None = None,
 ) -> Result:
-    """Carries a plan out on every target: `records`, `failures`, and `missing` for what has no record.
+    """Carries a plan out on every target.
 
-    What a journal has from an earlier run is not measured again. A device that fails does not stop the
-    others.
+    Measurements that the journal has from an earlier run are not repeated. A device that fails does not
+    stop the others.
 
     Raises:
-        InputError: a package that cannot be opened, or a length that none takes.
+        InputError: a package that cannot be opened, or a length that no package takes.
         KeyboardInterrupt: what was measured is in the journal.
     """
     journal = journal or Journal()
-    away = [target for target in targets if target.kind != "host"]
-    result: Result = {"records": [], "failures": journal.failures, "missing": []}
-    if away:
+    packages = {path: PackageInfo.read(path) for path in plan.packages}
+    remote = [target for target in targets if target.transport != "host"]
+    result = Result(failures=journal.failures)
+    if remote:
         with tempfile.TemporaryDirectory(prefix="sqb-inputs-") as folder:
-            _measure_away(away, plan, prepare(plan, Path(folder)), access, journal, result)
-    if len(away) < len(targets):
-        result["records"] += _measure_here(plan, journal)
-    if not result["missing"]:
+            prepared = _prepare(plan, packages, Path(folder))
+            _measure_remote(remote, plan, prepared, options, journal, result)
+    if len(remote) < len(targets):
+        result.records += _measure_host(plan, packages, journal)
+    if not result.missing:
         journal.finish()
     return result
 
 
-def prepare(plan: Plan, folder: Path) -> dict[str, Package]:
-    """The plan's packages with their inputs, written to `folder`."""
-    made = {}
-    for path in plan.packages:
-        with session.naming(path):
-            runner, content = Runner(path), Path(path).read_bytes()
-            limit = inputs.longest(runner)
-            known = package_facts.of_package(content, runner.package.properties)
-            payloads = {
-                length: device_inputs.prepare(runner, content, plan.text, length, folder)
-                for length in plan.lengths
-                if length <= limit
-            }
-            made[path] = Package(path, known, limit, payloads)
-    plan.check_lengths({path: one.limit for path, one in made.items()})
-    return made
+def _prepare(
+    plan: Plan, packages: Mapping[str, PackageInfo], folder: Path
+) -> dict[str, PreparedPackage]:
+    """The packages with their inputs, which are written to `folder`."""
+    prepared = {}
+    for path, info in packages.items():
+        with session.naming_package(path):
+            prepared[path] = prepare_package(info, plan.text, plan.lengths, folder)
+    plan.check_lengths({path: info.max_seq_length for path, info in packages.items()})
+    return prepared
 
 
-def _measure_away(
+def _measure_remote(
     targets: Sequence[Target],
     plan: Plan,
-    packages: Mapping[str, Package],
-    access: Access,
+    packages: Mapping[str, PreparedPackage],
+    options: ConnectionOptions,
     journal: Journal,
     result: Result,
 ) -> None:
-    """Every device in a thread of its own."""
-    cells = plan.cells({path: package.limit for path, package in packages.items()})
+    """Each device in a thread of its own."""
     stop = threading.Event()
-    find = functools.partial(binaries.find, access.tools)
+    find_binary = functools.partial(binaries.find_binary, options.tools)
+    limits = {path: package.info.max_seq_length for path, package in packages.items()}
+    total = len(plan.measurements(limits))
+    names = [target.name for target in targets]
     with (
-        Board([target.name for target in targets], len(cells), plan.fewest_repeats) as board,
+        LiveStatusTable(names, total, plan.fewest_repeats) as status,
         concurrent.futures.ThreadPoolExecutor(len(targets)) as pool,
     ):
-        devices = [_remote(target, stop, access, find, journal, board) for target in targets]
+        devices = []
+        for target in targets:
+            shell, system = _connect(target, stop, options)
+            report = functools.partial(status.report, target.name)
+            devices.append(
+                RemoteDevice(
+                    target.name, shell, system, find_binary, plan, packages, journal, report
+                )
+            )
         futures = [
-            pool.submit(_carry_out, device, target, plan, packages, board)
+            pool.submit(_carry_out, device, target, status)
             for device, target in zip(devices, targets, strict=True)
         ]
         try:
             for future in futures:
                 future.result()
-        except BaseException:  # Ctrl-C, or a mistake of ours: the other threads must end too
+        except BaseException:  # Ctrl-C, or a defect of ours: the other threads must end too
             stop.set()
             raise
-    text = {"source": plan.text.source, "texts": len(plan.text.examples)}
     for device in devices:
-        for cell in cells:
-            record = device.record(cell, plan, packages[cell.package])
+        for measurement in device.measurements:
+            record = device.record(measurement)
             if record is None:
-                result["missing"].append({"device": device.name, **cell.to_dict()})
+                result.missing.append(Missing(device=device.name, **measurement.to_dict()))
             else:
-                result["records"].append(record | {"text": text})
+                result.records.append(record)
 
 
-def _remote(
-    target: Target,
-    stop: threading.Event,
-    access: Access,
-    find: Any,
-    journal: Journal,
-    board: Board,
-) -> Remote:
-    if target.kind == "adb":
-        shell, system = AdbShell(stop, target.name), android
-    elif target.kind == "ssh":
+def _connect(target: Target, stop: threading.Event, options: ConnectionOptions) -> tuple:
+    """The shell of a target, and the module that knows its system."""
+    shell: Shell
+    if target.transport == "adb":
+        return AdbShell(stop, target.name), android
+    if target.transport == "ssh":
         address, port = ssh_address(target.name)
-        shell, system = SshShell(stop, address, port, access.ssh_config), linux
+        shell = SshShell(stop, address, port, options.ssh_config)
     else:
-        shell, system = LocalShell(stop, binaries.cache() / "device"), linux
-    return Remote(target.name, shell, system, find, journal, board.report)
+        shell = LocalShell(stop, binaries.cache() / "device")
+    return shell, linux
 
 
-def _carry_out(
-    device: Remote,
-    target: Target,
-    plan: Plan,
-    packages: Mapping[str, Package],
-    board: Board,
-) -> None:
-    """A device from beginning to end; what keeps it from beginning is a failure without a package."""
+def _carry_out(device: RemoteDevice, target: Target, status: LiveStatusTable) -> None:
+    """A device from beginning to end; a failure to begin has no package."""
     try:
         if target.trouble:
-            raise DeviceError(target.trouble, _advice(target))
-        device.open(plan)
+            raise DeviceError(target.trouble, _advice(target.trouble))
+        device.open()
     except (DeviceError, InputError) as error:
         device.fail(getattr(error, "cause", "no tool"), str(error))
     except Stopped:
         pass
     else:
-        device.carry_out(plan, packages)
-    board.report(device.name, "end")
+        device.carry_out()
+    status.report(device.name, "end")
 
 
-def _advice(target: Target) -> str:
+def _advice(trouble: str) -> str:
     """What to do about a device that adb lists and cannot use."""
     return {
         "unauthorized": "unauthorized: unlock the device and allow USB debugging for this computer",
         "offline": "offline: plug it in again, or adb reconnect",
         "no permissions": "no permissions: add the udev rules of android-sdk-platform-tools-common",
-    }.get(target.trouble or "", f"{target.trouble}: expected the state device")
+    }.get(trouble, f"{trouble}: expected the state device")
 
 
-def _measure_here(plan: Plan, journal: Journal) -> list[dict[str, Any]]:
-    """This machine by our runner; from the journal if an earlier run came so far."""
+def _measure_host(
+    plan: Plan, packages: Mapping[str, PackageInfo], journal: Journal
+) -> list[Record]:
+    """This machine by our runner; from the journal if an earlier run finished it."""
     if set(plan.delegates) != {"xnnpack"} or any(plan.core_masks):
-        log("host: measured with xnnpack on all cores alone: for others --device local")
-    digests = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in plan.packages]
-    wanted = dataclasses.asdict(plan) | {"text": plan.text.source, "host": digests}
-    key = json.dumps(wanted, sort_keys=True, default=str)
+        log("host: measured with xnnpack on all cores only: for others --device local")
+    digests = [info.sha256 for info in packages.values()]
+    settings = dataclasses.asdict(plan) | {"text": plan.text.source, "host": digests}
+    key = json.dumps(settings, sort_keys=True, default=str)
     if not journal.repeats(key):
-        for record in session.measure(plan):
-            journal.add_repeat(key, record)
-    return journal.repeats(key)
+        for record in session.measure(plan, packages):
+            journal.add_repeat(key, record.to_json())
+    return [Record.from_json(record) for record in journal.repeats(key)]

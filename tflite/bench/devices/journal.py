@@ -1,7 +1,8 @@
-"""What has been measured on devices, on disk as it comes: a line of JSON for each repeat and failure."""
+"""Results of an unfinished benchmark, on disk as they arrive: a line of JSON for each repeat and failure."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 from sqb_tf.atomic_write import writing
 from sqb_tf.errors import InputError
 
+from ..record import Failure
+
 FILE = "unfinished.jsonl"
 
 
 class Journal:
-    """Repeats and failures of a plan, those of an earlier run that did not finish included.
+    """Repeats and failures of a plan, including those of an earlier run that did not finish.
 
-    It is of several threads. Without a path nothing is kept, and an interrupted run is lost.
+    Thread-safe. Without a path, results stay in memory and an interrupted run is lost.
 
     Raises:
         InputError: the file cannot be read or written, or is no journal.
@@ -26,12 +29,12 @@ class Journal:
         self.path = path
         self._lock = threading.Lock()
         self._repeats: dict[str, list[dict[str, Any]]] = {}
-        self.failures: list[dict[str, Any]] = []
+        self.failures: list[Failure] = []
         if path is not None and path.exists():
             self._read(path)
 
     def repeats(self, key: str) -> list[dict[str, Any]]:
-        """The repeats of a line so far."""
+        """The repeats of a measurement so far."""
         with self._lock:
             return list(self._repeats.get(key, ()))
 
@@ -39,12 +42,12 @@ class Journal:
         """Keeps a repeat."""
         self._keep({"key": key, "repeat": repeat})
 
-    def add_failure(self, failure: dict[str, Any]) -> None:
+    def add_failure(self, failure: Failure) -> None:
         """Keeps a failure."""
-        self._keep({"failure": failure})
+        self._keep({"failure": dataclasses.asdict(failure)})
 
     def finish(self) -> None:
-        """All is measured: the next run of the same command begins anew."""
+        """Deletes the file: everything is measured, and the same command measures again next time."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
@@ -59,7 +62,7 @@ class Journal:
 
     def _take(self, entry: dict[str, Any]) -> None:
         if "failure" in entry:
-            self.failures.append(entry["failure"])
+            self.failures.append(Failure(**entry["failure"]))
         else:
             self._repeats.setdefault(entry["key"], []).append(entry["repeat"])
 
@@ -68,8 +71,8 @@ class Journal:
         try:
             for line in whole.split("\n") if whole else ():
                 self._take(json.loads(line))
-        except (ValueError, KeyError, AttributeError):
-            raise InputError(f"{path}: damaged: delete it to measure anew") from None
-        if cut:  # the process died while it wrote this line
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InputError(f"{path}: damaged: delete it to measure again") from None
+        if cut:  # the process died while writing this line
             with writing(path):
                 path.write_text(whole + "\n" if whole else "", encoding="utf-8")

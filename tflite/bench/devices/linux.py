@@ -1,4 +1,4 @@
-"""A Linux machine in words and figures, by its own files: hardware once, its state around every run."""
+"""What a Linux machine reports: its hardware once, its state around every run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STATE = script(
 
 
 def describe(shell: Shell) -> dict[str, Any]:
-    """Name, CPU, cores, clusters, memory, OS, ABI: as `device.host`."""
+    """Name, CPU, cores, clusters, memory, OS, ABI, by the keys of `host_info.describe_host`."""
     names, memory, cores, governor, cpuinfo = sections(shell.run(_DESCRIBE).text, 5)
     system, node, release, machine = names.split()[:4]
     model = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", cpuinfo, re.M)

@@ -1,4 +1,4 @@
-"""What the Linux kernel tells of a machine, of phones and boards alike."""
+"""What the Linux kernel reports, on phones and boards alike."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FREQUENCIES = """for d in /sys/devices/system/cpu/cpu[0-9]*/cpufreq; do c=${d%/c
 echo "${c##*/}" $(cat $d/scaling_cur_freq $d/scaling_max_freq $d/cpuinfo_max_freq 2>/dev/null); done"""
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 
-# Of a core's instructions those that decide how int8 compares with float32, by the kernel's names: x86, Arm.
+# The instruction sets that decide how int8 compares with float32, by the kernel's names: x86, then Arm.
 _SIMD = (
     "avx2",
     "avx512f",
@@ -31,21 +31,21 @@ _SIMD = (
 
 
 def script(*commands: str) -> str:
-    """Commands whose outputs `sections` parts again."""
+    """Joins commands so that `sections` can separate their outputs."""
     return "\necho @@\n".join(commands)
 
 
 def sections(text: str, count: int) -> list[str]:
-    """What stands between lines of `@@`.
+    """The parts of an output between lines of `@@`.
 
     Raises:
-        DeviceError: there are not `count` of them.
+        DeviceError: there are not `count` parts.
     """
-    found = [part.strip("\n") for part in re.split(r"^@@$", text, flags=re.M)]
-    if len(found) != count:
+    parts = [part.strip("\n") for part in re.split(r"^@@$", text, flags=re.M)]
+    if len(parts) != count:
         last = (text.strip().split("\n") or [""])[-1][:200]
         raise DeviceError("unreadable", f"the device does not say what it is: {last}")
-    return found
+    return parts
 
 
 def memory_gb(meminfo: str) -> float | None:
@@ -56,30 +56,30 @@ def memory_gb(meminfo: str) -> float | None:
 
 def simd(cpuinfo: str) -> list[str]:
     """Which of `_SIMD` the first core has, from /proc/cpuinfo."""
-    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.M)
-    flags = found[1].split() if found else []
+    line = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.M)
+    flags = line[1].split() if line else []
     return [name for name in _SIMD if name in flags]
 
 
 def clusters(cores: str) -> list[list[int | None]]:
-    """[cores, MHz at most] of each group of equal ones, from lines of `cpu0 1766400`."""
-    found = re.findall(r"^cpu(\d+) ?(\d*)$", cores, re.M)
-    limits = [int(khz) // 1000 if khz else None for _, khz in sorted(found, key=_number)]
-    return [[len(list(same)), mhz] for mhz, same in itertools.groupby(limits)]
+    """[cores, maximum MHz] of each group of equal cores, from lines such as `cpu0 1766400`."""
+    rows = re.findall(r"^cpu(\d+) ?(\d*)$", cores, re.M)
+    limits = [int(khz) // 1000 if khz else None for _, khz in sorted(rows, key=_core_number)]
+    return [[len(list(equal)), mhz] for mhz, equal in itertools.groupby(limits)]
 
 
 def frequencies(lines: str) -> tuple[list[int] | None, list[str]]:
-    """Clocks of the cores in MHz, and which may not run at their best, from `cpu0 now allowed best`."""
-    found = sorted(re.findall(r"^cpu(\d+) (\d+) (\d+) (\d+)$", lines, re.M), key=_number)
-    if not found:
+    """Clocks of the cores in MHz, and the limited cores, from lines of `cpu0 CURRENT ALLOWED MAXIMUM`."""
+    rows = sorted(re.findall(r"^cpu(\d+) (\d+) (\d+) (\d+)$", lines, re.M), key=_core_number)
+    if not rows:
         return None, []
     limited = [
-        f"cpu{core} limited to {int(allowed) // 1000} of {int(best) // 1000} MHz"
-        for core, _, allowed, best in found
-        if int(allowed) < int(best)
+        f"cpu{core} limited to {int(allowed) // 1000} of {int(maximum) // 1000} MHz"
+        for core, _, allowed, maximum in rows
+        if int(allowed) < int(maximum)
     ]
-    return [int(now) // 1000 for _, now, _, _ in found], limited
+    return [int(now) // 1000 for _, now, _, _ in rows], limited
 
 
-def _number(fields: tuple[str, ...]) -> int:
+def _core_number(fields: tuple[str, ...]) -> int:
     return int(fields[0])

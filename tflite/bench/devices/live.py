@@ -1,4 +1,4 @@
-"""What devices are doing, as they do it: a table that is redrawn on a terminal, lines in a log."""
+"""Progress of several devices: a table that is redrawn on a terminal, or lines in a log."""
 
 from __future__ import annotations
 
@@ -17,47 +17,48 @@ from rich.table import Table
 
 from sqb_tf.progress import clock
 
-from ..plan import Cell
+from ..plan import Measurement
+from ..record import Failure
 
 
 @dataclasses.dataclass
 class _Row:
-    """A device's line: starts that ended, lines of the result that have one, and what it does now."""
+    """A device's row."""
 
-    cells: int
-    starts: int  # that are planned at least
-    runs: int = 0
-    begun: set[Cell] = dataclasses.field(default_factory=set)
+    measurements: int
+    planned_starts: int  # at the least
+    starts: int = 0  # that ended
+    begun: set[Measurement] = dataclasses.field(default_factory=set)
     failures: int = 0
     now: str = "starting"
     last: str = ""
     temperature: float | None = None
 
 
-class Board:
-    """A line for each device on standard error, and what fails; of several threads.
+class LiveStatusTable:
+    """A row for each device on standard error, and every failure. Thread-safe.
 
     Args:
         devices: their names.
-        cells: how many lines each has to measure.
-        starts: how often each line is measured at least.
+        measurements: of each device.
+        starts: the fewest starts of the tool for a measurement.
     """
 
-    def __init__(self, devices: Sequence[str], cells: int, starts: int) -> None:
-        self._rows = {name: _Row(cells, cells * starts) for name in devices}
+    def __init__(self, devices: Sequence[str], measurements: int, starts: int) -> None:
+        self._rows = {name: _Row(measurements, measurements * starts) for name in devices}
         self._lock = threading.Lock()
         self._start = time.monotonic()
         self._console = Console(file=sys.stderr)
         self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=2)
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> LiveStatusTable:
         if self._console.is_terminal:
             self._live.start()
         return self
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
@@ -65,14 +66,14 @@ class Board:
             self._live.stop()
 
     def report(self, device: str, event: str, **details: Any) -> None:
-        """Takes a step of a device: one of `cell`, `push`, `hot`, `gone`, `done`, `failed`, `end`."""
+        """Shows a step: `measurement`, `push`, `hot`, `gone`, `done`, `failed` or `end`."""
         with self._lock:
             line = getattr(self, f"_on_{event}")(self._rows[device], **details)
             if line:
                 self._say(f"{device}: {line}", event in ("failed", "gone"))
 
-    def _on_cell(self, row: _Row, cell: Cell) -> None:
-        row.now = _short(cell)
+    def _on_measurement(self, row: _Row, measurement: Measurement) -> None:
+        row.now = _short(measurement)
 
     def _on_push(self, row: _Row, path: Path) -> str:
         inputs = path.suffix == ".ids"
@@ -83,21 +84,21 @@ class Board:
         row.temperature, row.now = temperature, "cooling down"
 
     def _on_gone(self, row: _Row, message: str) -> None:
-        row.now = f"gone, waiting for it: {message}"
+        row.now = f"disconnected, waiting: {message}"
 
-    def _on_done(self, row: _Row, cell: Cell, repeat: Mapping[str, Any]) -> str:
-        row.runs += 1
-        row.begun.add(cell)
+    def _on_done(self, row: _Row, measurement: Measurement, repeat: Mapping[str, Any]) -> str:
+        row.starts += 1
+        row.begun.add(measurement)
         row.temperature = repeat["states"][-1].get("temperature_c")
         median = repeat["median"]
-        took = f"mean {repeat['mean']:.2f} ms" if median is None else f"{median:.2f} ms"
-        row.last = f"{_short(cell)}: {took}"
+        time_ms = f"mean {repeat['mean']:.2f} ms" if median is None else f"{median:.2f} ms"
+        row.last = f"{_short(measurement)}: {time_ms}"
         return row.last
 
-    def _on_failed(self, row: _Row, failure: Mapping[str, Any], cell: Cell | None = None) -> str:
+    def _on_failed(self, row: _Row, failure: Failure, measurement: Measurement | None) -> str:
         row.failures += 1
-        what = f"{_short(cell)}: " if cell else ""
-        return f"{what}{failure['cause']}: {failure['message']}"
+        subject = f"{_short(measurement)}: " if measurement else ""
+        return f"{subject}{failure.cause}: {failure.message}"
 
     def _on_end(self, row: _Row) -> None:
         row.now = "done"
@@ -109,18 +110,19 @@ class Board:
             self._live.console.print(line, style="red", markup=False, highlight=False)
 
     def _table(self) -> Table:
-        taken = time.monotonic() - self._start
-        table = Table(title=f"{clock(taken)} gone", title_justify="left")
-        for name in ("device", "lines", "left", "°C", "now", "last"):
+        elapsed = time.monotonic() - self._start
+        table = Table(title=f"{clock(elapsed)} elapsed", title_justify="left")
+        for name in ("device", "measured", "left", "°C", "now", "last"):
             table.add_column(name, no_wrap=name in ("left", "°C"), overflow="fold")
         for name, row in self._rows.items():
-            lines = f"{len(row.begun)}/{row.cells}"
-            lines += f", {row.failures} failed" if row.failures else ""
-            left = max(row.starts - row.runs, 0) * taken / row.runs if row.runs else None
-            warm = "" if row.temperature is None else f"{row.temperature:g}"
-            table.add_row(name, lines, "" if left is None else clock(left), warm, row.now, row.last)
+            measured = f"{len(row.begun)}/{row.measurements}"
+            measured += f", {row.failures} failed" if row.failures else ""
+            remaining = max(row.planned_starts - row.starts, 0)
+            left = clock(remaining * elapsed / row.starts) if row.starts else ""
+            degrees = "" if row.temperature is None else f"{row.temperature:g}"
+            table.add_row(name, measured, left, degrees, row.now, row.last)
         return table
 
 
-def _short(cell: Cell) -> str:
-    return str(dataclasses.replace(cell, package=Path(cell.package).stem))
+def _short(measurement: Measurement) -> str:
+    return str(dataclasses.replace(measurement, package=Path(measurement.package).stem))

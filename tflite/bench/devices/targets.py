@@ -1,4 +1,4 @@
-"""What `--device` names: this machine, phones over adb, boards over ssh."""
+"""The devices that `--device` names: this machine, phones over adb, boards over ssh."""
 
 from __future__ import annotations
 
@@ -9,44 +9,41 @@ from collections.abc import Sequence
 from sqb_tf.errors import InputError
 from sqb_tf.progress import log
 
-from . import shells
+from . import adb
 
-_KINDS = "host, local, adb, all, a serial or model of adb devices -l, or ssh:user@host"
+_EXPECTED = "host, local, adb, all, a serial or model of adb devices -l, or ssh:user@host"
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A place to measure.
+    """A device to measure on.
 
     Attributes:
-        kind: `host` (our runner, in this process), `local` (`benchmark_model` here), `adb` or `ssh`.
+        transport: `host` (our runner, in this process), `local` (`benchmark_model` here), `adb` or `ssh`.
         name: as in the records: the serial of an Android device, `ssh:user@host`.
-        trouble: why it cannot be used, as adb says it (`offline`, `unauthorized`); None: it can.
+        trouble: why it cannot be used, in adb's words (`offline`, `unauthorized`); None: it can.
     """
 
-    kind: str
+    transport: str
     name: str
     trouble: str | None = None
 
 
-def find(wanted: Sequence[str]) -> list[Target]:
-    """The places that are wanted, each once, phones before this machine.
+def find_targets(names: Sequence[str]) -> list[Target]:
+    """The devices of these names, each once, phones before this machine.
 
     Raises:
-        InputError: a name that is none of them, or no device where one is needed.
+        InputError: a name of no device, or no device where one is needed.
     """
-    found: list[Target] = []
-    for name in wanted:
-        found += _named(name)
-    unique = list(dict.fromkeys(found))
-    return sorted(unique, key=lambda target: target.kind in ("host", "local"))
+    targets = dict.fromkeys(target for name in names for target in _find_named(name))
+    return sorted(targets, key=lambda target: target.transport in ("host", "local"))
 
 
 def ssh_address(name: str) -> tuple[str, str | None]:
-    """`user@host` and the port of `ssh:user@host:port`, if it has one.
+    """`user@host` of `ssh:user@host:port`, and the port; None: the client's own.
 
     Raises:
-        InputError: it is none.
+        InputError: a name of another form.
     """
     match = re.fullmatch(r"ssh:((?:[\w.-]+@)?[\w.-]+)(?::(\d+))?", name)
     if match is None:
@@ -54,16 +51,16 @@ def ssh_address(name: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def _named(name: str) -> list[Target]:
+def _find_named(name: str) -> list[Target]:
     if name in ("host", "local"):
         return [Target(name, name)]
     if name.startswith("ssh:"):
         ssh_address(name)
         return [Target("ssh", name)]
-    if name == "all" and not shells.has_adb():
-        log("adb: not found on this machine: measuring here alone")
+    if name == "all" and not adb.has_adb():
+        log("adb: not found on this machine: measuring only here")
         return [Target("host", "host")]
-    devices = shells.listed()
+    devices = adb.list_devices()
     targets = [Target("adb", d.serial, None if d.state == "device" else d.state) for d in devices]
     if name == "all":
         return [*targets, Target("host", "host")]
@@ -80,6 +77,6 @@ def _named(name: str) -> list[Target]:
         if name == device.serial or name.lower() == device.details.get("model", "").lower()
     ]
     if not matching:
-        listed = ", ".join(f"{d.serial} ({d.details.get('model', d.state)})" for d in devices)
-        raise InputError(f"--device {name}: expected {_KINDS}; adb lists {listed or 'none'}")
+        known = ", ".join(f"{d.serial} ({d.details.get('model', d.state)})" for d in devices)
+        raise InputError(f"--device {name}: expected {_EXPECTED}; adb lists {known or 'none'}")
     return matching

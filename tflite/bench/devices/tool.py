@@ -1,4 +1,4 @@
-"""`benchmark_model` on a device: asked what it is, told what to run, and its answer read."""
+"""`benchmark_model` on a device: identified, started with flags, its output read."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..plan import Cell, Plan
+from ..plan import Measurement, Plan
+from ..record import Delegation
 from . import tool_output, tool_result
+from .adb import AdbShell
 from .binaries import Binary
-from .device_inputs import Payload
+from .device_inputs import DeviceInputs
 from .shells import (
     PROBE_S,
-    AdbShell,
     DeviceError,
     NoAnswer,
     Shell,
 )
 from .tool_lines import ToolError
-from .tool_output import Delegation, Output
+from .tool_output import Output
 
 _DELEGATE_FLAGS = {
-    # Explicit: without the flag a build that lacks XNNPACK would run on reference kernels and not say so.
+    # Explicit: without the flag a build that lacks XNNPACK would silently run reference kernels.
     "xnnpack": ("--use_xnnpack=true",),
     "gpu": ("--use_gpu=true",),
     "nnapi": ("--use_nnapi=true",),
     "none": ("--use_xnnpack=false",),
 }
-# The whole of a plan's `max_secs`: so that a slow model still ends by itself before it is held to hang.
+# Share of the time-out passed as `--max_secs`, so a slow model stops before it is declared hung.
 _MAX_SHARE = 0.5
 _RESULT = "result.pb"
 _RESULT_MARK = "@@result"
-# What running a file for another processor says, in sh, bash and ld.so.
+# The messages of sh, bash and ld.so for a file built for another processor.
 _WRONG_ABI = re.compile(
     r"not executable: \d+-bit ELF|Exec format error|cannot execute binary file|wrong ELF class"
     r"|No such file or directory.*ld-linux|error while loading shared libraries"
@@ -51,44 +52,44 @@ class Tool:
     """The tool on one device, as an executable or as an app.
 
     Attributes:
-        binary: where it is from.
+        binary: the file on this machine.
         name: of the file in the shell's folder.
-        flags: that it has.
-        kind: `tflite`, or `litert` for LiteRT's tool of the same name.
+        flags: the names of its flags.
+        flavor: `tflite`, or `litert` for LiteRT's tool of the same name.
     """
 
     shell: Shell
     binary: Binary
     name: str
     flags: frozenset[str] = frozenset()
-    kind: str = "tflite"
+    flavor: str = "tflite"
 
-    def ask(self) -> None:
-        """Finds out what the executable is, and its flags. The app answers no --help, and is TFLite's.
+    def identify(self) -> None:
+        """Reads the executable's flavor and flags from its help. The app has no --help, and is TFLite's.
 
         Raises:
             DeviceError: it does not run there, or is no benchmark tool.
         """
-        done = self.shell.run(f"cd {self.shell.folder} && ./{self.name} --help")
-        _check_runs(done.text, self.binary)
+        text = self.shell.run(f"cd {self.shell.folder} && ./{self.name} --help").text
+        _check_runs(text, self.binary)
         try:
-            self.kind, self.flags = tool_output.tool_of(done.text), tool_output.flags(done.text)
+            self.flavor, self.flags = tool_output.detect_flavor(text), tool_output.parse_flags(text)
         except ToolError as error:
             raise DeviceError("not the tool", f"{self.binary.path}: {error}") from None
 
-    def record(self) -> dict[str, Any]:
-        """For the records."""
+    def to_json(self) -> dict[str, Any]:
+        """The `tool` of a record."""
         return {
-            "name": f"benchmark_model ({self.kind})",
+            "name": f"benchmark_model ({self.flavor})",
             "sha256": self.binary.sha256,
             "mode": "app" if self.binary.is_app else "binary",
         }
 
     def run(
         self,
-        cell: Cell,
+        measurement: Measurement,
         plan: Plan,
-        payload: Payload,
+        inputs: DeviceInputs,
         files: Mapping[str, str],
         profile: bool = False,
     ) -> Output:
@@ -99,84 +100,88 @@ class Tool:
             profile: whether to time the operators too, which slows the run down.
 
         Raises:
-            DeviceError: whatever came of it that is no result.
+            DeviceError: it gave no result that can be trusted.
         """
-        arguments = self._arguments(cell, plan, payload, files)
-        if profile and self.kind == "tflite":
+        arguments = self._arguments(measurement, plan, inputs, files)
+        if profile and self.flavor == "tflite":
             arguments.append("--enable_op_profiling=true")
         try:
             output = (
                 self._run_app(arguments, plan)
                 if self.binary.is_app
-                else self._run_binary(cell, arguments, plan)
+                else self._run_binary(measurement, arguments, plan)
             )
         except ToolError as error:
             cause = {"flags": "unknown flag", "failed": "failed", "garbled": "garbled output"}
             raise DeviceError(cause[error.cause], str(error)) from None
-        taken = delegation(output, cell.delegate)
-        if cell.delegate != "none" and taken is not None and taken.extent == "none":
-            reason = f"{taken.name} took no part of the graph: it is the CPU's time"
-            raise DeviceError("not delegated", reason)
-        if cell.delegate in ("gpu", "nnapi") and taken is None and self.kind == "tflite":
-            reason = f"the tool does not say that {cell.delegate} took a part of the graph"
-            raise DeviceError("not delegated", reason)
+        self._check_delegation(output, measurement.delegate)
         return output
 
+    def _check_delegation(self, output: Output, delegate: str) -> None:
+        """Rejects times of the CPU that would pass for those of a delegate."""
+        delegation = find_delegation(output, delegate)
+        if delegate != "none" and delegation is not None and delegation.extent == "none":
+            reason = f"{delegation.name} took no part of the graph: this is the CPU's time"
+            raise DeviceError("not delegated", reason)
+        if delegate in ("gpu", "nnapi") and delegation is None and self.flavor == "tflite":
+            reason = f"the tool does not report that {delegate} took a part of the graph"
+            raise DeviceError("not delegated", reason)
+
     def _arguments(
-        self, cell: Cell, plan: Plan, payload: Payload, files: Mapping[str, str]
+        self, measurement: Measurement, plan: Plan, inputs: DeviceInputs, files: Mapping[str, str]
     ) -> list[str]:
         folder = self.shell.folder
         arguments = [
             f"--graph={folder}/{files['graph']}",
-            f"--num_threads={cell.threads}",
+            f"--num_threads={measurement.threads}",
             f"--num_runs={plan.runs}",
             f"--min_secs={plan.min_seconds:g}",
             f"--max_secs={max(plan.timeout_s * _MAX_SHARE, plan.min_seconds):g}",
         ]
-        if payload.several:
-            arguments.append(f"--signature_to_run_for={payload.signature}")
-        if self.kind == "litert":
-            return arguments + _litert_arguments(cell, payload)
-        # Names are ours: the tool only warns where a model's differ, and those of TensorFlow have colons.
-        shape = ":".join(f"1,{payload.length}" for _ in payload.names)
-        values = ",".join(f"{name}:{folder}/{files[name]}" for name in payload.names)
+        if inputs.named_signature:
+            arguments.append(f"--signature_to_run_for={inputs.signature}")
+        if self.flavor == "litert":
+            return arguments + _litert_arguments(measurement, inputs)
+        # Our names: the tool only warns where the model's differ, and TensorFlow's contain colons.
+        shape = ":".join(f"1,{inputs.length}" for _ in inputs.names)
+        values = ",".join(f"{name}:{folder}/{files[name]}" for name in inputs.names)
         arguments += [
-            f"--input_layer={','.join(payload.names)}",
+            f"--input_layer={','.join(inputs.names)}",
             f"--input_layer_shape={shape}",
             f"--input_layer_value_files={values}",
-            *_DELEGATE_FLAGS[cell.delegate],
+            *_DELEGATE_FLAGS[measurement.delegate],
         ]
         if "result_file_path" in self.flags:
             arguments.append(f"--result_file_path={folder}/{_RESULT}")
         return arguments
 
-    def _run_binary(self, cell: Cell, arguments: list[str], plan: Plan) -> Output:
-        cores = f"taskset {cell.core_mask} " if cell.core_mask else ""
+    def _run_binary(self, measurement: Measurement, arguments: list[str], plan: Plan) -> Output:
+        cores = f"taskset {measurement.core_mask} " if measurement.core_mask else ""
         result = f"{self.shell.folder}/{_RESULT}"
-        # The tool's own exit code, with its result in the same round trip.
+        # One round trip for the output, the result file and the tool's own exit code.
         command = (
             f"cd {self.shell.folder} && rm -f {result}\n{cores}./{self.name} {' '.join(arguments)}\n"
             f"code=$?\necho; echo {_RESULT_MARK}; [ -f {result} ] && base64 {result} 2>/dev/null\n"
             "exit $code"
         )
         try:
-            done = self.shell.run(command, plan.timeout_s)
+            run = self.shell.run(command, plan.timeout_s)
         except NoAnswer:
-            # It fails if the device is what hangs. In brackets the pattern does not match its own shell.
+            # Raises if the device itself hangs. The brackets keep the pattern from matching its own shell.
             self.shell.run(f"pkill -f '[{self.name[0]}]{self.name[1:]}'", PROBE_S)
             reason = f"the tool had not ended after {plan.timeout_s:.0f} s"
             raise DeviceError("hung", reason) from None
-        text, _, encoded = done.text.rpartition(_RESULT_MARK)
+        text, _, encoded = run.text.rpartition(_RESULT_MARK)
         _check_runs(text, self.binary)
         output = tool_output.parse(text)
-        if done.code:
-            raise ToolError("failed", f"exit code {done.code} in spite of a result")
+        if run.code:
+            raise ToolError("failed", f"exit code {run.code} in spite of a result")
         if encoded.strip():
-            _compare(output, _decoded(encoded))
+            _compare(output, _decode_result(encoded))
         return output
 
     def _run_app(self, arguments: list[str], plan: Plan) -> Output:
-        """Through the log, since an app has no output; its end is its last line, or an error."""
+        """Reads the log, since an app has no output, until its last line or an error."""
         self.shell.run(f"logcat -c; am force-stop {PACKAGE}")
         started = self.shell.run(f'am start -S -n {ACTIVITY} --es args "{" ".join(arguments)}"')
         if started.code or "Error" in started.text:
@@ -193,33 +198,32 @@ class Tool:
         raise DeviceError("hung", f"the app wrote no result in {plan.timeout_s:.0f} s")
 
 
-def installed(shell: AdbShell, binary: Binary) -> None:
-    """Installs the app, unless the device has this very one."""
+def install_app(shell: AdbShell, binary: Binary) -> None:
+    """Installs the app, unless the device has this very file."""
     marker = f"{shell.folder}/{binary.sha256[:16]}.installed"
-    have = shell.run(f"[ -f {marker} ] && pm path {PACKAGE}")
-    if have.code:
+    if shell.run(f"[ -f {marker} ] && pm path {PACKAGE}").code:
         shell.install(binary.path)
         shell.run(f"rm -f {shell.folder}/*.installed; touch {marker}")
 
 
-def _litert_arguments(cell: Cell, payload: Payload) -> list[str]:
-    """LiteRT's tool takes neither lengths nor files: its inputs are drawn from ranges.
+def _litert_arguments(measurement: Measurement, inputs: DeviceInputs) -> list[str]:
+    """LiteRT's tool takes neither lengths nor files: it draws its inputs from ranges.
 
     Raises:
-        DeviceError: it cannot run this.
+        DeviceError: it cannot run this measurement.
     """
-    if not payload.fixed:
+    if not inputs.fixed:
         raise DeviceError(
             "unsupported",
-            f"{Path(cell.package).name}: LiteRT's benchmark_model cannot set a length: convert with "
-            "--seq-lengths, or give TFLite's tool with --tool",
+            f"{Path(measurement.package).name}: LiteRT's benchmark_model cannot set a length: convert with "
+            "--seq-lengths, or name TFLite's tool with --tool",
         )
-    if cell.delegate not in ("xnnpack", "gpu"):
+    if measurement.delegate not in ("xnnpack", "gpu"):
         raise DeviceError(
-            "unsupported", f"--delegates {cell.delegate}: LiteRT's benchmark_model has none"
+            "unsupported", f"--delegates {measurement.delegate}: LiteRT's benchmark_model lacks it"
         )
-    gpu = "true" if cell.delegate == "gpu" else "false"
-    return [f"--input_layer_value_range={payload.ranges}", f"--use_gpu={gpu}"]
+    gpu = "true" if measurement.delegate == "gpu" else "false"
+    return [f"--input_layer_value_range={inputs.value_ranges}", f"--use_gpu={gpu}"]
 
 
 def _check_runs(text: str, binary: Binary) -> None:
@@ -228,16 +232,16 @@ def _check_runs(text: str, binary: Binary) -> None:
         raise DeviceError("wrong ABI", f"{binary.path.name} does not run there: {line.strip()}")
 
 
-def delegation(output: Output, delegate: str) -> Delegation | None:
-    """What a delegate took, the most of several subgraphs; None where the tool does not say.
+def find_delegation(output: Output, delegate: str) -> Delegation | None:
+    """A delegate's share of the graph, the largest of several subgraphs; None if the tool reports none.
 
-    A tool that applies the GPU tells of XNNPACK too, which takes the rest.
+    A tool that applies the GPU delegate reports XNNPACK too, which takes the rest.
     """
-    own = [one for one in output.delegations if delegate in one.name.lower()]
-    return max(own, key=lambda one: ("none", "partial", "full").index(one.extent), default=None)
+    matches = [d for d in output.delegations if delegate in d.name.lower()]
+    return max(matches, key=lambda d: ("none", "partial", "full").index(d.extent), default=None)
 
 
-def _decoded(encoded: str) -> Output:
+def _decode_result(encoded: str) -> Output:
     try:
         return tool_result.parse_result(base64.b64decode("".join(encoded.split()), validate=True))
     except binascii.Error:
@@ -245,16 +249,16 @@ def _decoded(encoded: str) -> Output:
 
 
 def _compare(text: Output, result: Output) -> None:
-    """The printed figures against those of the result file, so that a damaged digit is not taken for one.
+    """Checks the printed figures against those of the result file, to detect a damaged digit.
 
     Raises:
-        ToolError: they differ by more than both are rounded.
+        ToolError: they differ by more than rounding explains.
     """
     for name in ("count", "min", "max", "mean", "median"):
         printed, written = getattr(text.inference, name), getattr(result.inference, name)
         if printed is None or written is None:
             continue
-        # A float32 has 7 digits, the printed mean 6, and a printed median is a whole microsecond.
+        # A float32 has 7 digits, the printed mean has 6, and the printed median is in whole microseconds.
         if abs(printed - written) > 2e-5 * abs(written) + 1.1e-3:
             raise ToolError(
                 "garbled", f"{name} is {printed:g} in the text and {written:g} in the result file"

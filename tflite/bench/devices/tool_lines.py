@@ -1,6 +1,6 @@
-"""Lines that `benchmark_model` prints: who says them, their numbers, and what is damaged.
+"""Lines that `benchmark_model` prints: their prefixes, their numbers, and signs of damage.
 
-A line of a kind that is known has to match to its end, with numbers written as C++ writes them.
+A line of a known type must match to its end, with numbers formatted as C++ formats them.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,18})?(?:e[+-][0-9]{2})?"
 
 
 class ToolError(Exception):
-    """The output holds no result to be trusted.
+    """The output has no result that can be trusted.
 
     Attributes:
-        cause: "flags", the build does not know one; "failed", the tool ended without a result;
-            "garbled", a line is damaged or contradicts another.
+        cause: "flags", the build lacks a flag; "failed", the tool ended without a result; "garbled", a line
+            is damaged or contradicts another.
     """
 
     def __init__(self, cause: str, text: str) -> None:
-        super().__init__(" ".join(text.split()))  # one line, whatever a device printed
+        super().__init__(" ".join(text.split()))  # one line, whatever the device printed
         self.cause = cause
 
 
 def split_lines(text: str) -> list[tuple[str, str]]:
-    """(level or "", what is said) of each line, without surrounding space."""
+    """(level or "", message) of each line, without surrounding white space."""
     lines = []
     for line in map(str.strip, text.split("\n")):
         prefix = _PREFIX.match(line)
@@ -58,8 +58,8 @@ def match_one(patterns: Sequence[re.Pattern[str]], line: str) -> dict[str, str |
 
 
 def number(text: str, line: str, form: str = "g") -> float:
-    """A number that C++ printed: `<<` of a double is Python's format "g"."""
+    """A number that C++ printed: `<<` of a double equals Python's format "g"."""
     value = float(text)
     if format(value, form) != text:
-        garbled(line, f"{text} is not how the tool prints a number")
+        garbled(line, f"the tool would not print a number as {text}")
     return value

@@ -1,7 +1,7 @@
-"""What `benchmark_model` prints -> figures. Strict, since a wrong number is worse than none.
+"""Parses the output of `benchmark_model`. Strict, since a wrong number is worse than none.
 
-A line of a kind that is known here has to match to its end, with numbers written as C++ writes them, and
-what the tool says twice has to agree. Other lines are ignored: devices print their own.
+A line of a known type must match to its end, with numbers formatted as C++ formats them, and figures that
+the tool prints twice must agree. Other lines are ignored: devices print lines of their own.
 
 Sources: LiteRT's `tflite/tools/benchmark`, `tflite/profiling` and `litert/tools/benchmark_litert_model.h`,
 XLA's `tsl/util/stats_calculator`, and public logs since 2019.
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..record import Delegation
 from .tool_lines import (
     ERROR_LEVELS,
     INTEGER,
@@ -31,7 +32,7 @@ from .tool_profile import Profile, ProfileReader
 from .tool_statistics import (
     Statistics,
     check_statistics,
-    milliseconds,
+    to_milliseconds,
     read_statistics,
 )
 
@@ -71,7 +72,7 @@ _APPLIED = [
         r"executed by the delegate\."
     ),
 ]
-# Lines of LiteRT's results, and what follows their number.
+# Lines of LiteRT's results, and the text after their number.
 _RESULTS = {
     "Model initialization": " ms",
     "Warmup (first)": " ms",
@@ -88,33 +89,22 @@ _RESULTS = {
 
 
 @dataclass(frozen=True)
-class Delegation:
-    """What a delegate took of one subgraph. Several subgraphs have one each."""
-
-    name: str  # the flag's ("XNNPACK", "GPU") where one asked for it, else the delegate's own
-    extent: str  # "full", "partial" or "none"
-    nodes: int | None
-    total: int | None  # None: builds before 2021 print only `nodes`
-    partitions: int | None
-
-
-@dataclass(frozen=True)
 class Output:
     """The result of one run of the tool; MB are 10^6 bytes."""
 
-    tool: str  # "tflite", or "litert": the CompiledModel tool of the same name
+    flavor: str  # "tflite", or "litert": the CompiledModel tool of the same name
     inference: Statistics
     warmup: Statistics | None  # None: no warm-up runs, or not printed in full
     init_ms: float
-    init_memory_mb: float | None  # rise of the peak of resident memory while it opens the model
-    overall_memory_mb: float | None  # the same, to the end of the runs
+    init_memory_mb: float | None  # rise of the peak of resident memory while the model is opened
+    overall_memory_mb: float | None  # the same until the end of the runs
     peak_memory_mb: float | None  # of the whole process
-    delegations: tuple[Delegation, ...]
-    profiles: tuple[Profile, ...]  # of the regular runs; (): not asked for
+    delegations: tuple[Delegation, ...]  # one for each subgraph
+    profiles: tuple[Profile, ...]  # of the regular runs; (): not requested
 
 
 def parse(text: str) -> Output:
-    """Reads standard output and error merged, of either tool, from a shell or from logcat.
+    """Parses merged standard output and error of either tool, from a shell or from logcat.
 
     Raises:
         ToolError: of any cause.
@@ -136,26 +126,26 @@ def parse(text: str) -> Output:
     raise ToolError("failed", f"no result in {len(printed)} lines{last}")
 
 
-def flags(help_text: str) -> frozenset[str]:
-    """The names of the flags in the answer to `--help`.
+def parse_flags(help_text: str) -> frozenset[str]:
+    """The names of the flags in the output of `--help`.
 
     Raises:
-        ToolError: garbled: none.
+        ToolError: garbled: there are none.
     """
-    found = (_FLAG.fullmatch(line) for _, line in split_lines(help_text))
-    names = frozenset(match[1] for match in found if match)
+    matches = (_FLAG.fullmatch(line) for _, line in split_lines(help_text))
+    names = frozenset(match[1] for match in matches if match)
     if not names:
-        raise ToolError("garbled", f"no flags in the answer to --help: {quote(help_text)}")
+        raise ToolError("garbled", f"no flags in the output of --help: {quote(help_text)}")
     return names
 
 
-def tool_of(help_text: str) -> str:
-    """Which of the two tools answers `--help` so: "tflite" or "litert".
+def detect_flavor(help_text: str) -> str:
+    """Which of the two tools prints this `--help`: "tflite" or "litert".
 
     Raises:
         ToolError: garbled: neither.
     """
-    names = flags(help_text)
+    names = parse_flags(help_text)
     if "enable_op_profiling" in names:
         return "tflite"
     if "use_profiler" in names:
@@ -167,7 +157,7 @@ def _check_success(lines: Sequence[str], errors: Sequence[str]) -> None:
     for line in lines:
         if line.startswith("Unconsumed cmdline flags:"):
             unknown = line.partition(":")[2]
-            raise ToolError("flags", f"the build does not know {quote(unknown.strip())}")
+            raise ToolError("flags", f"the build lacks {quote(unknown.strip())}")
     ends = [line for line in lines if line.startswith(("Benchmarking failed", "Disallowed CPU"))]
     if ends:
         reasons = [line for line in errors if not line.startswith("Benchmarking failed")]
@@ -175,11 +165,11 @@ def _check_success(lines: Sequence[str], errors: Sequence[str]) -> None:
 
 
 class _Log:
-    """What the lines read so far say.
+    """The facts of the lines read so far.
 
     Attributes:
-        facts: {kind of line: (value, the line)}, for kinds that are there once.
-        runs: an announcement of runs and the `count=` line after it: the warm-up, then the regular.
+        facts: {line type: (value, the line)}, of types that may be there only once.
+        runs: announcements of runs, each with the `count=` line after it: warm-up, then regular runs.
     """
 
     def __init__(self) -> None:
@@ -187,7 +177,7 @@ class _Log:
         self.runs: list[tuple[str, list[Statistics | None]]] = []
         self.delegations: list[Delegation] = []
         self.profiles = ProfileReader()
-        self._merged = 0  # delegations up to here are done with
+        self._merged = 0  # delegations up to this index are final
 
     def read(self, line: str) -> None:
         if self.profiles.read(line):
@@ -197,16 +187,16 @@ class _Log:
         elif line.startswith("Running benchmark for at least"):
             self.runs.append((line, []))
         elif "timings in us:" in line:
-            found = match_one(_TIMINGS, line)
-            averages = {name: number(found[name], line) for name in ("warmup", "inference")}
-            whole = {name: int(found[name]) for name in ("init", "first") if name in found}
-            self._note("timings", averages | whole, line)
+            fields = match_one(_TIMINGS, line)
+            averages = {name: number(fields[name], line) for name in ("warmup", "inference")}
+            integers = {name: int(fields[name]) for name in ("init", "first") if name in fields}
+            self._note("timings", averages | integers, line)
         elif line.startswith("Initialized session in"):
             self._note("session", number(match_one([_SESSION], line)["ms"], line), line)
         elif line.startswith(("Memory footprint delta", "Peak memory footprint")):
-            found = match_one([_MEMORY], line)
-            self._note("Init footprint", number(found["init"], line), line)
-            self._note("Overall footprint", number(found["overall"], line), line)
+            fields = match_one([_MEMORY], line)
+            self._note("Init footprint", number(fields["init"], line), line)
+            self._note("Overall footprint", number(fields["overall"], line), line)
         elif line.startswith("Overall peak memory footprint"):
             self._note("Peak memory", number(match_one([_PEAK], line)["peak"], line), line)
         elif line.startswith("Replacing "):
@@ -218,8 +208,8 @@ class _Log:
         elif "results" in self.facts and (label := line.partition(":")[0]) in _RESULTS:
             self._read_result(label, line)
 
-    def value(self, kind: str, scale: float = 1.0) -> float | None:
-        return self.facts[kind][0] * scale if kind in self.facts else None
+    def value(self, line_type: str, scale: float = 1.0) -> float | None:
+        return self.facts[line_type][0] * scale if line_type in self.facts else None
 
     def phases(self) -> tuple[Statistics | None, Statistics]:
         """Warm-up and regular runs, in microseconds."""
@@ -233,8 +223,8 @@ class _Log:
             garbled(announced, "no runs counted after")
         return self.runs[0][1][0] if len(self.runs) == 2 else None, inference
 
-    def _note(self, kind: str, value: Any, line: str) -> None:
-        if self.facts.setdefault(kind, (value, line))[0] != value:
+    def _note(self, line_type: str, value: Any, line: str) -> None:
+        if self.facts.setdefault(line_type, (value, line))[0] != value:
             garbled(line, "there twice with different figures")
 
     def _read_count(self, line: str) -> None:
@@ -246,26 +236,24 @@ class _Log:
         known[:] = [statistics]
 
     def _read_replacing(self, line: str) -> None:
-        found = match_one([_REPLACING], line)
-        nodes, partitions = int(found["nodes"]), int(found["partitions"])
-        total = None if found["total"] is None else int(found["total"])
+        fields = match_one([_REPLACING], line)
+        nodes, partitions = int(fields["nodes"]), int(fields["partitions"])
+        total = None if fields["total"] is None else int(fields["total"])
         if total is not None and nodes > total:
-            garbled(line, "more nodes than there are")
+            garbled(line, "more nodes than the graph has")
         whole = partitions == 1 and total in (nodes, None)
         extent = "none" if nodes == 0 else "full" if whole else "partial"
-        self.delegations.append(Delegation(found["name"], extent, nodes, total, partitions))
+        self.delegations.append(Delegation(fields["name"], extent, nodes, total, partitions))
 
     def _read_applied(self, line: str) -> None:
-        """The tool's conclusion on a delegate follows what the interpreter said on each subgraph."""
-        found = match_one(_APPLIED, line)
-        extent = "full" if found.get("full") else "partial" if found.get("partial") else "none"
+        """The tool's conclusion on a delegate, after the interpreter's lines on each subgraph."""
+        fields = match_one(_APPLIED, line)
+        extent = "full" if fields.get("full") else "partial" if fields.get("partial") else "none"
         recent = self.delegations[self._merged :]
         if len(recent) == 1 and recent[0].extent != extent:
             garbled(line, f"contradicts {recent[0].nodes} of {recent[0].total} nodes")
-        named = [dataclasses.replace(one, name=found["name"]) for one in recent]
-        self.delegations[self._merged :] = named or [
-            Delegation(found["name"], extent, None, None, None)
-        ]
+        named = [dataclasses.replace(delegation, name=fields["name"]) for delegation in recent]
+        self.delegations[self._merged :] = named or [Delegation(fields["name"], extent)]
         self._merged = len(self.delegations)
 
     def _read_result(self, label: str, line: str) -> None:
@@ -277,10 +265,10 @@ class _Log:
             self._note(f"{label} runs", int(match[2]), line)
 
 
-def _output(log: _Log, tool: str, phases: Sequence[Statistics | None], init_ms: float) -> Output:
+def _output(log: _Log, flavor: str, phases: Sequence[Statistics | None], init_ms: float) -> Output:
     warmup, inference = phases
     return Output(
-        tool=tool,
+        flavor=flavor,
         inference=inference,
         warmup=warmup,
         init_ms=init_ms,
@@ -301,17 +289,17 @@ def _tflite_output(log: _Log) -> Output:
         ("first inference", warmup and warmup.first, timings.get("first")),
         ("initialization", timings["init"] / 1e3, log.value("session")),
     ]
-    for what, one, other in pairs:
-        if None not in (one, other) and f"{one:g}" != f"{other:g}":
-            garbled(line, f"{what} is {one:g} elsewhere")
-    phases = milliseconds(warmup), milliseconds(inference)
+    for name, detailed, summarized in pairs:
+        if None not in (detailed, summarized) and f"{detailed:g}" != f"{summarized:g}":
+            garbled(line, f"{name} is {detailed:g} elsewhere")
+    phases = to_milliseconds(warmup), to_milliseconds(inference)
     return _output(log, "tflite", phases, timings["init"] / 1e3)
 
 
 def _litert_output(log: _Log) -> Output:
-    """From the `count=` lines where they are printed: the results have two decimals."""
-    needed = [label for label in _RESULTS if label.startswith(("Model", "Inference"))]
-    if missing := [label for label in needed if label not in log.facts]:
+    """From the `count=` lines where they are printed, since the results have only two decimals."""
+    required = [label for label in _RESULTS if label.startswith(("Model", "Inference"))]
+    if missing := [label for label in required if label not in log.facts]:
         garbled(log.facts["results"][1], f"no {missing[0]} after")
     rounded = Statistics(
         count=log.facts["Inference (avg) runs"][0],
@@ -326,18 +314,18 @@ def _litert_output(log: _Log) -> Output:
     )
     check_statistics(rounded, 0.02, log.facts["Inference (avg)"][1])
     init_ms, session = log.value("Model initialization"), log.value("session")
-    twice = [("Model initialization", init_ms, session)]
+    pairs = [("Model initialization", init_ms, session)]
     warmup, inference = None, rounded
     if log.runs:
-        warmup, inference = map(milliseconds, log.phases())
-        twice += [
+        warmup, inference = map(to_milliseconds, log.phases())
+        pairs += [
             ("Inference (avg)", rounded.mean, inference.mean),
             ("Inference (min)", rounded.min, inference.min),
             ("Inference (max)", rounded.max, inference.max),
             ("Inference (std)", rounded.std, inference.std),
             ("Inference (avg)", rounded.count, inference.count),
         ]
-    for label, shown, exact in twice:
+    for label, shown, exact in pairs:
         if exact is not None and not math.isclose(shown, exact, rel_tol=1e-5, abs_tol=0.006):
             garbled(log.facts[label][1], f"{exact:g} elsewhere")
     return _output(log, "litert", (warmup, inference), init_ms if session is None else session)

@@ -1,4 +1,4 @@
-"""The operator profiles of `benchmark_model`, as tables among its lines or as CSV.
+"""The operator profiles of `benchmark_model`: tables among the lines of its output.
 
 Source: LiteRT's `tflite/profiling` and XLA's `tsl/util/stats_calculator`.
 """
@@ -9,20 +9,13 @@ import functools
 import re
 from dataclasses import dataclass
 
-from .tool_lines import (
-    INTEGER,
-    NUMBER,
-    ToolError,
-    garbled,
-    match_one,
-    number,
-    split_lines,
-)
+from ..record import Operation
+from .tool_lines import INTEGER, NUMBER, garbled, match_one, number
 
 _INITIALIZATION = "Profiling Info for Benchmark Initialization:"
 _REGULAR = "Operator-wise Profiling Info for Regular Benchmark Runs:"
 _SUBGRAPH = re.compile(
-    r"(?P<place>Primary graph|Subgraph \(index: [0-9]+)(?:(?: \(|, )name: (?P<name>.*?))?\)? "
+    r"(?P<index>Primary graph|Subgraph \(index: [0-9]+)(?:(?: \(|, )name: (?P<name>.*?))?\)? "
     r"(?P<what>profile:|Timings \(microseconds\): .*)"
 )
 _TITLE = re.compile(
@@ -47,22 +40,10 @@ _CELLS = {
     "avg %": f"(?P<percent>{_SHARE})",
     "cdf%": _SHARE,
     "cdf %": _SHARE,
-    "mem kb": f"(?P<memory>-?{NUMBER})",  # Apple's systems give a process less again
+    "mem kb": f"(?P<memory>-?{NUMBER})",  # Apple's systems report falling memory
     "times called": f"(?P<times>{INTEGER})",
     "name": r"(?P<name>[^\t]+)",
 }
-
-
-@dataclass(frozen=True)
-class Operation:
-    """All nodes of a type: a row of "Summary by node type"."""
-
-    type: str
-    count: int  # of nodes
-    avg_ms: float  # in a run, all nodes together
-    percent: float  # of the time of all types
-    memory_kb: float
-    times_called: int  # in a run
 
 
 @dataclass(frozen=True)
@@ -70,7 +51,7 @@ class Node:
     """A row of "Run Order"."""
 
     type: str
-    name: str  # output tensors, or "Delegate/" and the kernel; the index that the tool appends is cut off
+    name: str  # output tensors, or "Delegate/" and the kernel; without the index that the tool appends
     first_ms: float
     avg_ms: float  # of a call
     percent: float
@@ -80,35 +61,20 @@ class Node:
 
 @dataclass(frozen=True)
 class Profile:
-    """Of one subgraph; kernels that a delegate reports apart are one named "Delegate internal"."""
+    """The profile of one subgraph, or of the kernels that a delegate reports, named "Delegate internal"."""
 
     subgraph: str  # "": the only one
     operations: tuple[Operation, ...]
     nodes: tuple[Node, ...]
 
 
-def parse_profile_csv(text: str) -> tuple[Profile, ...]:
-    """Reads the file of `--op_profiling_output_mode=csv`: the profiles of the regular runs.
-
-    Raises:
-        ToolError: garbled.
-    """
-    reader = ProfileReader()
-    for _, line in split_lines(text):
-        reader.read(line)
-    if not (profiles := reader.profiles()):
-        raise ToolError("garbled", "no profile of regular runs in the file")
-    return profiles
-
-
 @functools.cache
-def _row_pattern(columns: str, csv: bool) -> re.Pattern[str]:
-    separator = ", " if csv else "\t"
-    return re.compile(separator.join(_CELLS[column] for column in columns.split(", ")))
+def _row_pattern(columns: str) -> re.Pattern[str]:
+    return re.compile("\t".join(_CELLS[column] for column in columns.split(", ")))
 
 
-def _tabbed(line: str) -> str:
-    """One tab between cells; terminals turn the tool's into spaces."""
+def _separate_by_tabs(line: str) -> str:
+    """One tab between cells; terminals turn the tool's tabs into spaces."""
     if "\t" in line:
         return "\t".join(map(str.strip, line.split("\t")))
     return re.sub(" {2,}", "\t", line)
@@ -125,40 +91,39 @@ class _Draft:
     executed: int | None = None
 
     def finish(self) -> Profile:
-        where = self.subgraph or "the only graph"
+        name = self.subgraph or "the only graph"
         if self.nodes is None or self.operations is None or self.executed is None:
-            garbled(where, "incomplete profile")
-        if {len(self.nodes), sum(one.count for one in self.operations)} != {self.executed}:
-            garbled(where, f"profile does not list the {self.executed} nodes executed")
+            garbled(name, "incomplete profile")
+        if {len(self.nodes), sum(row.count for row in self.operations)} != {self.executed}:
+            garbled(name, f"profile does not list the {self.executed} nodes executed")
         self._check_shares()
         return Profile(self.subgraph, tuple(self.operations), tuple(self.nodes))
 
     def _check_shares(self) -> None:
-        """Times are cut to microseconds: each share of a short profile is far from exact."""
-        total = sum(one.avg_ms for one in self.operations)
-        for one in self.operations if total else ():
-            share = 100 * one.avg_ms / total
+        """Checks each share, which is far from exact in a short profile: times are cut to microseconds."""
+        total = sum(row.avg_ms for row in self.operations)
+        for row in self.operations if total else ():
+            share = 100 * row.avg_ms / total
             slack = 0.002 + 100 * 0.001 * (len(self.operations) + 1) / total
-            if abs(one.percent - share) > slack:
-                garbled(one.type, f"{one.percent}% of the time in the profile, not {share:.3f}%")
+            if abs(row.percent - share) > slack:
+                garbled(row.type, f"{row.percent}% of the time in the profile, not {share:.3f}%")
 
 
 class ProfileReader:
-    """Reads the tables of profiles, as text or CSV, among other lines."""
+    """Reads the tables of profiles among other lines."""
 
     def __init__(self) -> None:
         self._drafts: list[_Draft] = []
-        self._draft: _Draft | None = None  # the one that tables are of; None: the next begins it
+        self._draft: _Draft | None = None  # of the current tables; None: the next table begins one
         self._regular = True  # LiteRT's tool prints no heading
         self._announced = False
-        self._title: str | None = None  # of the table that we are in
+        self._title: str | None = None  # of the current table
         self._columns: str | None = None
-        self._csv = False
 
     def profiles(self) -> tuple[Profile, ...]:
-        """Those of the regular runs."""
+        """The profiles of the regular runs."""
         finished = [(draft.regular, draft.finish()) for draft in self._drafts]
-        regular = tuple(profile for of_regular, profile in finished if of_regular)
+        regular = tuple(profile for is_regular, profile in finished if is_regular)
         if self._announced and not regular:
             garbled(_REGULAR, "no table after")
         return regular
@@ -170,10 +135,10 @@ class ProfileReader:
             self._announced |= self._regular
             self._draft = self._title = None
         elif line.startswith(("Primary graph", "Subgraph (index: ")):
-            found = match_one([_SUBGRAPH], line)
+            fields = match_one([_SUBGRAPH], line)
             self._title = None
-            if found["what"] == "profile:":
-                self._begin(found["name"] or found["place"].replace("(index: ", ""))
+            if fields["what"] == "profile:":
+                self._begin(fields["name"] or fields["index"].replace("(index: ", ""))
         elif line == "Delegate internal:":
             self._begin("Delegate internal")
         elif match := _TITLE.fullmatch(line):
@@ -181,12 +146,12 @@ class ProfileReader:
         elif line.startswith("Number of nodes executed"):
             nodes = int(match_one([_EXECUTED], line)["nodes"])
             if self._draft is None or self._draft.executed is not None:
-                garbled(line, "not of this profile")
+                garbled(line, "it belongs to no profile")
             self._draft.executed, self._title = nodes, None
         elif not line or _TRAILER.fullmatch(line):
             self._title = None
         elif self._title is None:
-            if line.lower().startswith(("[node type]", "node type,")):
+            if line.lower().startswith("[node type]"):
                 garbled(line, "a table without a title")
             return False
         elif self._columns is None:
@@ -210,31 +175,30 @@ class ProfileReader:
         self._title, self._columns = title, None
 
     def _read_header(self, line: str) -> None:
-        self._csv = line.startswith("node type,")
-        cells = line.split(", ") if self._csv else _tabbed(line).split("\t")
+        cells = _separate_by_tabs(line).split("\t")
         columns = ", ".join(cell.strip("[]").lower().replace("_", " ") for cell in cells)
         if columns not in _COLUMNS or ("count" in columns) != self._title.startswith("Summary"):
             garbled(line, f"not the columns of {self._title}")
         self._columns = columns
 
     def _read_row(self, line: str) -> None:
-        # In CSV the tool writes the commas of names as tabs.
-        row = line.replace("\t", ",") if self._csv else _tabbed(line)
-        found = match_one([_row_pattern(self._columns, self._csv)], row)
-        figure = functools.partial(number, line=line, form="g" if self._csv else ".3f")
-        average, percent = figure(found["avg"]), found["percent"].removesuffix("%")
+        fields = match_one([_row_pattern(self._columns)], _separate_by_tabs(line))
+        figure = functools.partial(number, line=line, form=".3f")
+        average, percent = figure(fields["avg"]), fields["percent"].removesuffix("%")
         if percent.endswith("nan") and average:
             garbled(line)
         figures = {
             "avg_ms": average,
             "percent": 0.0 if percent.endswith("nan") else figure(percent),
-            "memory_kb": figure(found["memory"]),
-            "times_called": int(found["times"]),
+            "memory_kb": figure(fields["memory"]),
+            "times_called": int(fields["times"]),
         }
         if self._title == "Run Order":
-            name = re.sub(":[0-9]+$", "", found["name"])
+            name = re.sub(":[0-9]+$", "", fields["name"])
             if name.startswith("[") and name.endswith("]"):
                 name = name[1:-1]
-            self._draft.nodes.append(Node(found["type"], name, figure(found["first"]), **figures))
+            self._draft.nodes.append(Node(fields["type"], name, figure(fields["first"]), **figures))
         elif self._title == "Summary by node type":
-            self._draft.operations.append(Operation(found["type"], int(found["count"]), **figures))
+            self._draft.operations.append(
+                Operation(fields["type"], int(fields["count"]), **figures)
+            )

@@ -41,8 +41,8 @@ _METRICS = {  # fields are numbered from 1 in this order
 }
 
 
-def parse_result(data: bytes, tool: str = "tflite") -> Output:
-    """Reads the file of `--result_file_path`. Warm-up, delegations and profiles are not in it.
+def parse_result(data: bytes) -> Output:
+    """Reads the file of `--result_file_path`, which has neither warm-up, delegations nor profiles.
 
     Raises:
         ToolError: garbled: not such a file, or a figure in it is missing or impossible.
@@ -69,11 +69,11 @@ def parse_result(data: bytes, tool: str = "tflite") -> Output:
         median=_optional(latency, "median_ms"),
         p5=_optional(latency, "p5_ms"),
         p95=_optional(latency, "p95_ms"),
-        first=None,  # first_inference_ms is of the warm-up
+        first=None,  # first_inference_ms belongs to the warm-up
     )
     check_statistics(inference, 1e-3, "BenchmarkResult")
     return Output(
-        tool=tool,
+        flavor="tflite",
         inference=inference,
         warmup=None,
         init_ms=latency.init_ms,
@@ -87,26 +87,28 @@ def parse_result(data: bytes, tool: str = "tflite") -> Output:
 
 @functools.cache
 def result_class() -> type[message.Message]:
-    """The tool's `BenchmarkResult` message, built here: no package has it."""
-    package, kinds = "tflite.tools.benchmark", descriptor_pb2.FieldDescriptorProto
+    """The tool's `BenchmarkResult` message, built here since no package ships it."""
+    package, descriptor = "tflite.tools.benchmark", descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="benchmark_result.proto", package=package)
     result = file.message_type.add(name="BenchmarkResult")
-    result.field.add(name="name", number=1, type=kinds.TYPE_STRING, label=kinds.LABEL_OPTIONAL)
+    result.field.add(
+        name="name", number=1, type=descriptor.TYPE_STRING, label=descriptor.LABEL_OPTIONAL
+    )
     for number, (metrics, fields) in enumerate(_METRICS.items(), 2):
         result.field.add(
             name=metrics.replace("Metrics", "_metrics").lower(),
             number=number,
-            type=kinds.TYPE_MESSAGE,
+            type=descriptor.TYPE_MESSAGE,
             type_name=f".{package}.{metrics}",
-            label=kinds.LABEL_OPTIONAL,
+            label=descriptor.LABEL_OPTIONAL,
         )
         part = file.message_type.add(name=metrics)
-        for place, (kind, name) in enumerate(map(str.split, fields), 1):
+        for index, (field_type, name) in enumerate(map(str.split, fields), 1):
             part.field.add(
                 name=name,
-                number=place,
-                type=kinds.Type.Value(f"TYPE_{kind.upper()}"),
-                label=kinds.LABEL_OPTIONAL,
+                number=index,
+                type=descriptor.Type.Value(f"TYPE_{field_type.upper()}"),
+                label=descriptor.LABEL_OPTIONAL,
             )
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())

@@ -1,4 +1,4 @@
-"""The `count=` line of `benchmark_model`, in every form since 2019, and what no runs can have given.
+"""The `count=` line of `benchmark_model`, in every form since 2019, and checks that its figures are possible.
 
 Source: XLA's `tsl/util/stats_calculator`.
 """
@@ -34,7 +34,7 @@ _STATISTICS = [
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of the runs of one phase, in milliseconds. `std` divides by the count, cut to microseconds."""
+    """The runs of one phase, in milliseconds. `std` divides by the count and is cut to microseconds."""
 
     count: int
     min: float
@@ -48,21 +48,21 @@ class Statistics:
 
 
 def read_statistics(line: str) -> Statistics | None:
-    """Of a `count=` line, in microseconds as there; None for no runs."""
-    found = match_one(_STATISTICS, line)
+    """The statistics of a `count=` line, in microseconds as printed; None for no runs."""
+    fields = match_one(_STATISTICS, line)
     values = {
-        name: None if found.get(name) is None else int(found[name])
+        name: None if fields.get(name) is None else int(fields[name])
         for name in ("count", "min", "max", "std", "median", "p5", "p95", "first", "curr")
     }
     count, curr = values["count"], values.pop("curr")
     if curr is None:
         return None
     if values["min"] is not None:
-        statistics = Statistics(mean=number(found["mean"], line), **values)
+        statistics = Statistics(mean=number(fields["mean"], line), **values)
         if not statistics.min <= curr <= statistics.max:
             garbled(line, "curr is outside of min and max")
     else:
-        if count < 1 or (count > 1) != (found["same"] is not None):
+        if count < 1 or (count > 1) != (fields["same"] is not None):
             garbled(line)
         if any(values[name] not in (None, curr) for name in ("p5", "median", "p95")):
             garbled(line, "percentiles of equal runs differ")
@@ -72,10 +72,10 @@ def read_statistics(line: str) -> Statistics | None:
 
 
 def check_statistics(figures: Statistics, slack: float, line: str) -> None:
-    """Rejects what no runs can have given; `slack` is what rounding may do to a figure.
+    """Rejects statistics that no set of runs can have; `slack` is the largest rounding error of a figure.
 
-    With one run at either end, the mean keeps a distance from both and `std` one from 0; no median is
-    farther than `std` from the mean. A digit too many seldom passes.
+    With one run at the minimum and one at the maximum, the mean keeps a distance from both and `std` from 0;
+    the median is never farther than `std` from the mean. Most damaged digits violate one of these.
     """
     spread = figures.max - figures.min
     slack += 1e-5 * figures.max
@@ -96,7 +96,7 @@ def check_statistics(figures: Statistics, slack: float, line: str) -> None:
         garbled(line, "the median is too far from the mean")
 
 
-def milliseconds(us: Statistics | None) -> Statistics | None:
+def to_milliseconds(us: Statistics | None) -> Statistics | None:
     if us is None:
         return None
     count, *values = dataclasses.astuple(us)

@@ -13,18 +13,18 @@ from typing import Any
 from ..devices.linux_proc import simd
 
 
-def host() -> dict[str, Any]:
+def describe_host() -> dict[str, Any]:
     """This machine: name, CPU, its SIMD, cores that this process may use, memory in GB (10^9 bytes), OS.
 
-    `load_average` is the number of tasks running or waiting, over the last minute: well above 0 before
-    a measurement, others shared the cores.
+    `load_average` is the number of tasks that ran or waited over the last minute: well above 0 before a
+    measurement, other processes shared the cores.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cpuinfo = Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
-    named = re.search(r"model name\s*:\s*(.+)", cpuinfo)
+    model = re.search(r"model name\s*:\s*(.+)", cpuinfo)
     return {
         "name": platform.node(),
-        "cpu": named[1] if named else platform.processor() or platform.machine(),
+        "cpu": model[1] if model else platform.processor() or platform.machine(),
         "simd": simd(cpuinfo),
         "cores": _cores(),
         "memory_gb": round(memory / 1e9, 1),
@@ -34,13 +34,13 @@ def host() -> dict[str, Any]:
 
 
 def processor(hardware: Mapping[str, Any]) -> str:
-    """The CPU of a record's hardware in words, with the SIMD that decides what int8 gains."""
-    simd_of = " ".join(hardware.get("simd") or [])
-    return f"{hardware['cpu']} ({simd_of})" if simd_of else hardware["cpu"]
+    """The CPU of a record's hardware with its SIMD, which decides what int8 gains."""
+    extensions = " ".join(hardware.get("simd") or [])
+    return f"{hardware['cpu']} ({extensions})" if extensions else hardware["cpu"]
 
 
 def versions() -> dict[str, str]:
-    """Versions of what runs a package here."""
+    """Versions of the libraries that run a package here."""
     return {"python": platform.python_version(), "ai-edge-litert": version("ai-edge-litert")}
 
 

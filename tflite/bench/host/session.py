@@ -1,8 +1,8 @@
-"""The plan of a measurement, and carrying it out.
+"""Carrying out a plan on this machine.
 
 Everything that is compared takes turns, in an order shuffled anew each round, so that a slow minute of
-the machine falls on all alike. A turn is one untimed run and one timed: the untimed one brings weights
-back into the caches and outlives the threads of the neighbour, which spin for a while after their run.
+the machine affects all alike. A turn is one untimed run and one timed: the untimed run brings the weights
+back into the caches, and lets the threads of the previous turn, which spin for a while, go idle.
 """
 
 from __future__ import annotations
@@ -14,25 +14,27 @@ import functools
 import gc
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from sqb_tf.errors import InputError
 from sqb_tf.progress import Progress
 
+from ...package.info import PackageInfo
 from ...runtime.runner import Runner
-from .. import inputs, latency_stats, package_facts
+from .. import inputs, latency_stats
 from ..plan import Plan
+from ..record import Record, TextLengths, TextSamples, TextSource, package_fields
 from . import cold_start, host_info
 
-# Processes that a package is opened in; the median is kept.
-LOADS = 3
-# Rounds before those that count: clock rates and pages settle.
+# Fresh processes that open each package; the medians are kept.
+COLD_STARTS = 3
+# Rounds before those that count: clock rates and page faults settle.
 WARM_UP_ROUNDS = 1
 
+T = TypeVar("T")
 Inputs = dict[str, np.ndarray]
 
 
@@ -40,183 +42,114 @@ Inputs = dict[str, np.ndarray]
 class Subject:
     """One package opened with so many threads, and its inputs."""
 
-    path: str
+    info: PackageInfo
     threads: int
     runner: Runner
-    fixed: dict[int, Inputs]  # by length in tokens
-    texts: list[Inputs]  # each at its own length; none: not asked for
-    loads: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    by_length: dict[int, Inputs]
+    texts: list[Inputs]  # each at its own length; empty: not requested
+    cold_starts: list[dict[str, float | None]] = dataclasses.field(default_factory=list)
 
     @property
-    def longest(self) -> Inputs:
-        """The longest of all the inputs."""
-        return max([*self.fixed.values(), *self.texts], key=_tokens)
+    def longest_inputs(self) -> Inputs:
+        return max([*self.by_length.values(), *self.texts], key=_tokens)
 
 
 @dataclasses.dataclass
-class Cell:
-    """One line of the result: a subject at a length, or on every text (`length` None)."""
+class HostMeasurement:
+    """One record in the making: a subject at a length, or on every text (`length` None)."""
 
     subject: Subject
     length: int | None
     samples_ms: list[float] = dataclasses.field(default_factory=list)
 
-    def turn_at_length(self) -> float:
-        """Milliseconds of a run alone (`invoke`), its inputs being in place."""
-        run = self.subject.runner.prepare(self.subject.fixed[self.length])
+    def time_length(self) -> float:
+        """Milliseconds of the run alone (`invoke`), the inputs being in place."""
+        run = self.subject.runner.prepare(self.subject.by_length[self.length])
         run()
         return _milliseconds(run)
 
-    def turn_on_text(self, index: int) -> float:
+    def time_text(self, index: int) -> float:
         """Milliseconds of a whole call on a text: resize, allocate, copy in, run, copy out.
 
-        The untimed run is of the text before it: of the same one it would do the resizing.
+        The untimed run is on the previous text: on the same one it would leave nothing to resize.
         """
         subject = self.subject
         subject.runner(subject.texts[index - 1])
         return _milliseconds(functools.partial(subject.runner, subject.texts[index]))
 
+    def record(self, shared: Mapping[str, Any]) -> Record:
+        """The record; one on texts keeps every sample, for the plot of the distribution.
 
-def measure(plan: Plan) -> list[dict[str, Any]]:
-    """Carries a plan out, with progress on standard error; the records of the contract.
+        Args:
+            shared: the fields that all records of the run have in common.
+        """
+        subject = self.subject
+        tokens = [_tokens(text) for text in subject.texts] if self.length is None else [self.length]
+        signatures = {s.name: s for s in map(subject.info.signature_for, tokens)}
+        samples_ms = tuple(round(sample, 4) for sample in self.samples_ms)
+        if self.length is None:
+            fields: dict[str, Any] = {
+                "timed": "call",
+                "lengths": TextLengths(
+                    min(tokens),
+                    float(np.median(tokens)),
+                    round(float(np.mean(tokens)), 2),
+                    max(tokens),
+                ),
+                "samples": TextSamples(tuple(tokens), samples_ms),
+            }
+        else:
+            (signature,) = signatures.values()
+            padded = signature.seq_length not in (None, self.length)
+            fields = {"padded_to": signature.seq_length if padded else None}
+        return Record(
+            package=subject.info.path,
+            **package_fields(subject.info),
+            device="host",
+            threads=subject.threads,
+            delegate="xnnpack",
+            core_mask=None,
+            signature=",".join(signatures),
+            seq_length=self.length,
+            latency_ms=latency_stats.summarize_samples(self.samples_ms),
+            samples_ms=samples_ms,
+            ci95_ms=latency_stats.sample_interval(self.samples_ms),
+            **cold_start.summarize(subject.cold_starts),
+            **fields,
+            **shared,
+        )
+
+
+def measure(plan: Plan, packages: Mapping[str, PackageInfo] | None = None) -> list[Record]:
+    """Carries a plan out, with progress on standard error.
+
+    Args:
+        packages: the plan's packages by path; None: they are read here.
 
     Raises:
-        InputError: naming the package that cannot be opened or run, or a length that none takes.
+        InputError: it names the package that cannot be opened or run, or a length that no package takes.
     """
     shared = {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "hardware": host_info.host(),
+        "hardware": host_info.describe_host(),
         "versions": host_info.versions(),
-        "text": {"source": plan.text.source, "texts": len(plan.text.examples)},
+        "text": TextSource(plan.text.source, len(plan.text.examples)),
     }
-    subjects = _open(plan)
+    packages = packages or {path: PackageInfo.read(path) for path in plan.packages}
+    subjects = _open(plan, packages)
     order = random.Random(plan.seed)
-    _measure_loads(subjects, order)
-    cells = [Cell(subject, length) for subject in subjects for length in subject.fixed]
-    on_text = [Cell(subject, None) for subject in subjects if subject.texts]
+    _measure_cold_starts(subjects, order)
+    at_lengths = [HostMeasurement(subject, n) for subject in subjects for n in subject.by_length]
+    on_texts = [HostMeasurement(subject, None) for subject in subjects if subject.texts]
     with _no_garbage_collection():
-        _measure_lengths(cells, plan.runs, order)
-        _measure_texts(on_text, len(plan.text.examples), order)
-    return [_record(cell, shared) for cell in [*cells, *on_text]]
-
-
-def _open(plan: Plan) -> list[Subject]:
-    """Every package with every number of threads; texts are tokenized once for each package."""
-    runners = {}
-    for path in plan.packages:  # all of them before TensorFlow is imported to tokenize
-        with naming(path):
-            cold_start.forget(path)
-            for threads in plan.threads:
-                runners[path, threads] = Runner(path, threads)
-    subjects, limits = [], {}
-    for path in plan.packages:
-        with naming(path):
-            runner = runners[path, plan.threads[0]]
-            limits[path] = inputs.longest(runner)
-            lengths = [n for n in plan.lengths if n <= limits[path]]
-            fixed = {n: inputs.of_length(runner, plan.text, n) for n in lengths}
-            texts = inputs.each(runner, plan.text) if plan.each_text else []
-        subjects += [Subject(path, n, runners[path, n], fixed, texts) for n in plan.threads]
-    plan.check_lengths(limits)
-    return [subject for subject in subjects if subject.fixed or subject.texts]
-
-
-def _measure_loads(subjects: Sequence[Subject], order: random.Random) -> None:
-    progress = Progress("loading", LOADS * len(subjects))
-    for index in range(LOADS):
-        for place, subject in enumerate(_shuffled(subjects, order), 1):
-            subject.loads.append(cold_start.fresh(subject.path, subject.threads, subject.longest))
-            progress.update(index * len(subjects) + place)
-
-
-def _measure_lengths(cells: Sequence[Cell], runs: int, order: random.Random) -> None:
-    progress = Progress("lengths", (WARM_UP_ROUNDS + runs) * len(cells))
-    for index in range(WARM_UP_ROUNDS + runs):
-        for place, cell in enumerate(_shuffled(cells, order), 1):
-            with naming(cell.subject.path):
-                taken = cell.turn_at_length()
-            if index >= WARM_UP_ROUNDS:
-                cell.samples_ms.append(taken)
-            progress.update(index * len(cells) + place, f"{cell.length} tokens")
-
-
-def _measure_texts(cells: Sequence[Cell], texts: int, order: random.Random) -> None:
-    progress = Progress("texts", texts * len(cells))
-    for index in range(texts):
-        for place, cell in enumerate(_shuffled(cells, order), 1):
-            with naming(cell.subject.path):
-                cell.samples_ms.append(cell.turn_on_text(index))
-            progress.update(index * len(cells) + place)
-
-
-def _record(cell: Cell, shared: dict[str, Any]) -> dict[str, Any]:
-    """One record of the contract. Those on texts keep every sample, for the distribution's plot."""
-    subject = cell.subject
-    tokens = [_tokens(text) for text in subject.texts] if cell.length is None else [cell.length]
-    signatures = {s.name: s for s in map(subject.runner.signature_for, tokens)}
-    record = {
-        "package": subject.path,
-        **package_facts.of_package(
-            Path(subject.path).read_bytes(), subject.runner.package.properties
-        ),
-        "device": "host",
-        "threads": subject.threads,
-        "delegate": "xnnpack",
-        "core_mask": None,
-        "signature": ",".join(signatures),
-        "seq_length": cell.length,
-        "timed": "call" if cell.length is None else "invoke",
-        "latency_ms": latency_stats.of_samples(cell.samples_ms),
-        "samples_ms": [round(sample, 4) for sample in cell.samples_ms],
-        "ci95_ms": latency_stats.interval_of_samples(cell.samples_ms),
-        **cold_start.summary(subject.loads),
-        **dict.fromkeys(("padded_to", "delegated", "profile", "tool")),
-        "states": [],
-        "throttled": [],
-    }
-    if cell.length is None:
-        record["lengths"] = {
-            "min": min(tokens),
-            "median": float(np.median(tokens)),
-            "mean": round(float(np.mean(tokens)), 2),
-            "max": max(tokens),
-        }
-        record["samples"] = {"tokens": tokens, "ms": record["samples_ms"]}
-    else:
-        (signature,) = signatures.values()
-        padded = signature.seq_length not in (None, cell.length)
-        record["padded_to"] = signature.seq_length if padded else None
-    return record | shared
-
-
-def _tokens(values: Inputs) -> int:
-    return values["input_word_ids"].shape[1]
-
-
-def _shuffled(items: Sequence[Any], order: random.Random) -> list[Any]:
-    return order.sample(items, len(items))
-
-
-def _milliseconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter_ns()
-    run()
-    return (time.perf_counter_ns() - start) / 1e6
+        _measure_lengths(at_lengths, plan.runs, order)
+        _measure_texts(on_texts, len(plan.text.examples), order)
+    return [measurement.record(shared) for measurement in [*at_lengths, *on_texts]]
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """With TensorFlow's objects about, a full collection takes longer than a run."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-@contextlib.contextmanager
-def naming(path: str) -> Iterator[None]:
-    """Errors become an `InputError` that names the package."""
+def naming_package(path: str) -> Iterator[None]:
+    """Turns errors into an `InputError` that names the package."""
     try:
         yield
     except InputError as error:
@@ -229,3 +162,82 @@ def naming(path: str) -> Iterator[None]:
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: LiteRT cannot run it: {reason}") from None
+
+
+def _open(plan: Plan, packages: Mapping[str, PackageInfo]) -> list[Subject]:
+    """Every package with every number of threads; texts are encoded once for each package."""
+    runners: dict[tuple[str, int], Runner] = {}
+    for path in packages:
+        with naming_package(path):
+            cold_start.evict_from_page_cache(path)
+            for threads in plan.threads:
+                runners[path, threads] = Runner(path, threads)
+    subjects = []
+    for path, info in packages.items():
+        with naming_package(path):
+            runner = runners[path, plan.threads[0]]
+            lengths = [n for n in plan.lengths if n <= info.max_seq_length]
+            by_length = {n: inputs.encode_length(runner, plan.text, n) for n in lengths}
+            texts = inputs.encode_texts(runner, plan.text) if plan.each_text else []
+        subjects += [Subject(info, n, runners[path, n], by_length, texts) for n in plan.threads]
+    plan.check_lengths({path: info.max_seq_length for path, info in packages.items()})
+    return [subject for subject in subjects if subject.by_length or subject.texts]
+
+
+def _measure_cold_starts(subjects: Sequence[Subject], order: random.Random) -> None:
+    progress = Progress("loading", COLD_STARTS * len(subjects))
+    for round_index in range(COLD_STARTS):
+        for index, subject in enumerate(_shuffled(subjects, order), 1):
+            subject.cold_starts.append(
+                cold_start.measure(subject.info.path, subject.threads, subject.longest_inputs)
+            )
+            progress.update(round_index * len(subjects) + index)
+
+
+def _measure_lengths(
+    measurements: Sequence[HostMeasurement], runs: int, order: random.Random
+) -> None:
+    progress = Progress("lengths", (WARM_UP_ROUNDS + runs) * len(measurements))
+    for round_index in range(WARM_UP_ROUNDS + runs):
+        for index, measurement in enumerate(_shuffled(measurements, order), 1):
+            with naming_package(measurement.subject.info.path):
+                milliseconds = measurement.time_length()
+            if round_index >= WARM_UP_ROUNDS:
+                measurement.samples_ms.append(milliseconds)
+            progress.update(round_index * len(measurements) + index, f"{measurement.length} tokens")
+
+
+def _measure_texts(
+    measurements: Sequence[HostMeasurement], texts: int, order: random.Random
+) -> None:
+    progress = Progress("texts", texts * len(measurements))
+    for text_index in range(texts):
+        for index, measurement in enumerate(_shuffled(measurements, order), 1):
+            with naming_package(measurement.subject.info.path):
+                measurement.samples_ms.append(measurement.time_text(text_index))
+            progress.update(text_index * len(measurements) + index)
+
+
+def _tokens(values: Inputs) -> int:
+    return values["input_word_ids"].shape[1]
+
+
+def _shuffled(items: Sequence[T], order: random.Random) -> list[T]:
+    return order.sample(items, len(items))
+
+
+def _milliseconds(run: Callable[[], Any]) -> float:
+    start = time.perf_counter_ns()
+    run()
+    return (time.perf_counter_ns() - start) / 1e6
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """With TensorFlow's objects in memory, a full collection takes longer than a run."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -1,4 +1,4 @@
-"""Two results -> what became slower or faster between them, and how sure that is."""
+"""Two results -> what became slower or faster between them, and how certain that is."""
 
 from __future__ import annotations
 
@@ -10,63 +10,53 @@ import numpy as np
 
 from sqb_tf.errors import InputError
 
+from ..record import Record, Result
 from . import tables
-from .records import (
-    SETTING,
-    Record,
-    Result,
-    by_name,
-    is_mean,
-    kind,
-    marks,
-    printable,
-    ratio,
-    where,
-)
+from .records import caveats, describe_setting, package_names, printable, ratio, transport
 
-# Of the corrected p-value, below which a difference is taken for more than chance.
+# A corrected p-value below this counts as more than chance.
 SIGNIFICANCE = 0.05
 MIN_SAMPLES = 2
 VERDICTS = ("regressed", "improved", "same", "unknown")
 
 
 class _Test(NamedTuple):
-    """p of no change, and the 95% confidence interval of new over old."""
+    """The p-value of "no change", and the 95% confidence interval of new over old."""
 
     p_value: float
     ci95: tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
-    """What one measurement has in common with its like in another result."""
+class MeasurementKey:
+    """What identifies the same measurement in two results; the fields are JSON keys of a comparison."""
 
     package: str  # short name
-    device: str  # name; with the way to it where several in a result share a name
-    kind: str  # of `records.kind`
+    device: str  # name; with its address where several devices of a result share a name
+    kind: str  # how the device is reached: `records.transport`
     threads: int
     delegate: str
     core_mask: str | None
     seq_length: int | None  # None: every text at its own length
 
     def __str__(self) -> str:
-        return f"{self.package} on {self.device} ({self.kind}), {where(vars(self))}"
+        return f"{self.package} on {self.device} ({self.kind}), {describe_setting(self)}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A cell that is in both results.
+    """A measurement that is in both results; the fields are JSON keys of a comparison.
 
     Attributes:
         figure: `median`, or `mean` where one of the two has no median.
         ratio: new time over old; above 1 is slower.
-        ci95: the 95% confidence interval of the ratio of the times' geometric means; None: unknown.
-        p_value: of no change, corrected for the number of cells; None: unknown.
+        ci95: the 95% confidence interval of the ratio of geometric means; None: unknown.
+        p_value: of "no change", corrected for the number of measurements; None: unknown.
         verdict: `regressed`, `improved`, `same` or `unknown`.
-        marks: what one of the two has and the other not, as `new: padded to 128`; either's throttling.
+        marks: caveats that only one of the two has, such as `new: padded to 128`; throttling of either.
     """
 
-    cell: Cell
+    cell: MeasurementKey
     figure: str
     old_ms: float
     new_ms: float
@@ -79,16 +69,16 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What `compare` found; `regressed` is what a check fails by."""
+    """The outcome of `compare`; a check fails if anything is in `regressed`."""
 
     fail_over: float
     changes: list[Change]
-    only_old: list[Cell]
-    only_new: list[Cell]
+    only_old: list[MeasurementKey]
+    only_new: list[MeasurementKey]
 
     @property
     def regressed(self) -> list[Change]:
-        """The cells that are slower by more than `fail_over`, and not by chance."""
+        """The measurements that are slower by more than `fail_over`, and not by chance."""
         return self.with_verdict("regressed")
 
     def with_verdict(self, verdict: str) -> list[Change]:
@@ -97,129 +87,131 @@ class Comparison:
 
 
 def compare(old: Result, new: Result, fail_over: float = 0.05) -> Comparison:
-    """Compares the cells that are in both results.
+    """Compares the measurements that are in both results.
 
-    A cell regressed if the new time is over `1 + fail_over` times the old one and p < 0.05; improved, if
-    the same holds the other way round. p is Welch's t-test's on the logarithms of the samples; of the
-    same texts, each at its own length, the paired test's. Holm's correction is for the number of cells.
+    A measurement regressed if the new time is more than `1 + fail_over` times the old one and p < 0.05; it
+    improved if the same holds the other way round. p comes from Welch's t-test on the logarithms of the
+    samples; for the same texts at their own lengths, from the paired test. It is corrected by Holm's method
+    for the number of measurements.
 
     Args:
         fail_over: a share, 0.05 for 5%.
 
     Raises:
-        InputError: no cell is in both, or one is twice in a result.
+        InputError: no measurement is in both, or one is in a result twice.
     """
     if fail_over < 0:
-        raise InputError(f"fail over {fail_over}: expected a share of at least 0, as 0.05")
-    before, after = _cells(old), _cells(new)
-    both = [cell for cell in before if cell in after]
-    if not both:
+        raise InputError(f"fail over {fail_over}: expected a share of at least 0, such as 0.05")
+    before, after = _records_by_key(old), _records_by_key(new)
+    shared = [key for key in before if key in after]
+    if not shared:
         raise InputError(
             f"the results have no measurement in common: {_first(before)} in the old, "
             f"{_first(after)} in the new"
         )
-    pairs = [(before[cell], after[cell]) for cell in both]
+    pairs = [(before[key], after[key]) for key in shared]
     tests = [_test(*pair) for pair in pairs]
     corrected = iter(_holm([test.p_value for test in tests if test]))
     changes = [
-        _change(cell, pair, test and _Test(next(corrected), test.ci95), fail_over)
-        for cell, pair, test in zip(both, pairs, tests, strict=True)
+        _change(key, pair, test and _Test(next(corrected), test.ci95), fail_over)
+        for key, pair, test in zip(shared, pairs, tests, strict=True)
     ]
-    only_old, only_new = (
-        [c for c in a if c not in b] for a, b in ((before, after), (after, before))
-    )
+    only_old = [key for key in before if key not in after]
+    only_new = [key for key in after if key not in before]
     return Comparison(fail_over, changes, only_old, only_new)
 
 
 def table(comparison: Comparison) -> str:
-    """A row for each cell, those that regressed first; what is in one result only; the method."""
+    """A row for each measurement, regressions first; what only one result has; the method."""
     changes = sorted(comparison.changes, key=lambda change: VERDICTS.index(change.verdict))
-    records = [vars(change.cell) | {"change": change} for change in changes]
     columns = [
-        ("device", lambda r: f"{r['device']} ({r['kind']})"),
-        ("tokens", tables.tokens),
-        *tables.setting_columns(records),
-        ("package", lambda r: r["package"]),
-        ("old ms", lambda r: f"{r['change'].old_ms:.2f}"),
-        ("new ms", lambda r: f"{r['change'].new_ms:.2f}"),
-        ("figure", lambda r: r["change"].figure),
-        ("new/old", lambda r: f"{r['change'].ratio:.3f}"),
-        ("95% CI", lambda r: _interval(r["change"])),
-        ("p", lambda r: _chance(r["change"].p_value)),
-        ("verdict", lambda r: r["change"].verdict),
-        ("marks", lambda r: "; ".join(r["change"].marks) or tables.NOTHING),
+        ("device", lambda c: f"{c.cell.device} ({c.cell.kind})"),
+        ("tokens", lambda c: tables.tokens(c.cell)),
+        *(
+            (header, lambda c, show=show: show(c.cell))
+            for header, show in tables.setting_columns([change.cell for change in changes])
+        ),
+        ("package", lambda c: c.cell.package),
+        ("old ms", lambda c: f"{c.old_ms:.2f}"),
+        ("new ms", lambda c: f"{c.new_ms:.2f}"),
+        ("figure", lambda c: c.figure),
+        ("new/old", lambda c: f"{c.ratio:.3f}"),
+        ("95% CI", _interval),
+        ("p", lambda c: _show_p_value(c.p_value)),
+        ("verdict", lambda c: c.verdict),
+        ("marks", lambda c: "; ".join(c.marks) or tables.NOTHING),
     ]
-    return "\n\n".join(
-        [tables.aligned(tables.table_of(columns, records)), "\n".join(_notes(comparison))]
-    )
+    rows = tables.aligned(tables.build_rows(columns, changes))
+    return "\n\n".join([rows, "\n".join(_notes(comparison))])
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as values that JSON has."""
+    """The comparison as JSON values."""
     counts = {name: len(comparison.with_verdict(name)) for name in VERDICTS}
     return {**dataclasses.asdict(comparison), "counts": counts}
 
 
-def _first(cells: Iterable[Cell]) -> str:
-    return str(next(iter(cells), "nothing"))
+def _first(keys: Iterable[MeasurementKey]) -> str:
+    return str(next(iter(keys), "nothing"))
 
 
-def _cells(result: Result) -> dict[Cell, Record]:
-    """{cell: its record}."""
-    records = result["records"]
-    names = by_name(records)
-    devices = {(r["device"], r["hardware"]["name"]) for r in records}
-    shared = [(name, kind(device)) for device, name in devices]
-    found: dict[Cell, Record] = {}
-    for record in records:
-        device, name = record["device"], record["hardware"]["name"]
-        way = kind(device)
-        shown = printable(name) if shared.count((name, way)) == 1 else printable(f"{name} {device}")
-        settings = {key: record[key] for key in SETTING}
-        length = record["seq_length"]
-        cell = Cell(names[record["package"]], shown, way, seq_length=length, **settings)
-        if cell in found:
-            raise InputError(f"{cell}: twice in a result: expected one measurement")
-        found[cell] = record
-    return found
+def _records_by_key(result: Result) -> dict[MeasurementKey, Record]:
+    names = package_names(result.records)
+    devices = {(r.device, r.hardware["name"]) for r in result.records}
+    reached_as = [(name, transport(device)) for device, name in devices]
+    by_key: dict[MeasurementKey, Record] = {}
+    for record in result.records:
+        name, way = record.hardware["name"], transport(record.device)
+        unique = reached_as.count((name, way)) == 1
+        key = MeasurementKey(
+            names[record.package],
+            printable(name if unique else f"{name} {record.device}"),
+            way,
+            *record.setting,
+            record.seq_length,
+        )
+        if key in by_key:
+            raise InputError(f"{key}: twice in a result: expected one measurement")
+        by_key[key] = record
+    return by_key
 
 
 def _change(
-    cell: Cell,
+    key: MeasurementKey,
     pair: tuple[Record, Record],
     test: _Test | None,
     fail_over: float,
 ) -> Change:
     old, new = pair
-    figure = "mean" if is_mean(old) or is_mean(new) else "median"
+    figure = "median" if old.has_median and new.has_median else "mean"
     times, bound = ratio(new, old), 1 + fail_over
     verdict = "same" if test else "unknown"
     if test and test.p_value < SIGNIFICANCE and not 1 / bound <= times <= bound:
         verdict = "regressed" if times > 1 else "improved"
-    told = [
+    marks = [
         f"{side}: {mark}"
-        for side, record, other in (("old", old, new), ("new", new, old))
-        for mark in marks(record)
-        if mark == "throttled" or mark not in marks(other)
+        for side, record, counterpart in (("old", old, new), ("new", new, old))
+        for mark in caveats(record)
+        if mark == "throttled" or mark not in caveats(counterpart)
     ]
-    if old["hardware"].get("cpu") != new["hardware"].get("cpu"):
-        told.append("the CPUs differ")
+    if old.hardware.get("cpu") != new.hardware.get("cpu"):
+        marks.append("the CPUs differ")
     p_value, ci95 = test or (None, None)
-    old_ms, new_ms = (record["latency_ms"][figure] for record in pair)
-    return Change(cell, figure, old_ms, new_ms, times, ci95, p_value, verdict, tuple(told))
+    old_ms, new_ms = (getattr(record.latency_ms, figure) for record in pair)
+    return Change(key, figure, old_ms, new_ms, times, ci95, p_value, verdict, tuple(marks))
 
 
 def _test(old: Record, new: Record) -> _Test | None:
-    """None: too few samples, or other texts."""
+    """None: too few samples, or different texts."""
     from scipy import stats  # late: it takes half a second
 
     before, after = (np.log(_samples(record)) for record in (old, new))
     if min(before.size, after.size) < MIN_SAMPLES:
         return None
-    paired = old["seq_length"] is None
-    if paired and old["samples"]["tokens"] != new["samples"]["tokens"]:
+    paired = old.seq_length is None
+    if paired and old.samples.tokens != new.samples.tokens:
         return None
-    # Where neither side varies at all there is nothing to divide by: any difference is one for certain.
+    # Without any spread the test would divide by zero, and any difference is certain.
     spread = (after - before) if paired else np.concatenate([before - before[0], after - after[0]])
     if np.ptp(spread) == 0:
         change = float(np.exp(after[0] - before[0]))
@@ -233,24 +225,12 @@ def _test(old: Record, new: Record) -> _Test | None:
     return _Test(float(test.pvalue), (float(np.exp(low)), float(np.exp(high))))
 
 
-def _chance(p_value: float | None) -> str:
-    return "<0.0001" if p_value is not None and p_value < 1e-4 else tables.number(p_value, 4)
-
-
-def _interval(change: Change) -> str:
-    if change.ci95 is None:
-        return tables.NOTHING
-    return "{:.3f} to {:.3f}".format(*change.ci95)
-
-
-def _samples(record: Record) -> list[float]:
-    if record["seq_length"] is None:
-        return record["samples"]["ms"]
-    return record.get("samples_ms") or []
+def _samples(record: Record) -> Sequence[float]:
+    return record.samples.ms if record.seq_length is None else record.samples_ms
 
 
 def _holm(p_values: Sequence[float]) -> list[float]:
-    """Corrected, so that all of them together are below 0.05 by chance in one of 20 comparisons."""
+    """Corrects p-values so that chance puts any of them below 0.05 in only one of 20 comparisons."""
     corrected, largest = [0.0] * len(p_values), 0.0
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     for rank, index in enumerate(order):
@@ -259,21 +239,27 @@ def _holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def _show_p_value(p_value: float | None) -> str:
+    return "<0.0001" if p_value is not None and p_value < 1e-4 else tables.number(p_value, 4)
+
+
+def _interval(change: Change) -> str:
+    return tables.NOTHING if change.ci95 is None else "{:.3f} to {:.3f}".format(*change.ci95)
+
+
 def _notes(comparison: Comparison) -> list[str]:
     changes, share = comparison.changes, f"{100 * comparison.fail_over:g}%"
-    judged = len(changes) - len(comparison.with_verdict("unknown"))
+    tested = len(changes) - len(comparison.with_verdict("unknown"))
     counts = ", ".join(f"{len(comparison.with_verdict(name))} {name}" for name in VERDICTS)
-    found = [
+    notes = [
         f"{counts}; regressed: slower by more than {share} with p < {SIGNIFICANCE}",
-        f"p: Welch's t-test on the logarithms of the samples (the same texts: the paired test), after "
-        f"Holm's correction for {judged} cells; 95% CI: of the ratio of geometric means",
+        "p: Welch's t-test on the logarithms of the samples (the same texts: the paired test), after "
+        f"Holm's correction for {tested} measurements; 95% CI: of the ratio of geometric means",
     ]
-    if judged < len(changes):
-        found.append(
-            f"unknown: fewer than {MIN_SAMPLES} samples on a side, or other texts than before"
-        )
+    if tested < len(changes):
+        notes.append(f"unknown: fewer than {MIN_SAMPLES} samples on a side, or different texts")
     if any(change.figure == "mean" for change in changes):
-        found.append("mean: one of the two results has no median")
-    for side, cells in (("old", comparison.only_old), ("new", comparison.only_new)):
-        found += [f"only in the {side} result: {cell}" for cell in cells]
-    return found
+        notes.append("mean: one of the two results has no median")
+    for side, keys in (("old", comparison.only_old), ("new", comparison.only_new)):
+        notes += [f"only in the {side} result: {key}" for key in keys]
+    return notes

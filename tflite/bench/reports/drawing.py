@@ -1,4 +1,4 @@
-"""Records -> lines, points and bars on one pair of axes: what PNG files and the page's SVG share."""
+"""Records as lines, points and bars on one pair of axes, for the PNG files and the page's SVG."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from .records import (
-    Record,
-    by_name,
-    is_mean,
-    milliseconds,
-    varying,
-)
+from ..record import Record
+from .records import package_names, varies
 
 FOREGROUND, EDGE, GRID = "#222222", "#888888", "#e6e6e6"
-# Okabe and Ito's colours, which the colour-blind tell apart; one a package.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; one per package.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", FOREGROUND)
-# Six markers to seven colours: both come together again only after 42 packages.
+# With six markers and seven colours, a combination repeats only after 42 packages.
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", ":", "-.")
 STYLE = {
@@ -35,15 +30,15 @@ STYLE = {
     "axes.axisbelow": True,
     "grid.color": GRID,
     "legend.frameon": False,
-    "text.parse_math": False,  # a file's name may have dollar signs
+    "text.parse_math": False,  # the name of a file may contain dollar signs
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), FOREGROUND),
 }
-LABEL_LETTERS = 46  # of what stands above a bar: 4 inches
+LABEL_LETTERS = 46  # above a bar: 4 inches
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """How one thing is drawn, and its name in the legend; no dash: without a line."""
+    """How a series is drawn, and its name in the legend; without a dash it has no line."""
 
     label: str
     colour: str
@@ -56,124 +51,127 @@ Looks = Mapping[tuple[Any, ...], Look]
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """A horizontal bar of parts, each of a colour; what stands above it and at its end."""
+    """A horizontal bar of (length, colour) parts; the text above it and at its end."""
 
     label: str
     parts: Sequence[tuple[float, str]]
     value: str
 
 
-def looks_of(records: Sequence[Record]) -> Looks:
+def assign_looks(records: Sequence[Record]) -> Looks:
     """A colour and marker for each package, a dash for each delegate and cores; see `lines`."""
-    names, found = by_name(records), list(dict.fromkeys(map(_series, records)))
-    packages, ways = list(names), list(dict.fromkeys(series[1:] for series in found))
-    delegates, masks = (varying(records, key) for key in ("delegate", "core_mask"))
+    names, series = package_names(records), list(dict.fromkeys(map(_series_key, records)))
+    packages, settings = list(names), list(dict.fromkeys(key[1:] for key in series))
+    delegates, masks = (varies(records, field) for field in ("delegate", "core_mask"))
 
     def look(package: str, delegate: str, cores: str | None) -> Look:
-        place, way = packages.index(package), ways.index((delegate, cores))
+        index, dash = packages.index(package), settings.index((delegate, cores))
         parts = [names[package], *([delegate] if delegates else [])]
         parts += [f"cores {cores or 'all'}"] if masks else []
-        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-        return Look(", ".join(parts), colour, marker, DASHES[way % len(DASHES)])
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        return Look(", ".join(parts), colour, marker, DASHES[dash % len(DASHES)])
 
-    return {series: look(*series) for series in found}
+    return {key: look(*key) for key in series}
 
 
-def look_of(record: Record, looks: Looks) -> Look:
+def find_look(record: Record, looks: Looks) -> Look:
     """The look of a record's line."""
-    return looks[_series(record)]
+    return looks[_series_key(record)]
 
 
 def lines(records: Sequence[Record], looks: Looks) -> Iterator[tuple[Look, list[Record]]]:
-    """Each look, and the records of its line; looks without any are left out."""
-    for series, look in looks.items():
-        own = [record for record in records if _series(record) == series]
-        if own:
-            yield look, own
+    """Each look with the records of its line; looks without records are left out."""
+    for key, look in looks.items():
+        series = [record for record in records if _series_key(record) == key]
+        if series:
+            yield look, series
 
 
-def draw_curves(axes: Axes, records: Sequence[Record], looks: Looks, key: str) -> None:
-    """Time by `key` (`seq_length` or `threads`): medians, with their 5th to 95th percentile.
+def draw_curves(axes: Axes, records: Sequence[Record], looks: Looks, field: str) -> None:
+    """Time by `field` (`seq_length` or `threads`): medians, with their 5th to 95th percentile.
 
-    A mean in a median's place is a hollow point.
+    A mean that replaces a median is a hollow point.
     """
-    for look, own in lines(records, looks):
-        own.sort(key=lambda record: record[key])
-        banded = [r for r in own if r["latency_ms"]["p5"] is not None]
-        low, high = ([r["latency_ms"][name] for r in banded] for name in ("p5", "p95"))
-        x = [record[key] for record in banded]
+    for look, series in lines(records, looks):
+        series.sort(key=lambda record: getattr(record, field))
+        banded = [r for r in series if r.latency_ms.p5 is not None]
+        low, high = ([getattr(r.latency_ms, name) for r in banded] for name in ("p5", "p95"))
+        x = [getattr(record, field) for record in banded]
         axes.fill_between(x, low, high, color=look.colour, alpha=0.18, linewidth=0)
-        axes.plot([r[key] for r in own], [*map(milliseconds, own)], look.dash, color=look.colour)
-        for record in own:
-            face = "none" if is_mean(record) else look.colour
+        x, y = zip(*((getattr(record, field), record.typical_ms) for record in series))
+        axes.plot(x, y, look.dash, color=look.colour)
+        for record in series:
+            face = look.colour if record.has_median else "none"
             style = {"color": look.colour, "markersize": 5, "markerfacecolor": face}
-            axes.plot(record[key], milliseconds(record), look.marker, **style)
-    axes.set(xlabel="tokens" if key == "seq_length" else key, ylabel="milliseconds a run")
-    axes.set_xticks(sorted({record[key] for record in records}))
+            axes.plot(getattr(record, field), record.typical_ms, look.marker, **style)
+    axes.set(xlabel="tokens" if field == "seq_length" else field, ylabel="milliseconds per run")
+    axes.set_xticks(sorted({getattr(record, field) for record in records}))
     axes.set_ylim(bottom=0)
 
 
 def draw_share(axes: Axes, records: Sequence[Record], looks: Looks, slowest: float) -> None:
-    """Of the real texts, how many percent are answered in a time, up to `slowest` milliseconds."""
-    for look, own in lines(records, looks):
-        for record in own:
-            times = sorted(record["samples"]["ms"])
+    """The percentage of real texts that take at most a time, up to `slowest` milliseconds."""
+    for look, series in lines(records, looks):
+        for record in series:
+            times = sorted(record.samples.ms)
             ranks = 100 * np.arange(1, len(times) + 1) / len(times)
             axes.step(times, ranks, look.dash, where="post", color=look.colour)
-    axes.set(xlabel="milliseconds a text", ylabel="% of the texts")
+    axes.set(xlabel="milliseconds per text", ylabel="% of the texts")
     axes.set(xlim=(0, slowest), ylim=(0, 102))
 
 
 def draw_texts(axes: Axes, records: Sequence[Record], looks: Looks, slowest: float) -> None:
     """The time of each real text by its tokens, up to `slowest` milliseconds."""
     style = {"alpha": 0.4, "markersize": 4, "markeredgewidth": 0}
-    for look, own in lines(records, looks):
-        for record in own:
-            tokens, times = record["samples"]["tokens"], record["samples"]["ms"]
-            axes.plot(tokens, times, look.marker, color=look.colour, **style)
-    axes.set(xlabel="tokens of the text", ylabel="milliseconds a text", ylim=(0, slowest))
+    for look, series in lines(records, looks):
+        for record in series:
+            axes.plot(
+                record.samples.tokens, record.samples.ms, look.marker, color=look.colour, **style
+            )
+    axes.set(xlabel="tokens of the text", ylabel="milliseconds per text", ylim=(0, slowest))
 
 
-def centres(records: Sequence[Record]) -> str:
-    """What `draw_curves` shows, for a title: medians, or means in their place."""
-    if all(map(is_mean, records)):
-        return "mean"
-    return "median, hollow: mean" if any(map(is_mean, records)) else "median"
+def name_figure(records: Sequence[Record]) -> str:
+    """The figure that `draw_curves` shows, for a title: medians, or means that replace them."""
+    medians = [record.has_median for record in records]
+    if all(medians):
+        return "median"
+    return "median, hollow: mean" if any(medians) else "mean"
 
 
 def slowest_text(records: Sequence[Record]) -> float:
-    """Where time axes of real texts end: past the slowest package's 99th percentile."""
-    return 1.15 * max(np.percentile(record["samples"]["ms"], 99) for record in records)
+    """The end of the time axes of real texts: above the slowest package's 99th percentile."""
+    return 1.15 * max(np.percentile(record.samples.ms, 99) for record in records)
 
 
 def draw_bars(axes: Axes, bars: Sequence[Bar], xlabel: str) -> None:
-    """Bars from top to bottom, each below its label: beside it, a phone has no room for names."""
+    """Bars from top to bottom, each below its label: a phone's screen has no room for names beside them."""
     totals = [sum(length for length, _ in bar.parts) for bar in bars]
-    for place, (bar, total) in enumerate(zip(bars, totals, strict=True)):
+    for index, (bar, total) in enumerate(zip(bars, totals, strict=True)):
         left = 0.0
         for length, colour in bar.parts:
-            axes.barh(place + 0.2, length, 0.42, left=left, color=colour)
+            axes.barh(index + 0.2, length, 0.42, left=left, color=colour)
             left += length
         label = bar.label
         if len(label) > LABEL_LETTERS:
             label = label[: LABEL_LETTERS - 1] + "…"
-        axes.text(0, place - 0.08, label, va="bottom")
-        end = {"xy": (total, place + 0.2), "xytext": (4, 0), "textcoords": "offset points"}
+        axes.text(0, index - 0.08, label, va="bottom")
+        end = {"xy": (total, index + 0.2), "xytext": (4, 0), "textcoords": "offset points"}
         axes.annotate(bar.value, **end, va="center")
     axes.set(xlabel=xlabel, xlim=(0, 1.25 * max(totals)), ylim=(len(bars) - 0.5, -0.5), yticks=[])
     axes.grid(axis="y", visible=False)
 
 
 def draw_temperature(
-    axes: Axes, minutes: Sequence[float], degrees: Sequence[float], hot: Sequence[bool]
+    axes: Axes, minutes: Sequence[float], degrees: Sequence[float], throttled: Sequence[bool]
 ) -> None:
-    """Temperature over time; readings around a throttled run (`hot`) are crosses."""
+    """Temperature over time; readings around a throttled run are crosses."""
     axes.plot(minutes, degrees, "o-", color=COLOURS[0], markersize=3)
-    crosses = [(m, d) for m, d, marked in zip(minutes, degrees, hot, strict=True) if marked]
+    crosses = [(m, d) for m, d, cross in zip(minutes, degrees, throttled, strict=True) if cross]
     for minute, degree in crosses:
         axes.plot(minute, degree, "P", color=COLOURS[1], markersize=8)
     axes.set(xlabel="minutes", ylabel="°C")
 
 
-def _series(record: Record) -> tuple[Any, ...]:
-    return record["package"], record["delegate"], record["core_mask"]
+def _series_key(record: Record) -> tuple[Any, ...]:
+    return record.package, record.delegate, record.core_mask

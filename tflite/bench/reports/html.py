@@ -1,4 +1,4 @@
-"""Result -> one HTML file that needs nothing else: for phones and desktops, light and dark."""
+"""A result as one self-contained HTML file, for phones and desktops, light and dark."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..record import Record, Result
 from . import (
     drawing,
     panels,
@@ -17,42 +18,40 @@ from . import (
 )
 from .drawing import Look
 from .records import (
-    Record,
-    Result,
-    by_device,
-    focus,
-    kind,
-    names_of,
-    not_a_phone,
+    comparable_group,
+    emulator_warning,
+    group_by_device,
     printable,
+    result_package_names,
+    transport,
 )
 
 STYLE, SCRIPT = (
     Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
 )
-# What a legend has for `drawing.MARKERS` and `drawing.DASHES`.
+# The characters of the legend for `drawing.MARKERS` and `drawing.DASHES`.
 SYMBOLS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 STROKES = {"-": "──", "--": "╌╌", ":": "┈┈", "-.": "─╌", "": ""}
-# How the page shows a column; the others are numbers.
+# CSS classes of the columns that are not numbers.
 CLASSES = dict.fromkeys(tables.WORDS, "words") | dict.fromkeys(tables.SENTENCES, "words sentence")
 METHOD = (
     "median: half of the runs were faster; p5 and p95: 5% and 95% were; MB: 10^6 bytes",
-    "throttled: the device slowed itself down; such a figure is of a hot device",
+    "throttled: the device slowed itself down because it was hot",
 )
-WAYS = {
+TRANSPORTS = {
     "host": "the machine that ran the benchmark",
-    "local": "the machine that ran the benchmark, by benchmark_model",
+    "local": "the machine that ran the benchmark, with benchmark_model",
     "adb": "over adb",
     "ssh": "over ssh",
-    "ios": "iOS, from its app's log",
+    "ios": "iOS, from the app's log",
 }
 
 
 def page(result: Result) -> str:
     """The report: findings and warnings, each device, what failed, how to read it, the records.
 
-    The page loads nothing and runs no script but its own; it forbids both to itself, so that what a
-    device or a file is called can do no harm.
+    The page loads nothing and runs only its own script; its policy forbids everything else, so that names
+    of devices and files can do no harm.
     """
     parts = [
         "<h1>Benchmark</h1>",
@@ -87,50 +86,51 @@ def page(result: Result) -> str:
 
 def _devices(result: Result) -> Iterator[str]:
     """A section for each device: what it is, tables, plots."""
-    records, names = result["records"], names_of(result)
-    looks = drawing.looks_of(records)
-    for place, found in enumerate(by_device(records).values()):
-        name, warning = found[0]["hardware"]["name"], not_a_phone(found[0]["hardware"])
+    names = result_package_names(result)
+    looks = drawing.assign_looks(result.records)
+    for index, records in enumerate(group_by_device(result.records).values()):
+        hardware = records[0].hardware
+        name, warning = hardware["name"], emulator_warning(hardware)
         badge = f' <span class="badge">{warning}</span>' if warning else ""
         yield f"<section>\n<h2>{_text(name)}{badge}</h2>\n"
-        yield _card(found)
+        yield _card(records)
         figures = [
-            _figure(panel, f"d{place}-{panel.name}") for panel in panels.panels(found, looks)
+            _figure(panel, f"d{index}-{panel.name}") for panel in panels.panels(records, looks)
         ]
         yield f'<div class="plots">\n{"".join(figures)}</div>\n'
-        latency = tables.latency_rows(found, names, records[0]["package"])
+        latency = tables.latency_rows(records, names, result.records[0].package)
         yield _table(f"Latency on {name}", latency)
-        yield _table(f"Loading and memory on {name}", tables.load_rows(found, names))
-        profiled = focus([record for record in found if record.get("profile")])
+        yield _table(f"Loading and memory on {name}", tables.load_rows(records, names))
+        profiled = comparable_group([record for record in records if record.profile])
         if profiled:
             rows = tables.profile_rows(profiled, names)
-            yield "<details>\n<summary>Operators in figures</summary>\n"
+            yield "<details>\n<summary>Time by operator</summary>\n"
             yield _table(f"Operators on {name}", rows) + "</details>\n"
         yield "</section>\n"
 
 
 def _losses(result: Result) -> Iterator[str]:
     """What failed, and what is missing."""
-    if result["failures"]:
+    if result.failures:
         yield "<h2>Failed</h2>\n"
-        yield _table("What failed, and why", tables.failure_rows(result))
-    if result["missing"]:
+        yield _table("Failures and their causes", tables.failure_rows(result))
+    if result.missing:
         yield "<h2>Missing</h2>\n"
-        yield _table("Planned and not measured", tables.missing_rows(result))
+        yield _table("Planned but not measured", tables.missing_rows(result))
 
 
 def _card(records: Sequence[Record]) -> str:
-    """What is known of a device, and how it was while measured."""
-    device = records[0]["device"]
-    states = [state for record in records for state in record.get("states") or []]
-    known = {
-        "Device": f"{WAYS[kind(device)]}: {device}",
+    """What is known of a device, and its state during the measurements."""
+    device = records[0].device
+    states = [state for record in records for state in record.states]
+    facts = {
+        "Device": f"{TRANSPORTS[transport(device)]}: {device}",
         "Hardware": ", ".join(tables.hardware(records[0])),
         "Software": ", ".join(tables.software(records[0])),
         "Temperature": _range([state.get("temperature_c") for state in states], " °C"),
         "Battery": _range([state.get("battery_percent") for state in states], "%"),
     }
-    lines = (f"<dt>{term}</dt><dd>{_text(told)}</dd>\n" for term, told in known.items() if told)
+    lines = (f"<dt>{term}</dt><dd>{_text(fact)}</dd>\n" for term, fact in facts.items() if fact)
     return f'<dl class="card">\n{"".join(lines)}</dl>\n'
 
 
@@ -152,7 +152,7 @@ def _table(caption: str, rows: Sequence[Sequence[str]]) -> str:
         for row in rows[1:]
     )
     lines = "".join(f"<tr>{row}</tr>\n" for row in body)
-    # It can be reached by keyboard: that is how one scrolls it there.
+    # In the tab order, so that it can be scrolled by keyboard.
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{_text(caption)}">\n'
         f"<table>\n<caption>{_text(caption)}</caption>\n<thead><tr>{''.join(head)}</tr></thead>\n"
@@ -172,13 +172,13 @@ def _figure(panel: panels.Panel, prefix: str) -> str:
 
 def _symbol(look: Look) -> str:
     colour = panels.VARIABLES[look.colour]
-    shown = SYMBOLS[look.marker] + STROKES[look.dash]
-    return f'<span style="color: {colour}" aria-hidden="true">{shown}</span>'
+    symbol = SYMBOLS[look.marker] + STROKES[look.dash]
+    return f'<span style="color: {colour}" aria-hidden="true">{symbol}</span>'
 
 
 def _data(result: Result) -> str:
-    """The records, inside and to save. No `<` is left in them that could end their element."""
-    text = json.dumps(result).replace("<", "\\u003c")
+    """The records in the page, and a link that saves them. Without `<` they cannot end their element."""
+    text = json.dumps(result.to_json()).replace("<", "\\u003c")
     return (
         "<h2>Records</h2>\n"
         '<p><a class="button" id="download" download="records.json" href="#records">'

@@ -1,4 +1,4 @@
-"""Records -> PNG files: latency by length, and its distribution on real text."""
+"""PNG files of records: latency by length, and its distribution on real text."""
 
 from __future__ import annotations
 
@@ -11,77 +11,73 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..record import Record
 from . import drawing
 from .drawing import Looks
-from .records import (
-    Record,
-    by_device,
-    printable,
-    threads,
-)
+from .records import describe_threads, group_by_device, printable
 from .tables import hardware
 
 PANEL_INCHES = (4.6, 3.6)
 DPI = 150
 
 
-def lengths(records: Sequence[Record], path: Path) -> None:
+def plot_lengths(records: Sequence[Record], path: Path) -> None:
     """Median latency by length with its 5th to 95th percentile.
 
     A row of panels for each device, a panel for each number of threads.
     """
-    looks, devices = drawing.looks_of(records), by_device(records)
-    counts = sorted({record["threads"] for record in records})
+    looks, devices = drawing.assign_looks(records), group_by_device(records)
+    counts = sorted({record.threads for record in records})
     with matplotlib.rc_context(drawing.STYLE):
         figure, panels = _panels(len(devices), len(counts), sharey="row")
-        for row, found in zip(panels, devices.values(), strict=True):
+        for row, group in zip(panels, devices.values(), strict=True):
             for panel, count in zip(row, counts, strict=True):
-                drawing.draw_curves(panel, _of_threads(found, count), looks, "seq_length")
-                panel.set_title(_name(found, count, len(devices)))
+                drawing.draw_curves(panel, _with_threads(group, count), looks, "seq_length")
+                panel.set_title(_panel_title(group, count, len(devices)))
             for panel in row[1:]:
                 panel.set_ylabel("")
-        heading = f"Time of a run: {drawing.centres(records)}, and 5th to 95th percentile"
+        heading = f"Time of a run: {drawing.name_figure(records)}, and 5th to 95th percentile"
         _finish(figure, records, looks, heading, path)
 
 
-def texts(records: Sequence[Record], path: Path) -> None:
-    """Real texts at their own lengths: the share answered in a time, and time by tokens.
+def plot_texts(records: Sequence[Record], path: Path) -> None:
+    """Real texts at their own lengths: the share within a time, and time by tokens.
 
-    A row of panels for each device and number of threads; a device's time axes end alike.
+    A row of panels for each device and number of threads; the time axes of a device have the same end.
     """
-    looks, devices = drawing.looks_of(records), by_device(records)
+    looks, devices = drawing.assign_looks(records), group_by_device(records)
     rows = [
-        (found, count)
-        for found in devices.values()
-        for count in sorted({record["threads"] for record in found})
+        (group, count)
+        for group in devices.values()
+        for count in sorted({record.threads for record in group})
     ]
     with matplotlib.rc_context(drawing.STYLE):
         figure, panels = _panels(len(rows), 2)
-        for (share, by_tokens), (found, count) in zip(panels, rows, strict=True):
-            shown, slowest = _of_threads(found, count), drawing.slowest_text(found)
+        for (share, by_tokens), (group, count) in zip(panels, rows, strict=True):
+            shown, slowest = _with_threads(group, count), drawing.slowest_text(group)
             drawing.draw_share(share, shown, looks, slowest)
             drawing.draw_texts(by_tokens, shown, looks, slowest)
-            name = _name(found, count, len(devices))
-            share.set_title(f"{name}: answered in a time")
-            by_tokens.set_title(f"{name}: each text")
-        count = records[0]["text"]["texts"]
+            title = _panel_title(group, count, len(devices))
+            share.set_title(f"{title}: share within a time")
+            by_tokens.set_title(f"{title}: each text")
+        count = len(records[0].samples.ms)
         _finish(figure, records, looks, f"Real text, {count} texts at their own lengths", path)
 
 
 def _panels(rows: int, columns: int, **shared: str) -> tuple[Figure, np.ndarray]:
-    # A Figure of its own, without pyplot, needs no display.
+    # A Figure without pyplot needs no display.
     figure = Figure(figsize=(PANEL_INCHES[0] * max(columns, 1.3), PANEL_INCHES[1] * rows))
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
-def _of_threads(records: Sequence[Record], count: int) -> list[Record]:
-    return [record for record in records if record["threads"] == count]
+def _with_threads(records: Sequence[Record], count: int) -> list[Record]:
+    return [record for record in records if record.threads == count]
 
 
-def _name(records: Sequence[Record], count: int, devices: int) -> str:
-    """Of a panel: threads, and the device where there are several."""
-    device = f"{printable(records[0]['hardware']['name'])}, " if devices > 1 else ""
-    return device + threads(count)
+def _panel_title(records: Sequence[Record], count: int, devices: int) -> str:
+    """The number of threads, and the device where there are several."""
+    device = f"{printable(records[0].hardware['name'])}, " if devices > 1 else ""
+    return device + describe_threads(count)
 
 
 def _finish(
@@ -89,8 +85,8 @@ def _finish(
 ) -> None:
     """Title, the devices, one legend for all panels; writes the file."""
     devices = [
-        f"{title}: {', '.join(hardware(found[0])[:2])}"
-        for title, found in by_device(records).items()
+        f"{title}: {', '.join(hardware(group[0])[:2])}"
+        for title, group in group_by_device(records).items()
     ]
     longest = max(len(look.label) for look in looks.values())
     columns = min(len(looks), max(1, int(figure.get_figwidth() / (0.5 + 0.09 * longest))))
@@ -102,7 +98,7 @@ def _finish(
     figure.text(0.02, 1 - 0.36 / height, "\n".join(devices), va="top", size=9, color="#666666")
     figure.legend(
         [Line2D([], [], color=k.colour, marker=k.marker, linestyle=k.dash) for k in looks.values()],
-        # A label that starts with an underscore is not shown.
+        # Matplotlib hides labels that start with an underscore.
         [
             "\N{ZERO WIDTH SPACE}" * look.label.startswith("_") + look.label
             for look in looks.values()

@@ -1,63 +1,58 @@
-"""Result -> what it says, in a few sentences."""
+"""A result in a few sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..record import Record, Result
 from .records import (
-    Record,
-    Result,
-    by_device,
-    focus,
-    is_mean,
-    milliseconds,
-    names_of,
+    comparable_group,
+    describe_setting,
+    group_by_device,
+    result_package_names,
     speed_up,
-    where,
 )
 
 
 def findings(result: Result) -> list[str]:
     """The fastest package of each device, and how it compares with the baselines measured there."""
-    names, found = names_of(result), []
-    for title, records in by_device(result["records"]).items():
-        compared = focus(records)
-        own = [record for record in compared if not record.get("baseline")] or compared
-        best, fastest = min(own, key=milliseconds), min(compared, key=milliseconds)
-        line = (
-            f"{title}: {names[best['package']]}"
-            f"{' is the fastest' if len(own) > 1 else ' runs'} at {_time(best)} for {where(best)}"
+    names, sentences = result_package_names(result), []
+    for title, records in group_by_device(result.records).items():
+        compared = comparable_group(records)
+        ours = [record for record in compared if not record.baseline] or compared
+        best = min(ours, key=lambda record: record.typical_ms)
+        fastest = min(compared, key=lambda record: record.typical_ms)
+        sentence = (
+            f"{title}: {names[best.package]}{' is the fastest' if len(ours) > 1 else ' runs'} "
+            f"at {_time(best)} for {describe_setting(best)}"
         )
         times = speed_up(best, records)
-        line += f", {times:.1f} times as fast as BERT-base" if times else ""
-        if milliseconds(fastest) < milliseconds(best):
-            line += f"; the baseline {names[fastest['package']]} takes {_time(fastest)}"
-        found.append(line + ".")
-    return found or ["Nothing was measured."]
+        sentence += f", {times:.1f} times as fast as BERT-base" if times else ""
+        if fastest.typical_ms < best.typical_ms:
+            sentence += f"; the baseline {names[fastest.package]} takes {_time(fastest)}"
+        sentences.append(sentence + ".")
+    return sentences or ["Nothing was measured."]
 
 
 def warnings(result: Result) -> list[str]:
-    """What makes a result less than whole or less than fair, counted; none: nothing does."""
-    return [f"{_plural(n, thing)} {what}." for n, thing, what in _counts(result) if n]
+    """What makes a result incomplete or unfair, counted; empty: nothing does."""
+    return [f"{_plural(n, noun)} {state}." for n, noun, state in _counts(result) if n]
 
 
 def _counts(result: Result) -> Iterator[tuple[int, str, str]]:
-    records = result["records"]
-    yield len(result["failures"]), "run", "failed"
-    yield len(result["missing"]), "planned measurement", "missing"
-    yield sum(bool(r.get("throttled")) for r in records), "measurement", "throttled"
-    yield sum(map(is_mean, records)), "measurement", "known by the mean alone"
-    yield sum(_extent(r) == "partial" for r in records), "measurement", "delegated in part"
-    yield sum(_extent(r) == "none" for r in records), "measurement", "not delegated at all"
+    records = result.records
+    extents = [record.delegated.extent for record in records if record.delegated]
+    yield len(result.failures), "run", "failed"
+    yield len(result.missing), "planned measurement", "missing"
+    yield sum(bool(r.throttled) for r in records), "measurement", "throttled"
+    yield sum(not r.has_median for r in records), "measurement", "with a mean but no median"
+    yield extents.count("partial"), "measurement", "delegated in part"
+    yield extents.count("none"), "measurement", "not delegated at all"
 
 
 def _time(record: Record) -> str:
-    return f"{milliseconds(record):.2f} ms ({'mean' if is_mean(record) else 'median'})"
+    return f"{record.typical_ms:.2f} ms ({'median' if record.has_median else 'mean'})"
 
 
-def _extent(record: Record) -> str | None:
-    return (record.get("delegated") or {}).get("extent")
-
-
-def _plural(count: int, thing: str) -> str:
-    return f"{count} {thing}" + ("" if count == 1 else "s")
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -1,4 +1,4 @@
-"""Result -> rows of text and notes: what the terminal, Markdown and the page all show."""
+"""A result as rows of text and notes, for the terminal, Markdown and the page."""
 
 from __future__ import annotations
 
@@ -6,106 +6,107 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...text_table import align
 from ..host import host_info
+from ..record import Record, Result
 from .records import (
-    Record,
-    Result,
-    by_device,
-    is_mean,
-    marks,
-    milliseconds,
-    names_of,
-    on_text,
+    caveats,
+    describe_setting,
+    device_titles,
+    group_by_device,
     printable,
     ratio,
-    setting,
+    result_package_names,
     speed_up,
-    titles,
-    varying,
-    where,
+    text_records,
+    varies,
 )
 
 Rows = list[list[str]]
-Columns = Sequence[tuple[str, Callable[[Record], str]]]
+Columns = Sequence[tuple[str, Callable[[Any], str]]]
 
 NOTHING = "-"
-# Columns of words, and of sentences; the others are numbers, however they are written.
+# Columns of words, and of sentences; the others are numbers.
 WORDS = ("package", "recipe", "delegate", "cores", "type", "cause", "at", "marks")
 SENTENCES = ("device", "message")
 
 
 def load_rows(records: Sequence[Record], names: Mapping[str, str]) -> Rows:
-    """Of one device: a header, and a row for each package and setting, from its longest input."""
+    """Loading and memory on one device: a header, and a row for each package and setting.
+
+    The figures are those of the package's longest input.
+    """
     longest: dict[Any, Record] = {}
     for record in records:
-        key = (record["package"], *setting(record))
-        if key not in longest or _length(record) >= _length(longest[key]):
+        key = (record.package, *record.setting)
+        if key not in longest or _length_rank(record) >= _length_rank(longest[key]):
             longest[key] = record
     columns = [
-        ("package", lambda r: names[r["package"]]),
-        ("recipe", lambda r: r["recipe"] or NOTHING),
-        ("MB", lambda r: number(r["size_bytes"] / 1e6, 2)),
+        ("package", lambda r: names[r.package]),
+        ("recipe", lambda r: r.recipe or NOTHING),
+        ("MB", lambda r: number(r.size_bytes and r.size_bytes / 1e6, 2)),
         *setting_columns(records),
-        ("init ms", lambda r: number(r["init_ms"], 1)),
-        ("first run ms", lambda r: number(r["first_run_ms"], 2)),
-        ("memory MB", lambda r: number(r["peak_memory_mb"], 1)),
+        ("init ms", lambda r: number(r.init_ms, 1)),
+        ("first run ms", lambda r: number(r.first_run_ms, 2)),
+        ("memory MB", lambda r: number(r.peak_memory_mb, 1)),
     ]
-    return table_of(columns, list(longest.values()))
+    return build_rows(columns, list(longest.values()))
 
 
 def latency_rows(records: Sequence[Record], names: Mapping[str, str], first: str) -> Rows:
-    """Of one device: a header, and a row for each record, those to be compared next to each other.
+    """Latency on one device: a header, and a row for each record, comparable ones beside each other.
 
-    `first` is the path of the package that the others' ratios are to.
+    Args:
+        first: path of the package that the ratios refer to.
     """
     packages = list(names)
 
     def order(record: Record) -> tuple[Any, ...]:
-        place = packages.index(record["package"])
-        cores = record["core_mask"] or ""
-        return _length(record), record["threads"], record["delegate"], cores, place
+        index = packages.index(record.package)
+        cores = record.core_mask or ""
+        return _length_rank(record), record.threads, record.delegate, cores, index
 
     columns = [
         ("tokens", tokens),
         *setting_columns(records),
-        ("package", lambda r: names[r["package"]]),
+        ("package", lambda r: names[r.package]),
         ("median ms", median),
         ("95% CI", _interval),
         ("p5 to p95", _spread),
-        ("min", lambda r: number(r["latency_ms"]["min"], 2)),
-        ("mean", lambda r: number(r["latency_ms"]["mean"], 2)),
-        ("runs", lambda r: str(r["latency_ms"]["count"])),
-        ("ratio", lambda r: _times(_ratio(r, records, first))),
+        ("min", lambda r: number(r.latency_ms.min, 2)),
+        ("mean", lambda r: number(r.latency_ms.mean, 2)),
+        ("runs", lambda r: number(r.latency_ms.count, 0)),
+        ("ratio", lambda r: _times(_ratio_to(first, r, records))),
         ("over BERT-base", lambda r: _times(speed_up(r, records))),
-        ("marks", lambda r: ", ".join(marks(r)) or NOTHING),
+        ("marks", lambda r: ", ".join(caveats(r)) or NOTHING),
     ]
-    return table_of(columns, sorted(records, key=order))
+    return build_rows(columns, sorted(records, key=order))
 
 
 def profile_rows(records: Sequence[Record], names: Mapping[str, str]) -> Rows:
     """A header, and a row for each package and type of operator."""
-    rows = [["package", "type", "operators", "ms a run", "%"]]
+    rows = [["package", "type", "operators", "ms per run", "%"]]
     for record in records:
-        for node in record.get("profile") or []:
-            figures = [number(node["avg_ms"], 3), number(node["percent"], 1)]
-            rows.append([names[record["package"]], node["type"], str(node["count"]), *figures])
+        for operation in record.profile or ():
+            figures = [number(operation.avg_ms, 3), number(operation.percent, 1)]
+            rows.append([names[record.package], operation.type, str(operation.count), *figures])
     return rows
 
 
 def failure_rows(result: Result) -> Rows:
-    """A header, and a row for each failure, in the order in which they came."""
-    columns = [*_cell_columns(result), *((key, _text(key)) for key in ("cause", "message", "at"))]
-    return table_of(columns, result["failures"])
+    """A header, and a row for each failure, in the order of time."""
+    details = [(field, _show(field)) for field in ("cause", "message", "at")]
+    return build_rows([*_measurement_columns(result), *details], result.failures)
 
 
 def missing_rows(result: Result) -> Rows:
-    """A header, and a row for each line of the plan that has no record."""
-    return table_of(_cell_columns(result), result["missing"])
+    """A header, and a row for each measurement of the plan that has no record."""
+    return build_rows(_measurement_columns(result), result.missing)
 
 
 def hardware(record: Record) -> list[str]:
-    """What is known of a record's device, part by part: CPU, its SIMD, cores, memory, system, load."""
-    known = record["hardware"]
+    """What is known of a record's device: CPU, its SIMD, cores, memory, system, load."""
+    known = record.hardware
     clusters = " + ".join(f"{n} at {mhz} MHz" for n, mhz in known.get("clusters") or [] if mhz)
     cores = f"{known['cores']} cores" if known.get("cores") else ""
     parts = [
@@ -122,147 +123,156 @@ def hardware(record: Record) -> list[str]:
 
 def software(record: Record) -> list[str]:
     """What measured: versions, the tool with the start of its hash, and when."""
-    tool = record.get("tool")
-    parts = [f"{name} {version}" for name, version in (record.get("versions") or {}).items()]
+    tool = record.tool
+    parts = [f"{name} {version}" for name, version in record.versions.items()]
     if tool:
-        digest = f" {tool['sha256'][:12]}" if tool.get("sha256") else ""
-        parts.append(f"{tool['name']}{digest} ({tool['mode']})")
-    return [*parts, str(record["date"])] if record.get("date") else parts
+        digest = f" {tool.sha256[:12]}" if tool.sha256 else ""
+        parts.append(f"{tool.name}{digest} ({tool.mode})")
+    return [*parts, str(record.date)] if record.date else parts
 
 
 def notes(result: Result) -> list[str]:
     """How to read the tables."""
-    records = result["records"]
+    records = result.records
     if not records:
         return []
-    names, devices = names_of(result), by_device(records)
-    sources = {(r["text"]["source"], r["text"]["texts"]): None for r in records}
-    found = [
-        f"ratio: the time of {names[records[0]['package']]} divided by this one's, of the same "
-        "length and setting; above 1 is faster",
+    names, devices = result_package_names(result), group_by_device(records)
+    lines = [
+        f"ratio: the time of {names[records[0].package]} divided by this package's, at the same length "
+        "and setting; above 1 is faster",
         "init: opening and first allocation; memory: what the package adds to the peak of the "
         "process; both in fresh processes, with the longest input",
-        *(f"text: {source}, {count} texts" for source, count in sources),
+        *(
+            f"text: {t.source}, {t.texts} texts"
+            for t in dict.fromkeys(r.text for r in records)
+            if t
+        ),
     ]
-    if any(record.get("ci95_ms") for record in records):
-        found.append("95% CI: of the median, half its width in percent of the median")
-    if any(speed_up(record, found) for found in devices.values() for record in found):
-        found.append(
-            "over BERT-base: its time divided by this one's; float32 and fp16 against float32, "
+    if any(record.ci95_ms for record in records):
+        lines.append("95% CI: half the width of the median's interval, in percent of the median")
+    if any(speed_up(record, group) for group in devices.values() for record in group):
+        lines.append(
+            "over BERT-base: its time divided by this package's; float32 and fp16 against float32, "
             "other recipes against the stock converter's int8 weights; only where both take the "
             "input at its own length or both pad it"
         )
-    if any(map(is_mean, records)):
-        found.append("mean: the tool's build prints no median; a mean stands in its place")
-    if any(record["timed"] == "invoke" for record in records):
-        found.append("a number of tokens: the run alone, inputs being in place")
-    for record in on_text(records)[:1]:
-        lengths = record["lengths"]
-        found.append(
-            f"each text: the whole call (resize, allocate, copy, run) on {lengths['min']} to "
-            f"{lengths['max']} tokens, median {lengths['median']:g}"
+    if not all(record.has_median for record in records):
+        lines.append("mean: the tool's build prints no median; a mean replaces it")
+    if any(record.timed == "invoke" for record in records):
+        lines.append("a number of tokens: the run alone, with the inputs in place")
+    for record in text_records(records)[:1]:
+        lengths = record.lengths
+        lines.append(
+            "each text: the whole call (resize, allocate, copy, run)"
+            + (
+                f" on {lengths.min} to {lengths.max} tokens, median {lengths.median:g}"
+                if lengths
+                else ""
+            )
         )
-    if any("delegated" in mark for record in records for mark in marks(record)):
-        found.append(
-            "delegated: nodes of the graph that the delegate took, of all; others ran without it"
+    if any("delegated" in mark for record in records for mark in caveats(record)):
+        lines.append(
+            "delegated: nodes of the graph that the delegate took, out of all; the rest ran without it"
         )
-    return [*found, *_throttled(devices, names)]
+    return [*lines, *_throttling_reasons(devices, names)]
 
 
 def median(record: Record) -> str:
-    """The median in milliseconds; a mean in its place says so."""
-    return ("mean " if is_mean(record) else "") + number(milliseconds(record), 2)
+    """The median in milliseconds; a mean that replaces it is named."""
+    return ("" if record.has_median else "mean ") + number(record.typical_ms, 2)
 
 
 def number(value: float | None, digits: int) -> str:
-    """`value` with so many digits behind the point; `NOTHING` of None."""
+    """`value` with so many decimals; `NOTHING` for None."""
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
-def table_of(columns: Columns, records: Sequence[Record]) -> Rows:
-    """A header, and a row for each record; a column that has nothing to tell is left out."""
-    cells = [[show(record) for record in records] for _, show in columns]
-    told = [(header, column) for (header, _), column in zip(columns, cells, strict=True)]
-    told = [(header, column) for header, column in told if set(column) != {NOTHING}]
-    return [[header for header, _ in told], *map(list, zip(*(column for _, column in told)))]
+def build_rows(columns: Columns, items: Sequence[Any]) -> Rows:
+    """A header, and a row for each item; a column without any content is left out."""
+    cells = [(header, [show(item) for item in items]) for header, show in columns]
+    shown = [(header, column) for header, column in cells if set(column) != {NOTHING}]
+    return [[header for header, _ in shown], *map(list, zip(*(column for _, column in shown)))]
 
 
-def setting_columns(records: Sequence[Record]) -> Columns:
+def setting_columns(items: Sequence[Any]) -> Columns:
     """Threads always; delegate and cores where they vary."""
-    found = [("threads", _text("threads"))]
-    found += [("delegate", _text("delegate"))] if varying(records, "delegate") else []
-    return found + ([("cores", _cores)] if varying(records, "core_mask") else [])
+    columns = [("threads", _show("threads"))]
+    columns += [("delegate", _show("delegate"))] if varies(items, "delegate") else []
+    return columns + ([("cores", _cores)] if varies(items, "core_mask") else [])
 
 
-def tokens(record: Record) -> str:
+def tokens(item: Any) -> str:
     """The length of a record."""
-    return "each text" if record["seq_length"] is None else str(record["seq_length"])
+    return "each text" if item.seq_length is None else str(item.seq_length)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as text in columns."""
-    clean = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*clean, strict=True)]
-    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in clean)
-    return "\n".join(line.rstrip() for line in lines)
+    """Rows as text in columns, safe for a terminal."""
+    return align([[printable(cell) for cell in row] for row in rows])
 
 
-def _throttled(devices: Mapping[str, Sequence[Record]], names: Mapping[str, str]) -> list[str]:
+def _throttling_reasons(
+    devices: Mapping[str, Sequence[Record]], names: Mapping[str, str]
+) -> list[str]:
     """Why each record is marked as throttled."""
     return [
-        f"throttled: {title}, {names[record['package']]}, {where(record)}: "
-        + ", ".join(record["throttled"])
+        f"throttled: {title}, {names[record.package]}, {describe_setting(record)}: "
+        + ", ".join(record.throttled)
         for title, records in devices.items()
         for record in records
-        if record.get("throttled")
+        if record.throttled
     ]
 
 
-def _cell_columns(result: Result) -> Columns:
-    """What names a line of the plan."""
-    names, shown = names_of(result), titles(result)
+def _measurement_columns(result: Result) -> Columns:
+    """The columns that identify a measurement of the plan."""
+    names, titles = result_package_names(result), device_titles(result)
     return [
-        ("device", lambda r: shown[r["device"]]),
-        ("package", lambda r: names.get(r["package"], NOTHING)),
-        ("tokens", _text("seq_length")),
-        *((key, _text(key)) for key in ("threads", "delegate")),
-        ("cores", _text("core_mask")),
+        ("device", lambda r: titles[r.device]),
+        ("package", lambda r: names.get(r.package, NOTHING)),
+        ("tokens", _show("seq_length")),
+        *((field, _show(field)) for field in ("threads", "delegate")),
+        ("cores", _show("core_mask")),
     ]
 
 
-def _text(key: str) -> Callable[[Record], str]:
-    return lambda record: NOTHING if record[key] is None else str(record[key])
+def _show(field: str) -> Callable[[Any], str]:
+    def show(item: Any) -> str:
+        value = getattr(item, field)
+        return NOTHING if value is None else str(value)
+
+    return show
 
 
-def _cores(record: Record) -> str:
-    return record["core_mask"] or "all"
+def _cores(item: Any) -> str:
+    return item.core_mask or "all"
 
 
-def _length(record: Record) -> float:
-    """For sorting: every text at its own length comes last."""
-    return math.inf if record["seq_length"] is None else record["seq_length"]
+def _length_rank(record: Record) -> float:
+    """For sorting: texts at their own lengths come last."""
+    return math.inf if record.seq_length is None else record.seq_length
 
 
 def _interval(record: Record) -> str:
-    if is_mean(record) or not record.get("ci95_ms"):
+    if not record.has_median or not record.ci95_ms:
         return NOTHING
-    low, high = record["ci95_ms"]
-    return f"± {50 * (high - low) / milliseconds(record):.1f}%"
+    low, high = record.ci95_ms
+    return f"± {50 * (high - low) / record.typical_ms:.1f}%"
 
 
 def _spread(record: Record) -> str:
-    low, high = (record["latency_ms"][key] for key in ("p5", "p95"))
-    return NOTHING if low is None else f"{low:.2f} to {high:.2f}"
+    low, high = record.latency_ms.p5, record.latency_ms.p95
+    return NOTHING if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
 def _times(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f}x"
 
 
-def _ratio(record: Record, records: Sequence[Record], first: str) -> float | None:
-    """How many times `first`'s time is this one's; None where that was not measured."""
-    for other in records:
-        same = (_length(other), *setting(other)) == (_length(record), *setting(record))
-        if same and other["package"] == first:
-            return ratio(other, record)
+def _ratio_to(package: str, record: Record, records: Sequence[Record]) -> float | None:
+    """Time of `package` over this record's; None where the package was not measured so."""
+    for candidate in records:
+        same = (candidate.seq_length, candidate.setting) == (record.seq_length, record.setting)
+        if same and candidate.package == package:
+            return ratio(candidate, record)
     return None

@@ -1,0 +1,216 @@
+"""One device carrying out its part of a plan."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sqb_tf.errors import InputError
+
+from ..plan import Measurement, Plan
+from ..record import Failure, Record
+from . import android, reconnect, tool
+from .binaries import Binary
+from .device_files import DeviceFiles
+from .device_inputs import PreparedPackage
+from .device_state import StateReader, now
+from .heat_gate import HeatGate
+from .journal import Journal
+from .repeat_policy import RepeatPolicy
+from .repeats import build_record, repeat_from_output
+from .shells import DeviceError, Shell, Stopped
+from .tool import Tool
+
+
+class RemoteDevice:
+    """A device, and the measurements of a plan on it.
+
+    Args:
+        name: as `--device` names it.
+        shell: runs its commands.
+        system: `android` or `linux`, the module that knows how it describes itself.
+        find_binary: returns the tool for a system and its ABIs.
+        packages: by path.
+        journal: where results go.
+        report: called at every step, as `report(event, **details)`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shell: Shell,
+        system: ModuleType,
+        find_binary: Callable[[str, Sequence[str]], Binary],
+        plan: Plan,
+        packages: Mapping[str, PreparedPackage],
+        journal: Journal,
+        report: Callable[..., None],
+    ) -> None:
+        self.name, self.shell, self.system = name, shell, system
+        self.plan, self.packages, self.journal = plan, packages, journal
+        self._find_binary, self._report = find_binary, report
+        self._files = DeviceFiles(shell, report)
+        self._states = StateReader(system, shell)
+        self._heat_gate = HeatGate(plan, self._states, shell, report)
+        self._policy = RepeatPolicy(plan)
+        limits = {path: package.info.max_seq_length for path, package in packages.items()}
+        self.measurements = plan.measurements(limits)
+        self.hardware: dict[str, Any] = {}
+        self.tool: Tool | None = None
+        self._screen_setting: str | None = None  # restored at the end; None: there is none
+
+    def open(self) -> None:
+        """Describes the device; finds, copies and identifies the tool.
+
+        Raises:
+            DeviceError: it cannot be used.
+            InputError: there is no tool for it.
+        """
+        self.hardware = self.system.describe(self.shell)
+        binary = self._find_binary(self.system.SYSTEM, self.hardware["abis"])
+        if binary.is_app and any(self.plan.core_masks):
+            raise InputError(
+                f"--core-masks: an app ({binary.path.name}) cannot be bound to cores: name the "
+                "executable with --tool"
+            )
+        self._files.refresh()
+        name = f"benchmark_model-{binary.sha256[:16]}"
+        self.tool = Tool(self.shell, binary, name)
+        if binary.is_app:
+            tool.install_app(self.shell, binary)
+        else:
+            self._files.copy(binary.path, name)
+            self.tool.identify()
+        if self.system is android:
+            self._screen_setting = android.keep_screen_on(self.shell)
+
+    def carry_out(self) -> None:
+        """Repeats every measurement until it is precise, in rounds, so that heat affects all alike.
+
+        A measurement that fails is given up in this run; so is the device if it disappears for good.
+        """
+        reachable = True
+        try:
+            reachable = self._run_rounds()
+            if reachable and self.plan.profile:
+                reachable = self._run_profiles()
+        except Stopped:
+            self.shell.stop = threading.Event()  # the commands that clean up must not be stopped
+        if reachable and self._screen_setting is not None:
+            with contextlib.suppress(DeviceError):  # the results do not depend on it
+                android.restore_screen(self.shell, self._screen_setting)
+
+    def fail(self, cause: str, message: str, measurement: Measurement | None = None) -> None:
+        """Keeps and reports a failure; without a measurement, one of the device as a whole."""
+        setting = dict.fromkeys(field.name for field in dataclasses.fields(Measurement))
+        failure = Failure(
+            device=self.name,
+            hardware_name=self.hardware.get("name"),
+            **(measurement.to_dict() if measurement else setting),
+            cause=cause,
+            message=message,
+            at=now(),
+        )
+        self.journal.add_failure(failure)
+        self._report("failed", measurement=measurement, failure=failure)
+
+    def record(self, measurement: Measurement) -> Record | None:
+        """The record of a measurement; None if it was not measured, or not often enough."""
+        repeats = self._repeats(measurement)
+        if self.tool is None or not self._policy.settled(repeats):
+            return None
+        text = self.plan.text
+        return build_record(
+            measurement,
+            self.packages[measurement.package],
+            repeats,
+            device=self.name,
+            hardware=self.hardware,
+            tool=self.tool.to_json(),
+            text={"source": text.source, "texts": len(text.examples)},
+        )
+
+    def _run_rounds(self) -> bool:
+        """Whether the device is still reachable at the end."""
+        order = random.Random(f"{self.plan.seed} {self.name}")
+        self._policy.start()
+        failed: set[Measurement] = set()
+        for round_index in range(self.plan.repeats):
+            pending = [
+                measurement
+                for measurement in self.measurements
+                if measurement not in failed
+                and not self._policy.settled(self._repeats(measurement))
+            ]
+            for measurement in order.sample(pending, len(pending)):
+                if self._policy.budget_spent() and round_index:
+                    return True
+                try:
+                    self._run(measurement)
+                except DeviceError as error:
+                    failed.add(measurement)
+                    if not self._handle(error, measurement):
+                        return False
+        return True
+
+    def _run_profiles(self) -> bool:
+        """Starts each measurement that has times once more, to time its operators; as `_run_rounds`."""
+        for measurement in self.measurements:
+            repeats = self._repeats(measurement)
+            if not repeats or any(repeat["profiled"] for repeat in repeats):
+                continue
+            try:
+                self._run(measurement, profile=True)
+            except DeviceError as error:
+                if not self._handle(error, measurement):
+                    return False
+        return True
+
+    def _run(self, measurement: Measurement, profile: bool = False) -> None:
+        """Starts the tool once and keeps the result."""
+        self._report("measurement", measurement=measurement)
+        package = self.packages[measurement.package]
+        inputs = package.inputs[measurement.seq_length]
+        graph = f"{package.info.sha256[:16]}.tflite"
+        files = {"graph": self._files.copy(Path(package.info.path), graph)}
+        for name, path in inputs.files.items():
+            files[name] = self._files.copy(path, path.name)
+        before = self._heat_gate.wait()
+        output = self.tool.run(measurement, self.plan, inputs, files, profile)
+        repeat = repeat_from_output(output, measurement.delegate)
+        repeat |= {"profiled": profile, "states": [before, self._states.read()]}
+        self.journal.add_repeat(self._key(measurement), repeat)
+        self._report("done", measurement=measurement, repeat=repeat)
+
+    def _handle(self, error: DeviceError, measurement: Measurement) -> bool:
+        """Keeps a failure with its cause; returns whether the device can continue."""
+        reachable = True
+        if error.lost:
+            self._report("gone", message=str(error))
+            error, reachable = reconnect.wait_for_device(
+                error, self.shell, self._states, self._files, self.plan.reconnect_s
+            )
+        self.fail(error.cause, str(error), measurement)
+        return reachable
+
+    def _repeats(self, measurement: Measurement) -> list[dict[str, Any]]:
+        return self.journal.repeats(self._key(measurement))
+
+    def _key(self, measurement: Measurement) -> str:
+        """What must be equal for an earlier run's repeat to count: device, bytes, tool and settings."""
+        parts = measurement.to_dict() | {
+            "device": self.name,
+            "hardware": self.hardware.get("name"),
+            "package": self.packages[measurement.package].info.sha256,
+            "tool": self.tool and self.tool.binary.sha256,
+            "runs": self.plan.runs,
+            "min_seconds": self.plan.min_seconds,
+        }
+        return json.dumps(parts, sort_keys=True)

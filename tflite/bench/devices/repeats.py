@@ -1,0 +1,76 @@
+"""One start of the tool as the journal keeps it, and the record of several starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import latency_stats
+from ..plan import Measurement
+from ..record import Record, package_fields
+from .device_inputs import PreparedPackage
+from .tool import find_delegation
+from .tool_output import Output
+
+_COLD_START_NAMES = ("init_ms", "first_run_ms", "peak_memory_mb", "total_memory_mb")
+
+
+def repeat_from_output(output: Output, delegate: str) -> dict[str, Any]:
+    """The figures of one start, ready for JSON."""
+    latency = dataclasses.asdict(output.inference)
+    latency.pop("first")
+    delegation = find_delegation(output, delegate)
+    operations = [dataclasses.asdict(o) for p in output.profiles for o in p.operations]
+    return latency | {
+        "init_ms": output.init_ms,
+        "first_run_ms": output.warmup.first if output.warmup else None,
+        "peak_memory_mb": output.overall_memory_mb,
+        "total_memory_mb": output.peak_memory_mb,
+        "delegated": delegation and dataclasses.asdict(delegation),
+        "profile": operations or None,
+    }
+
+
+def build_record(
+    measurement: Measurement,
+    package: PreparedPackage,
+    repeats: Sequence[Mapping[str, Any]],
+    **device_fields: Any,
+) -> Record:
+    """The record of a measurement from its starts.
+
+    Args:
+        device_fields: `device`, `hardware`, `tool` and `text` of the record, as JSON.
+    """
+    timed = [repeat for repeat in repeats if not repeat["profiled"]]
+    times = [latency_stats.repeat_time(repeat) for repeat in timed]
+    states = [state for repeat in timed for state in repeat["states"]]
+    inputs = package.inputs[measurement.seq_length]
+    fields = {
+        **measurement.to_dict(),
+        **package_fields(package.info),
+        **device_fields,
+        "signature": inputs.signature,
+        "padded_to": inputs.length if inputs.length != measurement.seq_length else None,
+        "timed": "invoke",
+        "latency_ms": dataclasses.asdict(latency_stats.summarize_repeats(timed)),
+        "samples_ms": times,
+        "ci95_ms": latency_stats.repeat_interval(times),
+        **{name: _median(timed, name) for name in _COLD_START_NAMES},
+        "private_memory_mb": None,  # which the tool does not report
+        "delegated": timed[-1]["delegated"],
+        "states": states,
+        "throttled": list(dict.fromkeys(r for state in states for r in state["throttled"])),
+        "profile": next((r["profile"] for r in reversed(repeats) if r["profiled"]), None),
+        "versions": {},
+        "date": states[-1]["at"],
+    }
+    return Record.from_json(fields)
+
+
+def _median(repeats: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Over the starts that report the figure."""
+    values = [repeat[name] for repeat in repeats if repeat[name] is not None]
+    return round(statistics.median(values), 3) if values else None

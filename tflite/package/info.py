@@ -1,0 +1,189 @@
+"""What a package says of itself, read once and passed on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+from sqb_tf.errors import InputError
+
+from . import container
+
+_LENGTH_INPUT = "input_word_ids"  # its second axis is the sequence length
+
+
+@dataclasses.dataclass(frozen=True)
+class SignatureInfo:
+    """One entry point of the model.
+
+    Attributes:
+        inputs, outputs: names in alphabetical order, as the interpreter lists them.
+        graph_inputs: the input names in the order of the graph, by which `benchmark_model` tells them apart.
+        seq_length: tokens of its inputs; None: any number.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    graph_inputs: tuple[str, ...]
+    seq_length: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of a manifest's and `describe`'s signatures, except for the name."""
+        return {
+            "inputs": list(self.inputs),
+            "outputs": list(self.outputs),
+            "seq_length": self.seq_length,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class PackageInfo:
+    """Everything about a package but its weights.
+
+    Attributes:
+        path: as given; `<bytes>` for a package in memory.
+        labels: names of the scores; None for a model without labels.
+        properties: the package's `sqb.json`: recipe, lowering, head, lengths, versions and so on; empty in
+            packages of other projects.
+        signatures: in the order of the file.
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+    vocabulary: tuple[str, ...] = dataclasses.field(repr=False)
+    labels: tuple[str, ...] | None
+    properties: Mapping[str, Any]
+    signatures: tuple[SignatureInfo, ...]
+
+    @classmethod
+    def read(cls, source: str | Path | bytes) -> PackageInfo:
+        """Reads a package from a file or from its bytes.
+
+        Raises:
+            InputError: no such file, not a package, or damaged.
+        """
+        if isinstance(source, bytes):
+            path, content = "<bytes>", source
+        else:
+            path = str(source)
+            try:
+                content = Path(source).read_bytes()
+            except OSError as error:
+                raise InputError(f"{path}: {error.strerror}; expected a packaged .tflite") from None
+        package = container.unpack_bytes(content, path)
+        return cls(
+            path=path,
+            sha256=hashlib.sha256(content).hexdigest(),
+            size_bytes=len(content),
+            vocabulary=tuple(package.vocabulary),
+            labels=None if package.labels is None else tuple(package.labels),
+            properties=package.properties,
+            signatures=_read_signatures(content, path),
+        )
+
+    @property
+    def recipe(self) -> str | None:
+        return self.properties.get("recipe")
+
+    @property
+    def lowering(self) -> str | None:
+        return self.properties.get("lowering")
+
+    @property
+    def baseline(self) -> str | None:
+        """The architecture it is a baseline of, such as `bert-base`; None: a SqueezeBERT."""
+        return self.properties.get("baseline")
+
+    @property
+    def head(self) -> str:
+        """The name of the head, such as `classification`."""
+        return self.properties.get("kind", "classification")
+
+    @property
+    def paired(self) -> bool:
+        """Whether it takes pairs of texts."""
+        return bool(self.properties.get("paired"))
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the libraries that converted it, by name."""
+        return self.properties.get("versions", {})
+
+    @property
+    def seq_lengths(self) -> tuple[int, ...]:
+        """The fixed lengths, ascending; empty for a package of any length."""
+        return tuple(sorted(s.seq_length for s in self.signatures if s.seq_length))
+
+    @property
+    def max_seq_length(self) -> int:
+        """The most tokens that a text may have.
+
+        Raises:
+            InputError: the package says nothing of how its text is prepared.
+        """
+        longest = max(self.seq_lengths, default=0) or self.properties.get("max_seq_length")
+        if longest is None:
+            raise InputError(
+                f"{self.path}: the package does not say how its text is prepared: expected one of "
+                "tools/convert.py"
+            )
+        return longest
+
+    def signature_for(self, length: int) -> SignatureInfo:
+        """The signature that runs `length` tokens: of any length, or the shortest that is long enough.
+
+        A text longer than every fixed signature gets the longest one.
+        """
+        dynamic = [s for s in self.signatures if s.seq_length is None]
+        if dynamic:
+            return dynamic[0]
+        fixed = sorted(self.signatures, key=lambda s: s.seq_length)
+        return next((s for s in fixed if s.seq_length >= length), fixed[-1])
+
+    def manifest(self) -> dict[str, Any]:
+        """The properties and the signatures by name: what the manifest beside a package repeats."""
+        return {**self.properties, "signatures": {s.name: s.to_json() for s in self.signatures}}
+
+
+def _read_signatures(content: bytes, path: str) -> tuple[SignatureInfo, ...]:
+    """From the flatbuffer alone, without an interpreter."""
+    try:
+        model = schema.Model.GetRootAs(content, 0)
+        definitions = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
+        return tuple(_signature(model, definition) for definition in definitions)
+    except (*container.DAMAGED, AttributeError, KeyError) as error:
+        raise InputError(f"{path}: damaged TFLite model ({error}); convert it again") from error
+
+
+def _signature(model: schema.Model, definition: schema.SignatureDef) -> SignatureInfo:
+    subgraph = model.Subgraphs(definition.SubgraphIndex())
+    inputs = [definition.Inputs(i) for i in range(definition.InputsLength())]
+    outputs = [definition.Outputs(i) for i in range(definition.OutputsLength())]
+    names = {tensor.TensorIndex(): tensor.Name().decode() for tensor in inputs}
+    lengths = [
+        _second_axis(subgraph.Tensors(index))
+        for index, name in names.items()
+        if name == _LENGTH_INPUT
+    ]
+    return SignatureInfo(
+        name=definition.SignatureKey().decode(),
+        inputs=tuple(sorted(names.values())),
+        outputs=tuple(sorted(tensor.Name().decode() for tensor in outputs)),
+        graph_inputs=tuple(names[subgraph.Inputs(i)] for i in range(subgraph.InputsLength())),
+        seq_length=next((length for length in lengths if length > 0), None),
+    )
+
+
+def _second_axis(tensor: schema.Tensor) -> int:
+    """Its size; -1 where it may change. Without such axes there is no shape signature, only a shape."""
+    shape: Sequence[int] = (
+        tensor.ShapeAsNumpy() if tensor.ShapeSignatureIsNone() else tensor.ShapeSignatureAsNumpy()
+    )
+    return int(shape[1])
