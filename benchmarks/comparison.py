@@ -80,12 +80,12 @@ def packages(folder: Path) -> list[Path]:
         print(f"converting {name}", file=sys.stderr)
         content = convert(model, recipe, lengths, lowering=lowering)
         (folder / f"{name}.tflite").write_bytes(content)
-    wanted = [baselines.Baseline(*one) for one in BASELINES]
+    requested = [baselines.Baseline(*fields) for fields in BASELINES]
     tokenizer = model.tokenizer
-    made = baselines.make(
-        wanted, ROOT / "runs" / "baselines", tokenizer.vocabulary, tokenizer.lowercase
+    theirs = baselines.convert_baselines(
+        requested, ROOT / "runs" / "baselines", tokenizer.vocabulary, tokenizer.lowercase
     )
-    return [*(folder / f"{name}.tflite" for name in OURS), *made, folder / f"{SLOW}.tflite"]
+    return [*(folder / f"{name}.tflite" for name in OURS), *theirs, folder / f"{SLOW}.tflite"]
 
 
 def write_texts(path: Path, task: str, data: Path, limit: int) -> None:
@@ -137,11 +137,11 @@ def measure_parts(files: list[Path], records: Records, runs: int) -> dict[str, A
 
 def inputs_of(files: list[Path], length: int) -> dict[str, Any]:
     """Our inputs of a length, which the baselines take too."""
-    from sqb_tflite.bench.inputs import Text, of_length
+    from sqb_tflite.bench.inputs import Text, encode_length
     from sqb_tflite.runtime.runner import Runner
 
     (ours,) = (file for file in files if file.stem == INT8)
-    return of_length(Runner(ours), Text.demo(), length)
+    return encode_length(Runner(ours), Text.demo(), length)
 
 
 def memory_just_written(folder: Path) -> float:
@@ -150,17 +150,17 @@ def memory_just_written(folder: Path) -> float:
 
     path, copy = folder / f"{INT8}.tflite", folder / "written.tflite"
     copy.write_bytes(path.read_bytes())  # in one piece, as tools/convert.py writes
-    return cold_start.fresh(str(copy), 1, inputs_of([path], LENGTH))["peak_memory_mb"]
+    return cold_start.measure(str(copy), 1, inputs_of([path], LENGTH))["peak_memory_mb"]
 
 
 def measure_peers(python: str, folder: Path, lengths: list[int], runs: int) -> dict[str, Any]:
     """Median and deviation in ms of ours and of other runtimes by `NAME LENGTH`, 1 thread, in turns."""
     from sqb_tf import SqueezeBertConfig
-    from sqb_tflite.bench.inputs import Text, of_length
+    from sqb_tflite.bench.inputs import Text, encode_length
     from sqb_tflite.runtime.runner import Runner
 
     ours = {name: Runner(folder / f"{name}.tflite") for name in (FLOAT32, INT8)}
-    given = {n: of_length(ours[INT8], Text.demo(), n) for n in lengths}
+    given = {n: encode_length(ours[INT8], Text.demo(), n) for n in lengths}
     child = subprocess.Popen(
         [python, str(Path(__file__).with_name("peer_inference.py"))],
         stdin=subprocess.PIPE,

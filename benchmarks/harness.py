@@ -25,10 +25,10 @@ import simulated_devices
 from simulated_devices import Phone, tool
 
 from sqb_tf.atomic_write import staged_file
-from sqb_tflite.bench.devices import android, fleet
+from sqb_tflite.bench.devices import fleet
+from sqb_tflite.bench.devices.adb import AdbShell
+from sqb_tflite.bench.devices.device_files import DeviceFiles
 from sqb_tflite.bench.devices.journal import Journal
-from sqb_tflite.bench.devices.remote import Remote
-from sqb_tflite.bench.devices.shells import AdbShell
 from sqb_tflite.bench.devices.targets import Target
 from sqb_tflite.bench.inputs import Text
 from sqb_tflite.bench.plan import Plan
@@ -39,16 +39,10 @@ WORK = Path("runs/bench/harness")  # for packages, kept between runs
 
 def copying(phone: Phone, path: Path, rounds: int) -> dict[str, float]:
     """MB a second of the harness's copying of a file, and of `adb push` alone, in turns."""
-    device = Remote(
-        phone.address,
-        AdbShell(threading.Event(), phone.address),
-        android,
-        lambda *_: None,
-        Journal(),
-        lambda *_, **__: None,
-    )
-    device.look()
-    size_mb, folder = path.stat().st_size / 1e6, device.shell.folder
+    shell = AdbShell(threading.Event(), phone.address)
+    files = DeviceFiles(shell, lambda *_, **__: None)
+    files.refresh()
+    size_mb, folder = path.stat().st_size / 1e6, shell.folder
     adb = ["adb", "-s", phone.address]
 
     def alone() -> None:
@@ -56,9 +50,9 @@ def copying(phone: Phone, path: Path, rounds: int) -> dict[str, float]:
 
     times: dict[str, list[float]] = {"adb": [], "harness": []}
     for _ in range(rounds):
-        for name, copy in (("adb", alone), ("harness", lambda: device.put(path, "ours"))):
+        for name, copy in (("adb", alone), ("harness", lambda: files.copy(path, "ours"))):
             subprocess.run([*adb, "shell", f"rm -f {folder}/alone {folder}/ours"], check=True)
-            device.look()  # that it is gone
+            files.refresh()  # both are gone
             times[name].append(_seconds(copy))
     return {name: size_mb / statistics.median(taken) for name, taken in times.items()}
 
@@ -68,7 +62,8 @@ def overhead(phone: Phone, package: str, binary: Path, runs: int) -> dict[str, f
     plan = Plan([package], [1], [16], 10, Text.demo(), repeats=runs, precision=1e-9)
     phone.runs.clear()
     journal = _Timed()
-    fleet.measure([Target("adb", phone.address)], plan, fleet.Access([str(binary)]), journal)
+    options = fleet.ConnectionOptions([str(binary)])
+    fleet.measure([Target("adb", phone.address)], plan, options, journal)
     command = shlex.split(phone.runs[-1].replace("/data/local/tmp", str(phone.tmp)))
     command[0] = str(binary)
     alone = [
@@ -95,15 +90,15 @@ def agreement(phone: Phone, package: str, binary: Path, rounds: int) -> list[dic
     """Medians in ms by length: the stand-in's through the harness, and our runner's, in turns."""
     plan = Plan([package], [1], LENGTHS, 30, Text.demo(), repeats=1)
     targets = [Target("adb", phone.address), Target("host", "host")]
-    found: dict[tuple[str, int], list[float]] = {}
+    options = fleet.ConnectionOptions([str(binary)])
+    medians: dict[tuple[str, int], list[float]] = {}
     for _ in range(rounds):
-        for record in fleet.measure(targets, plan, fleet.Access([str(binary)]))["records"]:
-            where = "host" if record["device"] == "host" else "device"
-            medians = found.setdefault((where, record["seq_length"]), [])
-            medians.append(record["latency_ms"]["median"])
+        for record in fleet.measure(targets, plan, options).records:
+            side = "host" if record.device == "host" else "device"
+            medians.setdefault((side, record.seq_length), []).append(record.latency_ms.median)
     return [
         {"length": length}
-        | {where: statistics.median(found[where, length]) for where in ("device", "host")}
+        | {side: statistics.median(medians[side, length]) for side in ("device", "host")}
         for length in LENGTHS
     ]
 

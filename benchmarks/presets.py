@@ -137,8 +137,8 @@ def main() -> None:
         rows[name] = {
             "accuracy": statistics.mean(values),
             "accuracies": values,
-            "latency_ms": record["latency_ms"]["median"],
-            "size_mb": record["size_bytes"] / 1e6,
+            "latency_ms": record.latency_ms.median,
+            "size_mb": record.size_bytes / 1e6,
         }
         print(
             f"{name:18} accuracy {rows[name]['accuracy']:.3f} "
@@ -147,9 +147,9 @@ def main() -> None:
         )
     subtitle = (
         f"from scratch, {args.epochs} epochs, mean and range of {args.seeds} seeds; "
-        f"{host_info.processor(records[0]['hardware'])}"
+        f"{host_info.processor(records[0].hardware)}"
     )
-    report = {"rows": rows, "epochs": args.epochs, "hardware": records[0]["hardware"]}
+    report = {"rows": rows, "epochs": args.epochs, "hardware": dict(records[0].hardware)}
     (output / "presets.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     plot(rows, subtitle, output / "presets.png")
 

@@ -100,7 +100,7 @@ def main() -> None:
         name: getattr(args, name)
         for name in ("preset", "batch_size", "seq_length", "threads", "steps")
     }
-    report.update(cpu=host_info.processor(host_info.host()), rows={})
+    report.update(cpu=host_info.processor(host_info.describe_host()), rows={})
     for kind in CLASSES:
         report["rows"][kind] = measure(kind, config, args)
         keras.backend.clear_session(free_memory=True)

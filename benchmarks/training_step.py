@@ -353,7 +353,7 @@ def main() -> None:
         **{name: getattr(args, name) for name in ("preset", "batch_size", "seq_length")},
         **{name: getattr(args, name) for name in ("threads", "steps", "precision")},
         "versions": versions,
-        "cpu": host_info.processor(host_info.host()),
+        "cpu": host_info.processor(host_info.describe_host()),
         "rows": rows,
         "times_faster_than": ratios(rows, "ours"),
         "times_faster_were_ours_products_alone": ratios(rows, "products"),

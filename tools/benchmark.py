@@ -214,7 +214,7 @@ def measure(args: argparse.Namespace) -> int:
     from sqb_tflite.bench.devices import fleet, journal, targets
     from sqb_tflite.bench.reports import report
 
-    devices = targets.find(args.device.split(","))
+    devices = targets.find_targets(args.device.split(","))
     _check_outputs(args, report.RECORDS_FILE)
     from sqb_tflite.bench.plan import Plan
 
@@ -239,49 +239,52 @@ def measure(args: argparse.Namespace) -> int:
         profile=args.profile,
     )
     earlier = journal.Journal(Path(args.report) / journal.FILE if args.report else None)
-    result = fleet.measure(devices, plan, fleet.Access(args.tool, args.ssh_config), earlier)
-    if args.report:
-        report.write(args.report, result)
-    results.emit(args, report.table(result), result)
-    return entry.MISSED if result["missing"] else entry.DONE
+    connection = fleet.ConnectionOptions(args.tool, args.ssh_config)
+    result = fleet.measure(devices, plan, connection, earlier)
+    return _show(args, result)
 
 
 def compare(args: argparse.Namespace) -> int:
     fail_over = arguments.share(args.fail_over, "--fail-over")
-    from sqb_tflite.bench.reports import compare, records
+    from sqb_tflite.bench.record import Result
+    from sqb_tflite.bench.reports import compare
 
-    comparison = compare.compare(records.read(args.old), records.read(args.new), fail_over)
+    comparison = compare.compare(Result.read(args.old), Result.read(args.new), fail_over)
     results.emit(args, compare.table(comparison), compare.to_json(comparison))
     return entry.MISSED if comparison.regressed else entry.DONE
 
 
 def report(args: argparse.Namespace) -> int:
-    from sqb_tflite.bench.reports import records, report
+    from sqb_tflite.bench.record import Result
 
-    parts = [records.read(path) for path in args.result]
-    joined = {key: [record for part in parts for record in part[key]] for key in parts[0]}
-    report.write(args.report, joined)
-    results.emit(args, report.table(joined), joined)
-    return entry.MISSED if joined["missing"] else entry.DONE
+    return _show(args, Result.join(Result.read(path) for path in args.result))
 
 
 def ios(args: argparse.Namespace) -> int:
     from sqb_tf.atomic_write import staged_file
-    from sqb_tflite.bench.devices import ios
+    from sqb_tflite.bench.devices import ios_params, ios_results
+    from sqb_tflite.bench.record import Result
     from sqb_tflite.bench.reports import report
 
     if args.log is None:
+        params = ios_params.write_params(args.package, args.length, args.threads, args.runs)
         with staged_file(args.params) as staged:
-            staged.write_text(ios.params(args.package, args.length, args.threads, args.runs))
+            staged.write_text(params)
         print(f"{args.params}: put it and {args.package} into the app's benchmark_data folder")
         return entry.DONE
     _check_outputs(args, report.RECORDS_FILE)
-    record = ios.record(args.log, args.params, args.package, args.phone, args.system)
-    result = {"records": [record], "failures": [], "missing": []}
+    record = ios_results.read_record(args.log, args.params, args.package, args.phone, args.system)
+    return _show(args, Result([record]))
+
+
+def _show(args: argparse.Namespace, result: Any) -> int:
+    """Writes the report, prints the tables; the exit code says whether anything is missing."""
+    from sqb_tflite.bench.reports import report
+
     if args.report:
         report.write(args.report, result)
-    results.emit(args, report.table(result), result)
-    return entry.DONE
+    results.emit(args, report.table(result), result.to_json())
+    return entry.MISSED if result.missing else entry.DONE
 
 
 def _check_outputs(args: argparse.Namespace, name: str) -> None:
@@ -308,7 +311,9 @@ def _baseline_packages(package: str, names: list[str], length: int) -> list[str]
         for recipe in ("float32", "dynamic")
     ]
     tokenizer = preprocessor.tokenizer
-    paths = baselines.make(requested, BASELINES, tokenizer.vocabulary, tokenizer.lowercase)
+    paths = baselines.convert_baselines(
+        requested, BASELINES, tokenizer.vocabulary, tokenizer.lowercase
+    )
     return [str(path) for path in paths]
 
 
@@ -319,9 +324,9 @@ def _text(options: BenchmarkOptions) -> Any:
     if options.data and options.text:
         raise InputError("give --data or --text, not both")
     if options.text:
-        return Text.of_file(options.text, options.limit)
+        return Text.from_file(options.text, options.limit)
     if options.data:
-        return Text.of_task(options.load_task())
+        return Text.from_task(options.load_task())
     return Text.demo()
 
 

@@ -189,14 +189,9 @@ def package_result(content: bytes, report: Any, source: str) -> dict[str, Any]:
 
 def package_record(content: bytes) -> dict[str, Any]:
     """What a package records of itself: recipe, lowering, lengths, versions, calibration, signatures."""
-    from sqb_tflite.runtime.runner import Runner
+    from sqb_tflite.package.info import PackageInfo
 
-    runner = Runner(content)
-    signatures = {
-        s.name: {"inputs": s.inputs, "outputs": s.outputs, "seq_length": s.seq_length}
-        for s in runner.signatures.values()
-    }
-    return {**runner.package.properties, "signatures": signatures}
+    return PackageInfo.read(content).manifest()
 
 
 def searched(

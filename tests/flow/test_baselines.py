@@ -21,7 +21,7 @@ def tiny(monkeypatch):
 @pytest.mark.slow
 def test_packages_run_and_are_made_once(tiny, tmp_path, vocabulary):
     wanted = [Baseline("bert-base", "float32", 16), Baseline("bert-base", "dynamic", None)]
-    paths = baselines.make(wanted, tmp_path, vocabulary, True)
+    paths = baselines.convert_baselines(wanted, tmp_path, vocabulary, True)
     assert [path.name for path in paths] == [
         "bert-base-float32-16.tflite",
         "bert-base-dynamic-any.tflite",
@@ -33,10 +33,12 @@ def test_packages_run_and_are_made_once(tiny, tmp_path, vocabulary):
             assert np.isclose(found.sum(), 1, atol=1e-5)
         assert runner.signature_for(length).seq_length in (16, None)
     before = [path.stat().st_mtime_ns for path in paths]
-    assert baselines.make(wanted, tmp_path, vocabulary, True) == paths
+    assert baselines.convert_baselines(wanted, tmp_path, vocabulary, True) == paths
     assert [path.stat().st_mtime_ns for path in paths] == before
     # Another tokenizer is another package.
-    assert baselines.make(wanted[:1], tmp_path, [*vocabulary, "more"], True) != paths[:1]
+    assert (
+        baselines.convert_baselines(wanted[:1], tmp_path, [*vocabulary, "more"], True) != paths[:1]
+    )
 
 
 def test_flag_measures_them_too(tiny, converted, tmp_path, monkeypatch):
@@ -64,7 +66,9 @@ def test_unknown_name_is_an_error(tmp_path):
 )
 def test_published_sizes(name, megabytes, tmp_path, vocabulary):
     """Of int8 weights: 110 and 25 million parameters."""
-    (path,) = baselines.make([Baseline(name, "dynamic", 128)], tmp_path, vocabulary, True)
+    (path,) = baselines.convert_baselines(
+        [Baseline(name, "dynamic", 128)], tmp_path, vocabulary, True
+    )
     assert megabytes[0] < path.stat().st_size / 1e6 < megabytes[1]
     operations = Runner(path).operations()
     assert ("FULLY_CONNECTED", True) in operations and ("FULLY_CONNECTED", False) not in operations

@@ -17,6 +17,7 @@ from sqb_tflite.bench import latency_stats
 from sqb_tflite.bench.host import cold_start, session
 from sqb_tflite.bench.inputs import Text
 from sqb_tflite.bench.plan import Plan
+from sqb_tflite.bench.record import Result
 from sqb_tflite.bench.reports import report
 from sqb_tflite.runtime.runner import Runner
 
@@ -36,10 +37,11 @@ def packages(converted, tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def records(packages) -> list[dict]:
-    return session.measure(Plan(packages, [1, 2], [8], 3, TEXTS, each_text=True))
+    measured = session.measure(Plan(packages, [1, 2], [8], 3, TEXTS, each_text=True))
+    return [record.to_json() for record in measured]
 
 
-def test_every_cell_has_a_record_with_the_contracts_keys(records):
+def test_every_measurement_has_a_record_with_the_contracts_keys(records):
     assert len(records) == 2 * 2 * 2  # packages x threads x (8 tokens, each text)
     for record in records:
         assert set(CONTRACT) <= set(record)
@@ -69,9 +71,11 @@ def test_a_file_just_written_is_read_from_storage(tmp_path):
     if subprocess.check_output(["stat", "-f", "-c", "%T", path], text=True).strip() == "tmpfs":
         pytest.skip(f"{tmp_path} is in memory, where no file leaves it")
     assert pages_in_memory(path) == (1 << 20) // mmap.PAGESIZE
-    cold_start.forget(path)
+    cold_start.evict_from_page_cache(path)
     assert pages_in_memory(path) == 0
-    cold_start.forget(tmp_path / "absent.tflite")  # told of by who opens it
+    cold_start.evict_from_page_cache(
+        tmp_path / "absent.tflite"
+    )  # the caller that opens it reports it
 
 
 def test_counts_lengths_and_padding_are_recorded(records, packages):
@@ -90,16 +94,17 @@ def test_counts_lengths_and_padding_are_recorded(records, packages):
 
 
 def test_statistics_by_hand():
-    found = latency_stats.of_samples([1.0, 2.0, 3.0, 4.0, 10.0])
-    assert (found["min"], found["median"], found["mean"], found["count"]) == (1, 3, 4, 5)
-    assert found["std"] == pytest.approx(np.sqrt(10), abs=1e-4)  # (9+4+1+0+36)/5
-    assert found["p95"] == pytest.approx(8.8)  # 0.8 of the way from 4 to 10
+    latency = latency_stats.summarize_samples([1.0, 2.0, 3.0, 4.0, 10.0])
+    assert (latency.min, latency.median, latency.mean, latency.count) == (1, 3, 4, 5)
+    assert latency.std == pytest.approx(np.sqrt(10), abs=1e-4)  # (9+4+1+0+36)/5
+    assert latency.p95 == pytest.approx(8.8)  # 0.8 of the way from 4 to 10
 
 
 def test_what_was_measured_makes_a_report(records, tmp_path):
-    report.write(tmp_path / "report", {"records": records, "failures": [], "missing": []})
+    result = {"records": records, "failures": [], "missing": []}
+    report.write(tmp_path / "report", Result.from_json(result))
     written = json.loads((tmp_path / "report" / "records.json").read_text(encoding="utf-8"))
-    assert written["records"] == json.loads(json.dumps(records))
+    assert written == json.loads(json.dumps(result))
     for name in ("table.md", "latency.png", "real_text.png", "report.html"):
         assert (tmp_path / "report" / name).stat().st_size > 0
 

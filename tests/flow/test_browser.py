@@ -1,5 +1,6 @@
 """The report's page in a real browser, offline: headless Chromium of the system."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ import pytest
 from fixtures import reports
 from fixtures.reports import HOST, PACKAGES, PHONE
 
+from sqb_tflite.bench.record import Result
 from sqb_tflite.bench.reports import report
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -30,16 +32,19 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def result() -> dict:
+def result() -> Result:
     """The made-up result, with real text and with a package whose name is HTML."""
-    made = reports.result()
-    made["records"].append(reports.record(HOST, 1, None, "int8"))
+    made_up = reports.result()
+    made_up.records.append(reports.record(HOST, 1, None, "int8"))
     harmful = reports.record(PHONE, 1, 128, "int8")
-    made["records"].append(harmful | {"package": f"out/{HARMFUL}.tflite"})
-    # Two more ways out of where a name stands.
-    made["failures"][0]["message"] = "</script><script>alert(2)</script>"
-    made["failures"][0]["cause"] = '" onmouseover="alert(3)'
-    return made
+    made_up.records.append(reports.replace(harmful, package=f"out/{HARMFUL}.tflite"))
+    # Two more ways to escape from an attribute or an element.
+    made_up.failures[0] = dataclasses.replace(
+        made_up.failures[0],
+        message="</script><script>alert(2)</script>",
+        cause='" onmouseover="alert(3)',
+    )
+    return made_up
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +96,14 @@ def test_the_tables_figures_are_the_records(open_page, result):
     for device, name in ((PHONE, "SQB test device"), (HOST, "vm")):
         expected = {
             (
-                str(record["seq_length"] or "each text"),
-                str(record["threads"]),
-                names[record["package"]],
-                f"{record['latency_ms']['median']:.2f}",
-                str(record["latency_ms"]["count"]),
+                str(record.seq_length or "each text"),
+                str(record.threads),
+                names[record.package],
+                f"{record.latency_ms.median:.2f}",
+                str(record.latency_ms.count),
             )
-            for record in result["records"]
-            if record["device"] == device
+            for record in result.records
+            if record.device == device
         }
         headers = ("tokens", "threads", "package", "median ms", "runs")
         shown = [tuple(row[h] for h in headers) for row in rows(page, f"Latency on {name}")]
@@ -107,12 +112,12 @@ def test_the_tables_figures_are_the_records(open_page, result):
 
 def test_the_page_holds_the_records_and_saves_them(open_page, result, tmp_path):
     page = open_page()
-    assert json.loads(page.locator("#records").text_content()) == result
+    assert json.loads(page.locator("#records").text_content()) == result.to_json()
     with page.expect_download() as saved:
         page.click("#download")
     saved.value.save_as(tmp_path / "saved.json")
     assert saved.value.suggested_filename == "records.json"
-    assert json.loads((tmp_path / "saved.json").read_text(encoding="utf-8")) == result
+    assert json.loads((tmp_path / "saved.json").read_text(encoding="utf-8")) == result.to_json()
 
 
 @pytest.mark.slow
@@ -200,9 +205,9 @@ def test_plots_are_drawn_once_each_with_ids_of_their_own_and_words(open_page):
 
 
 @pytest.mark.slow
-def test_a_test_device_is_shown_as_one(open_page):
+def test_an_emulator_is_shown_as_one(open_page):
     page = open_page()
-    assert page.locator(".badge").all_text_contents() == ["test device: not a phone"]
+    assert page.locator(".badge").all_text_contents() == ["emulator: not a phone"]
     assert page.locator("h2", has=page.locator(".badge")).inner_text().startswith("SQB test device")
 
 

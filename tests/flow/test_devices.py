@@ -16,16 +16,17 @@ from sqb_tflite.bench.devices import (
     targets,
 )
 from sqb_tflite.bench.devices.shells import (
+    CommandResult,
     DeviceError,
-    Done,
     LocalShell,
     NoAnswer,
 )
 from sqb_tflite.bench.devices.targets import Target
-from sqb_tflite.bench.devices.tool import delegation
-from sqb_tflite.bench.devices.tool_output import Delegation, Output
+from sqb_tflite.bench.devices.tool import find_delegation
+from sqb_tflite.bench.devices.tool_output import Output
 from sqb_tflite.bench.devices.tool_statistics import Statistics
 from sqb_tflite.bench.host import host_info
+from sqb_tflite.bench.record import Delegation
 
 
 class Said(LocalShell):
@@ -35,8 +36,8 @@ class Said(LocalShell):
         super().__init__(threading.Event(), Path("/tmp"))
         self.text = "\n@@\n".join(parts)
 
-    def run(self, command: str, timeout_s: float = 30.0) -> Done:
-        return Done(0, self.text)
+    def run(self, command: str, timeout_s: float = 30.0) -> CommandResult:
+        return CommandResult(0, self.text)
 
 
 BATTERY = """Current Battery Service state:
@@ -94,7 +95,7 @@ def test_this_machine_describes_itself(tmp_path):
     shell = LocalShell(threading.Event(), tmp_path)
     found = linux.describe(shell)
     assert found["cores"] >= 1 and found["memory_gb"] > 0 and found["os"].startswith("Linux")
-    assert found["simd"] == host_info.host()["simd"]
+    assert found["simd"] == host_info.describe_host()["simd"]
     assert linux.state(shell)["load_average"] >= 0
 
 
@@ -110,7 +111,7 @@ def test_simd_is_what_the_first_core_has():
 
 def test_commands_end_with_their_code_and_output(tmp_path):
     shell = LocalShell(threading.Event(), tmp_path)
-    assert shell.run("echo one; echo two >&2; exit 3") == Done(3, "one\ntwo\n")
+    assert shell.run("echo one; echo two >&2; exit 3") == CommandResult(3, "one\ntwo\n")
     assert shell.run("printf 'no line end'").text == "no line end"
     with pytest.raises(NoAnswer):
         shell.run("sleep 20", timeout_s=0.3)
@@ -131,23 +132,23 @@ def test_a_tool_is_chosen_by_its_processor(tmp_path, machine: int, abis: Sequenc
     path = tmp_path / "benchmark_model"
     path.write_bytes(b"\x7fELF" + bytes(14) + machine.to_bytes(2, "little") + bytes(40))
     if fits:
-        assert binaries.find([str(path)], "android", abis).path == path
+        assert binaries.find_binary([str(path)], "android", abis).path == path
     else:
         with pytest.raises(ValueError, match="for other devices: expected one for aarch64"):
-            binaries.find([str(path)], "linux", abis)
+            binaries.find_binary([str(path)], "linux", abis)
 
 
 def test_no_tool_is_published_for_every_device():
     with pytest.raises(ValueError, match="no benchmark_model is published for android on x86_64"):
-        binaries.find([], "android", ["x86_64", "x86"])
+        binaries.find_binary([], "android", ["x86_64", "x86"])
 
 
-def test_without_adb_all_is_this_machine(monkeypatch, tmp_path, capsys):
+def test_without_adb_all_is_this_machine(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert targets.find(["all"]) == [Target("host", "host")]
-    assert "adb: not found" in capsys.readouterr().err
+    assert targets.find_targets(["all"]) == [Target("host", "host")]
+    assert "adb: not found" in caplog.text
     with pytest.raises(ValueError, match="adb: not found on this machine: install"):
-        targets.find(["adb"])
+        targets.find_targets(["adb"])
 
 
 def test_a_delegate_is_judged_by_its_own_line():
@@ -158,9 +159,9 @@ def test_a_delegate_is_judged_by_its_own_line():
         return dataclasses.replace(OUTPUT, delegations=tuple(lines))
 
     both = output(("GPU", "none"), ("GPU", "partial"), ("TfLiteXNNPackDelegate", "full"))
-    assert delegation(both, "gpu").extent == "partial"
-    assert delegation(both, "xnnpack").extent == "full"
-    assert delegation(output(("XNNPACK", "full")), "gpu") is None
+    assert find_delegation(both, "gpu").extent == "partial"
+    assert find_delegation(both, "xnnpack").extent == "full"
+    assert find_delegation(output(("XNNPACK", "full")), "gpu") is None
 
 
 STATISTICS = Statistics(1, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0)
@@ -170,15 +171,15 @@ OUTPUT = Output("tflite", STATISTICS, None, 1.0, None, None, None, (), ())
 def test_figures_of_several_starts_by_hand():
     one = {"count": 10, "min": 1.0, "p5": 1.5, "median": 2.0, "mean": 2.0, "p95": 3.0, "std": 0.0}
     two = {"count": 30, "min": 0.5, "p5": 2.5, "median": 6.0, "mean": 6.0, "p95": 9.0, "std": 2.0}
-    found = latency_stats.of_repeats([one, two])
-    assert (found["count"], found["min"], found["median"], found["mean"]) == (40, 0.5, 4.0, 5.0)
+    found = latency_stats.summarize_repeats([one, two])
+    assert (found.count, found.min, found.median, found.mean) == (40, 0.5, 4.0, 5.0)
     # (10 * (0 + 9) + 30 * (4 + 1)) / 40 = 6
-    assert found["std"] == pytest.approx(6**0.5, abs=1e-4)
-    assert latency_stats.of_repeats([one, two | {"median": None}])["median"] is None
+    assert found.std == pytest.approx(6**0.5, abs=1e-4)
+    assert latency_stats.summarize_repeats([one, two | {"median": None}]).median is None
     # t of 2 degrees of freedom is 4.3027; the standard error of 1, 2, 3 is 1/sqrt(3).
-    low, high = latency_stats.interval_of_repeats([1.0, 2.0, 3.0])
+    low, high = latency_stats.repeat_interval([1.0, 2.0, 3.0])
     assert high - 2 == pytest.approx(4.3027 / 3**0.5, abs=1e-4) and low + high == 4
-    assert latency_stats.interval_of_repeats([1.0]) is None
+    assert latency_stats.repeat_interval([1.0]) is None
 
 
 def test_the_interval_of_a_median_holds_it_as_often_as_it_says():
@@ -187,8 +188,8 @@ def test_the_interval_of_a_median_holds_it_as_often_as_it_says():
     random = np.random.default_rng(0)
     held = 0
     for _ in range(2000):
-        low, high = latency_stats.interval_of_samples(random.exponential(size=30))
+        low, high = latency_stats.sample_interval(random.exponential(size=30))
         held += low <= np.log(2) <= high
     # Of 30 samples the ranks 10 and 21 hold it with 95.7%; 2000 trials differ from that by 0.5%.
     assert 0.942 < held / 2000 < 0.972
-    assert latency_stats.interval_of_samples([1.0] * 5) is None
+    assert latency_stats.sample_interval([1.0] * 5) is None

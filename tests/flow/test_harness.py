@@ -61,10 +61,10 @@ def test_the_tool_gets_real_ids_at_the_length(connected, packages):
     files = re.findall(r"(input_\w+):(\S+?\.ids)", run)
     contents = {name: phone.path(path).read_bytes() for name, path in files}
     assert {len(content) for content in contents.values()} == {4 * 8}
-    from sqb_tflite.bench.inputs import of_length
+    from sqb_tflite.bench.inputs import encode_length
     from sqb_tflite.runtime.runner import Runner
 
-    expected = of_length(Runner(packages[1]), TEXT, 8)
+    expected = encode_length(Runner(packages[1]), TEXT, 8)
     for name, content in contents.items():
         assert content == expected[name].astype("<i4").tobytes(), name
 
@@ -168,9 +168,8 @@ def test_other_builds_of_the_tool(connected, packages, variant):
 
 def test_this_machine_as_a_board(packages, tmp_path):
     binary = tool(tmp_path)
-    result = fleet.measure(
-        [Target("local", "local")], quick(packages[:2]), fleet.Access([str(binary)])
-    )
+    options = fleet.ConnectionOptions([str(binary)])
+    result = fleet.measure([Target("local", "local")], quick(packages[:2]), options).to_json()
     assert len(result["records"]) == 2 and not result["failures"]
     assert result["records"][0]["hardware"]["os"].startswith("Linux")
 
@@ -180,12 +179,13 @@ def test_a_board_over_ssh(packages, tmp_path):
     binary = tool(tmp_path)
     try:
         with ssh.server(tmp_path / "ssh") as (name, config):
-            access = fleet.Access([str(binary)], config)
-            result = fleet.measure(targets.find([name]), quick(packages[:2]), access)
+            options = fleet.ConnectionOptions([str(binary)], config)
+            board = targets.find_targets([name])
+            result = fleet.measure(board, quick(packages[:2]), options).to_json()
             assert len(result["records"]) == 2 and not result["failures"]
             assert {record["device"] for record in result["records"]} == {name}
-        (failure,) = fleet.measure(targets.find([name]), quick(packages[:1]), access)["failures"]
-        assert failure["cause"] == "connection lost" and "refused" in failure["message"]
+        (failure,) = fleet.measure(board, quick(packages[:1]), options).failures
+        assert failure.cause == "connection lost" and "refused" in failure.message
     finally:
         shutil.rmtree(shells.SshShell.folder, ignore_errors=True)
 
@@ -193,12 +193,12 @@ def test_a_board_over_ssh(packages, tmp_path):
 def test_what_device_names_mean(connected):
     first = connected(properties={"ro.product.model": "One"})
     second = connected(properties={"ro.product.model": "Two"})
-    names = [target.name for target in targets.find(["all"])]
+    names = [target.name for target in targets.find_targets(["all"])]
     assert names[-1] == "host" and set(names) >= {first.address, second.address}
-    assert [t.name for t in targets.find(["two", second.address])] == [second.address]
-    assert targets.find(["ssh:pi@board:2222"]) == [Target("ssh", "ssh:pi@board:2222")]
+    assert [t.name for t in targets.find_targets(["two", second.address])] == [second.address]
+    assert targets.find_targets(["ssh:pi@board:2222"]) == [Target("ssh", "ssh:pi@board:2222")]
     with pytest.raises(InputError, match="--device moon: expected host, local, adb"):
-        targets.find(["moon"])
+        targets.find_targets(["moon"])
 
 
 def test_a_download_is_kept_with_its_hash_and_no_network_is_an_error(

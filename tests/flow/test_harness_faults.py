@@ -62,7 +62,10 @@ def test_a_hundred_runs_with_faults_of_every_kind(
     assert Counter(f["cause"] for f in result["failures"]) == Counter(
         CAUSES[fault.kind] for fault in phone.faults
     )
-    lines = {tuple(sorted(cell.to_dict().items(), key=str)) for cell in plan.cells(limits(plan))}
+    lines = {
+        tuple(sorted(measurement.to_dict().items(), key=str))
+        for measurement in plan.measurements(limits(plan))
+    }
     failed = {line(failure) for failure in result["failures"]}
     measured = {line(record) for record in result["records"]}
     assert len(lines) == 100 and len(failed) == 20 and len(measured) == 80
@@ -94,7 +97,7 @@ def test_a_device_that_does_not_come_back_stops_alone(connected, packages):
     gone.faults = [Fault("unplug_run", 1, 60)]
     plan = quick(packages, lengths=[8, 16], reconnect_s=2.0)
     devices = [Target("adb", gone.address), Target("adb", good.address)]
-    result = fleet.measure(devices, plan, fleet.Access())
+    result = fleet.measure(devices, plan, fleet.ConnectionOptions()).to_json()
     assert [f["cause"] for f in result["failures"]] == ["unplugged"]
     by_device = Counter(record["device"] for record in result["records"])
     assert by_device == {gone.address: 1, good.address: 6}
@@ -135,10 +138,9 @@ def test_a_tool_that_hangs_here_is_killed_and_nothing_else(packages, tmp_path):
     head, rest = text.split("\n", 1)
     binary.write_text(f"{head}\n{hanging}{rest}")
     plan = quick(packages[:1], timeout_s=2.0)
-    (failure,) = fleet.measure([Target("local", "local")], plan, fleet.Access([str(binary)]))[
-        "failures"
-    ]
-    assert failure["cause"] == "hung" and "2 s" in failure["message"]
+    options = fleet.ConnectionOptions([str(binary)])
+    (failure,) = fleet.measure([Target("local", "local")], plan, options).failures
+    assert failure.cause == "hung" and "2 s" in failure.message
     running = subprocess.run(["pgrep", "-f", "[b]enchmark_model-"], capture_output=True, text=True)
     assert running.stdout == ""
 

@@ -7,7 +7,7 @@ import pytest
 from fixtures import commands
 
 from sqb_tf.errors import InputError
-from sqb_tflite.bench.devices import ios
+from sqb_tflite.bench.devices import ios_results
 
 # As `BenchmarkViewController.mm` writes it, with the blank after Min's and Max's unit.
 SCREEN = """Startup latency: 12.345 ms
@@ -107,7 +107,7 @@ def test_damaged_results_are_named(package, damage, culprit):
     commands.run("benchmark", "ios", "--package", package, "--length", 12)
     Path("log.txt").write_text(damage(SCREEN))
     with pytest.raises(InputError, match=f"log.txt: {culprit}"):
-        ios.record("log.txt", "benchmark_params.json", package, "iPhone", "")
+        ios_results.read_record("log.txt", "benchmark_params.json", package, "iPhone", "")
 
 
 def test_parameters_of_another_package_are_refused(package):
@@ -115,8 +115,8 @@ def test_parameters_of_another_package_are_refused(package):
     Path("other.tflite").write_bytes(Path(package).read_bytes())
     Path("log.txt").write_text(SCREEN)
     with pytest.raises(InputError, match=r"it ran app\.tflite: expected other\.tflite"):
-        ios.record("log.txt", "benchmark_params.json", "other.tflite", "iPhone", "")
+        ios_results.read_record("log.txt", "benchmark_params.json", "other.tflite", "iPhone", "")
     with pytest.raises(InputError, match="nothing"):
-        ios.record("log.txt", "nothing.json", package, "iPhone", "")
+        ios_results.read_record("log.txt", "nothing.json", package, "iPhone", "")
     with pytest.raises(InputError, match="--phone"):
-        ios.record("log.txt", "benchmark_params.json", package, "", "")
+        ios_results.read_record("log.txt", "benchmark_params.json", package, "", "")

@@ -1,6 +1,6 @@
 """Reports: what tables and files say of a result. The result is made up."""
 
-import copy
+import dataclasses
 import json
 import re
 
@@ -11,10 +11,14 @@ from fixtures.reports import (
     HOST,
     PACKAGES,
     PHONE,
+    change,
+    find,
+    replace,
 )
 from matplotlib.image import imread
 
 from sqb_tf.errors import InputError
+from sqb_tflite.bench.record import Operation, Record, Result
 from sqb_tflite.bench.reports import (
     drawing,
     html,
@@ -27,46 +31,35 @@ from sqb_tflite.bench.reports import (
 
 
 @pytest.fixture
-def result() -> dict:
+def result() -> Result:
     return reports.result()
 
 
-def pick(result: dict, device: str, threads: int, length: int | None, recipe: str) -> dict:
-    """The one record of a device, threads, length and recipe."""
-    (found,) = (
-        record
-        for record in result["records"]
-        if (record["device"], record["threads"], record["seq_length"], record["recipe"])
-        == (device, threads, length, recipe)
-    )
-    return found
-
-
-def row(result: dict, device: str, threads: int, length: int, recipe: str) -> dict[str, str]:
+def latency_row(
+    result: Result, device: str, threads: int, length: int, recipe: str
+) -> dict[str, str]:
     """The latency row of a record, by header."""
-    found = [record for record in result["records"] if record["device"] == device]
-    names = records.names_of(result)
-    header, *rows = tables.latency_rows(found, names, PACKAGES["float32"])
-    name = names[PACKAGES[recipe]]
-    cells = (dict(zip(header, cells, strict=True)) for cells in rows)
-    wanted = {"tokens": str(length), "threads": str(threads), "package": name}
-    (one,) = (r for r in cells if wanted.items() <= r.items())
-    return one
+    group = [record for record in result.records if record.device == device]
+    names = records.result_package_names(result)
+    header, *rows = tables.latency_rows(group, names, PACKAGES["float32"])
+    expected = {"tokens": str(length), "threads": str(threads), "package": names[PACKAGES[recipe]]}
+    by_header = (dict(zip(header, cells, strict=True)) for cells in rows)
+    (row,) = (row for row in by_header if expected.items() <= row.items())
+    return row
 
 
 def test_a_row_shows_the_records_figures(result):
-    record = pick(result, HOST, 1, 128, "int8")
-    record["latency_ms"] |= {"median": 10.0, "p5": 9.5, "p95": 11.25, "count": 30}
-    record["ci95_ms"] = [9.8, 10.1]
-    shown = row(result, HOST, 1, 128, "int8")
+    times = {"median": 10.0, "p5": 9.5, "p95": 11.25, "count": 30}
+    change(result, HOST, 1, 128, "int8", ci95_ms=(9.8, 10.1), **times)
+    shown = latency_row(result, HOST, 1, 128, "int8")
     assert shown["median ms"] == "10.00" and shown["p5 to p95"] == "9.50 to 11.25"
     assert shown["95% CI"] == "± 1.5%" and shown["runs"] == "30"  # 0.15 of 10
 
 
 def test_ratios_are_to_the_first_package_and_to_bert_base_of_the_same_kind(result):
     for recipe, median in (("float32", 24.0), ("int8", 8.0), ("dynamic", 40.0)):
-        pick(result, HOST, 1, 128, recipe)["latency_ms"]["median"] = median
-    shown = {recipe: row(result, HOST, 1, 128, recipe) for recipe in ("float32", "int8")}
+        change(result, HOST, 1, 128, recipe, median=median)
+    shown = {recipe: latency_row(result, HOST, 1, 128, recipe) for recipe in ("float32", "int8")}
     assert [shown[r]["ratio"] for r in shown] == ["1.00x", "3.00x"]
     # BERT-base was measured with int8 weights alone: no figure for float32.
     assert [shown[r]["over BERT-base"] for r in shown] == ["-", "5.00x"]
@@ -74,67 +67,65 @@ def test_ratios_are_to_the_first_package_and_to_bert_base_of_the_same_kind(resul
 
 def test_bert_base_padded_to_more_tokens_is_no_measure(result):
     texts = [reports.record(HOST, 1, None, recipe) for recipe in ("int8", "dynamic")]
-    result["records"] += texts
-    assert records.speed_up(texts[0], result["records"]) > 1
-    pick(result, HOST, 1, 16, "dynamic")["padded_to"] = 128
-    assert row(result, HOST, 1, 16, "int8")["over BERT-base"] == "-"
-    assert row(result, HOST, 1, 16, "dynamic")["marks"] == "padded to 128"
+    result.records += texts
+    assert records.speed_up(texts[0], result.records) > 1
+    change(result, HOST, 1, 16, "dynamic", padded_to=128)
+    assert latency_row(result, HOST, 1, 16, "int8")["over BERT-base"] == "-"
+    assert latency_row(result, HOST, 1, 16, "dynamic")["marks"] == "padded to 128"
     # A package that pads at a length pads texts too.
-    assert records.speed_up(texts[0], result["records"]) is None
+    assert records.speed_up(texts[0], result.records) is None
 
 
 def test_the_fastest_bert_base_is_the_measure(result):
-    dynamic = pick(result, HOST, 1, 128, "dynamic")
-    faster = copy.deepcopy(dynamic) | {"package": "bert-base-dynamic-128.tflite"}
-    faster["latency_ms"]["median"] = 40.0
-    pick(result, HOST, 1, 128, "int8")["latency_ms"]["median"] = 8.0
-    result["records"].append(faster)
-    assert row(result, HOST, 1, 128, "int8")["over BERT-base"] == "5.00x"
+    dynamic = find(result, HOST, 1, 128, "dynamic")
+    faster = replace(dynamic, package="bert-base-dynamic-128.tflite", median=40.0)
+    change(result, HOST, 1, 128, "int8", median=8.0)
+    result.records.append(faster)
+    assert latency_row(result, HOST, 1, 128, "int8")["over BERT-base"] == "5.00x"
 
 
 def test_a_mean_is_never_shown_as_a_median(result):
-    record = pick(result, PHONE, 1, 64, "int8")
-    record["latency_ms"] |= {"median": None, "p5": None, "p95": None, "mean": 7.5}
-    record["ci95_ms"] = None
-    shown = row(result, PHONE, 1, 64, "int8")
+    times = {"median": None, "p5": None, "p95": None, "mean": 7.5}
+    change(result, PHONE, 1, 64, "int8", ci95_ms=None, **times)
+    shown = latency_row(result, PHONE, 1, 64, "int8")
     assert shown["median ms"] == "mean 7.50" and "mean, not median" in shown["marks"]
     assert shown["p5 to p95"] == "-" and shown["95% CI"] == "-"
-    mean = pick(result, PHONE, 1, 64, "float32")["latency_ms"]["mean"]
+    mean = find(result, PHONE, 1, 64, "float32").latency_ms.mean
     assert shown["ratio"] == f"{mean / 7.5:.2f}x"  # means of both
-    assert "1 measurement known by the mean alone." in summary.warnings(result)
+    assert "1 measurement with a mean but no median." in summary.warnings(result)
     assert "median, hollow: mean" in html.page(result)
 
 
 def test_throttling_and_partial_delegation_are_marked_with_their_reasons(result):
-    shown = row(result, PHONE, 2, 128, "int8")["marks"]
+    shown = latency_row(result, PHONE, 2, 128, "int8")["marks"]
     assert shown == "throttled, delegated 50/58"
     assert "CPU clock fell from 2803 to 1766 MHz" in report.table(result)
 
 
 def test_builds_that_do_not_count_nodes_are_marked_too(result):
-    record = pick(result, PHONE, 1, 16, "int8")
-    record["delegated"] |= {"nodes": 50, "total": None}
-    assert records.marks(record) == ["delegated in part"]
+    record = find(result, PHONE, 1, 16, "int8")
+    uncounted = dataclasses.replace(record.delegated, total=None)
+    assert records.caveats(replace(record, delegated=uncounted)) == ["delegated in part"]
 
 
 def test_subgraphs_of_a_profile_are_added(result):
-    phone, _ = records.by_device(result["records"]).values()
-    record = pick(result, PHONE, 1, 128, "int8")
-    record["profile"] = [{"type": "MUL", "count": 1, "avg_ms": 2.0, "percent": 50.0}] * 2
-    (panel,) = (p for p in panels.panels(phone, drawing.looks_of(phone)) if p.name == "profile")
+    change(result, PHONE, 1, 128, "int8", profile=(Operation("MUL", 1, 2.0, 50.0),) * 2)
+    phone, _ = records.group_by_device(result.records).values()
+    looks = drawing.assign_looks(phone)
+    (panel,) = (p for p in panels.panels(phone, looks) if p.name == "profile")
     assert re.search(r"squeezebert-int8: [^;]*MUL 4\.00", panel.alt)
 
 
 def test_delegate_and_cores_are_columns_only_where_they_vary(result):
-    header = tables.latency_rows(result["records"], records.names_of(result), "")[0]
+    names = records.result_package_names(result)
+    header = tables.latency_rows(result.records, names, "")[0]
     assert not {"delegate", "cores"} & set(header)
-    gpu, big = (copy.deepcopy(pick(result, PHONE, 1, 16, "int8")) for _ in range(2))
-    gpu["delegate"], big["core_mask"] = "gpu", "f0"
-    result["records"] += [gpu, big]
-    phone = [record for record in result["records"] if record["device"] == PHONE]
-    rows = tables.latency_rows(phone, records.names_of(result), "")
+    record = find(result, PHONE, 1, 16, "int8")
+    result.records += [replace(record, delegate="gpu"), replace(record, core_mask="f0")]
+    phone = [record for record in result.records if record.device == PHONE]
+    rows = tables.latency_rows(phone, names, "")
     assert {"delegate", "cores"} <= set(rows[0])
-    looks = drawing.looks_of(phone)
+    looks = drawing.assign_looks(phone)
     assert len({(look.colour, look.dash) for look in looks.values()}) == len(looks)
     assert "squeezebert-int8, gpu, cores all" in {look.label for look in looks.values()}
 
@@ -144,31 +135,31 @@ def test_every_device_says_what_it_is_and_every_failure_why(result, draw):
     shown = draw(result)
     for device, hardware in HARDWARE.items():
         assert hardware["name"] in shown and device in shown
-    assert "test device: not a phone" in shown
+    assert "emulator: not a phone" in shown
     assert "offline" in shown and "the device went offline during the run" in shown
-    assert "Planned and not measured" in shown
+    assert "Planned but not measured" in shown
 
 
 def test_two_machines_that_each_call_themselves_host_are_two(result):
-    other = reports.record(HOST, 1, 16, "int8")
-    result["records"].append(other | {"hardware": HARDWARE[HOST] | {"name": "another"}})
+    record = reports.record(HOST, 1, 16, "int8")
+    result.records.append(replace(record, hardware=HARDWARE[HOST] | {"name": "another"}))
     assert "another (host)" in report.table(result) and "vm (host)" in report.table(result)
 
 
-def test_an_emulator_is_no_phone_either(result):
+def test_only_an_emulator_is_marked(result):
     hardware = HARDWARE[PHONE] | {"name": "Pixel 3", "emulator": True}
-    assert records.not_a_phone(hardware) == "emulator: not a phone"
-    assert records.not_a_phone(hardware | {"emulator": False}) is None
+    assert records.emulator_warning(hardware) == "emulator: not a phone"
+    assert records.emulator_warning(hardware | {"emulator": False}) is None
 
 
 def test_the_summary_names_the_fastest_and_counts_what_is_wrong(result):
-    pick(result, HOST, 1, 128, "int8")["latency_ms"]["median"] = 10.0
-    pick(result, HOST, 1, 128, "dynamic")["latency_ms"]["median"] = 42.0
+    change(result, HOST, 1, 128, "int8", median=10.0)
+    change(result, HOST, 1, 128, "dynamic", median=42.0)
     assert summary.findings(result)[1] == (
         "vm (host): squeezebert-int8 is the fastest at 10.00 ms (median) for 128 tokens, 1 thread, "
         "4.2 times as fast as BERT-base."
     )
-    pick(result, HOST, 1, 128, "dynamic")["latency_ms"]["median"] = 9.0
+    change(result, HOST, 1, 128, "dynamic", median=9.0)
     assert summary.findings(result)[1].endswith(
         "; the baseline bert-base-dynamic-any takes 9.00 ms (median)."
     )
@@ -181,9 +172,9 @@ def test_the_summary_names_the_fastest_and_counts_what_is_wrong(result):
 
 
 def test_the_report_holds_records_table_plots_and_page(result, tmp_path):
-    result["records"].append(reports.record(HOST, 1, None, "int8"))
+    result.records.append(reports.record(HOST, 1, None, "int8"))
     report.write(tmp_path / "report", result)
-    assert records.read(tmp_path / "report" / "records.json") == result
+    assert Result.read(tmp_path / "report" / "records.json") == result
     for name in ("latency.png", "real_text.png"):
         assert imread(tmp_path / "report" / name).std() > 0  # not one colour
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
@@ -198,44 +189,45 @@ def test_a_plot_of_an_earlier_report_goes(result, tmp_path):
 
 
 def test_nothing_measured_is_a_report_too(result, tmp_path):
-    result["records"] = []
+    result.records.clear()
     report.write(tmp_path, result)
     assert "Nothing was measured." in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "nothing was measured" in report.table(result) and "offline" in report.table(result)
 
 
 def test_the_page_has_a_plot_of_each_kind_and_none_of_a_single_value(result):
-    result["records"].append(reports.record(HOST, 1, None, "int8"))
-    phone, host = records.by_device(result["records"]).values()
-    looks = drawing.looks_of(result["records"])
+    result.records.append(reports.record(HOST, 1, None, "int8"))
+    phone, host = records.group_by_device(result.records).values()
+    looks = drawing.assign_looks(result.records)
     names = [panel.name for panel in panels.panels(phone, looks)]
     bars = ["recipe", "speed-up", "memory"]
     assert names == ["length-1", "length-2", "threads", *bars, "profile", "temperature"]
     names = [panel.name for panel in panels.panels(host, looks)]
     assert names == ["length-1", "length-2", "threads", *bars, "texts"]
-    assert panels.panels([pick(result, HOST, 1, 16, "int8")], looks) == []
+    assert panels.panels([find(result, HOST, 1, 16, "int8")], looks) == []
 
 
 def test_a_plot_is_text_in_the_pages_colours_with_its_figures_in_words(result):
-    found = records.by_device(result["records"])["vm (host)"]
-    panel = panels.panels(found, drawing.looks_of(result["records"]))[0]
+    host = records.group_by_device(result.records)["vm (host)"]
+    panel = panels.panels(host, drawing.assign_looks(result.records))[0]
     svg = panels.svg(panel, "d0-length-1")
     assert svg == panels.svg(panel, "d0-length-1")  # no date, no random ids
-    assert ">milliseconds a run<" in svg and "var(--series-0)" in svg and "currentColor" in svg
+    assert ">milliseconds per run<" in svg and "var(--series-0)" in svg and "currentColor" in svg
     assert not re.search("#[0-9a-f]{6}", svg)
-    median = pick(result, HOST, 1, 16, "int8")["latency_ms"]["median"]
+    median = find(result, HOST, 1, 16, "int8").latency_ms.median
     assert f"squeezebert-int8: {median:.2f} ms at 16 tokens" in panel.alt
     ids = set(re.findall(' id="([^"]+)"', svg))
-    assert ids and all(one.startswith("d0-length-1-") for one in ids)
+    assert ids and all(id_.startswith("d0-length-1-") for id_ in ids)
     used = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg)
     assert used and {a or b for a, b in used} <= ids
 
 
 def test_names_do_no_harm(result):
     name = "<img src=x onerror=alert(1)>|$\\bad$\x1b[31m`_x"
-    for record in result["records"]:
-        if record["recipe"] == "int8":
-            record["package"] = f"</script>/{name}.tflite"
+    result.records = [
+        replace(record, package=f"</script>/{name}.tflite") if record.recipe == "int8" else record
+        for record in result.records
+    ]
     page = html.page(result)
     assert "<img" not in page and "\x1b" not in page
     assert page.count("</script>") == 2  # the records' and the page's own
@@ -259,7 +251,7 @@ def test_a_file_that_is_no_result_is_named(tmp_path, content, reason):
     path = tmp_path / "other.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=f"other.json: .*{reason}"):
-        records.read(path)
+        Result.read(path)
 
 
 @pytest.mark.parametrize(
@@ -272,13 +264,46 @@ def test_a_file_that_is_no_result_is_named(tmp_path, content, reason):
     ],
 )
 def test_a_record_that_is_none_is_named(result, tmp_path, changed, reason):
-    result["records"][3] |= changed
+    values = result.to_json()
+    values["records"][3] |= changed
     path = tmp_path / "broken.json"
-    path.write_text(json.dumps(result), encoding="utf-8")
+    path.write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(InputError, match=f"broken.json: .*record 3 .*{reason}"):
-        records.read(path)
+        Result.read(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"missing\.json"):
-        records.read(tmp_path / "missing.json")
+        Result.read(tmp_path / "missing.json")
+
+
+def test_a_record_of_an_earlier_version_has_defaults():
+    """The keys that records of every version have."""
+    oldest = {
+        **{"package": "a.tflite", "device": "host", "hardware": {"name": "vm"}, "threads": 1},
+        **{"delegate": "xnnpack", "core_mask": None, "seq_length": 16},
+        "latency_ms": {"mean": 1.5},
+    }
+    record = Record.from_json(oldest)
+    assert record.typical_ms == 1.5 and record.samples_ms == () and record.baseline is None
+    assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
+
+
+def test_json_keys_are_the_contract(result):
+    """Other programs read them."""
+    at_length, on_texts = (reports.record(HOST, 1, n, "int8").to_json() for n in (16, None))
+    assert " ".join(at_length) == (
+        "package sha256 size_bytes recipe lowering baseline device threads delegate core_mask "
+        "signature seq_length padded_to timed latency_ms samples_ms ci95_ms init_ms first_run_ms "
+        "peak_memory_mb private_memory_mb total_memory_mb delegated states throttled profile "
+        "hardware tool versions date text"
+    )
+    assert on_texts.keys() - at_length.keys() == {"lengths", "samples"}
+    assert set(at_length["latency_ms"]) == {
+        *("min", "p5", "median", "mean", "p95", "std", "count"),
+    }
+    (failure,), (missing,) = result.to_json()["failures"], result.to_json()["missing"]
+    assert missing.keys() == {
+        *("device", "package", "threads", "seq_length", "delegate", "core_mask"),
+    }
+    assert failure.keys() - missing.keys() == {"hardware_name", "cause", "message", "at"}

@@ -20,7 +20,7 @@ TEXT = Text([("a b c", None), ("a b c d e f", None)], "two texts")
 
 @contextlib.contextmanager
 def mirror(folder: Path) -> Iterator[str]:
-    """The address of a server on loopback that has the stand-in under every published name."""
+    """The address of a server on loopback that offers the stand-in under every published name."""
     for name in PUBLISHED.values():
         tool(folder, name)
 
@@ -38,11 +38,13 @@ def mirror(folder: Path) -> Iterator[str]:
 
 
 def quick(packages: list[str], **settings) -> Plan:
-    """A plan whose runs take little more than the tool's start."""
+    """A plan whose runs take little longer than the tool's start."""
     defaults = dict(threads=[1], lengths=[8], runs=2, text=TEXT, repeats=1, min_seconds=0.01)
     defaults |= dict(timeout_s=6.0, cool_down_s=1.0, reconnect_s=20.0)
     return Plan(packages, **(defaults | settings))
 
 
-def measure(phone: Phone, plan: Plan, journal: Journal | None = None, **access) -> fleet.Result:
-    return fleet.measure([Target("adb", phone.address)], plan, fleet.Access(**access), journal)
+def measure(phone: Phone, plan: Plan, journal: Journal | None = None, **options) -> dict:
+    """The result on one phone, as JSON."""
+    connection = fleet.ConnectionOptions(**options)
+    return fleet.measure([Target("adb", phone.address)], plan, connection, journal).to_json()

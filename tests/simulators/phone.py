@@ -46,7 +46,7 @@ PROPERTIES = {
     "ro.build.version.release": "12",
     "ro.build.version.sdk": "31",
     "ro.build.fingerprint": "google/blueline/blueline:12/SP1A.210812.016/test:user/test-keys",
-    "ro.kernel.qemu": "0",
+    "ro.kernel.qemu": "1",
     "sys.boot_completed": "1",
 }
 

@@ -8,7 +8,6 @@ from dataclasses import astuple, replace
 import pytest
 from fixtures.tool_logs import (
     ANNOUNCED,
-    CSV,
     LITERT,
     LOG,
     PROFILE,
@@ -17,7 +16,7 @@ from fixtures.tool_logs import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqb_tflite.bench.devices import tool_output, tool_profile, tool_result
+from sqb_tflite.bench.devices import tool_output, tool_result
 from sqb_tflite.bench.devices.tool_lines import ToolError
 from sqb_tflite.bench.devices.tool_statistics import Statistics
 
@@ -121,7 +120,7 @@ def assert_stands_in(output: tool_output.Output, text: str) -> None:
     """
     lines = re.findall(r"^\s*(?:INFO: )?((?:count|curr)=.*)$", text, re.M)
     if not lines:
-        assert output.tool == "litert" and output.inference.median is None
+        assert output.flavor == "litert" and output.inference.median is None
         stated = re.findall(r"Inference \((?:min|max|avg|std)\): +([0-9.]+)", text)
         assert {f"{value:.2f}" for value in astuple(output.inference)[1:5]} <= set(stated)
         return
@@ -135,7 +134,7 @@ def assert_stands_in(output: tool_output.Output, text: str) -> None:
         else:
             assert value == (round(stated[name] / 1e3, 9) if name in stated else None)
     average = re.findall(r"Inference \(avg\): +([0-9.e+]+)", text)[-1]
-    if output.tool == "litert":
+    if output.flavor == "litert":
         assert output.inference.mean == pytest.approx(float(average), abs=0.006)
     else:
         assert f"{output.inference.mean * 1e3:g}" == average
@@ -181,9 +180,7 @@ def test_a_lost_line_is_no_other_figure():
                     assert output.warmup == original.warmup
 
 
-pieces = st.sampled_from(
-    [*LOG.splitlines(), *LITERT.splitlines(), *PROFILE.splitlines(), *CSV.splitlines()]
-)
+pieces = st.sampled_from([*LOG.splitlines(), *LITERT.splitlines(), *PROFILE.splitlines()])
 
 
 @FUZZ
@@ -191,7 +188,7 @@ pieces = st.sampled_from(
     st.one_of(st.text(), st.lists(st.one_of(pieces, pieces, st.text(max_size=20))).map("\n".join))
 )
 def test_any_text_gives_an_error_or_a_result(text):
-    for read in (tool_profile.parse_profile_csv, tool_output.flags, tool_output.tool_of, parsed):
+    for read in (tool_output.parse_flags, tool_output.detect_flavor, parsed):
         try:
             read(text)
         except ToolError as error:

@@ -9,18 +9,17 @@ from dataclasses import astuple
 
 import pytest
 from fixtures.tool_logs import (
-    CSV,
     LITERT,
     LOG,
     PROFILE,
     message,
 )
 
-from sqb_tflite.bench.devices import tool_output, tool_profile, tool_result
+from sqb_tflite.bench.devices import tool_output, tool_result
 from sqb_tflite.bench.devices.tool_lines import ToolError
-from sqb_tflite.bench.devices.tool_output import Delegation
-from sqb_tflite.bench.devices.tool_profile import Node, Operation
+from sqb_tflite.bench.devices.tool_profile import Node
 from sqb_tflite.bench.devices.tool_statistics import Statistics
+from sqb_tflite.bench.record import Delegation, Operation
 
 REPLACING = next(line for line in LOG.splitlines() if "Replacing" in line)
 WARMUP_COUNT, COUNT = re.findall("^INFO: (count=.*)$", LOG, re.M)
@@ -37,7 +36,7 @@ def fails(text: str) -> ToolError:
 
 def test_the_whole_log_by_hand():
     output = tool_output.parse(LOG)
-    assert output.tool == "tflite" and output.profiles == ()
+    assert output.flavor == "tflite" and output.profiles == ()
     assert output.inference == INFERENCE
     assert output.warmup == Statistics(
         9, 55.502, 81.913, 58.9847, 8.115, 56.012, 55.502, 81.913, 81.913
@@ -121,7 +120,7 @@ def test_wording_before_2020():
 
 def test_litert_by_hand():
     output = tool_output.parse(LITERT)
-    assert output.tool == "litert" and output.init_ms == 4.478
+    assert output.flavor == "litert" and output.init_ms == 4.478
     assert output.inference == Statistics(
         2112, 0.442, 0.979, 0.464545, 0.013, 0.462, 0.46, 0.478, 0.463
     )
@@ -216,23 +215,6 @@ def test_the_older_header_and_a_single_graph():
     )
 
 
-def test_csv_by_hand():
-    (profile,) = tool_profile.parse_profile_csv(CSV)
-    convolution = "Convolution (NHWC, QC8) IGEMM"
-    assert profile.operations[0] == Operation(convolution, 1, 0.093, 75.6098, 0.0, 1)
-    assert [(node.type, node.name) for node in profile.nodes] == [
-        (convolution, f"Delegate/{convolution}"),
-        ("SPLIT", "a, b"),
-    ]
-    assert profile.nodes[0].avg_ms == 0.0930388
-    older = CSV.replace("type, first", "type, start, first").replace(", 0.11,", ", 0, 0.11,")
-    older = older.replace("T, 0.034,", "T, 0.0931277, 0.034,").replace(
-        "s, 0.029, 0", "s, 0, 0.029, 0"
-    )
-    assert tool_profile.parse_profile_csv(older) == (profile,)
-    assert tool_output.parse(LOG + CSV).profiles == (profile,)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -292,8 +274,8 @@ def test_an_error_line_beside_a_result_is_no_failure():
 
 
 def test_the_result_file_by_hand():
-    output = tool_result.parse_result(message().SerializeToString(), tool="litert")
-    assert (output.tool, output.warmup, output.profiles) == ("litert", None, ())
+    output = tool_result.parse_result(message().SerializeToString())
+    assert (output.flavor, output.warmup, output.profiles) == ("tflite", None, ())
     assert astuple(output.inference)[:-1] == pytest.approx(astuple(INFERENCE)[:-1], rel=1e-6)
     assert output.inference.first is None and output.init_memory_mb is None
     assert output.init_ms == pytest.approx(3.337, rel=1e-6)
@@ -334,10 +316,10 @@ Flags:
 
 
 def test_flags_and_tools():
-    assert tool_output.flags(HELP.format("use_gpu")) == {"num_runs", "use_gpu"}
-    assert tool_output.tool_of(HELP.format("enable_op_profiling")) == "tflite"
-    assert tool_output.tool_of(HELP.format("use_profiler")) == "litert"
+    assert tool_output.parse_flags(HELP.format("use_gpu")) == {"num_runs", "use_gpu"}
+    assert tool_output.detect_flavor(HELP.format("enable_op_profiling")) == "tflite"
+    assert tool_output.detect_flavor(HELP.format("use_profiler")) == "litert"
     for text in ("sh: benchmark_model: not found", HELP.format("use_gpu")):
         with pytest.raises(ToolError) as caught:
-            tool_output.tool_of(text)
+            tool_output.detect_flavor(text)
         assert caught.value.cause == "garbled"

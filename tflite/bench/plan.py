@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqb_tf.errors import InputError
-from sqb_tf.progress import log
+from sqb_tf.progress import warn
 
 from .inputs import Text
 
@@ -122,7 +122,7 @@ class Plan:
                 )
             for path, limit in limits.items():
                 if length > limit:
-                    log(f"{path}: takes at most {limit} tokens: skipped at {length}")
+                    warn(f"{path}: takes at most {limit} tokens: skipped at {length}")
 
     def measurements(self, limits: Mapping[str, int]) -> list[Measurement]:
         """Every measurement on one device; `limits` are the most tokens that each package takes."""

@@ -71,13 +71,13 @@ def describe(path: str | Path) -> dict[str, Any]:
 
 def table(description: dict[str, Any]) -> str:
     """The result of `describe` as tables."""
-    properties = description["properties"]
-    limit = properties.get("max_seq_length")
+    properties, size = description["properties"], description["size_bytes"]
+    limit, labels = properties.get("max_seq_length"), description["labels"] or []
     head = [
-        f"{description['package']}  {description['size_bytes'] / 1e6:.2f} MB  sha256 {description['sha256'][:16]}",
+        f"{description['package']}  {size / 1e6:.2f} MB  sha256 {description['sha256'][:16]}",
         f"recipe {properties.get('recipe')}, lowering {properties.get('lowering')}, "
         f"{properties.get('kind')} for {properties.get('task')}, at most {limit} tokens, "
-        f"{len(description['labels'] or [])} labels, {description['vocabulary_size']} tokens in the vocabulary",
+        f"{len(labels)} labels, {description['vocabulary_size']} tokens in the vocabulary",
     ]
     signatures = [("signature", "tokens", "inputs", "outputs")]
     for signature in description["signatures"]:
@@ -89,8 +89,8 @@ def table(description: dict[str, Any]) -> str:
     operations += [(name, str(n["xnnpack"] or ""), str(n["litert"] or "")) for name, n in ranked]
     sizes = [("bytes", "MB", "share")]
     sizes += [
-        (name, f"{size / 1e6:.3f}", f"{size / description['size_bytes']:.1%}")
-        for name, size in description["bytes"].items()
+        (name, f"{count / 1e6:.3f}", f"{count / size:.1%}")
+        for name, count in description["bytes"].items()
     ]
     layers = [("layer", "tensors", "weights", "scales", "MB")]
     layers += [

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqb_tf.errors import InputError
-from sqb_tf.progress import log
+from sqb_tf.progress import warn
 
 from ...package.info import PackageInfo
 from ..host import session
@@ -166,7 +166,7 @@ def _measure_host(
 ) -> list[Record]:
     """This machine by our runner; from the journal if an earlier run finished it."""
     if set(plan.delegates) != {"xnnpack"} or any(plan.core_masks):
-        log("host: measured with xnnpack on all cores only: for others --device local")
+        warn("host: measured with xnnpack on all cores only: for others --device local")
     digests = [info.sha256 for info in packages.values()]
     settings = dataclasses.asdict(plan) | {"text": plan.text.source, "host": digests}
     key = json.dumps(settings, sort_keys=True, default=str)

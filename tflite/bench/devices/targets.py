@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from sqb_tf.errors import InputError
-from sqb_tf.progress import log
+from sqb_tf.progress import warn
 
 from . import adb
 
@@ -58,7 +58,7 @@ def _find_named(name: str) -> list[Target]:
         ssh_address(name)
         return [Target("ssh", name)]
     if name == "all" and not adb.has_adb():
-        log("adb: not found on this machine: measuring only here")
+        warn("adb: not found on this machine: measuring only here")
         return [Target("host", "host")]
     devices = adb.list_devices()
     targets = [Target("adb", d.serial, None if d.state == "device" else d.state) for d in devices]

@@ -32,8 +32,8 @@ from .tool_profile import Profile, ProfileReader
 from .tool_statistics import (
     Statistics,
     check_statistics,
-    to_milliseconds,
     read_statistics,
+    to_milliseconds,
 )
 
 MIB = 2**20 / 1e6  # in MB; the tool prints MiB and calls them MB
