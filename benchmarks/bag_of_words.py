@@ -1,7 +1,7 @@
-"""Accuracy of a bag of words on a text-classification folder: the score order-blind models get.
+"""Accuracy of a bag of words on a text-classification folder: the score of a model blind to word order.
 
-Fits TF-IDF over single words and a logistic regression on train.tsv, prints the accuracy on dev.tsv
-and, where it is there, test.tsv. Needs scikit-learn.
+Fits TF-IDF of single words and a logistic regression on train.tsv; prints the accuracy on dev.tsv and, if it
+exists, test.tsv. Needs scikit-learn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def read_tsv(path: Path) -> tuple[list[str], list[str]]:
 
 
 def score(folder: Path) -> dict[str, float]:
-    """Fit on train.tsv and return the accuracy on dev.tsv and, where it is there, test.tsv."""
+    """Fit on train.tsv and return the accuracy on dev.tsv and, if it exists, test.tsv."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -1,10 +1,10 @@
 """Every recipe beside BERT-base and MobileBERT: latency, size, load time, memory, in one interleaved run.
 
-Converts packages of squeezebert-base and of Model Garden's encoders with fresh weights (speed does not depend
-on their values) and measures them with tools/benchmark.py at fixed lengths and on real texts. Then, in turns
-with our float32 and int8, what other runtimes need for transformers' SqueezeBERT (peer_inference.py). What
-bounds the targets (performance_targets.py): the machine's limit (matmul_limits.py), and where the time goes
-(op_breakdown.py). Writes records, tables and plots; with --readme also the README's tables.
+Converts packages of squeezebert-base and of Model Garden's encoders with random weights (speed does not
+depend on the values) and measures them with tools/benchmark.py at fixed lengths and on real texts. Then
+measures transformers' SqueezeBERT in other runtimes (peer_inference.py), interleaved with our float32 and int8.
+The targets (performance_targets.py) are bounded by the machine's peak rate (matmul_limits.py) and by the time
+of the operations (op_breakdown.py). Writes records, tables and plots; with --readme also the README's tables.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import comparison_tables
-import matmul_limits
-import op_breakdown
-import readme
-from performance_targets import (
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks import comparison_tables, matmul_limits, op_breakdown, readme
+from benchmarks.performance_targets import (
     FLOAT32,
-    GOALS,
     INT4,
     INT4_ALL,
     INT8,
@@ -33,10 +31,11 @@ from performance_targets import (
     NAME,
     PEER,
     PRESET,
+    TARGETS,
     Records,
     results,
 )
-from random_bundle import SHARED_DATA, random_bundle
+from benchmarks.random_bundle import SHARED_DATA, random_bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 # Recipe, fixed length, lowering.
@@ -50,7 +49,7 @@ OURS = {
     INT4_ALL: ("int4-all", None, "auto"),
     f"{NAME}-int8-full": ("int8-full", [LENGTH], "auto"),
 }
-# 2.2 s a run on a CPU (docs/avx2.md), where others take 0.01 to 0.4: it has a few rounds of its own.
+# 2.2 s per run on a CPU (docs/avx2.md), where others take 0.01 to 0.4: it gets a few rounds of its own.
 SLOW = f"{NAME}-int16x8"
 SLOW_RUNS = 3
 BASELINES = [
@@ -58,7 +57,7 @@ BASELINES = [
     for name in ("bert-base", "mobilebert")
     for recipe, length in (("float32", LENGTH), ("dynamic", LENGTH), ("dynamic", None))
 ]
-# Real texts by length: name, task, file or folder. Those of two parts are run as one text.
+# Real texts by length: name, task, file or folder. Pairs are joined to one text.
 TEXTS = (
     ("SST-2", "sst2", SHARED_DATA / "glue" / "SST-2"),
     ("MRPC", "mrpc", SHARED_DATA / "glue" / "MRPC"),
@@ -68,7 +67,7 @@ LONGEST = 384
 
 
 def packages(folder: Path) -> list[Path]:
-    """Ours in every recipe, the slow one last, and the baselines."""
+    """Ours in every recipe, with the slow one last, and the baselines."""
     import sqb_tf
     from sqb_tflite import convert
     from sqb_tflite.bench import baselines
@@ -89,7 +88,7 @@ def packages(folder: Path) -> list[Path]:
 
 
 def write_texts(path: Path, task: str, data: Path, limit: int) -> None:
-    """A file of a text a line, spread over the dev split."""
+    """A file with one text per line, sampled evenly from the dev split."""
     from sqb_tf.data.task import Task
 
     examples = list(Task(task, data).split("dev"))
@@ -110,9 +109,9 @@ def measure(
 
 
 def least_times(files: list[Path], limits: dict[str, float]) -> dict[str, float]:
-    """Milliseconds that the products of packages need at the limits, at `LENGTH` tokens, by package."""
-    inputs = inputs_of(files, LENGTH)
-    named = {name for goal in GOALS for name in (goal.ours, goal.other)}
+    """{package: milliseconds that its matmuls take at the peak rate} at `LENGTH` tokens."""
+    inputs = encode_inputs(files, LENGTH)
+    named = {name for target in TARGETS for name in (target.ours, target.baseline)}
     return {
         file.stem: matmul_limits.least_ms(matmul_limits.operations(file, inputs), limits)
         for file in files
@@ -121,22 +120,23 @@ def least_times(files: list[Path], limits: dict[str, float]) -> dict[str, float]
 
 
 def measure_parts(files: list[Path], records: Records, runs: int) -> dict[str, Any]:
-    """What the goals' packages spend their time on, by tokens: each goal's length, of texts the median."""
+    """Time by part of the targets' packages, by tokens: each target's length, the median of texts."""
     (tokens,) = {int(r["lengths"]["median"]) for r in records if r["seq_length"] is None}
-    found = {}
-    for length in dict.fromkeys(goal.length for goal in GOALS):
-        some = [goal for goal in (*GOALS, PEER) if goal.length == length]
-        names = {name for goal in some for name in (goal.ours, goal.other)}
+    parts = {}
+    for length in dict.fromkeys(target.length for target in TARGETS):
+        targets = [target for target in (*TARGETS, PEER) if target.length == length]
+        names = {name for target in targets for name in (target.ours, target.baseline)}
         if length != LENGTH:
             names = {name for name in names if not name.endswith(f"-{LENGTH}")}
         chosen = [file for file in files if file.stem in names]
         name = str(length) if length else f"{tokens}, as texts"
-        found[name] = op_breakdown.measure(chosen, inputs_of(files, length or tokens), runs)
-    return found
+        inputs = encode_inputs(files, length or tokens)
+        parts[name] = op_breakdown.measure(chosen, inputs, runs)
+    return parts
 
 
-def inputs_of(files: list[Path], length: int) -> dict[str, Any]:
-    """Our inputs of a length, which the baselines take too."""
+def encode_inputs(files: list[Path], length: int) -> dict[str, Any]:
+    """Inputs of a length for our packages, which the baselines take too."""
     from sqb_tflite.bench.inputs import Text, encode_length
     from sqb_tflite.runtime.runner import Runner
 
@@ -145,22 +145,22 @@ def inputs_of(files: list[Path], length: int) -> dict[str, Any]:
 
 
 def memory_just_written(folder: Path) -> float:
-    """Megabytes that our int8 adds to a process's peak at `LENGTH` tokens where the file is just written."""
+    """MB that our int8 adds to a process's peak at `LENGTH` tokens if the file was just written."""
     from sqb_tflite.bench.host import cold_start
 
     path, copy = folder / f"{INT8}.tflite", folder / "written.tflite"
-    copy.write_bytes(path.read_bytes())  # in one piece, as tools/convert.py writes
-    return cold_start.measure(str(copy), 1, inputs_of([path], LENGTH))["peak_memory_mb"]
+    copy.write_bytes(path.read_bytes())  # in one piece, as tools/convert.py writes it
+    return cold_start.measure(str(copy), 1, encode_inputs([path], LENGTH))["peak_memory_mb"]
 
 
 def measure_peers(python: str, folder: Path, lengths: list[int], runs: int) -> dict[str, Any]:
-    """Median and deviation in ms of ours and of other runtimes by `NAME LENGTH`, 1 thread, in turns."""
+    """{"NAME LENGTH": median and deviation in ms} of ours and other runtimes, 1 thread, interleaved."""
     from sqb_tf import SqueezeBertConfig
     from sqb_tflite.bench.inputs import Text, encode_length
     from sqb_tflite.runtime.runner import Runner
 
     ours = {name: Runner(folder / f"{name}.tflite") for name in (FLOAT32, INT8)}
-    given = {n: encode_length(ours[INT8], Text.demo(), n) for n in lengths}
+    inputs = {n: encode_length(ours[INT8], Text.demo(), n) for n in lengths}
     child = subprocess.Popen(
         [python, str(Path(__file__).with_name("peer_inference.py"))],
         stdin=subprocess.PIPE,
@@ -170,78 +170,80 @@ def measure_peers(python: str, folder: Path, lengths: list[int], runs: int) -> d
     )
     config = SqueezeBertConfig.from_preset(PRESET).to_dict()
 
-    def ask(line: str) -> str:
+    def exchange(line: str) -> str:
         child.stdin.write(f"{line}\n")
         child.stdin.flush()
         return child.stdout.readline()
 
     request = {"config": config, "lengths": lengths, "threads": 1, "folder": str(folder)}
-    told = json.loads(ask(json.dumps(request)))
-    for name, reason in told["failed"].items():
+    available = json.loads(exchange(json.dumps(request)))
+    for name, reason in available["failed"].items():
         print(f"{name} could not be measured: {reason}", file=sys.stderr)
-    taken: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = {}
     for _ in range(runs):
         for name, runner in ours.items():
             for length in lengths:
-                run = runner.prepare(given[length])
+                run = runner.prepare(inputs[length])
                 run()
                 start = time.perf_counter()
                 run()
                 milliseconds = 1e3 * (time.perf_counter() - start)
-                taken.setdefault(f"{name} {length}", []).append(milliseconds)
-        for name in told["runs"]:
-            taken.setdefault(name, []).append(float(ask(name)))
+                times.setdefault(f"{name} {length}", []).append(milliseconds)
+        for name in available["runs"]:
+            times.setdefault(name, []).append(float(exchange(name)))
     child.stdin.close()
     child.wait()
     return {
         name: {"median": statistics.median(values), "std": statistics.pstdev(values)}
-        for name, values in taken.items()
+        for name, values in times.items()
     }
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    made.add_argument("--lengths", default="16,64,128", help="lengths in tokens")
-    made.add_argument("--runs", type=int, default=30, help="runs of each package and length")
-    made.add_argument("--limit", type=int, default=200, help="real texts of each kind")
-    made.add_argument("--report", default="runs/bench/comparison", metavar="DIR", help="results")
-    made.add_argument("--torch-python", metavar="PYTHON", help="other runtimes' environment")
-    made.add_argument("--readme", metavar="FILE", help="put the table into this file")
-    args = made.parse_args()
+    parser.add_argument("--lengths", default="16,64,128", help="lengths in tokens")
+    parser.add_argument("--runs", type=int, default=30, help="runs of each package and length")
+    parser.add_argument("--limit", type=int, default=200, help="real texts of each set")
+    parser.add_argument("--report", default="runs/bench/comparison", metavar="DIR", help="results")
+    parser.add_argument("--torch-python", metavar="PYTHON", help="other runtimes' environment")
+    parser.add_argument("--readme", metavar="FILE", help="put the table into this file")
+    args = parser.parse_args()
     report, measured, peers = Path(args.report), {}, {}
     with tempfile.TemporaryDirectory() as folder:
         *files, slow = packages(Path(folder))
         before = matmul_limits.limits()
-        there = [one for one in TEXTS if one[2].exists()]
-        for name, task, data in there or [("the demo", "classification", ROOT / "sqb_tf" / "demo")]:
+        available = [text for text in TEXTS if text[2].exists()]
+        for name, task, data in available or [
+            ("the demo", "classification", ROOT / "sqb_tf" / "demo")
+        ]:
             text = Path(folder) / f"{name}.txt"
             write_texts(text, task, data, args.limit)
             if not measured:
                 measured[name] = measure(files, text, args.lengths, args.runs, report)
                 write_texts(few := Path(folder) / "few.txt", task, data, SLOW_RUNS)
-                its = measure([slow], few, str(LENGTH), SLOW_RUNS, report / "int16x8")
-                measured[name] += [record for record in its if record["seq_length"]]
-            else:  # at length those of one length would be cut
-                some = [file for file in files if f"-{LENGTH}" not in file.stem]
-                some = [file for file in some if not file.stem.endswith("int8-full")]
-                measured[name] = measure(some, text, "16", 1, report / name)
+                slow_records = measure([slow], few, str(LENGTH), SLOW_RUNS, report / "int16x8")
+                measured[name] += [record for record in slow_records if record["seq_length"]]
+            else:  # packages of one length would cut longer texts
+                dynamic = [file for file in files if f"-{LENGTH}" not in file.stem]
+                dynamic = [file for file in dynamic if not file.stem.endswith("int8-full")]
+                measured[name] = measure(dynamic, text, "16", 1, report / name)
         if args.torch_python:
             lengths = [int(length) for length in args.lengths.split(",")]
             peers = measure_peers(args.torch_python, Path(folder), lengths, args.runs)
-        after = matmul_limits.limits()  # a slow minute is no limit
-        limits = {kind: max(before[kind], after[kind]) for kind in before}
+        after = matmul_limits.limits()  # a slow minute shows no peak rate
+        limits = {dtype: max(before[dtype], after[dtype]) for dtype in before}
         records = next(iter(measured.values()))
-        theirs = Path(folder) / f"{PEER.other}.tflite"
-        spent = measure_parts(files + [theirs] * theirs.exists(), records, args.runs)
+        peer = Path(folder) / f"{PEER.baseline}.tflite"
+        parts = measure_parts(files + [peer] * peer.exists(), records, args.runs)
         least = least_times(files, limits)
         written = memory_just_written(Path(folder))
     goals = {
-        "goals": results(records, limits, least, spent, peers, written),
+        "goals": results(records, limits, least, parts, peers, written),
         "limits": limits,
         "least_ms": least,
-        "parts": spent,
+        "parts": parts,
         "peers": peers,
     }
     content = json.dumps(goals, indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""What benchmarks/comparison.py found, as tables in Markdown."""
+"""The results of benchmarks/comparison.py as tables in Markdown."""
 
 from __future__ import annotations
 
@@ -6,39 +6,40 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from op_breakdown import PARTS
-from performance_targets import Parts, Records
+from benchmarks.op_breakdown import PARTS
+from benchmarks.performance_targets import Parts, Records
 
-# What is shown of opening a package.
+# Column titles and record fields of opening a package.
 LOADS = {
     "load ms": "init_ms",
     "first run ms": "first_run_ms",
     "memory MB": "peak_memory_mb",
-    "of it no file's": "private_memory_mb",
+    "private MB": "private_memory_mb",
 }
-# What bounds a goal, by goals.py's names.
+# Column titles of the bounds of performance_targets.py.
 BOUNDS = {
-    "at_limits": "at the products' limits",
-    "products": "their products as they run",
-    "at_best": "were ours its products alone",
+    "at_limits": "both models' matmuls at the peak rate",
+    "matmuls": "both models' matmuls as measured",
+    "matmuls_only": "upper bound (matmuls only)",
 }
 
 
 def text(measured: Mapping[str, Records], goals: Mapping[str, Any]) -> str:
-    """Every package by length and on each set of texts, other runtimes, the goals, where time goes."""
+    """Every package by length and on each set of texts, other runtimes, the targets, where time goes."""
     from sqb_tflite.bench.host import host_info
 
     first = next(iter(measured.values()))[0]
-    versions = ", ".join(f"{name} {number}" for name, number in first["versions"].items())
-    fast = ", ".join(f"{kind} {limit / 1e9:.0f}" for kind, limit in goals["limits"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+    rates = ", ".join(f"{dtype} {limit / 1e9:.0f}" for dtype, limit in goals["limits"].items())
     foot = (
         f"1 thread of {host_info.processor(first['hardware'])}; {versions}; {first['date'][:10]}. "
-        f"Limits, G operations a second of one large product in LiteRT: {fast}."
+        f"Peak rate of one large matmul in LiteRT, G operations per second: {rates}. The time of each part "
+        "is measured with only its operations in the model."
     )
     tables = [_packages(measured)]
     if goals["peers"]:
         tables.append(_peers(goals["peers"]))
-    tables += [_goals(goals["goals"]), _parts(goals["parts"])]
+    tables += [_targets(goals["goals"]), _parts(goals["parts"])]
     return "\n\n".join([*tables, foot])
 
 
@@ -64,33 +65,33 @@ def _packages(measured: Mapping[str, Records]) -> str:
 
 
 def _peers(peers: Mapping[str, Mapping[str, float]]) -> str:
-    """By runtime and length, in the order of `NAME LENGTH`."""
+    """A row for each runtime, a column for each length; `peers` has keys `NAME LENGTH`."""
     cells: dict[str, dict[str, str]] = {}
-    for name, one in peers.items():
+    for name, times in peers.items():
         runtime, length = name.split(" ")
-        cells.setdefault(runtime, {})[length] = f"{one['median']:.1f} ± {one['std']:.1f}"
+        cells.setdefault(runtime, {})[length] = f"{times['median']:.1f} ± {times['std']:.1f}"
     lengths = list(dict.fromkeys(name.split(" ")[1] for name in peers))
-    head = ["transformers' SqueezeBERT elsewhere, median ms (± std)"]
+    head = ["transformers' SqueezeBERT in other runtimes, median ms (± std)"]
     head += [f"{length} tokens" for length in lengths]
     rows = [[name, *(row.get(n, "") for n in lengths)] for name, row in cells.items()]
     return _markdown([head, *rows])
 
 
-def _goals(found: Sequence[Mapping[str, Any]]) -> str:
-    rows = [["ratios are of medians", "goal", "measured", *BOUNDS.values()]]
-    for one in found:
-        goal = "" if one["goal"] is None else f"{one['goal']:g}"
-        goal = f"at most {goal}" if one.get("at_most") else goal
-        bounds = [_number(one.get(name), 2) for name in BOUNDS]
-        rows.append([one["what"], goal, _number(one["measured"], 2), *bounds])
+def _targets(results: Sequence[Mapping[str, Any]]) -> str:
+    rows = [["ratio of medians", "target", "measured", *BOUNDS.values()]]
+    for result in results:
+        target = "" if result["goal"] is None else f"{result['goal']:g}"
+        target = f"at most {target}" if result.get("at_most") else target
+        bounds = [_number(result.get(name), 2) for name in BOUNDS]
+        rows.append([result["what"], target, _number(result["measured"], 2), *bounds])
     return _markdown(rows)
 
 
 def _parts(parts: Parts) -> str:
-    rows = [["where the time goes, median ms of each kind alone", "tokens", "whole", *PARTS]]
+    rows = [["time by operation, median ms of each group alone", "tokens", "whole", *PARTS]]
     for tokens, packages in parts.items():
-        for name, taken in packages.items():
-            cells = [_number(taken[part], 2) for part in ("whole", *PARTS)]
+        for name, times in packages.items():
+            cells = [_number(times[part], 2) for part in ("whole", *PARTS)]
             rows.append([name, tokens, *cells])
     return _markdown(rows)
 
@@ -108,6 +109,6 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    """The first row is the head."""
+    """The first row is the header."""
     ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return "\n".join("| " + " | ".join(row) + " |" for row in ruled)

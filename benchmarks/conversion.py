@@ -1,7 +1,7 @@
 """Time and peak memory of converting a bundle to int8, beside the stock converter's dynamic range.
 
-Each conversion runs in a fresh process, alternating; both start from the same Keras model, loaded. The
-clock covers the conversion alone, the peak is the whole process's.
+Each conversion runs in a fresh process, the two alternating, from the same loaded Keras model. The time is
+that of the conversion alone, the peak is the whole process's.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from random_bundle import random_bundle
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks.random_bundle import random_bundle
 
 STOCK, OURS = "stock dynamic range", "ours int8"
 
 
 def stock(model: Any) -> bytes:
-    """The way of TensorFlow's guide: the Keras model exported, converted with `Optimize.DEFAULT`.
+    """As in TensorFlow's guide: the Keras model exported, then converted with `Optimize.DEFAULT`.
 
-    At the fixed length of 128 tokens: the converter has no built-ins for the Keras model with open
-    batch and length.
+    At the fixed length of 128 tokens: with dynamic batch and length the Keras model does not convert to
+    built-in operations.
     """
     import keras
     import tensorflow as tf
@@ -48,47 +50,49 @@ def stock(model: Any) -> bytes:
 
 
 def ours(model: Any) -> bytes:
-    """`tflite.convert`, calibration and packaging included."""
+    """`sqb_tflite.convert`, calibration and packaging included."""
     from sqb_tflite import convert
 
     return convert(model, "int8")
 
 
-def measure_here(directory: str, which: str) -> dict[str, Any]:
+def measure_here(directory: str, converter: str) -> dict[str, Any]:
     """One conversion in this process: seconds, peak memory in MB, size in MB."""
-    import ai_edge_quantizer  # noqa: F401  both processes hold the same libraries
+    import ai_edge_quantizer  # noqa: F401  both processes load the same libraries
     import tensorflow as tf
 
     import sqb_tf
 
     model = sqb_tf.load(directory)
-    # Both start with a model that has run: kernels chosen, functions traced.
+    # Both start from a model that has run: kernels chosen, functions traced.
     model(model.preprocessor(["warm-up"]), training=False)
     tf.get_logger().setLevel("ERROR")
     start = time.perf_counter()
-    content = {STOCK: stock, OURS: ours}[which](model)
+    content = {STOCK: stock, OURS: ours}[converter](model)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    return {"which": which, "seconds": seconds, "peak_mb": peak, "size_mb": len(content) / 1e6}
+    return {"which": converter, "seconds": seconds, "peak_mb": peak, "size_mb": len(content) / 1e6}
 
 
-def measure(directory: str, which: str) -> dict[str, Any]:
+def measure(directory: str, converter: str) -> dict[str, Any]:
     """`measure_here` in a fresh process."""
-    command = [sys.executable, __file__, "--model", directory, "--one", which]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, __file__, "--model", directory, "--one", converter]
+    completed = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
+    )
+    return json.loads(completed.stdout.splitlines()[-1])
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    made.add_argument("--preset", default="squeezebert-base", help="size of the model")
-    made.add_argument("--model", metavar="DIR", help="a bundle; none: fresh weights of --preset")
-    made.add_argument("--runs", type=int, default=3, help="conversions of each kind")
-    made.add_argument("--json", metavar="FILE", help="write the figures as JSON")
-    made.add_argument("--one", help=argparse.SUPPRESS)
-    args = made.parse_args()
+    parser.add_argument("--preset", default="squeezebert-base", help="size of the model")
+    parser.add_argument("--model", metavar="DIR", help="a bundle; none: random weights of --preset")
+    parser.add_argument("--runs", type=int, default=3, help="conversions with each converter")
+    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args()
     if args.one:
         print(json.dumps(measure_here(args.model, args.one)))
         return

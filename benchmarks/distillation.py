@@ -1,8 +1,8 @@
-"""What a teacher gains on the demo, where labels are few: from its logits, and from its hidden states too.
+"""What distillation gains on the demo with few labels: from logits, and from hidden states too.
 
-The teacher sees all of the demo's training data; its students, half as wide, a tenth of it, with the
-labels alone and with the teacher's outputs for these texts besides. Each with several seeds, at the tools'
-defaults of temperature and alpha; dev chooses the epoch, test is reported.
+The teacher trains on all of the demo's data; its students, half as wide, on a tenth of it, with the labels
+alone or with the teacher's outputs for the same texts too. Each runs with several seeds, at the tools'
+default temperature and alpha; dev chooses the epoch, test is reported.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import readme
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks import readme
 
 TEACHER, STUDENT = "squeezebert-small", "squeezebert-tiny"
-# Options of each student beside the labels; the teacher's folder is put in.
+# Options of each student; the teacher's folder is added.
 STUDENTS: dict[str, dict[str, Any]] = {
     "labels": {},
     "labels and the teacher's logits": {"hidden_weight": 0.0},
@@ -31,8 +33,8 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--limit", type=int, default=600, help="training examples of a student")
-    parser.add_argument("--epochs", type=int, default=30, help="of a student")
-    parser.add_argument("--teacher-epochs", type=int, default=10, help="of the teacher")
+    parser.add_argument("--epochs", type=int, default=30, help="epochs of a student")
+    parser.add_argument("--teacher-epochs", type=int, default=10, help="epochs of the teacher")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each student")
     parser.add_argument("--work", default="runs/bench/distillation", help="kept between runs")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
@@ -41,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def train(folder: Path, limit: int | None, **options: Any) -> float:
-    """Fine-tunes on the demo, unless it was already; the accuracy on test."""
+    """Fine-tunes on the demo, unless `folder` has the result; returns the accuracy on test."""
     from sqb_tf.data.task import DEMO, Task
     from sqb_tf.training.finetune import finetune
     from sqb_tf.training.options import FinetuneOptions
@@ -49,8 +51,8 @@ def train(folder: Path, limit: int | None, **options: Any) -> float:
 
     if not (folder / "metrics.json").is_file():
         print(f"training {folder}", file=sys.stderr)
-        made = FinetuneOptions(vocab_size=4000, batch_size=32, seq_length=64, **options)
-        finetune(Task("classification", DEMO, limit=limit), folder, made, resume=True)
+        settings = FinetuneOptions(vocab_size=4000, batch_size=32, seq_length=64, **options)
+        finetune(Task("classification", DEMO, limit=limit), folder, settings, resume=True)
     result = evaluate(BundlePredictor(folder), Task("classification", DEMO), "test")
     return result["metrics"]["accuracy"]
 
@@ -77,7 +79,7 @@ def main() -> None:
     report: dict[str, Any] = {"limit": args.limit, "epochs": args.epochs, "rows": {}}
     report["teacher"] = train(teacher, None, preset=TEACHER, epochs=args.teacher_epochs)
     for number, (name, options) in enumerate(STUDENTS.items()):
-        taught = {"teacher": str(teacher), **options} if options else {}
+        distillation = {"teacher": str(teacher), **options} if options else {}
         report["rows"][name] = [
             train(
                 work / f"{number}-{args.limit}-{args.epochs}-{args.teacher_epochs}-{seed}",
@@ -85,7 +87,7 @@ def main() -> None:
                 preset=STUDENT,
                 epochs=args.epochs,
                 seed=seed,
-                **taught,
+                **distillation,
             )
             for seed in range(args.seeds)
         ]

@@ -1,9 +1,9 @@
-"""What the device harness costs, against a test device on this machine: copying, time a run, agreement.
+"""The overhead of the device harness on a simulated device: copying, time per run, agreement of medians.
 
     python benchmarks/harness.py
 
-The test device (tests/device) is no phone: adb's wire protocol on loopback, and a stand-in for
-`benchmark_model` that runs packages through LiteRT. What is compared is the harness with adb alone, and the
+The simulated device (tests/simulators) is not a phone: it speaks adb's wire protocol on loopback, and its
+stand-in for `benchmark_model` runs packages through LiteRT. The harness is compared with adb alone, and the
 stand-in's medians with those of our runner on this machine.
 """
 
@@ -14,16 +14,17 @@ import json
 import shlex
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import readme
-import simulated_devices
-from simulated_devices import Phone, tool
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
+from benchmarks import readme, simulated_devices
+from benchmarks.simulated_devices import Phone, tool
 from sqb_tf.atomic_write import staged_file
 from sqb_tflite.bench.devices import fleet
 from sqb_tflite.bench.devices.adb import AdbShell
@@ -38,7 +39,7 @@ WORK = Path("runs/bench/harness")  # for packages, kept between runs
 
 
 def copying(phone: Phone, path: Path, rounds: int) -> dict[str, float]:
-    """MB a second of the harness's copying of a file, and of `adb push` alone, in turns."""
+    """MB/s of copying a file through the harness and with `adb push` alone, interleaved."""
     shell = AdbShell(threading.Event(), phone.address)
     files = DeviceFiles(shell, lambda *_, **__: None)
     files.refresh()
@@ -58,10 +59,10 @@ def copying(phone: Phone, path: Path, rounds: int) -> dict[str, float]:
 
 
 def overhead(phone: Phone, package: str, binary: Path, runs: int) -> dict[str, float]:
-    """Seconds of a run through the harness, and of the tool alone with the same command line, medians."""
+    """Median seconds of a run through the harness, and of the tool alone with the same command line."""
     plan = Plan([package], [1], [16], 10, Text.demo(), repeats=runs, precision=1e-9)
     phone.runs.clear()
-    journal = _Timed()
+    journal = _TimedJournal()
     options = fleet.ConnectionOptions([str(binary)])
     fleet.measure([Target("adb", phone.address)], plan, options, journal)
     command = shlex.split(phone.runs[-1].replace("/data/local/tmp", str(phone.tmp)))
@@ -74,8 +75,8 @@ def overhead(phone: Phone, package: str, binary: Path, runs: int) -> dict[str, f
     return {"harness": statistics.median(each), "tool": statistics.median(alone)}
 
 
-class _Timed(Journal):
-    """Notes when each result came."""
+class _TimedJournal(Journal):
+    """Keeps the time of arrival of each result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +88,7 @@ class _Timed(Journal):
 
 
 def agreement(phone: Phone, package: str, binary: Path, rounds: int) -> list[dict[str, float]]:
-    """Medians in ms by length: the stand-in's through the harness, and our runner's, in turns."""
+    """Medians in ms by length: the stand-in's through the harness, and our runner's, interleaved."""
     plan = Plan([package], [1], LENGTHS, 30, Text.demo(), repeats=1)
     targets = [Target("adb", phone.address), Target("host", "host")]
     options = fleet.ConnectionOptions([str(binary)])
@@ -104,52 +105,53 @@ def agreement(phone: Phone, package: str, binary: Path, rounds: int) -> list[dic
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--preset", default="squeezebert-base")
-    made.add_argument("--rounds", type=int, default=9, help="of each measurement (default: 9)")
-    made.add_argument("--readme", metavar="FILE", help="update the measured lines in it")
-    made.add_argument("--json", default="runs/bench/harness.json", metavar="FILE")
-    args = made.parse_args()
+    parser.add_argument("--preset", default="squeezebert-base")
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="repetitions of each measurement (default: 9)"
+    )
+    parser.add_argument("--readme", metavar="FILE", help="update the measured lines in it")
+    parser.add_argument("--json", default="runs/bench/harness.json", metavar="FILE")
+    args = parser.parse_args()
     path = package(args.preset, "int8")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         binary = tool(folder)
         with simulated_devices.connected(folder, ["Pixel 3"]) as (phone,):
-            found = {
+            figures = {
                 "package_mb": round(path.stat().st_size / 1e6, 1),
                 "copy_mb_s": copying(phone, path, args.rounds),
                 "run_s": overhead(phone, str(path), binary, args.rounds),
                 "median_ms": agreement(phone, str(path), binary, args.rounds),
             }
-    print(summary(found))
+    print(summary(figures))
     if args.readme:
-        readme.update(args.readme, "harness", summary(found))
+        readme.update(args.readme, "harness", summary(figures))
     with staged_file(args.json) as staged:
-        staged.write_text(json.dumps(found, indent=2) + "\n")
+        staged.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def summary(found: dict) -> str:
+def summary(figures: dict) -> str:
     """The figures as a list."""
-    copy, run = found["copy_mb_s"], found["run_s"]
+    copy, run = figures["copy_mb_s"], figures["run_s"]
     lines = [
-        f"- copying {found['package_mb']} MB: {copy['harness']:.0f} MB/s; `adb push` alone "
-        f"{copy['adb']:.0f}, of which it is {copy['harness'] / copy['adb']:.0%}",
-        f"- a run: {run['harness']:.2f} s; the tool alone {run['tool']:.2f} s",
+        f"- copying {figures['package_mb']} MB: {copy['harness']:.0f} MB/s, "
+        f"{copy['harness'] / copy['adb']:.0%} of `adb push` alone ({copy['adb']:.0f} MB/s)",
+        f"- one run: {run['harness']:.2f} s; the tool alone {run['tool']:.2f} s",
     ]
     lines += [
         f"- {row['length']} tokens: {row['device']:.2f} ms by the stand-in, {row['host']:.2f} by our "
         f"runner ({row['device'] / row['host'] - 1:+.1%})"
-        for row in found["median_ms"]
+        for row in figures["median_ms"]
     ]
     return "\n".join(lines)
 
 
 def package(preset: str, recipe: str) -> Path:
-    """The preset with fresh weights, converted once."""
-    from random_bundle import random_bundle
-
+    """The preset with random weights, converted once."""
+    from benchmarks.random_bundle import random_bundle
     from sqb_tflite import convert
 
     path = WORK / f"{preset}-{recipe}.tflite"

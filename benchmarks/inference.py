@@ -1,7 +1,7 @@
-"""Latency of one size in float32 and int8, of any length and fixed, in one interleaved run.
+"""Latency of one preset in float32 and int8, of any length and of a fixed one, in one interleaved run.
 
-Converts three packages of a model with fresh weights (speed does not depend on their values) and hands
-them to tools/benchmark.py. With --readme, the table replaces the one between the README's markers.
+Converts three packages of a model with random weights (speed does not depend on the values) and measures
+them with tools/benchmark.py. With --readme, the table replaces the one between the README's markers.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import readme
-from random_bundle import SHARED_DATA, random_bundle
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks import readme
+from benchmarks.random_bundle import SHARED_DATA, random_bundle
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "benchmark.py"
 SST2 = SHARED_DATA / "glue" / "SST-2"
@@ -28,29 +30,29 @@ def packages(folder: Path, preset: str, fixed: int) -> list[Path]:
 
     random_bundle(folder / "bundle", preset)
     model = sqb_tf.load(folder / "bundle")
-    wanted = {
+    recipes = {
         f"{preset}-float32": ("float32", None),
         f"{preset}-int8": ("int8", None),
         f"{preset}-int8-{fixed}": ("int8", [fixed]),
     }
-    for name, (recipe, lengths) in wanted.items():
+    for name, (recipe, lengths) in recipes.items():
         print(f"converting {name}", file=sys.stderr)
         (folder / f"{name}.tflite").write_bytes(convert(model, recipe, lengths))
-    return [folder / f"{name}.tflite" for name in wanted]
+    return [folder / f"{name}.tflite" for name in recipes]
 
 
 def ratios(records: list[dict[str, Any]], fixed: int) -> dict[str, float]:
-    """The speed-ups that the project is judged by: ratios of medians of one run, 1 thread."""
+    """The project's target speed-ups: ratios of medians from one run, 1 thread."""
 
     def median(package: str, length: int | None) -> float:
-        (found,) = (
+        (value,) = (
             r["latency_ms"]["median"]
             for r in records
             if Path(r["package"]).stem.endswith(package)
             and r["seq_length"] == length
             and r["threads"] == 1
         )
-        return found
+        return value
 
     return {
         f"int8 over float32, {fixed} tokens": median("float32", fixed) / median("int8", fixed),
@@ -60,17 +62,17 @@ def ratios(records: list[dict[str, Any]], fixed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    made.add_argument("--preset", default="squeezebert-base", help="size of the model")
-    made.add_argument("--fixed", type=int, default=128, help="length of the fixed package")
-    made.add_argument("--runs", type=int, default=30, help="runs of each package and length")
-    made.add_argument("--data", default=str(SST2), help="GLUE's SST-2 folder: real texts")
-    made.add_argument("--limit", type=int, default=200, help="real texts")
-    made.add_argument("--report", default="runs/bench/inference", metavar="DIR", help="results")
-    made.add_argument("--readme", metavar="FILE", help="put the table into this file")
-    args = made.parse_args()
+    parser.add_argument("--preset", default="squeezebert-base", help="size of the model")
+    parser.add_argument("--fixed", type=int, default=128, help="length of the fixed package")
+    parser.add_argument("--runs", type=int, default=30, help="runs of each package and length")
+    parser.add_argument("--data", default=str(SST2), help="GLUE's SST-2 folder: real texts")
+    parser.add_argument("--limit", type=int, default=200, help="real texts")
+    parser.add_argument("--report", default="runs/bench/inference", metavar="DIR", help="results")
+    parser.add_argument("--readme", metavar="FILE", help="put the table into this file")
+    args = parser.parse_args()
     text = ["--data", args.data, "--task", "sst2"] if Path(args.data).is_dir() else []
     if not text:
         print(f"{args.data} is not there: timing the demo's sentences", file=sys.stderr)
@@ -83,8 +85,8 @@ def main() -> None:
         subprocess.run(command, check=True)
     report = Path(args.report)
     records = json.loads((report / "records.json").read_text(encoding="utf-8"))["records"]
-    found = ratios(records, args.fixed)
-    lines = [f"{name}: {value:.2f}x" for name, value in found.items()]
+    speed_ups = ratios(records, args.fixed)
+    lines = [f"{name}: {value:.2f}x" for name, value in speed_ups.items()]
     print("\n".join(lines))
     if args.readme:
         readme.update(args.readme, "benchmark", summary(records, lines))
@@ -112,7 +114,7 @@ def summary(records: list[dict[str, Any]], lines: list[str]) -> str:
         [name, *(values.get(column, "") for column in columns)] for name, values in rows.items()
     ]
     host = shown[0]["hardware"]
-    versions = ", ".join(f"{name} {number}" for name, number in shown[0]["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in shown[0]["versions"].items())
     processor, date = host_info.processor(host), shown[0]["date"][:10]
     foot = f"1 thread of {processor}; {versions}; {date}. {'. '.join(lines)}."
     return "\n".join("| " + " | ".join(row) + " |" for row in table) + f"\n\n{foot}"

@@ -1,6 +1,6 @@
-"""What bounds a package's speed: the operations of its matrix products, and how many LiteRT does a second.
+"""What bounds a package's speed: the operations of its matmuls, and LiteRT's peak rate.
 
-A product whose weights are int8 runs in int8; all others, attention's own two among them, run in float32.
+A matmul with int8 weights runs in int8; all others, including attention's own two, run in float32.
 """
 
 from __future__ import annotations
@@ -13,59 +13,59 @@ from typing import Any
 
 import numpy as np
 
-KINDS = ("int8", "float32")
-# Of the large product that stands for the limit.
+DTYPES = ("int8", "float32")
+# Shape of the large matmul whose rate is the limit.
 ROWS, SIZE = 512, 2048
 
 
 def operations(path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Multiplications and additions in the products of a package for `inputs`, by `KINDS`."""
+    """Multiplications and additions in the matmuls of a package for `inputs`, by `DTYPES`."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    # XNNPACK leaves the shapes of what it runs as they were, so without it.
+    # Without XNNPACK, which does not update the shapes of the operations it runs.
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = Interpreter(str(path), experimental_op_resolver_type=plain)
     runner = interpreter.get_signature_runner()
     runner(**inputs)
     tensors = {t["index"]: t for t in interpreter.get_tensor_details()}
-    found = dict.fromkeys(KINDS, 0.0)
+    counts = dict.fromkeys(DTYPES, 0.0)
     for operation in interpreter._get_ops_details():
         if operation["op_name"] not in ("FULLY_CONNECTED", "CONV_2D", "BATCH_MATMUL"):
             continue
-        given, weights = (tensors[i] for i in operation["inputs"][:2])
+        left, weights = (tensors[i] for i in operation["inputs"][:2])
         (output,) = (tensors[i]["shape"] for i in operation["outputs"])
         if operation["op_name"] == "BATCH_MATMUL":
-            # The first factor is transposed where its rows are not the output's.
-            factors = given["shape"][-1 if given["shape"][-2] == output[-2] else -2]
-        else:  # a channel's kernel
+            # The first factor is transposed if its rows are not the output's.
+            factors = left["shape"][-1 if left["shape"][-2] == output[-2] else -2]
+        else:  # the kernel of one channel
             factors = math.prod(weights["shape"][1:])
-        kind = "int8" if weights["dtype"] == np.int8 else "float32"
-        found[kind] += 2.0 * float(math.prod(output)) * float(factors)
-    return found
+        dtype = "int8" if weights["dtype"] == np.int8 else "float32"
+        counts[dtype] += 2.0 * float(math.prod(output)) * float(factors)
+    return counts
 
 
 def limits(runs: int = 20) -> dict[str, float]:
-    """Operations a second of one large product in LiteRT, 1 thread, by `KINDS`, in turns.
+    """Operations per second of one large matmul in LiteRT, 1 thread, by `DTYPES`, interleaved.
 
-    By the fastest run: a median of two seconds was once half of what packages reached the whole hour after.
+    By the fastest run: the median over two seconds was once half of the rate that packages reached later.
     """
-    interpreters = {kind: _product(kind) for kind in KINDS}
-    taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    interpreters = {dtype: _matmul(dtype) for dtype in DTYPES}
+    times: dict[str, list[float]] = {dtype: [] for dtype in DTYPES}
     for _ in range(runs + 1):  # the first warms up
-        for kind, interpreter in interpreters.items():
+        for dtype, interpreter in interpreters.items():
             start = time.perf_counter()
             interpreter.invoke()
-            taken[kind].append(time.perf_counter() - start)
-    return {kind: 2 * ROWS * SIZE * SIZE / min(times) for kind, times in taken.items()}
+            times[dtype].append(time.perf_counter() - start)
+    return {dtype: 2 * ROWS * SIZE * SIZE / min(values) for dtype, values in times.items()}
 
 
-def least_ms(found: Mapping[str, float], limits: Mapping[str, float]) -> float:
-    """Milliseconds of `operations` at the `limits`, were there nothing else to do."""
-    return 1e3 * sum(found[kind] / limits[kind] for kind in KINDS)
+def least_ms(counts: Mapping[str, float], limits: Mapping[str, float]) -> float:
+    """Milliseconds that `operations` take at the `limits` rates."""
+    return 1e3 * sum(counts[dtype] / limits[dtype] for dtype in DTYPES)
 
 
-def _product(kind: str) -> Any:
-    """An interpreter of a product of `[ROWS, SIZE]` and weights of `[SIZE, SIZE]`, as recipes store them."""
+def _matmul(dtype: str) -> Any:
+    """An interpreter of a matmul: `[ROWS, SIZE]` by weights `[SIZE, SIZE]`, stored as in recipes."""
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
 
@@ -78,7 +78,7 @@ def _product(kind: str) -> Any:
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [module.function.get_concrete_function()], module
     )
-    if kind == "int8":
+    if dtype == "int8":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     interpreter = Interpreter(model_content=converter.convert(), num_threads=1)
     interpreter.allocate_tensors()

@@ -1,8 +1,8 @@
-"""Where a package's time goes: its operations by kind, each kind run by LiteRT as a model of its own.
+"""Where a package's time goes: its operations by group, each group run by LiteRT as a model of its own.
 
-What a kind takes alone is what a package would take at least, were nothing else left of it: of the products,
-what no lowering saves while LiteRT runs them as it does. What numbers they work on does not matter to their
-time (tried with inputs around 0, 0.01 and 1).
+The time of a group alone is a lower bound for the package; that of the matmuls is the bound that no lowering
+beats while LiteRT runs matmuls as it does. The values do not affect the times (tried with inputs around 0,
+0.01 and 1).
 """
 
 from __future__ import annotations
@@ -20,46 +20,46 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from sqb_tflite.package import container
 
-# With weights of few bits, the products quantize what they are given: that is in their time.
+# With int8 and int4 weights, the matmuls quantize their inputs: their time includes it.
 PARTS = {
-    "products": ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D"),
+    "matmuls": ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D"),
     "softmax": ("SOFTMAX",),
     "GELU": ("GELU",),
     "norms and sums": ("ADD", "SUB", "MUL", "MEAN", "SUM", "RSQRT", "SQUARED_DIFFERENCE"),
-    "moving": ("TRANSPOSE", "RESHAPE", "SPLIT", "CONCATENATION"),
+    "data movement": ("TRANSPOSE", "RESHAPE", "SPLIT", "CONCATENATION"),
 }
 
 
 def measure(
     files: Collection[Path], inputs: Mapping[str, np.ndarray], runs: int
 ) -> dict[str, dict[str, float]]:
-    """Median milliseconds by package's name, of each of `PARTS` and of the `whole`; 1 thread, in turns.
+    """{package: {part: median milliseconds}} of `PARTS` and the `whole`; 1 thread, interleaved.
 
-    A kind that a package has none of takes 0. Inputs of other names than `inputs` has are ones.
+    A part without operations takes 0. Inputs that `inputs` does not name are ones.
     """
-    made: dict[tuple[str, str], Any] = {}
+    interpreters: dict[tuple[str, str], Any] = {}
     for file in files:
         content = file.read_bytes()
-        made[file.stem, "whole"] = _ready(content, inputs)
-        for part, taken in taken_apart(content, inputs).items():
-            made[file.stem, part] = _ready(taken, {})
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in made}
+        interpreters[file.stem, "whole"] = _allocate(content, inputs)
+        for part, model in split_by_part(content, inputs).items():
+            interpreters[file.stem, part] = _allocate(model, {})
+    times: dict[tuple[str, str], list[float]] = {key: [] for key in interpreters}
     for _ in range(runs + 1):
-        for key, interpreter in made.items():
+        for key, interpreter in interpreters.items():
             start = time.perf_counter()
             interpreter.invoke()
             times[key].append(time.perf_counter() - start)
-    found = {file.stem: dict.fromkeys(("whole", *PARTS), 0.0) for file in files}
+    medians = {file.stem: dict.fromkeys(("whole", *PARTS), 0.0) for file in files}
     for (name, part), values in times.items():
-        found[name][part] = 1e3 * statistics.median(values[1:])  # the first warms up
-    return found
+        medians[name][part] = 1e3 * statistics.median(values[1:])  # the first warms up
+    return medians
 
 
-def taken_apart(content: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, bytes]:
-    """A model of each of `PARTS` that a package has, of the shapes that it has for `inputs`."""
-    # XNNPACK leaves the shapes of what it runs as they were, so without it.
+def split_by_part(content: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+    """{part: a model of its operations} for `PARTS` that a package has, with the shapes for `inputs`."""
+    # Without XNNPACK, which does not update the shapes of the operations it runs.
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = _ready(
+    interpreter = _allocate(
         content,
         inputs,
         experimental_op_resolver_type=plain,
@@ -67,20 +67,20 @@ def taken_apart(content: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, b
     )
     interpreter.invoke()
     types = {tensor["index"]: tensor["dtype"] for tensor in interpreter.get_tensor_details()}
-    # Operations on integers make shapes.
+    # Operations on integers compute shapes.
     floats = [op for op in interpreter._get_ops_details() if types[op["outputs"][0]] == np.float32]
     chosen = {
         part: [op["index"] for op in floats if op["op_name"] in names]
         for part, names in PARTS.items()
     }
-    return {part: _kept(content, some, interpreter) for part, some in chosen.items() if some}
+    return {part: _keep(content, ops, interpreter) for part, ops in chosen.items() if ops}
 
 
-def _kept(content: bytes, chosen: list[int], interpreter: Any) -> bytes:
-    """The model with the `chosen` operations alone, in their order and with their weights and options.
+def _keep(content: bytes, chosen: list[int], interpreter: Any) -> bytes:
+    """The model with only the `chosen` operations, in their order and with their weights and options.
 
-    Each is given the last result that has its input's shape, the first of a shape an input of the model, and
-    what nothing takes is cut to one number at once: so that, as in the whole, little is live at a time.
+    Each reads the latest output of its input's shape, or an input of the model if there is none. Unconsumed
+    outputs are reduced to a scalar immediately: otherwise writing them to main memory distorts the timing.
     """
     graph = container.parse(content, "model")
     main = graph.subgraphs[0]
@@ -88,21 +88,21 @@ def _kept(content: bytes, chosen: list[int], interpreter: Any) -> bytes:
     shapes = {t["index"]: tuple(t["shape"].tolist()) for t in interpreter.get_tensor_details()}
     for index, tensor in enumerate(main.tensors):
         tensor.shape, tensor.shapeSignature = list(shapes[index]), None
-        if graph.buffers[tensor.buffer].data is None and tensor.type:  # no float: a shape
+        if graph.buffers[tensor.buffer].data is None and tensor.type:  # an integer: a shape
             tensor.buffer = _constant(graph, interpreter.get_tensor(index))
-    last: dict[tuple[int, ...], int] = {}  # by shape
-    main.inputs, taken = [], set()
+    latest: dict[tuple[int, ...], int] = {}  # tensor by shape
+    main.inputs, consumed = [], set()
     for operation in main.operators:
         operation.inputs = operation.inputs.copy()
-        for place, index in enumerate(operation.inputs):
+        for position, index in enumerate(operation.inputs):
             if index >= 0 and graph.buffers[main.tensors[index].buffer].data is None:
-                if shapes[index] not in last:
-                    last[shapes[index]] = index
+                if shapes[index] not in latest:
+                    latest[shapes[index]] = index
                     main.inputs.append(index)
-                operation.inputs[place] = last[shapes[index]]
-                taken.add(last[shapes[index]])
-        last.update((shapes[index], index) for index in operation.outputs)
-    _cut(graph, taken)
+                operation.inputs[position] = latest[shapes[index]]
+                consumed.add(latest[shapes[index]])
+        latest.update((shapes[index], index) for index in operation.outputs)
+    _reduce_unconsumed(graph, consumed)
     used = {main.tensors[i].buffer for op in main.operators for i in op.inputs}
     for number, buffer in enumerate(graph.buffers):
         buffer.data = buffer.data if number in used else None
@@ -112,8 +112,8 @@ def _kept(content: bytes, chosen: list[int], interpreter: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def _cut(graph: schema.ModelT, taken: Collection[int]) -> None:
-    """Outputs of one number for the results that are not `taken`, each cut where it is made."""
+def _reduce_unconsumed(graph: schema.ModelT, consumed: Collection[int]) -> None:
+    """Slices one element out of each output that is not `consumed`, right after its operation."""
     main = graph.subgraphs[0]
     graph.operatorCodes.append(
         schema.OperatorCodeT(
@@ -125,7 +125,7 @@ def _cut(graph: schema.ModelT, taken: Collection[int]) -> None:
     for operation in operators:
         main.operators.append(operation)
         for index in operation.outputs:
-            if index not in taken:
+            if index not in consumed:
                 rank = len(main.tensors[index].shape)
                 begin, size = (_tensor(graph, np.full(rank, n, np.int32)) for n in (0, 1))
                 main.tensors.append(schema.TensorT(shape=[1] * rank, name=f"cut_{index}"))
@@ -142,7 +142,7 @@ def _cut(graph: schema.ModelT, taken: Collection[int]) -> None:
 
 
 def _tensor(graph: schema.ModelT, values: np.ndarray) -> int:
-    """The index of a new constant of int32."""
+    """The index of a new int32 constant."""
     main = graph.subgraphs[0]
     buffer = _constant(graph, values)
     main.tensors.append(
@@ -162,8 +162,8 @@ def _constant(graph: schema.ModelT, values: np.ndarray) -> int:
     return len(graph.buffers) - 1
 
 
-def _ready(content: bytes, inputs: Mapping[str, np.ndarray], **options: Any) -> Any:
-    """An interpreter whose inputs are set: those that `inputs` names, others to ones."""
+def _allocate(content: bytes, inputs: Mapping[str, np.ndarray], **options: Any) -> Any:
+    """An interpreter with its inputs set: to `inputs` by name, the others to ones."""
     interpreter = Interpreter(model_content=content, num_threads=1, **options)
     values = {}
     for details in interpreter.get_input_details():

@@ -1,10 +1,9 @@
-"""What recipes lose on a model with outlier channels, beside the stock converter's full-integer conversion.
+"""Accuracy that recipes lose on a model with outlier channels, beside the stock converter's full-integer one.
 
-Pretrained BERT-family models carry a few channels 20 to 60 times larger than the rest, which small models
-trained here do not. So one is made: on SST-2, from scratch, gains and offsets of a few channels of every norm
-growing to 40 times as they are while it trains, and after it exact rescalings of channels inside attention
-(query against key, value against what projects it). Every recipe's accuracy on dev, plain and stressed,
-beside the same model's in float32.
+Pretrained BERT models have a few channels 20 to 60 times larger than the rest; small models trained from
+scratch do not. This script builds one: it trains on SST-2 while the gains and offsets of a few channels of
+every norm grow 40-fold, then rescales channels inside attention exactly (query against key, value against the
+projection after it). It reports every recipe's accuracy on dev, plain and stressed, beside float32.
 """
 
 from __future__ import annotations
@@ -17,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import readme
-from random_bundle import SHARED_DATA
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks import readme
+from benchmarks.random_bundle import SHARED_DATA
 
 SST2 = SHARED_DATA / "glue" / "SST-2"
 CHANNELS, GROWTH, GROWN_AT = 4, 40.0, 0.6
-RESCALINGS = (30.0, 8)  # of every eighth channel of each head, times and divided by
+RESCALINGS = (30.0, 8)  # factor, and the step between rescaled channels of a head
 RECIPES = ("fp16", "dynamic", "int8", "int4", "int4-all", "int8-full", "int16x8")
 
 
@@ -34,7 +36,7 @@ def train(output: Path, stressed: bool, limit: int | None) -> None:
     from sqb_tf.training.trainer import FinetuneTrainer
 
     class StressedTrainer(FinetuneTrainer):
-        """Multiplies the chosen channels' gains and offsets a little after each step, and then judges."""
+        """Grows the gains and offsets of the chosen channels after each step, before the evaluation."""
 
         grown = 0
 
@@ -63,14 +65,14 @@ def norm_weights(model: Any) -> Iterator[Any]:
 
 
 def channels(path: str, size: int) -> np.ndarray:
-    """The same few for a norm's gain and its offset, others for other norms."""
+    """The same channels for a norm's gain and offset, different ones for different norms."""
     return np.random.default_rng(list(path.rpartition("/")[0].encode())).choice(
         size, CHANNELS, False
     )
 
 
 def rescale(model: Any) -> None:
-    """Larger queries, smaller keys; larger values, smaller weights behind them: the same function."""
+    """Scales queries up and keys down, values up and the weights after them down: the same function."""
     factor, every = RESCALINGS
     for block in model.backbone.blocks:
         size = block.attention.query.filters
@@ -83,14 +85,14 @@ def rescale(model: Any) -> None:
         ):
             layer.kernel.assign(layer.kernel.numpy() * by)
             layer.bias.assign(layer.bias.numpy() * by)
-        behind = block.post_attention
+        projection = block.post_attention
         # The kernel is [1, in / groups, out]: group g of the outputs reads inputs from g * in / groups on.
-        kernel = behind.kernel.numpy()
-        rows, columns = kernel.shape[1], kernel.shape[2] // behind.groups
-        for group in range(behind.groups):
+        kernel = projection.kernel.numpy()
+        rows, columns = kernel.shape[1], kernel.shape[2] // projection.groups
+        for group in range(projection.groups):
             by = scale[group * rows : (group + 1) * rows]
             kernel[0, :, group * columns : (group + 1) * columns] /= by[:, np.newaxis]
-        behind.kernel.assign(kernel)
+        projection.kernel.assign(kernel)
 
 
 def stock_full_integer(model: Any, seq_length: int = 64) -> Any:
@@ -110,14 +112,14 @@ def stock_full_integer(model: Any, seq_length: int = 64) -> Any:
     def fitted(sample: dict[str, Any]) -> dict[str, np.ndarray]:
         return {name: fit(np.asarray(values), seq_length) for name, values in sample.items()}
 
-    given = [fitted(sample) for sample in samples(model.preprocessor, texts, limit=64)]
+    representative = [fitted(sample) for sample in samples(model.preprocessor, texts, limit=64)]
     with tempfile.TemporaryDirectory() as folder:
         signature = lowered.signature(seq_length)
         lowered.functions = [signature]
         tf.saved_model.save(lowered, folder, signatures={"serving_default": signature})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: iter(given)
+        converter.representative_dataset = lambda: iter(representative)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         content = converter.convert()
     run = Interpreter(model_content=content, num_threads=2).get_signature_runner()
@@ -129,41 +131,43 @@ def accuracies(model: Any, examples: list[Any]) -> dict[str, float]:
     from sqb_tflite import convert
     from sqb_tflite.verification.verify import verify
 
-    found: dict[str, float] = {}
+    by_recipe: dict[str, float] = {}
     for recipe in RECIPES:
         print(f"converting to {recipe}", file=sys.stderr)
         report = verify(model, convert(model, recipe), examples)
-        found["float32"], found[recipe] = report.metric["keras"], report.metric["package"]
+        by_recipe["float32"] = report.metric["keras"]
+        by_recipe[recipe] = report.metric["package"]
         print(report.table(), file=sys.stderr)
     answer = stock_full_integer(model)
     right = [model.labels[int(np.argmax(answer(e.text)))] == e.label for e in examples]
-    return {**found, "stock full integer": float(np.mean(right))}
+    return {**by_recipe, "stock full integer": float(np.mean(right))}
 
 
-def table(found: dict[str, dict[str, float]]) -> str:
-    """A row for each recipe: accuracy and what it lost, plain and stressed."""
+def table(accuracy: dict[str, dict[str, float]]) -> str:
+    """A row for each recipe: accuracy and loss in points, plain and stressed."""
     lines = ["| SST-2 dev accuracy | plain | lost | outliers | lost |", "|---|---|---|---|---|"]
-    for recipe in found["plain"]:
+    for recipe in accuracy["plain"]:
         cells = []
         for name in ("plain", "stressed"):
-            value, lost = found[name][recipe], found[name]["float32"] - found[name][recipe]
+            value = accuracy[name][recipe]
+            lost = accuracy[name]["float32"] - value
             cells += [f"{value:.4f}", f"{100 * lost:+.2f}"]
         lines.append(f"| {recipe} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    made.add_argument("--output", default="runs/outliers", metavar="DIR", help="bundles, results")
-    made.add_argument("--limit", type=int, help="use only the first N examples of each split")
-    made.add_argument("--readme", metavar="FILE", help="put the table into this file")
-    args = made.parse_args()
+    parser.add_argument("--output", default="runs/outliers", metavar="DIR", help="bundles, results")
+    parser.add_argument("--limit", type=int, help="use only the first N examples of each split")
+    parser.add_argument("--readme", metavar="FILE", help="put the table into this file")
+    args = parser.parse_args()
     import sqb_tf
     from sqb_tf.data.task import Task
 
-    folder, found = Path(args.output), {}
+    folder, accuracy = Path(args.output), {}
     examples = list(Task("sst2", SST2, limit=args.limit).split("dev"))
     for name in ("plain", "stressed"):
         if not (folder / name).is_dir():
@@ -171,11 +175,11 @@ def main() -> None:
         model = sqb_tf.load(folder / name)
         if name == "stressed":
             rescale(model)
-        found[name] = accuracies(model, examples)
-    (folder / "accuracy.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(table(found))
+        accuracy[name] = accuracies(model, examples)
+    (folder / "accuracy.json").write_text(json.dumps(accuracy, indent=2) + "\n", encoding="utf-8")
+    print(table(accuracy))
     if args.readme:
-        readme.update(args.readme, "outliers", table(found))
+        readme.update(args.readme, "outliers", table(accuracy))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Other runtimes' inference of transformers' SqueezeBERT, for benchmarks/comparison.py.
 
 Runs in the environment of torch-requirements.txt. Reads one line of JSON from standard input: `config`
-(SqueezeBertConfig's fields), `lengths`, `threads`, and `folder`, where it leaves what it converts (for LiteRT
-`NAME-LENGTH.tflite`). Answers with a line of JSON, the names of what it can run. After that each line
-`NAME LENGTH` runs that once, untimed, and once more, answered by milliseconds.
+(SqueezeBertConfig's fields), `lengths`, `threads`, and `folder`, where it keeps converted files (for LiteRT
+`NAME-LENGTH.tflite`). Answers with one line of JSON, the names that it can run. After that, each line
+`NAME LENGTH` runs that once untimed and once more, and answers with milliseconds.
 
 Batch 1, no padding. `pytorch`: eager, in inference mode. `onnxruntime` and `onnxruntime-int8`: exported by
 torch.onnx with any length, the latter by quantize_dynamic with a scale for each channel. `litert-torch` and
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 
-def made_model(config: dict[str, Any]) -> Any:
-    """transformers' classifier of two labels with fresh weights."""
+def build_model(config: dict[str, Any]) -> Any:
+    """transformers' classifier of two labels with random weights."""
     from transformers import SqueezeBertConfig, SqueezeBertForSequenceClassification
 
     names = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"]
@@ -34,7 +34,7 @@ def made_model(config: dict[str, Any]) -> Any:
     return SqueezeBertForSequenceClassification(SqueezeBertConfig(**chosen)).eval()
 
 
-def ids_of(length: int) -> list[np.ndarray]:
+def random_ids(length: int) -> list[np.ndarray]:
     """Ids, mask and types `[1, length]`, int64."""
     ids = np.random.default_rng(0).integers(1000, 20000, (1, length))
     return [ids, np.ones_like(ids), np.zeros_like(ids)]
@@ -43,8 +43,8 @@ def ids_of(length: int) -> list[np.ndarray]:
 def pytorch(model: Any) -> Callable[[int], Callable[[], Any]]:
     import torch
 
-    def prepared(length: int) -> Callable[[], Any]:
-        tensors = [torch.from_numpy(x) for x in ids_of(length)]
+    def prepare(length: int) -> Callable[[], Any]:
+        tensors = [torch.from_numpy(x) for x in random_ids(length)]
 
         def run() -> None:
             with torch.inference_mode():
@@ -52,7 +52,7 @@ def pytorch(model: Any) -> Callable[[int], Callable[[], Any]]:
 
         return run
 
-    return prepared
+    return prepare
 
 
 def onnx(model: Any, folder: str, threads: int, int8: bool) -> Callable[[int], Callable[[], Any]]:
@@ -62,7 +62,7 @@ def onnx(model: Any, folder: str, threads: int, int8: bool) -> Callable[[int], C
 
     path, names = f"{folder}/model.onnx", ["input_ids", "attention_mask", "token_type_ids"]
     if not os.path.exists(path):
-        example = tuple(torch.from_numpy(x) for x in ids_of(16))
+        example = tuple(torch.from_numpy(x) for x in random_ids(16))
         axes = {name: {1: "length"} for name in names}
         torch.onnx.export(
             model,
@@ -80,11 +80,11 @@ def onnx(model: Any, folder: str, threads: int, int8: bool) -> Callable[[int], C
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    def prepared(length: int) -> Callable[[], Any]:
-        given = dict(zip(names, ids_of(length), strict=True))
-        return lambda: session.run(None, given)
+    def prepare(length: int) -> Callable[[], Any]:
+        inputs = dict(zip(names, random_ids(length), strict=True))
+        return lambda: session.run(None, inputs)
 
-    return prepared
+    return prepare
 
 
 def litert(model: Any, folder: str, threads: int, int8: bool) -> Callable[[int], Callable[[], Any]]:
@@ -94,7 +94,7 @@ def litert(model: Any, folder: str, threads: int, int8: bool) -> Callable[[int],
     from ai_edge_quantizer import quantizer, recipe
 
     class Logits(torch.nn.Module):
-        """The logits alone, not transformers' dictionary."""
+        """Returns the logits instead of transformers' dictionary."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -103,9 +103,9 @@ def litert(model: Any, folder: str, threads: int, int8: bool) -> Callable[[int],
         def forward(self, *inputs: Any) -> Any:
             return self.model(*inputs).logits
 
-    def prepared(length: int) -> Callable[[], Any]:
-        given = ids_of(length)
-        converted = litert_torch.convert(Logits(), tuple(map(torch.from_numpy, given)))
+    def prepare(length: int) -> Callable[[], Any]:
+        inputs = random_ids(length)
+        converted = litert_torch.convert(Logits(), tuple(map(torch.from_numpy, inputs)))
         path = f"{folder}/{'litert-torch-int8' if int8 else 'litert-torch'}-{length}.tflite"
         converted.export(path)
         if int8:
@@ -116,11 +116,11 @@ def litert(model: Any, folder: str, threads: int, int8: bool) -> Callable[[int],
                 file.write(quantized.quantized_model)
         interpreter = Interpreter(model_path=path, num_threads=threads)
         interpreter.allocate_tensors()
-        for details, values in zip(interpreter.get_input_details(), given, strict=True):
+        for details, values in zip(interpreter.get_input_details(), inputs, strict=True):
             interpreter.set_tensor(details["index"], values.astype(details["dtype"]))
         return interpreter.invoke
 
-    return prepared
+    return prepare
 
 
 def main() -> None:
@@ -129,7 +129,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(request["threads"])
-    model = made_model(request["config"])
+    model = build_model(request["config"])
     threads, folder = request["threads"], request["folder"]
     runs: dict[str, Callable[[], Any]] = {}
     makers = {
@@ -142,11 +142,11 @@ def main() -> None:
     failed = {}
     for name, make in makers.items():
         try:
-            prepared = make()
+            prepare = make()
             for length in request["lengths"]:
-                runs[f"{name} {length}"] = prepared(length)
+                runs[f"{name} {length}"] = prepare(length)
                 runs[f"{name} {length}"]()
-        except Exception as error:  # one that cannot is told of, the others go on
+        except Exception as error:  # reported; the other runtimes continue
             failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
     print(json.dumps({"runs": list(runs), "failed": failed}), file=answers, flush=True)
     for line in sys.stdin:

@@ -1,7 +1,7 @@
-"""Accuracy on the demo against latency in int8, of sizes around the small presets: why they are so.
+"""Accuracy on the demo against int8 latency of sizes around the small presets: the reason for their sizes.
 
-Each size is trained from scratch on the demo with several seeds, converted to int8 and timed, all sizes
-in turns, on the dev sentences. Writes presets.json and presets.png.
+Each size is trained from scratch on the demo with several seeds, converted to int8 and timed on the dev
+sentences, all sizes interleaved. Writes presets.json and presets.png.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Layers, hidden size, attention heads; feed-forward and groups as in the paper: 4 times, and 4.
+# Layers, hidden size, attention heads; the feed-forward is 4 times as wide, with 4 groups, as in the paper.
 SIZES = {
     "1 x 128": (1, 128, 4),
     "squeezebert-tiny": (2, 128, 4),
@@ -24,7 +24,7 @@ SIZES = {
 
 
 def register() -> None:
-    """Makes presets of the sizes that are none; the others must be what `SIZES` says."""
+    """Registers sizes that are not presets; presets must agree with `SIZES`."""
     from sqb_tf.config import PRESETS, SqueezeBertConfig
 
     for name, (layers, hidden, heads) in SIZES.items():
@@ -36,14 +36,14 @@ def register() -> None:
         )
         if name in PRESETS:
             config = SqueezeBertConfig.from_preset(name)
-            found = {field: getattr(config, field) for field in fields}
-            if found != fields:
-                raise SystemExit(f"{name} is {found}: bring SIZES up to date")
-        PRESETS[name] = fields | {"initializer_range": 0.1}  # all alike, and as the presets' own
+            actual = {field: getattr(config, field) for field in fields}
+            if actual != fields:
+                raise SystemExit(f"{name} is {actual}: update SIZES")
+        PRESETS[name] = fields | {"initializer_range": 0.1}  # the presets' own, for all sizes
 
 
 def train(name: str, seed: int, args: argparse.Namespace, folder: Path) -> float:
-    """Trains a size on the demo, unless it was already; the dev accuracy of its best epoch."""
+    """Trains a size on the demo, unless `folder` has the result; returns its best dev accuracy."""
     from sqb_tf.data.task import DEMO, Task
     from sqb_tf.training.finetune import finetune
     from sqb_tf.training.options import FinetuneOptions
@@ -78,7 +78,8 @@ def plot(rows: dict[str, dict[str, Any]], subtitle: str, path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    from sqb_tflite.bench.reports.plots import COLOURS, DPI, STYLE
+    from sqb_tflite.bench.reports.drawing import COLOURS, STYLE
+    from sqb_tflite.bench.reports.plots import DPI
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.2))
@@ -96,7 +97,7 @@ def plot(rows: dict[str, dict[str, Any]], subtitle: str, path: Path) -> None:
                 color=colour,
                 fontsize=9,
             )
-        axes.set(xlabel="milliseconds a text, int8, 1 thread (median)", ylabel="dev accuracy")
+        axes.set(xlabel="milliseconds per text, int8, 1 thread (median)", ylabel="dev accuracy")
         axes.set_xlim(0, 1.35 * max(row["latency_ms"] for row in rows.values()))
         axes.set_title(f"Sizes on the demo data\n{subtitle}")
         figure.tight_layout()
@@ -105,15 +106,17 @@ def plot(rows: dict[str, dict[str, Any]], subtitle: str, path: Path) -> None:
 
 def main() -> None:
     """Command line."""
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    made.add_argument("--epochs", type=int, default=8, help="of each training")
-    made.add_argument("--learning-rate", type=float, default=1e-3, help="of each training")
-    made.add_argument("--seeds", type=int, default=2, help="trainings of each size")
-    made.add_argument("--work", default="runs/bench/presets", help="trainings, kept between runs")
-    made.add_argument("--output", default="docs", metavar="DIR", help="for the figure and JSON")
-    args = made.parse_args()
+    parser.add_argument("--epochs", type=int, default=8, help="for each training")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="for each training")
+    parser.add_argument("--seeds", type=int, default=2, help="trainings of each size")
+    parser.add_argument("--work", default="runs/bench/presets", help="trainings, kept between runs")
+    parser.add_argument(
+        "--output", default="docs", metavar="DIR", help="folder of the figure and the JSON"
+    )
+    args = parser.parse_args()
     from sqb_tflite.bench.host import host_info, session
     from sqb_tflite.bench.inputs import Text
     from sqb_tflite.bench.plan import Plan

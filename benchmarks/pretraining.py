@@ -1,8 +1,8 @@
-"""What pretraining on plain text gains where labels are few: fine-tuned from it, and from scratch.
+"""What pretraining on plain text gains with few labels: fine-tuning from it against training from scratch.
 
 Pretrains squeezebert-small once, then fine-tunes on SST-2 with 500 and 5,000 labels and on MRPC, from the
-pretrained bundle and from fresh weights, with several seeds, 32 examples a step, at one rate. Both are judged
-by the best of their evaluations on the whole dev split. Draws the curve of the pretraining.
+pretrained bundle and from random weights, with several seeds, batch size 32 and one learning rate. Each score
+is the best evaluation on the whole dev split. Plots the pretraining loss.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import readme
-from random_bundle import SHARED_DATA
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks import readme
+from benchmarks.random_bundle import SHARED_DATA
 
 TEXT = ("openstax-ccby", "wikitext-2")
-# Name in the table: (task, folder under glue/, training examples, epochs). Few examples, more epochs.
+# {title: (task, folder under glue/, training examples, epochs)}; fewer examples get more epochs.
 TASKS = {
     "SST-2, 500 labels": ("sst2", "SST-2", 500, 20),
     "SST-2, 5,000 labels": ("sst2", "SST-2", 5000, 5),
@@ -32,20 +34,22 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=4000, help="of the pretraining")
-    parser.add_argument("--batch-size", type=int, default=32, help="of the pretraining")
-    parser.add_argument("--dropout", type=float, default=0.1, help="of the pretraining")
-    parser.add_argument("--rate", type=float, default=1e-3, help="of the fine-tunings, all alike")
-    parser.add_argument("--seeds", type=int, default=3, help="fine-tunings of each kind")
+    parser.add_argument("--steps", type=int, default=4000, help="for pretraining")
+    parser.add_argument("--batch-size", type=int, default=32, help="for pretraining")
+    parser.add_argument("--dropout", type=float, default=0.1, help="for pretraining")
+    parser.add_argument(
+        "--rate", type=float, default=1e-3, help="learning rate of every fine-tuning"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="fine-tunings of each task and start")
     parser.add_argument("--work", default="runs/bench/pretraining", help="kept between runs")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     parser.add_argument("--readme", type=Path, help="put the table into this file")
-    parser.add_argument("--plot", type=Path, help="draw the curve into this .png")
+    parser.add_argument("--plot", type=Path, help="plot the pretraining loss into this .png")
     return parser.parse_args()
 
 
 def pretrained(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Pretrains, or goes on with it, unless it was done; the bundle's metrics."""
+    """Pretrains, or resumes it, unless it is finished; returns the bundle's metrics."""
     from sqb_tf.training.pretraining.options import PretrainOptions, ShardOptions
     from sqb_tf.training.pretraining.pretrain import pretrain
     from sqb_tf.training.pretraining.shard_writer import make_shards
@@ -65,8 +69,8 @@ def pretrained(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
-def few(source: Path, examples: int | None, folder: Path) -> Path:
-    """A folder of a task with its first training examples alone, and all of dev."""
+def subset(source: Path, examples: int | None, folder: Path) -> Path:
+    """A folder of a task with only its first training examples, and all of dev."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(source / "dev.tsv", folder)
     lines = (source / "train.tsv").read_text(encoding="utf-8").split("\n")
@@ -76,7 +80,7 @@ def few(source: Path, examples: int | None, folder: Path) -> Path:
 
 
 def tune(name: str, init: Path | None, seed: int, rate: float, work: Path) -> float:
-    """Fine-tunes, unless it was done; the metric on dev."""
+    """Fine-tunes, unless it is finished; returns the metric on dev."""
     from sqb_tf.data.task import Task
     from sqb_tf.training.finetune import finetune
     from sqb_tf.training.options import FinetuneOptions
@@ -86,7 +90,7 @@ def tune(name: str, init: Path | None, seed: int, rate: float, work: Path) -> fl
     output = work / f"{task}-{examples}-{start}-{rate}-{seed}"
     if not (output / "metrics.json").is_file():
         print(f"fine-tuning {output}", file=sys.stderr)
-        data = few(SHARED_DATA / "glue" / folder, examples, work / f"data-{task}-{examples}")
+        data = subset(SHARED_DATA / "glue" / folder, examples, work / f"data-{task}-{examples}")
         options = FinetuneOptions(
             init=None if init is None else str(init),
             epochs=epochs,
@@ -111,30 +115,30 @@ def table(report: dict[str, Any]) -> str:
             for values in (row["scratch"], row["pretrained"])
         ]
         lines.append(f"| {name}, {row['metric']} | {' | '.join(cells)} |")
-    found = report["pretraining"]
-    options = found["options"]
+    metrics = report["pretraining"]
+    options = metrics["options"]
     lines += [
         "",
         f"squeezebert-small after {options['steps']:,} steps of {options['batch_size']} x 128 tokens "
-        f"({found['seconds'] / 60:.0f} minutes on 2 cores): held-out masked-LM loss "
-        f"{found['metric']['value']:.3f}, {found['below_unigram']:.1%} under that of the tokens' "
-        f"frequencies, {found['unigram_loss']:.3f} ({found['held_out_predictions']:,} predictions).",
+        f"({metrics['seconds'] / 60:.0f} minutes on 2 cores): held-out masked-LM loss "
+        f"{metrics['metric']['value']:.3f}, {metrics['below_unigram']:.1%} below the loss of the unigram "
+        f"frequencies, {metrics['unigram_loss']:.3f} ({metrics['held_out_predictions']:,} predictions).",
     ]
     return "\n".join(lines)
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
-    """The curve of the pretraining beside the unigram baseline."""
+def draw(metrics: dict[str, Any], path: Path) -> None:
+    """Plots the pretraining loss beside the unigram baseline."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    steps = [point["step"] for point in found["curve"]]
-    axes.plot(steps, [p["masked_lm_loss"] for p in found["curve"]], label="squeezebert-small")
-    axes.axhline(found["unigram_loss"], color="grey", ls="--", label="frequencies of tokens")
-    axes.axhline(0.9 * found["unigram_loss"], color="grey", ls=":", label="10% under them")
+    steps = [point["step"] for point in metrics["curve"]]
+    axes.plot(steps, [p["masked_lm_loss"] for p in metrics["curve"]], label="squeezebert-small")
+    axes.axhline(metrics["unigram_loss"], color="grey", ls="--", label="unigram frequencies")
+    axes.axhline(0.9 * metrics["unigram_loss"], color="grey", ls=":", label="10% below them")
     axes.set(xlabel="steps", ylabel="held-out masked-LM loss, nats")
     axes.legend()
     figure.savefig(path, dpi=120)

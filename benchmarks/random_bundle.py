@@ -1,11 +1,11 @@
-"""Bundles with fresh weights: what does not depend on training (speed, size) is measured on them."""
+"""Bundles with random weights, for measurements that do not depend on training: speed and size."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-# Real data and BERT's vocabulary, where the project is developed; relative, as results name it.
+# Real data and BERT's vocabulary beside the repository; relative, since results name the path.
 SHARED_DATA = Path(os.path.relpath(Path(__file__).resolve().parents[2] / "shared" / "data"))
 BERT_VOCABULARY = SHARED_DATA / "vocab" / "bert-base-uncased-vocab.txt"
 
@@ -13,8 +13,8 @@ BERT_VOCABULARY = SHARED_DATA / "vocab" / "bert-base-uncased-vocab.txt"
 def random_bundle(directory: str | Path, preset: str, seq_length: int = 128) -> None:
     """A bundle of `preset` for the demo's labels and texts of at most `seq_length` tokens.
 
-    With BERT's vocabulary, so that texts have the token counts that they have in practice; without it
-    at hand, with one learned from the demo and filled up to the preset's size.
+    It has BERT's vocabulary, so that texts have realistic token counts; if that is not available, one learned
+    from the demo and padded to the preset's size.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""Measured tables in the README, each between two markers of its name."""
+"""Measured tables in the README, each between a pair of markers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def update(path: str | Path, name: str, content: str) -> None:
-    """Replaces what stands between `<!-- name -->` and `<!-- /name -->` in the file."""
+    """Replaces the text between `<!-- name -->` and `<!-- /name -->` in the file."""
     path, begin, end = Path(path), f"<!-- {name} -->", f"<!-- /{name} -->"
     head, rest = path.read_text(encoding="utf-8").split(begin)
     tail = rest.split(end)[1]

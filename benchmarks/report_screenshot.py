@@ -1,9 +1,9 @@
-"""The report of several devices: two test devices and this machine, with baselines; and a picture of it.
+"""The report of two simulated phones and this machine, with baselines; and a screenshot of it.
 
-    python benchmarks/phones.py
+    python benchmarks/report_screenshot.py
 
-runs the README's command for phones against the tests' devices (tests/device), which are no phones and are
-called so on every page: what is shown is the report, not a phone's speed.
+runs the README's command for phones on the tests' simulated devices (tests/simulators), which every page
+marks as emulators: it shows the report, not a phone's speed.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ import sys
 import tempfile
 from pathlib import Path
 
-import simulated_devices
-from harness import package
 from playwright.sync_api import sync_playwright
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks import simulated_devices
+from benchmarks.harness import package
+
 REPORT = Path("runs/bench/phones")
-# Of the picture, in CSS pixels: what a reader sees first.
+# Of the screenshot, in CSS pixels: the part that a reader sees first.
 WIDTH, HEIGHT = 1100, 1500
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--preset", default="squeezebert-base")
-    made.add_argument("--picture", default="docs/report.png", metavar="FILE")
-    args = made.parse_args()
+    parser.add_argument("--preset", default="squeezebert-base")
+    parser.add_argument("--picture", default="docs/report.png", metavar="FILE")
+    args = parser.parse_args()
     packages = [package(args.preset, recipe) for recipe in ("float32", "int8")]
     with tempfile.TemporaryDirectory() as folder:
         binary = simulated_devices.tool(Path(folder))
@@ -51,16 +54,16 @@ def main() -> None:
 
 
 def picture(page: Path, path: Path) -> None:
-    """The upper part of a report, as a browser shows it."""
+    """A screenshot of the upper part of a report."""
     browser = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     if browser is None:
-        sys.exit("needs chromium: see tests/device/setup.sh")
+        sys.exit("needs chromium: see tests/simulators/setup.sh")
     with sync_playwright() as playwright:
-        shown = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        tab = shown.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        tab = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         tab.goto(page.resolve().as_uri())
         tab.screenshot(path=path)
-        shown.close()
+        chromium.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tests' devices (tests/device) for benchmarks: no phones, and called so in every result."""
+"""The tests' simulated devices for benchmarks: reports mark them as emulators."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PORT = "26700"
 
 @contextlib.contextmanager
 def connected(folder: Path, models: Sequence[str]) -> Iterator[list[Phone]]:
-    """Test devices of such names, which an adb server of their own knows until the end."""
+    """Simulated phones of these models, connected to an adb server of their own."""
     if shutil.which("adb") is None:
-        sys.exit("needs adb: see tests/device/setup.sh")
+        sys.exit("needs adb: see tests/simulators/setup.sh")
     os.environ.update(ANDROID_ADB_SERVER_PORT=_PORT, HOME=str(folder))
     with contextlib.ExitStack() as stack:
         phones = []
         for number, model in enumerate(models):
-            named = {"ro.product.model": f"{model} (test device)"}
-            phone = stack.enter_context(Phone(folder / f"phone{number}", properties=named))
+            properties = {"ro.product.model": f"{model} (simulated)"}
+            phone = stack.enter_context(Phone(folder / f"phone{number}", properties=properties))
             subprocess.run(["adb", "connect", phone.address], check=True, capture_output=True)
             phones.append(phone)
         try:

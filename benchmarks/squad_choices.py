@@ -1,8 +1,7 @@
-"""A multiple choice from SQuAD: which of four sentences of its paragraph answers a question?
+"""A multiple-choice task from SQuAD: which of four sentences of a paragraph answers the question?
 
-There is no published multiple choice among the data that the project is developed on; this one is as real as
-SQuAD's questions and paragraphs. Writes `train.jsonl` and `dev.jsonl` (every tenth article is held out) as
-`--task multiple_choice` takes them.
+The development data has no published multiple-choice task; this one consists of SQuAD's real questions and
+paragraphs. Writes `train.jsonl` and `dev.jsonl` (every tenth article) for `--task multiple_choice`.
 """
 
 from __future__ import annotations
@@ -11,17 +10,20 @@ import argparse
 import json
 import random
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from random_bundle import SHARED_DATA
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks.random_bundle import SHARED_DATA
 
 CHOICES = 4
 
 
 def sentences(context: str) -> list[tuple[int, str]]:
-    """(place of its first character, sentence), parted behind full stops with a capital next."""
+    """(index of its first character, sentence); sentences end at a stop followed by a capital letter."""
     starts = [0, *(m.end() for m in re.finditer(r"[.!?][\"']? +(?=[A-Z\"'])", context))]
     ends = [*starts[1:], len(context)]
     return [(start, context[start:end].strip()) for start, end in zip(starts, ends, strict=True)]
@@ -32,25 +34,25 @@ def questions(article: dict[str, Any], rng: random.Random) -> Iterator[dict[str,
     for paragraph in article["paragraphs"]:
         parts = sentences(paragraph["context"])
         for question in paragraph["qas"]:
-            place = question["answers"][0]["answer_start"]
-            right = max(index for index, (start, _) in enumerate(parts) if start <= place)
-            others = [text for index, (_, text) in enumerate(parts) if index != right]
-            if len(others) < CHOICES - 1:
+            answer_start = question["answers"][0]["answer_start"]
+            correct = max(i for i, (start, _) in enumerate(parts) if start <= answer_start)
+            wrong = [text for i, (_, text) in enumerate(parts) if i != correct]
+            if len(wrong) < CHOICES - 1:
                 continue
-            choices = rng.sample(others, CHOICES - 1)
+            choices = rng.sample(wrong, CHOICES - 1)
             label = rng.randrange(CHOICES)
-            choices.insert(label, parts[right][1])
+            choices.insert(label, parts[correct][1])
             yield {"text": question["question"].strip(), "choices": choices, "label": label}
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     source = SHARED_DATA / "squad" / "dev-v1.1.json"
-    made.add_argument("--squad", default=str(source), help="SQuAD's JSON")
-    made.add_argument("--output", default="runs/choices", metavar="DIR", help="folder to write")
-    args = made.parse_args()
+    parser.add_argument("--squad", default=str(source), help="SQuAD's JSON")
+    parser.add_argument("--output", default="runs/choices", metavar="DIR", help="folder to write")
+    args = parser.parse_args()
     rng = random.Random(0)
     articles = json.loads(Path(args.squad).read_text(encoding="utf-8"))["data"]
     folder = Path(args.output)

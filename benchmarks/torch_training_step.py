@@ -1,7 +1,7 @@
 """Training steps of transformers' PyTorch SqueezeBERT, for benchmarks/training_step.py.
 
 Runs in the environment of torch-requirements.txt. Reads one line of JSON from standard input: `config`
-(SqueezeBertConfig's fields), `kind`, `batch_size`, `seq_length`, `threads`, `precision`; answers with a line
+(SqueezeBertConfig's fields), `head`, `batch_size`, `seq_length`, `threads`, `precision`; answers with a line
 of versions. After that each line read runs one training step, answered by a line with its times.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 LEARNING_RATE, WEIGHT_DECAY = 3e-5, 0.01
 
-# The model of each kind, and what it is trained on.
+# transformers' model of each head.
 CLASSES = {
     "classification": "SqueezeBertForSequenceClassification",
     "token_classification": "SqueezeBertForTokenClassification",
@@ -26,10 +26,10 @@ CLASSES = {
 NUM_LABELS, CHOICES, MASKED = 2, 2, 0.15
 
 
-def batch_of(kind: str, vocab_size: int, batch_size: int, seq_length: int) -> dict[str, Any]:
-    """Random ids without padding, and labels of the kind, by `transformers`' names, int64.
+def random_batch(head: str, vocab_size: int, batch_size: int, seq_length: int) -> dict[str, Any]:
+    """Random ids without padding, and labels for the head, by `transformers`' names, int64.
 
-    With several choices, there are so many fewer examples.
+    Multiple choice has `1 / CHOICES` as many examples.
     """
     import numpy as np
 
@@ -39,23 +39,23 @@ def batch_of(kind: str, vocab_size: int, batch_size: int, seq_length: int) -> di
         "attention_mask": np.ones(shape, "int64"),
         "token_type_ids": np.zeros(shape, "int64"),
     }
-    if kind == "classification":
+    if head == "classification":
         arrays["labels"] = generator.integers(0, NUM_LABELS, batch_size)
-    if kind == "token_classification":
+    if head == "token_classification":
         arrays["labels"] = generator.integers(0, NUM_LABELS, shape)
-    if kind == "span":
+    if head == "span":
         for name in ("start_positions", "end_positions"):
             arrays[name] = generator.integers(0, seq_length, batch_size)
-    if kind == "multiple_choice":
+    if head == "multiple_choice":
         batch_size //= CHOICES
         arrays = {k: x.reshape(batch_size, CHOICES, seq_length) for k, x in arrays.items()}
         arrays["labels"] = generator.integers(0, CHOICES, batch_size)
-    if kind == "masked_lm":  # the same number in every row; -100 where nothing is asked
-        places = generator.permuted(np.tile(np.arange(seq_length), (batch_size, 1)), axis=1)
-        places = places[:, : round(MASKED * seq_length)]
+    if head == "masked_lm":  # equally many in every row; -100 elsewhere
+        positions = generator.permuted(np.tile(np.arange(seq_length), (batch_size, 1)), axis=1)
+        positions = positions[:, : round(MASKED * seq_length)]
         arrays["labels"] = np.full(shape, -100)
-        words = np.take_along_axis(arrays["input_ids"], places, axis=1)
-        np.put_along_axis(arrays["labels"], places, words, axis=1)
+        words = np.take_along_axis(arrays["input_ids"], positions, axis=1)
+        np.put_along_axis(arrays["labels"], positions, words, axis=1)
     return arrays
 
 
@@ -70,10 +70,10 @@ def training_step(setup: dict[str, Any]) -> Callable[[], float]:
     config = transformers.SqueezeBertConfig(
         **fields, embedding_size=fields["hidden_size"], num_labels=NUM_LABELS
     )
-    model = getattr(transformers, CLASSES[setup["kind"]])(config).train()
+    model = getattr(transformers, CLASSES[setup["head"]])(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     shape = setup["batch_size"], setup["seq_length"]
-    arrays = batch_of(setup["kind"], config.vocab_size, *shape)
+    arrays = random_batch(setup["head"], config.vocab_size, *shape)
     batch = {name: torch.from_numpy(values) for name, values in arrays.items()}
 
     def step() -> float:

@@ -1,8 +1,8 @@
 """Time of a training step of every head on CPU: ours against transformers' PyTorch.
 
-As training_step.py, head after head: both take turns step by step. The masked LM is
-`SqueezeBertPretrainer` without sentence order, which computes the masked places (15%) alone; transformers'
-computes every place. Multiple choice has half as many examples of two choices.
+As training_step.py, for one head after the other: both take turns step by step. The masked LM is
+`SqueezeBertPretrainer` without sentence order, which computes only the masked positions (15%); transformers'
+computes every position. Multiple choice has half as many examples, of two choices each.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
-import readme
-import training_step as steps
-from torch_training_step import CLASSES, LEARNING_RATE, NUM_LABELS, WEIGHT_DECAY
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks import readme
+from benchmarks import training_step as steps
+from benchmarks.torch_training_step import CLASSES, LEARNING_RATE, NUM_LABELS, WEIGHT_DECAY
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,35 +35,35 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def keras_model(kind: str, config: Any) -> Any:
-    """Our compiled model of a kind."""
+def keras_model(head: str, config: Any) -> Any:
+    """Our compiled model of a head."""
     import keras
 
     from sqb_tf.model import heads
     from sqb_tf.training.optimizer import FusedAdamW
 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    if kind == "masked_lm":
+    if head == "masked_lm":
         pretrainer = heads.build("pretraining", config)
         outputs = pretrainer.output["masked_lm_logits"]
         model = keras.Model(pretrainer.input, outputs)
     else:
-        model = heads.build(kind, config, NUM_LABELS)
-    losses = {"start_logits": loss, "end_logits": loss} if kind == "span" else loss
+        model = heads.build(head, config, NUM_LABELS)
+    losses = {"start_logits": loss, "end_logits": loss} if head == "span" else loss
     optimizer = FusedAdamW(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     model.compile(optimizer, losses, jit_compile=False)
     return model
 
 
-def measure(kind: str, config: Any, args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Statistics of both in seconds, as `training_step.summarize`."""
+def measure(head: str, config: Any, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Statistics of both in seconds, by the keys of `training_step.summarize`."""
     size = args.batch_size, args.seq_length
-    ours = steps.keras_step(keras_model(kind, config), *steps.keras_batch(kind, config, *size))
-    with steps.torch_step(args.torch_python, config, *size, args.threads, "float32", kind) as (
+    ours = steps.keras_step(keras_model(head, config), *steps.keras_batch(head, config, *size))
+    with steps.torch_step(args.torch_python, config, *size, args.threads, "float32", head) as (
         theirs,
         _,
     ):
-        results = steps.measure({f"{kind} ours": ours, f"{kind} torch": theirs}, args.steps)
+        results = steps.measure({f"{head} ours": ours, f"{head} torch": theirs}, args.steps)
     rows = steps.summarize(results)
     return {name.rpartition(" ")[2]: row for name, row in rows.items()}
 
@@ -68,15 +71,15 @@ def measure(kind: str, config: Any, args: argparse.Namespace) -> dict[str, dict[
 def table(report: dict[str, Any]) -> str:
     """The README's table."""
     lines = [
-        "| head, seconds a training step | ours | `transformers` in PyTorch | times ours |",
+        "| head, seconds per training step | ours | `transformers` in PyTorch | slower than ours by |",
         "| --- | --- | --- | --- |",
     ]
-    for kind, rows in report["rows"].items():
+    for head, rows in report["rows"].items():
         cells = [
             f"{row['median']:.2f} ({row['min']:.2f} to {row['max']:.2f})" for row in rows.values()
         ]
         ratio = rows["torch"]["median"] / rows["ours"]["median"]
-        lines.append(f"| {kind} | {' | '.join(cells)} | {ratio:.2f}x |")
+        lines.append(f"| {head} | {' | '.join(cells)} | {ratio:.2f}x |")
     lines += [
         "",
         f"{report['preset']}, batch {report['batch_size']} x {report['seq_length']} tokens, float32, "
@@ -101,8 +104,8 @@ def main() -> None:
         for name in ("preset", "batch_size", "seq_length", "threads", "steps")
     }
     report.update(cpu=host_info.processor(host_info.describe_host()), rows={})
-    for kind in CLASSES:
-        report["rows"][kind] = measure(kind, config, args)
+    for head in CLASSES:
+        report["rows"][head] = measure(head, config, args)
         keras.backend.clear_session(free_memory=True)
     print(table(report))
     if args.json:

@@ -1,13 +1,13 @@
 """Time of a full training step on CPU: ours, ours on stock Keras parts, transformers' PyTorch.
 
-A step is forward, backward and AdamW through Keras' compiled train step. "stock" is the same model,
-with the same weights, as one writes it with Keras' own layers: `keras.layers.Conv1D(groups=...)`,
-`Dropout`, `LayerNormalization`, `gelu`, whole blocks to the last, `keras.optimizers.AdamW`; compiled as
-Keras does when not told otherwise: by XLA. "stock-graph" is that without XLA, as ours is. Both must
-give our logits before they are timed. All take turns step by step, so that a machine that drifts slows
-all alike. PyTorch runs in an environment of its own (torch-requirements.txt) and is left out without
---torch-python. --precision mixed_bfloat16 has all multiply in bfloat16, PyTorch by its autocast.
-Our step's matrix products take turns too, alone: were a step of ours nothing else, it would be no faster.
+A step is forward, backward and AdamW through Keras' compiled train step. "stock" is the same model, with the
+same weights, written with Keras' own layers: `keras.layers.Conv1D(groups=...)`, `Dropout`,
+`LayerNormalization`, `gelu`, the last block for all tokens, `keras.optimizers.AdamW`; compiled by Keras'
+default: XLA. "stock-graph" is the same without XLA, like ours. Both must reproduce our logits before they are
+timed. All take turns step by step, so that a drifting machine slows all alike. PyTorch runs in an environment
+of its own (torch-requirements.txt) and is left out without --torch-python. --precision mixed_bfloat16 makes
+all of them multiply in bfloat16, PyTorch by its autocast. The matmuls of our step take turns too, alone: they
+are a lower bound for our step.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import readme
-from torch_training_step import LEARNING_RATE, WEIGHT_DECAY, batch_of
-from training_matmuls import products_step
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks import readme
+from benchmarks.torch_training_step import LEARNING_RATE, WEIGHT_DECAY, random_batch
+from benchmarks.training_matmuls import matmuls_step
 
 TORCH_SCRIPT = Path(__file__).resolve().with_name("torch_training_step.py")
 PAUSE = 0.3  # seconds before a step, for the threads of the one before to go idle
 
-Step = Callable[[], dict[str, float]]  # runs one step: {"seconds", "cpu"}, and "loss" of a model's
+Step = Callable[[], dict[str, float]]  # runs one step: {"seconds", "cpu"}, and a model's "loss"
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,9 +71,9 @@ def say(message: str) -> None:
 
 
 def use_threads(threads: int) -> None:
-    """Holds TensorFlow, and where the system can this process and its children, to `threads`.
+    """Limits TensorFlow and, where the system can, this process and its children to `threads`.
 
-    It multiplies by oneDNN, as in our tools (tools/entry.py), stock layers too.
+    TensorFlow multiplies with oneDNN, as in our tools (tools/entry.py), for stock layers too.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     import tensorflow as tf
@@ -84,7 +86,7 @@ def use_threads(threads: int) -> None:
 
 @contextlib.contextmanager
 def stock_layers() -> Iterator[None]:
-    """Classifiers built in this context are written with Keras' own layers, every block whole."""
+    """Classifiers built in this context consist of Keras' own layers, with every block for all tokens."""
     import keras
     from keras import ops
 
@@ -135,7 +137,7 @@ def keras_model(config: Any, optimizer: type, jit_compile: bool | str) -> Any:
 
 
 def keras_models(config: Any, precision: str) -> dict[str, Any]:
-    """Ours, and the stock ones with our weights, checked to give our logits."""
+    """Ours and the stock models with our weights, checked to give our logits."""
     import keras
     import numpy as np
 
@@ -150,30 +152,30 @@ def keras_models(config: Any, precision: str) -> dict[str, Any]:
     expected = models["ours"](inputs, training=False)
     for model in models.values():
         model.set_weights(models["ours"].get_weights())
-        found = model(inputs, training=False)
+        logits = model(inputs, training=False)
         tolerance = 1e-4 if precision == "float32" else 5e-2
-        np.testing.assert_allclose(found, expected, atol=tolerance)
+        np.testing.assert_allclose(logits, expected, atol=tolerance)
     return models
 
 
-def keras_batch(kind: str, config: Any, batch_size: int, seq_length: int) -> tuple[Any, Any]:
-    """`torch_training_step.batch_of` as inputs and targets of the Keras model of the kind."""
+def keras_batch(head: str, config: Any, batch_size: int, seq_length: int) -> tuple[Any, Any]:
+    """`torch_training_step.random_batch` as inputs and targets of the Keras model of a head."""
     import numpy as np
 
-    arrays = batch_of(kind, config.vocab_size, batch_size, seq_length)
+    arrays = random_batch(head, config.vocab_size, batch_size, seq_length)
     arrays = {name: values.astype("int32") for name, values in arrays.items()}
     inputs = {
         "input_word_ids": arrays["input_ids"],
         "input_mask": arrays["attention_mask"],
         "input_type_ids": arrays["token_type_ids"],
     }
-    if kind == "span":
+    if head == "span":
         names = dict(start_logits="start_positions", end_logits="end_positions")
         return inputs, {ours: arrays[theirs] for ours, theirs in names.items()}
-    if kind == "masked_lm":
-        rows, places = np.nonzero(arrays["labels"] >= 0)
-        inputs["masked_positions"] = places.reshape(batch_size, -1).astype("int32")
-        return inputs, arrays["labels"][rows, places].reshape(batch_size, -1)
+    if head == "masked_lm":
+        rows, positions = np.nonzero(arrays["labels"] >= 0)
+        inputs["masked_positions"] = positions.reshape(batch_size, -1).astype("int32")
+        return inputs, arrays["labels"][rows, positions].reshape(batch_size, -1)
     return inputs, arrays["labels"]
 
 
@@ -182,13 +184,13 @@ def keras_step(model: Any, inputs: Any, labels: Any) -> Step:
 
     def step() -> dict[str, float]:
         start, cpu_start = time.perf_counter(), time.process_time()
-        # Made inside the traced step, the variables would have Keras trace it twice.
+        # Variables created inside the traced step would make Keras trace it twice.
         model.optimizer.build(model.trainable_variables)
         loss = model.train_on_batch(inputs, labels)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
         total = (
             loss[0] if isinstance(loss, list) else loss
-        )  # of several outputs the sum comes first
+        )  # the sum comes before the outputs' losses
         return {"seconds": seconds, "cpu": cpu, "loss": float(total)}
 
     return step
@@ -202,14 +204,14 @@ def torch_step(
     seq_length: int,
     threads: int,
     precision: str,
-    kind: str = "classification",
+    head: str = "classification",
 ) -> Iterator[tuple[Step, dict[str, str]]]:
     """Steps of PyTorch's model in a child process, and the versions there."""
     child = subprocess.Popen(
         [python, TORCH_SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
-    def ask(question: dict[str, Any]) -> dict[str, Any]:
+    def exchange(question: dict[str, Any]) -> dict[str, Any]:
         child.stdin.write(json.dumps(question) + "\n")
         child.stdin.flush()
         answer = child.stdout.readline()
@@ -217,10 +219,10 @@ def torch_step(
             raise SystemExit(f"{TORCH_SCRIPT.name} ended early: its error is above")
         return json.loads(answer)
 
-    setup = dict(config=config.to_dict(), batch_size=batch_size, seq_length=seq_length, kind=kind)
-    with child:  # closes its standard input, which ends it, and waits
-        versions = ask({**setup, "threads": threads, "precision": precision})
-        yield (lambda: ask({})), versions
+    setup = dict(config=config.to_dict(), batch_size=batch_size, seq_length=seq_length, head=head)
+    with child:  # leaving it closes its standard input, which ends it
+        versions = exchange({**setup, "threads": threads, "precision": precision})
+        yield (lambda: exchange({})), versions
 
 
 def measure(steps: dict[str, Step], count: int) -> dict[str, list[dict[str, float]]]:
@@ -253,11 +255,11 @@ def summarize(results: dict[str, list[dict[str, float]]]) -> dict[str, dict[str,
 
 
 def ratios(rows: dict[str, dict[str, float]], to: str) -> dict[str, dict[str, float]]:
-    """How many times the time of row `to` the models' other rows take."""
+    """The times of the models' other rows divided by that of row `to`."""
     return {
         name: {key: row[key] / rows[to][key] for key in ("median", "min")}
         for name, row in rows.items()
-        if name not in ("ours", "products")
+        if name not in ("ours", "matmuls")
     }
 
 
@@ -274,11 +276,11 @@ def table(report: dict[str, Any]) -> str:
         cells = (f"{row[column]:.3f}" if column in row else "-" for column in columns)
         lines.append(f"{name:12}" + "".join(f"{cell:>14}" for cell in cells))
     for name, ratio in report["times_faster_than"].items():
-        bound = report["times_faster_were_ours_products_alone"][name]
+        bound = report["upper_bound_matmuls_only"][name]
         lines.append(
             f"ours is {ratio['median']:.2f}x as fast as {name} by the median, "
             f"{ratio['min']:.2f}x by the minimum; "
-            f"its products alone would be {bound['median']:.2f}x, {bound['min']:.2f}x"
+            f"upper bound (matmuls only): {bound['median']:.2f}x, {bound['min']:.2f}x"
         )
     versions = (f"{name} {version}" for name, version in report["versions"].items())
     return "\n".join([*lines, ", ".join(versions)])
@@ -286,7 +288,7 @@ def table(report: dict[str, Any]) -> str:
 
 TITLES = {
     "ours": "ours",
-    "products": "ours, its matrix products alone",
+    "matmuls": "the matmuls of our step alone",
     "stock": "Keras' own layers and AdamW, compiled by XLA (Keras' default)",
     "stock-graph": "Keras' own layers and AdamW, without XLA",
     "torch": "`transformers` in PyTorch",
@@ -294,7 +296,7 @@ TITLES = {
 
 
 def times(report: dict[str, Any], key: str, name: str) -> str:
-    """A cell: the ratio by the medians, where the row has one."""
+    """A cell: the ratio of the medians, if the row has one."""
     ratio = report[key].get(name)
     return "-" if ratio is None else f"{ratio['median']:.2f}x"
 
@@ -302,15 +304,15 @@ def times(report: dict[str, Any], key: str, name: str) -> str:
 def markdown(report: dict[str, Any]) -> str:
     """The README's table."""
     lines = [
-        f"| seconds a training step, {report['precision']} | median (min to max) | first step | times ours "
-        "| were ours its products alone |",
+        f"| seconds per training step, {report['precision']} | median (min to max) | first step "
+        "| slower than ours by | upper bound (matmuls only) |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, row in report["rows"].items():
         lines.append(
             f"| {TITLES[name]} | {row['median']:.2f} ({row['min']:.2f} to {row['max']:.2f}) "
             f"| {row['first']:.1f} | {times(report, 'times_faster_than', name)} "
-            f"| {times(report, 'times_faster_were_ours_products_alone', name)} |"
+            f"| {times(report, 'upper_bound_matmuls_only', name)} |"
         )
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines += [
@@ -339,7 +341,7 @@ def main() -> None:
     models = keras_models(config, args.precision)
     batch = keras_batch("classification", config, *size)
     steps = {name: keras_step(model, *batch) for name, model in models.items()}
-    steps["products"] = products_step(config, *size, args.precision)
+    steps["matmuls"] = matmuls_step(config, *size, args.precision)
     with contextlib.ExitStack() as stack:
         if args.torch_python:
             steps["torch"], torch_versions = stack.enter_context(
@@ -356,7 +358,7 @@ def main() -> None:
         "cpu": host_info.processor(host_info.describe_host()),
         "rows": rows,
         "times_faster_than": ratios(rows, "ours"),
-        "times_faster_were_ours_products_alone": ratios(rows, "products"),
+        "upper_bound_matmuls_only": ratios(rows, "matmuls"),
         "all_steps": results,
     }
     print(table(report))

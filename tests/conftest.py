@@ -20,8 +20,8 @@ pytest_plugins = [
     "fixtures.devices",
 ]
 
-# What the benchmarks count is tested too.
-sys.path.append(str(REPOSITORY / "benchmarks"))
+# What the benchmarks count is tested too, as benchmarks.NAME.
+sys.path.append(str(REPOSITORY))
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background job ignores Ctrl-C, and so would the tools that the tests start and interrupt.

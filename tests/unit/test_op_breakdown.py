@@ -1,11 +1,12 @@
-"""A package taken apart by kind of operation: all of a kind, with shapes and weights, and nothing else."""
+"""A package split by groups of operations: all of a group, with shapes and weights, and nothing else."""
 
 import numpy as np
-import op_breakdown
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from fixtures.models import LABELS, tiny_config
+
+from benchmarks import op_breakdown
 
 LENGTH = 11
 INPUTS = {
@@ -14,7 +15,7 @@ INPUTS = {
 
 
 def run(content: bytes, inputs=None) -> Interpreter:
-    """Without XNNPACK, so that every operation and its shapes can be seen."""
+    """An interpreter that has run, without XNNPACK, so that every operation and its shapes are visible."""
     interpreter = Interpreter(
         model_content=content,
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
@@ -30,8 +31,8 @@ def run(content: bytes, inputs=None) -> Interpreter:
     return interpreter
 
 
-def operations(interpreter: Interpreter, kinds) -> list:
-    """Name, first inputs' types and all shapes of each operation of `kinds` that gives floats, in order."""
+def operations(interpreter: Interpreter, names) -> list:
+    """Name, dtypes of the first inputs and all shapes of each operation in `names` with float outputs."""
     tensors = {t["index"]: t for t in interpreter.get_tensor_details()}
     return [
         (
@@ -40,22 +41,22 @@ def operations(interpreter: Interpreter, kinds) -> list:
             [tuple(tensors[i]["shape"]) for i in [*op["inputs"], *op["outputs"]] if i >= 0],
         )
         for op in interpreter._get_ops_details()
-        if op["op_name"] in kinds and tensors[op["outputs"][0]]["dtype"] == np.float32
+        if op["op_name"] in names and tensors[op["outputs"][0]]["dtype"] == np.float32
     ]
 
 
 @pytest.mark.parametrize("recipe", ["float32", "int8", "int4"])
 @pytest.mark.parametrize("lengths", [(), (LENGTH,)])
-def test_a_part_has_all_operations_of_its_kind(converted, recipe, lengths):
+def test_a_part_has_all_its_operations(converted, recipe, lengths):
     content = converted(recipe, *lengths)
     whole = run(content, INPUTS)
-    found = op_breakdown.taken_apart(content, INPUTS)
-    assert list(found) == list(op_breakdown.PARTS)
-    for part, alone in found.items():
-        taken = run(alone)
-        wanted = operations(whole, op_breakdown.PARTS[part])
-        assert wanted and operations(taken, op_breakdown.PARTS[part]) == wanted
-        assert len(taken._get_ops_details()) == len(wanted) + len(operations(taken, ["SLICE"]))
+    models = op_breakdown.split_by_part(content, INPUTS)
+    assert list(models) == list(op_breakdown.PARTS)
+    for part, model in models.items():
+        alone = run(model)
+        expected = operations(whole, op_breakdown.PARTS[part])
+        assert expected and operations(alone, op_breakdown.PARTS[part]) == expected
+        assert len(alone._get_ops_details()) == len(expected) + len(operations(alone, ["SLICE"]))
 
 
 def constants(content: bytes) -> int:
@@ -64,10 +65,10 @@ def constants(content: bytes) -> int:
     return sum(model.Buffers(i).DataLength() for i in range(model.BuffersLength()))
 
 
-def test_a_part_keeps_its_weights_alone(converted):
-    found = {
+def test_a_part_keeps_only_its_weights(converted):
+    sizes = {
         part: constants(content)
-        for part, content in op_breakdown.taken_apart(converted("float32"), INPUTS).items()
+        for part, content in op_breakdown.split_by_part(converted("float32"), INPUTS).items()
     }
     c = tiny_config()
     size, inner = c.hidden_size, c.intermediate_size
@@ -75,21 +76,21 @@ def test_a_part_keeps_its_weights_alone(converted):
     block += size * size / c.post_attention_groups
     block += size * inner * (1 / c.intermediate_groups + 1 / c.output_groups)
     kernels = 4 * (c.num_hidden_layers * block + size * size + size * len(LABELS))
-    assert kernels < found["products"] < 1.2 * kernels  # biases too
-    assert found["softmax"] < found["products"] / 20
+    assert kernels < sizes["matmuls"] < 1.2 * kernels  # biases too
+    assert sizes["softmax"] < sizes["matmuls"] / 20
 
 
 def test_no_more_is_live_than_in_the_whole(converted):
-    """A product is given what an earlier one has made: a model of loose ends would be slow for its memory."""
-    taken = run(op_breakdown.taken_apart(converted("float32"), INPUTS)["products"])
-    assert len(taken.get_input_details()) < len(taken._get_ops_details()) / 4
-    assert all(np.prod(details["shape"]) == 1 for details in taken.get_output_details())
+    """A matmul reads the output of an earlier one: with inputs of its own, memory would make it slow."""
+    alone = run(op_breakdown.split_by_part(converted("float32"), INPUTS)["matmuls"])
+    assert len(alone.get_input_details()) < len(alone._get_ops_details()) / 4
+    assert all(np.prod(details["shape"]) == 1 for details in alone.get_output_details())
 
 
 def test_times_of_the_whole_and_its_parts(converted, tmp_path):
     path = tmp_path / "one.tflite"
     path.write_bytes(converted("int8"))
-    found = op_breakdown.measure([path], INPUTS, runs=2)
-    assert list(found) == ["one"]
-    assert list(found["one"]) == ["whole", *op_breakdown.PARTS]
-    assert all(milliseconds > 0 for milliseconds in found["one"].values())
+    times = op_breakdown.measure([path], INPUTS, runs=2)
+    assert list(times) == ["one"]
+    assert list(times["one"]) == ["whole", *op_breakdown.PARTS]
+    assert all(milliseconds > 0 for milliseconds in times["one"].values())

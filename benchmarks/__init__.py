@@ -1,0 +1,1 @@
+"""Measurements beside others' software, each a script; never part of the library."""
