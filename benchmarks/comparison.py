@@ -2,9 +2,10 @@
 
 Converts packages of squeezebert-base and of Model Garden's encoders with random weights (speed does not
 depend on the values) and measures them with tools/benchmark.py at fixed lengths and on real texts. Then
-measures transformers' SqueezeBERT in other runtimes (peer_inference.py), interleaved with our float32 and int8.
-The targets (performance_targets.py) are bounded by the machine's peak rate (matmul_limits.py) and by the time
-of the operations (op_breakdown.py). Writes records, tables and plots; with --readme also the README's tables.
+measures transformers' SqueezeBERT in other runtimes (peer_inference.py), interleaved with our float32 and
+int8. The targets (performance_targets.py) are bounded by the machine's peak rate (matmul_limits.py) and by
+the time of the operations (op_breakdown.py). Writes records, tables and plots; with --readme also the
+README's tables.
 """
 
 from __future__ import annotations
