@@ -8,7 +8,13 @@ from typing import Any
 
 import sqb_tf  # noqa: F401  first: it sets TensorFlow's log level
 
-_LAZY = {"Runner": ".runtime.runner", "convert": ".conversion.converter"}
+_LAZY = {
+    "Runner": ".runtime.runner",
+    "convert": ".conversion.converter",
+    "release": ".verification.release",
+    "Release": ".verification.release",
+    "BoundsMissed": ".verification.release",
+}
 __all__ = list(_LAZY)
 
 

@@ -2,23 +2,19 @@
 
 import argparse
 import dataclasses
-import hashlib
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from sqb_tf.atomic_write import check_writable, staged_file
+from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.options import check_choices, option
 from sqb_tflite.conversion.recipes import (
     LOWERINGS,
     TARGETS,
     Recipe,
-    check_searchable,
+    RecipeSpec,
     choose_lowering,
-    read_patterns,
 )
+from sqb_tflite.verification.release_files import ReleaseFiles
 from sqb_tools import arguments, entry, results
 from sqb_tools.shared_options import HeldOutOptions
 
@@ -26,11 +22,11 @@ DEMO_BUNDLE = Path("runs/demo")
 
 
 def bounds_text(recipe: Recipe) -> str:
-    """What a recipe may lose, for `--help`."""
+    """A recipe's bounds, for `--help`."""
     bounds = recipe.bounds
     return (
-        f"may lose {100 * bounds.drop:g} points, at least {bounds.agreement:.1%} the same, "
-        f"{bounds.sqnr_db:g} dB"
+        f"bounds: at most {100 * bounds.drop:g} points lost, {bounds.agreement:.1%} of the decisions the "
+        f"same, {bounds.sqnr_db:g} dB"
     )
 
 
@@ -87,11 +83,16 @@ class ConvertOptions:
     )
     lowering: str = option(
         "auto",
-        "how the graph is shaped, exactly; auto chooses by --target",
+        "how the graph is shaped, exactly; auto is group-fused",
         group="conversion",
         choices=("auto", *LOWERINGS),
     )
-    target: str = option("cpu", "what runs the package", group="conversion", choices=TARGETS)
+    target: str = option(
+        "cpu",
+        "deprecated: gpu means --lowering grouped-conv where that is auto",
+        group="conversion",
+        choices=TARGETS,
+    )
     search: bool = option(
         False,
         "if the recipe misses its bounds, find the cheapest mix of weight dtypes that keeps them",
@@ -118,113 +119,53 @@ class ConvertOptions:
 def main(args: argparse.Namespace) -> int:
     options = arguments.read(ConvertOptions, args)
     held_out = arguments.read(HeldOutOptions, args)
-    recipe = Recipe.named(options.quantize)
+    recipe = RecipeSpec.read(options.quantize)
     lowering = choose_lowering(options.lowering, options.target)
-    if recipe is Recipe.MIXED:
-        read_patterns(options.quantize)
     if options.search:
-        check_searchable(recipe)
+        recipe.check_searchable()
     seq_lengths = (
         arguments.whole_numbers(options.seq_lengths, "--seq-lengths")
         if options.seq_lengths
         else None
     )
     directory = Path(options.model or DEMO_BUNDLE)
-    output = Path(options.output or f"{_named(directory)}-{recipe.label}.tflite")
-    if output.suffix != ".tflite":
-        raise InputError(f"--output {output}: expected a name ending in .tflite")
-    manifest = output.with_suffix(".json")
-    from sqb_tf.checkpoint import bundle
-
+    files = ReleaseFiles(Path(options.output or f"{_named(directory)}-{recipe.base.label}.tflite"))
     if options.model:
         bundle.read_info(directory)
-    check_writable(output)
-    check_writable(manifest)
+    files.check_writable()
     if not options.model:
         make_demo_bundle()
 
     info = bundle.read_info(directory)
     examples, source = held_out.examples(info)
     from sqb_tf.progress import log
-    from sqb_tflite import convert
     from sqb_tflite.conversion.calibration import read_texts
-    from sqb_tflite.verification import search
-    from sqb_tflite.verification.verify import verify
+    from sqb_tflite.verification.release import BoundsMissed, release
 
     texts = read_texts(options.calibration, info.task.paired) if options.calibration else None
-    model = bundle.load(directory)
-    log(f"converting {directory} to {options.quantize}")
-    log(f"lowering {lowering}: {LOWERINGS[lowering]}")
-    content = convert(model, options.quantize, seq_lengths, texts, lowering)
-    log(f"verifying on {len(examples)} held-out examples of {source}")
-    report = verify(model, content, examples)
-    result = {"package": str(output), "model": str(directory)}
-    result |= package_result(content, report, source)
-    if report.misses and options.search:
-        tried = searched(options, model, examples, seq_lengths, texts, lowering, output)
-        result["search"] = {"for": options.quantize, "tried": [one.summary() for one in tried]}
-        if found := search.cheapest(tried):
-            content, report = found.content, found.report
-            result |= package_result(content, report, source)
-    if report.misses and not options.allow_loss:
-        results.emit(args, report.table(), {**result, "package": None})
-        log(f"{output} was not written: {'; '.join(report.misses)}. --allow-loss writes it anyway")
+    try:
+        released = release(
+            directory,
+            files.package,
+            recipe,
+            examples,
+            allow_loss=options.allow_loss,
+            search=options.search,
+            search_budget=options.search_budget,
+            seq_lengths=seq_lengths,
+            calibration=texts,
+            lowering=lowering,
+            source=source,
+        )
+    except BoundsMissed as missed:
+        report = missed.release.report
+        results.emit(args, report.table(), missed.release.manifest)
+        misses = "; ".join(report.misses)
+        log(f"{files.package} was not written: {misses}. --allow-loss writes it anyway")
         return entry.MISSED
-    # The manifest first: a package never stands without the record of how it was judged.
-    with staged_file(output) as staged, staged_file(manifest) as staged_manifest:
-        staged_manifest.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        staged.write_bytes(content)
-    results.emit(args, f"{report.table()}\npackage {output}\nmanifest {manifest}", result)
+    table = f"{released.report.table()}\npackage {files.package}\nmanifest {files.manifest}"
+    results.emit(args, table, released.manifest)
     return entry.DONE
-
-
-def package_result(content: bytes, report: Any, source: str) -> dict[str, Any]:
-    """What the manifest says of a package."""
-    return {
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "verification": {**report.to_dict(), "data": source},
-        **package_record(content),
-    }
-
-
-def package_record(content: bytes) -> dict[str, Any]:
-    """What a package records of itself: recipe, lowering, lengths, versions, calibration, signatures."""
-    from sqb_tflite.package.info import PackageInfo
-
-    return PackageInfo.read(content).manifest()
-
-
-def searched(
-    options: ConvertOptions,
-    model: Any,
-    examples: Sequence[Any],
-    seq_lengths: Sequence[int] | None,
-    texts: Sequence[Any] | None,
-    lowering: str,
-    output: Path,
-) -> Sequence[Any]:
-    """What a search tried, also as a picture, `NAME.search.png`.
-
-    A mix within the bounds becomes a recipe beside the package, `NAME.recipe.json`.
-    """
-    from sqb_tf.progress import log
-    from sqb_tflite.verification import search
-
-    log(f"{options.quantize} misses its bounds: searching for layers that must be finer")
-    budget = options.search_budget
-    tried = search.find(model, options.quantize, examples, seq_lengths, texts, budget, lowering)
-    picture = output.with_suffix(".search.png")
-    with staged_file(picture) as staged:
-        search.plot(tried, staged)
-    log(f"what was tried: {picture}")
-    if found := search.cheapest(tried):
-        recipe = output.with_suffix(".recipe.json")
-        with staged_file(recipe) as staged:
-            staged.write_text(json.dumps(found.patterns, indent=2) + "\n", encoding="utf-8")
-        log(f"the mix as a recipe: {recipe}")
-    else:
-        log("no mix keeps the bounds within --search-budget")
-    return tried
 
 
 def make_demo_bundle() -> None:

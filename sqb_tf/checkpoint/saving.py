@@ -161,7 +161,8 @@ def bundle_contents(
     from sqb_tf.text.preprocessing import check_seq_length
 
     check_seq_length(task.seq_length, model.config.max_position_embeddings)
-    _check_samples(samples, task)
+    check_sample("calibration", samples["calibration"], task)
+    check_sample("verification", samples["verification"], task, with_labels=True)
     return BundleContents(
         model,
         vocabulary,
@@ -274,14 +275,16 @@ def _example(item: Sample, where: str) -> Example:
     return example
 
 
-def _check_samples(samples: Mapping[str, Sequence[Example]], task: TaskInfo) -> None:
-    for name, examples in samples.items():
-        for index, example in enumerate(examples):
-            if (example.pair is not None) != task.paired:
-                expected = "pairs of texts" if task.paired else "single texts"
-                raise InputError(f"{name}[{index}]: the model takes {expected}")
-            if name == "verification" and task.kind in TASK_KINDS and example.label is None:
-                raise InputError(
-                    f"{name}[{index}]: no label: verification of a {task.kind} compares metrics: give "
-                    "sqb_tf.Example(text, label=name)"
-                )
+def check_sample(
+    name: str, examples: Sequence[Example], task: TaskInfo, with_labels: bool = False
+) -> None:
+    """`InputError` for an example that the model cannot take, or without the label that a metric needs."""
+    for index, example in enumerate(examples):
+        if (example.pair is not None) != task.paired:
+            expected = "pairs of texts" if task.paired else "single texts"
+            raise InputError(f"{name}[{index}]: the model takes {expected}")
+        if with_labels and task.kind in TASK_KINDS and example.label is None:
+            raise InputError(
+                f"{name}[{index}]: no label, which the metric of a {task.kind} needs: give "
+                "sqb_tf.Example(text, label=name)"
+            )

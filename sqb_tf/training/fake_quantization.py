@@ -9,28 +9,29 @@ from typing import Any
 
 from keras import ops
 
+from sqb_tf.quantization import MAX_CODES, MIN_SCALE, round_to_scale
+
 # The range as a share of a row's largest value: with 4 bits a smaller one clips few weights and rounds
-# all the others more finely.
-_RANGES = {8: 1.0, 4: 0.9}
-_MIN_SCALE = 1e-30
+# all the others more finely. Conversion searches for the best share of each row (see `round_to_scale`).
+_RANGES = {"int8": 1.0, "int4": 0.9}
 
 
 def fake_quantize_weight(
-    weight: Any, bits: int, axes: tuple[int, ...] | None, gain: Any = 1.0
+    weight: Any, storage_type: str, axes: tuple[int, ...] | None, gain: Any = 1.0
 ) -> Any:
     """`weight` rounded to integer multiples of a scale, symmetrically.
 
     Args:
         weight: any shape.
-        bits: 8 or 4.
+        storage_type: `int8` or `int4`.
         axes: the axes over which weights share a scale; None: all of them.
         gain: what the file multiplies the weights by before it rounds them.
     """
-    max_code = 2 ** (bits - 1) - 1
+    max_code = MAX_CODES[storage_type]
     weight = ops.convert_to_tensor(weight) * gain
     max_abs = ops.max(ops.abs(weight), axis=axes, keepdims=True)
-    scale = ops.maximum(max_abs * (_RANGES[bits] / max_code), _MIN_SCALE)
-    return ops.clip(ops.round(weight / scale), -max_code, max_code) * scale / gain
+    scale = ops.maximum(max_abs * (_RANGES[storage_type] / max_code), MIN_SCALE)
+    return round_to_scale(weight, scale, max_code, ops) / gain
 
 
 def fake_quantize_activation(x: Any, per_token: bool, gain: Any = 1.0, offset: Any = 0.0) -> Any:
@@ -45,7 +46,7 @@ def fake_quantize_activation(x: Any, per_token: bool, gain: Any = 1.0, offset: A
     axes = (-1,) if per_token else None
     low = ops.minimum(ops.min(normalized, axis=axes, keepdims=True), 0.0)
     high = ops.maximum(ops.max(normalized, axis=axes, keepdims=True), 0.0)
-    scale = ops.maximum((high - low) / 255, _MIN_SCALE)
+    scale = ops.maximum((high - low) / 255, MIN_SCALE)
     zero_point = ops.round(-low / scale)
     codes = ops.clip(ops.round(normalized / scale) + zero_point, 0, 255) - zero_point
     return x + ops.cast(ops.stop_gradient((codes * scale - normalized) * gain), x.dtype)

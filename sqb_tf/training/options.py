@@ -9,34 +9,13 @@ from typing import Any
 from sqb_tf.config import PRESETS
 from sqb_tf.errors import InputError
 from sqb_tf.options import check_choices, option
+from sqb_tf.quantization import QUANTIZE_AWARE
 from sqb_tf.text.vocabulary import MIN_VOCAB_SIZE
 
 # Default learning rates for batches of `REFERENCE_BATCH` examples: of fresh weights, and of a bundle's.
 # For other batches they scale with the square root of the size, as does the noise in the summed gradients.
 SCRATCH_RATE, TRAINED_RATE, REFERENCE_BATCH = 1e-3, 1e-4, 32
 PRECISIONS = ("float32", "mixed_bfloat16")
-
-
-@dataclasses.dataclass(frozen=True)
-class Rounding:
-    """Bits of the blocks' kernels and of the embedding tables; other kernels, and activations, have 8.
-
-    `per_token`: each token has scales of its own, for activations and its row of a table; else all share
-    one.
-    """
-
-    kernel_bits: int
-    table_bits: int
-    per_token: bool = True
-
-
-# As the recipes of these names in `sqb_tflite.conversion.recipes` have it.
-QUANTIZE_AWARE = {
-    "int8": Rounding(8, 8),
-    "int4": Rounding(4, 8),
-    "int4-all": Rounding(4, 4),
-    "int8-full": Rounding(8, 8, per_token=False),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,7 +123,7 @@ class FinetuneOptions(TextOptions, TrainingOptions):
         "model that loses too much accuracy by it",
         group="training",
         metavar="RECIPE",
-        choices=tuple(QUANTIZE_AWARE),
+        choices=QUANTIZE_AWARE,
     )
     # See teacher.py and distillation.py.
     teacher: str | None = option(

@@ -18,8 +18,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from sqb_tf.quantization import STORAGE, storage_type
 from sqb_tf.training.fake_quantization import fake_quantize_activation, fake_quantize_weight
-from sqb_tf.training.options import QUANTIZE_AWARE
 
 # A channel whose gain is smaller carries no information; it is rounded without its gain.
 _MIN_GAIN = 1e-6
@@ -33,17 +33,22 @@ class QuantizationAware(keras.callbacks.Callback):
 
     Args:
         model: one of `sqb_tf.model.heads`. Its projections are changed in place.
-        recipe: a key of `options.QUANTIZE_AWARE`.
+        recipe: one of `sqb_tf.quantization.QUANTIZE_AWARE`.
     """
 
     def __init__(self, model: keras.Model, recipe: str) -> None:
         super().__init__()
-        self._recipe = QUANTIZE_AWARE[recipe]
+        storage = STORAGE[recipe]
+        # The storage types of the blocks' kernels and of the tables; kernels elsewhere have 8 bits.
+        self._kernel_type = storage_type(storage.weights, "block_0/intermediate")
+        self._table_type = storage_type(storage.weights, "embeddings")
+        # Each token has its own scales, for activations and for its row of a table; otherwise all share one.
+        self._per_token = storage.activation_bits is None
         self._weights = [weight for weight in model.trainable_variables if _is_quantized(weight)]
         self._projections = {}  # by the kernel's id
         for layer, norm in projections(model):
             self._projections[id(layer.kernel)] = layer, norm
-            _quantize_inputs(layer, norm, self._recipe.per_token)
+            _quantize_inputs(layer, norm, self._per_token)
         self._exact: list[Any] = []
         self._quantized: list[Any] = []
 
@@ -80,15 +85,15 @@ class QuantizationAware(keras.callbacks.Callback):
         ]
 
     def _quantize_table(self, weight: keras.Variable) -> Any:
-        axes = (-1,) if self._recipe.per_token else None
-        return fake_quantize_weight(weight, self._recipe.table_bits, axes)
+        axes = (-1,) if self._per_token else None
+        return fake_quantize_weight(weight, self._table_type, axes)
 
     def _quantize_kernel(self, weight: keras.Variable) -> Any:
         """With one scale for each output channel."""
         layer, norm = self._projections.get(id(weight), (None, None))
-        bits = 8 if layer is None else self._recipe.kernel_bits
+        kernel_type = "int8" if layer is None else self._kernel_type
         gain = 1.0 if norm is None else _kernel_gain(layer, norm)
-        return fake_quantize_weight(weight, bits, tuple(range(len(weight.shape) - 1)), gain)
+        return fake_quantize_weight(weight, kernel_type, tuple(range(len(weight.shape) - 1)), gain)
 
 
 def projections(model: Any) -> Iterator[tuple[Any, Any]]:

@@ -15,11 +15,12 @@ from fixtures.commands import (
 )
 from fixtures.tiers import tiered
 
-import sqb_tflite
 from sqb_tf.atomic_write import check_room, staged_directory, staged_file
 from sqb_tf.checkpoint import bundle
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
+
+CONVERT = "sqb_tflite.conversion.converter.convert_request"
 
 # --- Where the output goes -----------------------------------------------------------------------
 
@@ -50,7 +51,7 @@ def test_bundle_needs_a_name(output, data, tmp_path, monkeypatch):
     [
         ("file/x.tflite", r"cannot write .*x.tflite: a part of its path is a file"),
         ("folder.tflite", r"cannot write .*folder.tflite: it is a folder: expected a file"),
-        ("x.json", r"--output .*x.json: expected a name ending in .tflite"),
+        ("x.json", r"cannot write .*x.json: expected a name ending in .tflite"),
     ],
 )
 def test_package_cannot_be_written(output, match, bundle_dir, tmp_path):
@@ -100,7 +101,7 @@ def test_bundle_on_a_full_disk(leave, bundle_dir, small_disk):
 @pytest.mark.parametrize("leave", [0, 20_000])
 def test_package_on_a_full_disk(leave, bundle_dir, converted, small_disk, monkeypatch):
     content = converted("int8")
-    monkeypatch.setattr(sqb_tflite, "convert", lambda *_: content, raising=False)
+    monkeypatch.setattr(CONVERT, lambda _: content)
     disk = small_disk(1_000_000)
     package = disk / "out.tflite"
     package.write_bytes(content[::-1])

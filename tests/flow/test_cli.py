@@ -26,10 +26,11 @@ from fixtures.commands import (
 )
 from fixtures.models import LABELS, random_texts
 
-import sqb_tflite
 from sqb_tf.training import demo
 from sqb_tflite.conversion.recipes import Bounds, Recipe
 from sqb_tflite.package.container import unpack
+
+CONVERT = "sqb_tflite.conversion.converter.convert_request"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def package(converted, tmp_path_factory) -> Path:
 def instant(converted, monkeypatch) -> None:
     """Conversion to int8 without the wait: the tool gets the package that `converted` holds."""
     content = converted("int8")
-    monkeypatch.setattr(sqb_tflite, "convert", lambda *_: content, raising=False)
+    monkeypatch.setattr(CONVERT, lambda _: content)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from sqb_tf.errors import InputError
 from sqb_tflite.conversion import converter
 from sqb_tflite.conversion.calibration import samples
 from sqb_tflite.conversion.converter import check_operations
-from sqb_tflite.conversion.gptq import prepare, rounded
+from sqb_tflite.conversion.gptq import round_and_correct, round_rows
 from sqb_tflite.conversion.lowering.model import LoweredModel
 from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
 from sqb_tflite.package.container import unpack
@@ -270,7 +270,7 @@ def test_bundle_is_not_changed_by_converting(model, converted):
     before = model.get_weights()
     lowered = LoweredModel(model, "classification", SEQ_LENGTH)
     kinds = dict.fromkeys(lowered.layers, "int4")
-    prepare(lowered, samples(model.preprocessor, random_texts(4)), kinds)
+    round_and_correct(lowered, samples(model.preprocessor, random_texts(4)), kinds)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -289,12 +289,12 @@ def test_rounding_correction_centres_every_layers_error(model):
         dense.observer = record
     for sample in inputs:
         lowered(**sample)
-    prepare(lowered, inputs, dict.fromkeys(lowered.layers, "int8"))
+    round_and_correct(lowered, inputs, dict.fromkeys(lowered.layers, "int8"))
 
     improved = 0
     for dense in lowered.dense_layers:
         x, kernel = np.concatenate(seen[dense]).astype(float), dense.kernel.numpy().astype(float)
-        error = (x @ (rounded(kernel) - kernel).T).mean(axis=0)
+        error = (x @ (round_rows(kernel) - kernel).T).mean(axis=0)
         corrected = error + dense.bias.numpy() - exact[dense]
         np.testing.assert_allclose(corrected, 0, atol=1e-6)  # float32 biases about 1
         improved += np.abs(error).max() > 1e-4
@@ -304,7 +304,7 @@ def test_rounding_correction_centres_every_layers_error(model):
 def test_rounding_is_to_255_steps_of_each_row():
     kernel = np.array([[1.27, 0.004, -0.006], [-12.7, 1.0, 0.0], [0.0, 0.0, 0.0]], np.float32)
     expected = [[1.27, 0.0, -0.01], [-12.7, 1.0, 0.0], [0.0, 0.0, 0.0]]
-    np.testing.assert_allclose(rounded(kernel), expected, atol=1e-6)
+    np.testing.assert_allclose(round_rows(kernel), expected, atol=1e-6)
 
 
 def test_calibration_samples_are_spread_over_the_texts(model):

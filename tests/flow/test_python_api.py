@@ -1,16 +1,20 @@
 """The Python way: texts, `fit`, a bundle, a verified package and its runner, without the command line."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 from fixtures.models import LETTERS, WORDS, random_texts, tiny_config
 
 import sqb_tf
+import sqb_tflite
 from sqb_tf.checkpoint.bundle import TaskInfo
 from sqb_tf.checkpoint.saving import FILLER
 from sqb_tf.errors import InputError
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
+from sqb_tflite.conversion.recipes import Bounds, Recipe
 
 LABELS = ["bad", "good"]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys([*WORDS, *LETTERS])]
@@ -141,3 +145,102 @@ def test_a_model_of_others_is_an_error(tokenizer, tmp_path):
     other = keras.Sequential([keras.layers.Dense(2)])
     with pytest.raises(InputError, match="Sequential: expected a model of sqb_tf"):
         sqb_tf.save(other, tmp_path / "b", tokenizer=tokenizer, labels=LABELS)
+
+
+# --- From a model to a verified package ----------------------------------------------------------
+
+
+def test_from_texts_to_a_verified_package(model, tokenizer, tmp_path):
+    """The README's Python in one piece: a model that was fit, a bundle, a release, its runner."""
+    bundle, package = tmp_path / "mine", tmp_path / "mine.tflite"
+    sqb_tf.save(
+        model, bundle, tokenizer=tokenizer, labels=LABELS, calibration=TEXTS, verification=EXAMPLES
+    )
+    release = sqb_tflite.release(bundle, package, recipe="int8")
+    assert release.path == package and release.report.misses == [] and release.tried == ()
+    assert release.report.metric["keras"] == release.report.metric["package"] == 1.0
+    assert package.read_bytes() == release.content
+    manifest = json.loads(package.with_suffix(".json").read_text())
+    assert manifest == json.loads(json.dumps(release.manifest))
+    assert manifest["model"] == str(bundle) and manifest["package"] == str(package)
+    assert manifest["verification"]["data"] == f"{bundle}/verification.jsonl"
+    runner = sqb_tflite.Runner(package)
+    results = runner.classify(["the plot is good", "the plot is bad"])
+    assert [result.label for result in results] == ["good", "bad"]
+
+
+def test_keras_model_needs_no_bundle(model, tokenizer, tmp_path):
+    """The model with its tokenizer and labels gives the package that its bundle gives."""
+    plain = clone(model)
+    package = tmp_path / "mine.tflite"
+    release = sqb_tflite.release(
+        plain, package, "int8", EXAMPLES, tokenizer=tokenizer, labels=LABELS, calibration=TEXTS
+    )
+    assert release.report.misses == []
+    assert release.manifest["model"] is None
+    assert release.manifest["verification"]["data"] == "the examples given"
+    sqb_tf.save(clone(model), tmp_path / "b", tokenizer=tokenizer, labels=LABELS)
+    content = sqb_tflite.convert(tmp_path / "b", "int8", calibration=TEXTS)
+    assert content == release.content == package.read_bytes()
+    # The model now has what a loaded one has.
+    assert sqb_tflite.convert(plain, "int8", calibration=TEXTS) == content
+
+
+def clone(model):
+    """The model without what converting it attached."""
+    plain = sqb_tf.SqueezeBertClassifier(model.config, num_labels=model.num_labels)
+    plain.set_weights(model.get_weights())
+    return plain
+
+
+def test_missed_bounds_raise_and_write_nothing(model, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(Recipe.FLOAT32, "bounds", Bounds(0.0, 1.0, 1000.0, "none keeps it"))
+    package = tmp_path / "mine.tflite"
+    package.write_text("earlier")
+    given = {"tokenizer": tokenizer, "labels": LABELS}
+    with pytest.raises(
+        sqb_tflite.BoundsMissed, match=r"mine.tflite was not written: SQNR"
+    ) as caught:
+        sqb_tflite.release(clone(model), package, "float32", EXAMPLES, **given)
+    missed = caught.value.release
+    assert missed.path is None and missed.report.misses and missed.manifest["package"] is None
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.tflite"]
+    assert package.read_text() == "earlier"
+    release = sqb_tflite.release(
+        clone(model), package, "float32", EXAMPLES, allow_loss=True, **given
+    )
+    assert release.path == package and release.report.misses == missed.report.misses
+    assert package.read_bytes() == release.content == missed.content
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (dict(path="mine.lite"), r"cannot write .*mine.lite: expected a name ending in .tflite"),
+        (dict(tokenizer=None, labels=None), r"without a tokenizer: give tokenizer="),
+        (dict(recipe="int3"), r"unknown recipe 'int3'"),
+        (dict(recipe="fp16", search=True), r"--search with fp16"),
+        (dict(examples=None), r"no held-out examples to verify on: give some .* examples="),
+        (dict(examples=[sqb_tf.Example("a")]), r"examples\[0\]: no label, .* classification"),
+        (dict(calibration=None), r"needs calibration text, .* in Python, calibration="),
+    ],
+)
+def test_what_a_release_needs_is_named(given, match, model, tokenizer, tmp_path):
+    arguments = {
+        "path": "mine.tflite",
+        "recipe": "int8",
+        "examples": EXAMPLES,
+        "calibration": TEXTS,
+        "tokenizer": tokenizer,
+        "labels": LABELS,
+        **given,
+    }
+    path = tmp_path / arguments.pop("path")
+    with pytest.raises(InputError, match=match):
+        sqb_tflite.release(clone(model), path, **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bundle_has_its_own_tokenizer(bundle_dir, tokenizer):
+    with pytest.raises(InputError, match="a bundle has its own tokenizer"):
+        sqb_tflite.convert(bundle_dir, tokenizer=tokenizer)

@@ -10,14 +10,14 @@ from fixtures.models import random_inputs, randomize, tiny_config
 
 import sqb_tf
 from sqb_tf.model.heads import SqueezeBertClassifier
+from sqb_tf.quantization import MAX_CODES, QUANTIZE_AWARE, STORAGE, storage_type
 from sqb_tf.training.fake_quantization import fake_quantize_activation, fake_quantize_weight
-from sqb_tf.training.options import QUANTIZE_AWARE
 from sqb_tf.training.quantization_aware import QuantizationAware, projections
 from sqb_tflite import convert
 from sqb_tflite.conversion import gptq
 from sqb_tflite.conversion.converter import calibration_samples
 from sqb_tflite.conversion.lowering.model import LoweredModel
-from sqb_tflite.conversion.recipes import Recipe, chosen, resolve
+from sqb_tflite.conversion.recipes import Recipe, RecipeSpec
 from sqb_tflite.runtime.runner import Runner
 
 
@@ -35,7 +35,7 @@ def values(model) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(("bits", "levels"), [(4, 15), (8, 255)])
 def test_rounding_by_hand(bits, levels):
     weight = np.random.default_rng(0).normal(size=(1, 300, 5)).astype(np.float32)
-    found = keras.ops.convert_to_numpy(fake_quantize_weight(weight, bits, (0, 1)))
+    found = keras.ops.convert_to_numpy(fake_quantize_weight(weight, f"int{bits}", (0, 1)))
     for channel in range(5):
         grid = np.unique(found[0, :, channel])
         assert len(grid) <= levels
@@ -50,8 +50,8 @@ def test_rounding_by_hand(bits, levels):
 def test_a_gain_is_rounded_with_the_weights():
     rng = np.random.default_rng(0)
     weight, gain = (rng.normal(size=(1, 30, 5)).astype(np.float32) for _ in range(2))
-    found = fake_quantize_weight(weight, 4, (0, 1), gain)
-    together = fake_quantize_weight(weight * gain, 4, (0, 1))
+    found = fake_quantize_weight(weight, "int4", (0, 1), gain)
+    together = fake_quantize_weight(weight * gain, "int4", (0, 1))
     np.testing.assert_allclose(found * gain, together, atol=1e-6)
 
 
@@ -90,23 +90,26 @@ def test_kernels_have_the_bits_of_the_recipe(model, recipe):
         for weight in model.trainable_variables:
             if not weight.path.endswith("/kernel"):
                 continue
-            kernel, bits = np.array(weight), 8
+            kernel, stored_as = np.array(weight), "int8"
             if id(weight) in gains:
-                bits, gain = QUANTIZE_AWARE[recipe].kernel_bits, gains[id(weight)]
+                stored_as = storage_type(STORAGE[recipe].weights, "block_1/query")
+                gain = gains[id(weight)]
                 if gain is not None:
                     _, rows, outputs = kernel.shape
                     per_group = outputs * rows // len(gain)
                     places = np.arange(outputs)[None, :] // per_group * rows
                     kernel = kernel * gain[places + np.arange(rows)[:, None]]
             for channel in np.moveaxis(kernel, -1, 0):
-                steps = channel.ravel() / np.abs(channel).max() * (2 ** (bits - 1) - 1)
+                steps = channel.ravel() / np.abs(channel).max() * MAX_CODES[stored_as]
                 np.testing.assert_allclose(steps, np.round(steps), atol=1e-3, err_msg=weight.path)
 
 
 def test_the_numbers_are_those_of_the_file(bundle_dir, monkeypatch):
     """What training sees is nearer to what an int8 file answers than the exact model is (2.8 times)."""
     # What is done about the mean of the errors is no part of training.
-    monkeypatch.setattr("sqb_tflite.conversion.converter.rounding.prepare", lambda *args: None)
+    monkeypatch.setattr(
+        "sqb_tflite.conversion.converter.gptq.round_and_correct", lambda *args: None
+    )
     loaded, rng = sqb_tf.load(bundle_dir), np.random.default_rng(0)
     for _, norm in projections(loaded):
         if norm is not None:  # some large, to tell gains in the weights from others
@@ -158,12 +161,13 @@ def gradients(model, inputs, labels, loss) -> dict[str, np.ndarray]:
     return {w.path: g for w, g in zip(model.trainable_variables, dense, strict=True)}
 
 
-def test_names_are_those_of_the_recipes():
-    for name, its in QUANTIZE_AWARE.items():
-        kinds = resolve(chosen(name)[1], layers := ["block_0/intermediate", "embeddings"])
-        bits = [f"int{its.kernel_bits}", f"int{its.table_bits}"]
-        assert [kinds[layer] for layer in layers] == bits
-        assert its.per_token == (Recipe.named(name).activation_bits is None)
+def test_every_recipe_that_training_simulates_can_be_converted():
+    """Training rounds what the quantizer does: int8 or int4 weights, activations of 8 bits."""
+    for name in QUANTIZE_AWARE:
+        recipe = Recipe.named(name)
+        assert recipe.storage is STORAGE[name]
+        assert set(recipe.storage.weights.values()) <= {"int8", "int4"}
+        assert recipe.activation_bits in (None, 8)
 
 
 def test_a_trained_bundle_goes_on_and_converts(bundle_dir, data, tmp_path):
@@ -192,8 +196,8 @@ def test_a_trained_bundle_goes_on_and_converts(bundle_dir, data, tmp_path):
     channel = keras.ops.convert_to_numpy(kernel)[0, :, 0]
     lowered = LoweredModel(loaded, "classification", 32)
     kernels = [dense.kernel.numpy() for dense in lowered.dense_layers]
-    kinds = resolve(chosen("int4-all")[1], lowered.layers)
-    gptq.prepare(lowered, calibration_samples(loaded, None, 4), kinds)
+    storage = RecipeSpec.read("int4-all").storage_types(lowered.layers)
+    gptq.round_and_correct(lowered, calibration_samples(loaded, None, 4), storage)
     for dense, before in zip(lowered.dense_layers, kernels, strict=True):
         np.testing.assert_allclose(dense.kernel.numpy(), before, atol=1e-6, err_msg=dense.layer)
     plain = ["--data", data, "--init", bundle_dir, "--epochs", 2, "--seq-length", 32]

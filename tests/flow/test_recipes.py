@@ -14,9 +14,9 @@ from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.training.finetune import finetune
 from sqb_tf.training.options import FinetuneOptions
-from sqb_tflite.conversion.gptq import gptq, rounded
+from sqb_tflite.conversion.gptq import gptq, round_rows
 from sqb_tflite.conversion.lowering.model import LoweredModel
-from sqb_tflite.conversion.recipes import Recipe, read_patterns, resolve
+from sqb_tflite.conversion.recipes import Recipe, RecipeSpec, read_patterns
 from sqb_tflite.package.container import unpack
 from sqb_tflite.runtime.runner import Runner
 from sqb_tflite.verification.verify import verify
@@ -42,21 +42,22 @@ def kernels(content: bytes) -> dict[str, set[int]]:
     return found
 
 
-def test_last_pattern_that_fits_counts():
-    kinds = resolve({"*": "int8", "block_*": "int4", "block_1/*": "float32"}, LAYERS)
-    assert list(kinds.values()) == ["int8", "int4", "float32", "int8", "int8"]
-    assert resolve({"block_*": "int4"}, LAYERS)["pooler"] == "float32"
+def test_last_pattern_that_matches_counts():
+    mix = RecipeSpec.read({"*": "int8", "block_*": "int4", "block_1/*": "float32"})
+    assert list(mix.storage_types(LAYERS).values()) == ["int8", "int4", "float32", "int8", "int8"]
+    assert RecipeSpec.read({"block_*": "int4"}).storage_types(LAYERS)["pooler"] == "float32"
 
 
-def test_pattern_that_fits_nothing_names_itself_and_the_layers():
-    with pytest.raises(InputError, match=r"m.json: pattern 'blok_\*' fits no layer .* pooler"):
-        resolve({"*": "int8", "blok_*": "int4"}, LAYERS, "m.json")
+def test_pattern_that_matches_nothing_names_itself_and_the_layers():
+    mix = RecipeSpec(Recipe.MIXED, {"*": "int8", "blok_*": "int4"}, "m.json")
+    with pytest.raises(InputError, match=r"m.json: pattern 'blok_\*' matches no layer .* pooler"):
+        mix.storage_types(LAYERS)
 
 
 def test_table_of_a_masked_lm_is_of_one_kind():
     layers = [*LAYERS, "head/decoder"]
     with pytest.raises(InputError, match="head/decoder is int8 and embeddings are int4"):
-        resolve({"*": "int8", "embeddings": "int4"}, layers, "m.json")
+        RecipeSpec.read({"*": "int8", "embeddings": "int4"}).storage_types(layers)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,11 @@ def test_bad_file_is_an_error_that_names_it(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=f"mixed.json: .*{message}"):
         read_patterns(path)
+
+
+def test_bad_mapping_is_an_error():
+    with pytest.raises(InputError, match="the recipe: pattern '\\*' has 'int3'"):
+        RecipeSpec.read({"*": "int3"})
 
 
 def test_missing_file_is_an_error_that_names_it(bundle_dir, tmp_path):
@@ -179,7 +185,7 @@ def test_weights_that_are_no_numbers_are_an_error(bundle_dir):
     broken = sqb_tf.load(bundle_dir)
     kernel = broken.backbone.pooler.kernel
     kernel.assign(np.full(kernel.shape, np.nan))
-    with pytest.raises(InputError, match="pooler/kernel has values that are no numbers"):
+    with pytest.raises(InputError, match="pooler/kernel has values that are NaN or infinite"):
         sqb_tflite.convert(broken, "int8")
 
 
@@ -193,7 +199,7 @@ def test_gptq_errs_less_than_rounding_on_its_inputs(seed):
     def error(new: np.ndarray) -> float:
         return float(np.square(x @ (new - kernel).T).mean())
 
-    plain, clipped = rounded(kernel, 7), rounded(kernel, 7, clip=True)
+    plain, clipped = round_rows(kernel, 7), round_rows(kernel, 7, clip=True)
     ours = gptq(kernel, x.T @ x, 7)
     assert error(ours) < 0.5 * error(clipped) < 0.5 * error(plain) * 1.2
 
@@ -204,7 +210,7 @@ def test_what_gptq_gives_the_file_stores_exactly():
     kernel = rng.standard_t(3, size=(32, 40)).astype(np.float32)
     x = rng.normal(size=(200, 40))
     found = gptq(kernel, x.T @ x, 7)
-    np.testing.assert_allclose(rounded(found, 7), found, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(round_rows(found, 7), found, rtol=1e-5, atol=1e-7)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from fixtures.models import random_texts
 
 import sqb_tf
 from sqb_tflite.conversion.calibration import samples
+from sqb_tflite.conversion.converter import ConversionRequest
 from sqb_tflite.conversion.lowering.model import LoweredModel
 from sqb_tflite.conversion.recipes import Bounds, Recipe
 from sqb_tflite.package.container import unpack
@@ -42,7 +43,7 @@ def test_as_few_layers_as_needed_become_finer(needed):
     tried = attempts(needed)
     assert cheapest(tried).finer == needed
     assert len(tried) <= 8
-    assert len({one.finer for one in tried}) == len(tried)  # nothing twice
+    assert len({attempt.finer for attempt in tried}) == len(tried)  # nothing twice
 
 
 def test_no_mix_is_none():
@@ -118,7 +119,8 @@ def test_search_without_a_mix_leaves_no_recipe(bundle_dir, tmp_path, monkeypatch
 def test_mixes_have_the_lowering_that_was_asked_for(bundle_dir):
     model = sqb_tf.load(bundle_dir)
     examples = model.info.sample("verification")[:5]
-    first, *_ = find(model, "int8", examples, budget=1.0, lowering="grouped-conv")
+    request = ConversionRequest.read(model, "int8", lowering="grouped-conv")
+    first, *_ = find(request, examples, budget=1.0)
     assert unpack(first.content).properties["lowering"] == "grouped-conv"
     assert "block_0/query" in first.patterns  # a layer that group-fused has not
 
@@ -131,7 +133,7 @@ def test_budget_of_nothing_is_an_error(bundle_dir):
 def test_search_of_what_has_no_finer_weights_is_an_error(bundle_dir, tmp_path):
     for recipe in ("fp16", "int8-full"):
         rejects(
-            f"--search with {recipe}: finds finer weights for some layers of int8, int4, int4-all",
+            f"--search with {recipe}: .*which goes with int8, int4, int4-all, mixed",
             "convert",
             *["--model", bundle_dir, "--quantize", recipe, "--search"],
             *["--output", tmp_path / "x.tflite"],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 from sqb_tf.atomic_write import writing
-from sqb_tf.checkpoint import bundle
+from sqb_tf.checkpoint.saving import loaded
 from sqb_tf.errors import InputError
 from sqb_tf.heads.registry import kind_of
 from sqb_tf.text.preprocessing import check_seq_length
@@ -25,97 +26,186 @@ from sqb_tf.text.preprocessing import check_seq_length
 from ..package import container
 from ..runtime.runner import fit
 from . import calibration as calibrate
-from . import gptq, recipes
+from . import gptq
 from .equalize import equalize
 from .lowering.model import LoweredModel
 from .quantize import quantize_activations, quantize_weights
-from .recipes import LOWERINGS, Recipe, choose_lowering
+from .recipes import LOWERINGS, Recipe, RecipeSpec, choose_lowering
 
-# Bytes that a conversion takes beside the loaded model, the second for each byte of its weights in float32:
-# squeezebert-base (204 MB) took 1.3 GB in int8 and 1.6 in int8-full, squeezebert-small (8 MB) 0.35.
+# Memory that a conversion takes beside the loaded model: bytes in all, and bytes for each byte of its
+# weights in float32. squeezebert-base (204 MB) took 1.3 GB in int8 and 1.6 in int8-full, squeezebert-small
+# (8 MB) 0.35.
 MEMORY_BASE, MEMORY_PER_BYTE = 3e8, 5
+
+
+@dataclasses.dataclass(frozen=True)
+class ConversionRequest:
+    """What `convert_request` converts, and how: the arguments of `convert`, read and checked once.
+
+    Attributes:
+        model: a model as `sqb_tf.load` gives it.
+        recipe: the recipe.
+        lowering: a key of `recipes.LOWERINGS`.
+        seq_lengths: input lengths in tokens, ascending, one signature each; empty: one dynamic length.
+        calibration: texts or pairs of texts; None: the model's own sample.
+    """
+
+    model: Any
+    recipe: RecipeSpec
+    lowering: str
+    seq_lengths: tuple[int, ...] = ()
+    calibration: Sequence[str] | Sequence[tuple[str, str]] | None = None
+
+    @classmethod
+    def read(
+        cls,
+        model_or_directory: Any,
+        recipe: str | Path | Mapping[str, str] | RecipeSpec = "int8",
+        seq_lengths: Sequence[int] | None = None,
+        calibration: Sequence[str] | Sequence[tuple[str, str]] | None = None,
+        lowering: str = "auto",
+        target: str = "cpu",
+        **given: Any,
+    ) -> ConversionRequest:
+        """From the arguments of `convert`; `given` are those of a plain Keras model.
+
+        Raises:
+            InputError: as `convert`.
+        """
+        spec = RecipeSpec.read(recipe)
+        lowering = choose_lowering(lowering, target)
+        model = loaded(model_or_directory, **given)
+        if spec.base.activation_bits and not seq_lengths:
+            seq_lengths = [model.info.task.seq_length]
+        for seq_length in seq_lengths or ():
+            check_seq_length(seq_length, model.config.max_position_embeddings)
+        return cls(model, spec, lowering, tuple(sorted(seq_lengths or ())), calibration)
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a text that the package takes."""
+        return max(self.model.info.task.seq_length, *self.seq_lengths, 0)
+
+    @property
+    def signatures(self) -> dict[str, int | None]:
+        """Signature name -> input length, None for a dynamic one. A single one is `serving_default`."""
+        if len(self.seq_lengths) > 1:
+            return {f"seq_{length}": length for length in self.seq_lengths}
+        return {"serving_default": self.seq_lengths[0] if self.seq_lengths else None}
+
+    def lower(self) -> LoweredModel:
+        """The model as inference-only functions."""
+        integer = bool(self.recipe.base.activation_bits)
+        kind = self.model.info.task.kind
+        return LoweredModel(self.model, kind, self.max_length, integer, self.lowering)
 
 
 def convert(
     model_or_directory: Any,
-    recipe: str | Mapping[str, str] = "int8",
+    recipe: str | Path | Mapping[str, str] | RecipeSpec = "int8",
     seq_lengths: Sequence[int] | None = None,
     calibration: Sequence[str] | Sequence[tuple[str, str]] | None = None,
     lowering: str = "auto",
     target: str = "cpu",
+    *,
+    tokenizer: Any = None,
+    labels: Sequence[str] | None = None,
+    task: Any = None,
 ) -> bytes:
-    """Lowers, quantizes and packages a model of any kind.
+    """Lowers, quantizes and packages a model. The package is not verified: see `sqb_tflite.release`.
 
     Args:
-        model_or_directory: a bundle's folder, or the model of `sqb_tf.load`.
-        recipe: a name of `sqb_tflite.conversion.recipes.Recipe`, or layer patterns, also as a `.json` file
-            (`recipes.read_patterns`).
-        seq_lengths: input lengths in tokens, one signature each; None: one dynamic length, which runs
-            each text at its own. Of integers only, which are for accelerators: the length of training.
-        calibration: texts, or pairs of them; None: the bundle's own sample.
-        lowering: `auto` or a name of `sqb_tflite.conversion.recipes.LOWERINGS`.
-        target: `cpu` or `gpu`: what `auto` chooses for.
+        model_or_directory: a bundle's folder, the model of `sqb_tf.load`, or a Keras model of `sqb_tf`
+            with `tokenizer` and `labels`.
+        recipe: a name of `sqb_tflite.conversion.recipes.Recipe`; layer patterns, or the `.json` file that
+            has them (`recipes.read_patterns`).
+        seq_lengths: input lengths in tokens, one signature each; default: one dynamic length, which runs
+            each text at its own. For integer-only recipes, whose accelerators take fixed lengths: the
+            length of training.
+        calibration: texts, or pairs of them; default: the bundle's own sample.
+        lowering: `auto` or a key of `sqb_tflite.conversion.recipes.LOWERINGS`.
+        target: deprecated: what `auto` chooses for; "gpu" is `lowering="grouped-conv"`.
+        tokenizer: for a Keras model, as of `sqb_tf.save`.
+        labels: for a Keras model, as of `sqb_tf.save`.
+        task: for a Keras model, as of `sqb_tf.save`.
 
     Returns:
         The bytes of a `.tflite` with vocabulary, labels and metadata inside.
 
     Raises:
-        InputError: bad arguments, a bad bundle, weights that are no numbers, a lowering that does not suit
-            the recipe, an operation that LiteRT's built-ins do not have.
+        InputError: bad arguments; a bad bundle; weights that are NaN or infinite; no calibration text for a
+            recipe that needs it; a lowering that does not suit the recipe; an operation that is not a LiteRT
+            built-in.
     """
-    chosen, patterns, origin = recipes.chosen(recipe)
-    lowering = choose_lowering(lowering, target)
-    model = model_or_directory
-    if isinstance(model, (str, Path)):
-        model = bundle.load(model)
-    _check_numbers(model)
-    _check_memory(model)
-    task = model.info.task
-    if chosen.activation_bits and not seq_lengths:
-        seq_lengths = [task.seq_length]
-    for seq_length in seq_lengths or ():
-        check_seq_length(seq_length, model.config.max_position_embeddings)
-    max_length = max([task.seq_length, *(seq_lengths or ())])
+    given = {"tokenizer": tokenizer, "labels": labels, "task": task}
+    request = ConversionRequest.read(
+        model_or_directory, recipe, seq_lengths, calibration, lowering, target, **given
+    )
+    return convert_request(request)
 
-    lowered = LoweredModel(model, task.kind, max_length, bool(chosen.activation_bits), lowering)
-    kinds, samples = None, None
-    if patterns is not None:
-        kinds = recipes.resolve(patterns, lowered.layers, origin)
-        _check_convolutions(lowered, kinds)
-        limit = calibrate.FEW if chosen is Recipe.INT8 else calibrate.MANY
-        samples = calibration_samples(model, calibration, limit)
-        if chosen.activation_bits:
+
+def convert_request(request: ConversionRequest) -> bytes:
+    """The bytes of the package that `request` describes; errors as of `convert`."""
+    _check_finite(request.model)
+    _check_memory(request.model)
+    lowered = request.lower()
+    samples: list[dict[str, tf.Tensor]] = []
+    storage: dict[str, str] = {}
+    if request.recipe.weights is not None:
+        storage = request.recipe.storage_types(lowered.layers)
+        _check_convolutions(lowered, storage)
+        limit = calibrate.FEW if request.recipe.base is Recipe.INT8 else calibrate.MANY
+        samples = calibration_samples(request.model, request.calibration, limit)
+        if request.recipe.base.activation_bits:
             equalize(lowered, samples)
-        gptq.prepare(lowered, samples, kinds)
-    content = _flatbuffer(lowered, chosen, seq_lengths)
-    if chosen.activation_bits:
-        given = {
-            name: [{k: fit(v.numpy(), length) for k, v in sample.items()} for sample in samples]
-            for name, length in _signatures(seq_lengths).items()
-        }
-        content = quantize_activations(content, chosen.activation_bits, given)
-    elif kinds is not None:
-        content = quantize_weights(content, kinds)
+        gptq.round_and_correct(lowered, samples, storage)
+    content = _flatbuffer(request, lowered)
+    content = _quantize(request, content, storage, samples)
     check_operations(content)
+    return _pack(request, content, samples)
+
+
+def _quantize(
+    request: ConversionRequest,
+    content: bytes,
+    storage: Mapping[str, str],
+    samples: Sequence[dict[str, tf.Tensor]],
+) -> bytes:
+    """The flatbuffer with its weights (and activations) in the types of the recipe."""
+    bits = request.recipe.base.activation_bits
+    if bits:
+        inputs = {
+            name: [{k: fit(v.numpy(), length) for k, v in sample.items()} for sample in samples]
+            for name, length in request.signatures.items()
+        }
+        return quantize_activations(content, bits, inputs)
+    return quantize_weights(content, storage) if storage else content
+
+
+def _pack(
+    request: ConversionRequest, content: bytes, samples: Sequence[dict[str, tf.Tensor]]
+) -> bytes:
+    """The flatbuffer with vocabulary, labels and a record of how it was made."""
+    model, recipe, task = request.model, request.recipe.base, request.model.info.task
     return container.pack(
         content,
         model.tokenizer.vocabulary,
         model.labels or None,
         name=f"SqueezeBERT {task.task}",
-        description=f"{task.kind}, {chosen.label}: {chosen.summary}",
+        description=f"{task.kind}, {recipe.label}: {recipe.summary}",
         lowercase=task.lowercase,
-        max_seq_length=max_length,
+        max_seq_length=request.max_length,
         properties={
-            "recipe": chosen.label,
-            "weights": patterns,
-            "lowering": lowering,
-            "lowering_reason": LOWERINGS[lowering],
+            "recipe": recipe.label,
+            "weights": request.recipe.weights,
+            "lowering": request.lowering,
+            "lowering_reason": LOWERINGS[request.lowering],
             "kind": task.kind,
             "task": task.task,
             "paired": task.paired,
             "settings": task.settings,
-            "seq_lengths": sorted(seq_lengths) if seq_lengths else None,
-            "calibration": None if samples is None else _calibration_record(samples),
+            "seq_lengths": list(request.seq_lengths) or None,
+            "calibration": _calibration_record(samples) if samples else None,
             "versions": {
                 name: version(name)
                 for name in ("tensorflow", "keras", "ai-edge-quantizer", "ai-edge-litert")
@@ -124,8 +214,8 @@ def convert(
     )
 
 
-def _check_convolutions(lowered: LoweredModel, kinds: Mapping[str, str]) -> None:
-    coarse = [layer for layer in lowered.convolutions if kinds[layer] == "int4"]
+def _check_convolutions(lowered: LoweredModel, storage: Mapping[str, str]) -> None:
+    coarse = [layer for layer in lowered.convolutions if storage[layer] == "int4"]
     if coarse:
         raise InputError(
             f"--lowering grouped-conv: 4 bits in {coarse[0]} would run on a reference kernel, 20 times "
@@ -133,17 +223,17 @@ def _check_convolutions(lowered: LoweredModel, kinds: Mapping[str, str]) -> None
         )
 
 
-def _check_numbers(model: Any) -> None:
+def _check_finite(model: Any) -> None:
     for weight in model.weights:
         if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
             raise InputError(
-                f"weight {weight.path} has values that are no numbers (NaN or infinite): the training "
-                "diverged; convert an earlier bundle or train with a lower --learning-rate"
+                f"weight {weight.path} has values that are NaN or infinite: the training diverged; "
+                "convert an earlier bundle or train with a lower --learning-rate"
             )
 
 
 def _check_memory(model: Any) -> None:
-    """Says how much is needed where there is less: without it the system ends the process, without a word."""
+    """`InputError` where memory is short: the system would kill the process without a message."""
     needed = MEMORY_BASE + MEMORY_PER_BYTE * 4 * model.count_params()
     available = available_memory()
     if available is not None and available < needed:
@@ -154,19 +244,19 @@ def _check_memory(model: Any) -> None:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process may still take, the machine's or its container's; None: unknown."""
-    found = []
+    """Bytes that this process may still take, of the machine or its container; None: unknown."""
+    limits = []
     with contextlib.suppress(OSError):
         lines = Path("/proc/meminfo").read_text().splitlines()
-        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
+        limits += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
     with contextlib.suppress(OSError, ValueError):  # ValueError: "max", no limit
         limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        found.append(limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    return min(found, default=None)
+        limits.append(limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    return min(limits, default=None)
 
 
 def check_operations(content: bytes) -> None:
-    """`InputError` naming every operation of a flatbuffer that is not a LiteRT built-in."""
+    """Raises an `InputError` that names every operation of a flatbuffer that is not a LiteRT built-in."""
     model = schema.Model.GetRootAs(content, 0)
     foreign = set()
     for index in range(model.OperatorCodesLength()):
@@ -174,14 +264,23 @@ def check_operations(content: bytes) -> None:
         if code.BuiltinCode() == schema.BuiltinOperator.CUSTOM:
             foreign.add(code.CustomCode().decode())
     if foreign:
-        raise InputError(_foreign_message(foreign))
+        raise _not_built_in(foreign)
 
 
 def calibration_samples(model: Any, calibration: Any, limit: int) -> list[dict[str, tf.Tensor]]:
-    """Inputs `[1, length]` of at most `limit` passages of `convert`'s `calibration`."""
+    """Inputs `[1, length]` for at most `limit` passages of `convert`'s `calibration`.
+
+    Raises:
+        InputError: no text, neither given nor in the bundle.
+    """
     task = model.info.task
     if calibration is None:
         rows = [(e.text, e.pair) for e in model.info.sample("calibration")]
+        if not rows:
+            raise InputError(
+                "this recipe needs calibration text, and the model comes without: give some real texts "
+                "(--calibration FILE; in Python, calibration=)"
+            )
     else:
         rows = [row if task.paired else (row, None) for row in calibration]
     kind = kind_of(task.kind, model.labels, task.paired, task.settings)
@@ -191,7 +290,7 @@ def calibration_samples(model: Any, calibration: Any, limit: int) -> list[dict[s
 
 
 def _calibration_record(samples: Sequence[dict[str, tf.Tensor]]) -> dict[str, Any]:
-    """What was calibrated on: number of texts, tokens, and a hash of the ids."""
+    """The calibration text: number of texts and tokens, and a hash of the ids."""
     digest = hashlib.sha256()
     tokens = 0
     for sample in samples:
@@ -201,17 +300,11 @@ def _calibration_record(samples: Sequence[dict[str, tf.Tensor]]) -> dict[str, An
     return {"texts": len(samples), "tokens": tokens, "sha256": digest.hexdigest()}
 
 
-def _signatures(seq_lengths: Sequence[int] | None) -> dict[str, int | None]:
-    """Names and lengths: one alone is `serving_default`."""
-    if not seq_lengths or len(seq_lengths) == 1:
-        return {"serving_default": seq_lengths[0] if seq_lengths else None}
-    return {f"seq_{length}": length for length in sorted(seq_lengths)}
-
-
-def _flatbuffer(lowered: LoweredModel, recipe: Recipe, seq_lengths: Sequence[int] | None) -> bytes:
-    """The lowered functions as the stock converter writes them: in float32, but for its own recipes."""
+def _flatbuffer(request: ConversionRequest, lowered: LoweredModel) -> bytes:
+    """The lowered functions as the stock converter writes them: in float32, except for its own recipes."""
+    recipe = request.recipe.base
     with tempfile.TemporaryDirectory() as folder:
-        signatures = {n: lowered.signature(k) for n, k in _signatures(seq_lengths).items()}
+        signatures = {n: lowered.signature(k) for n, k in request.signatures.items()}
         lowered.functions = list(signatures.values())
         with writing(folder, tf.errors.OpError):
             tf.saved_model.save(lowered, folder, signatures=signatures)
@@ -234,11 +327,11 @@ def _run(converter: tf.lite.TFLiteConverter) -> bytes:
         foreign = re.findall(r"(?:Flex|tf\.)(\w+)", str(error).partition("ops: ")[2].split("\n")[0])
         if not foreign:
             raise
-        raise InputError(_foreign_message(foreign)) from None
+        raise _not_built_in(foreign) from None
 
 
-def _foreign_message(names: Any) -> str:
-    return (
+def _not_built_in(names: Iterable[str]) -> InputError:
+    return InputError(
         f"operations that are not LiteRT built-ins: {', '.join(sorted(names))}. Such a file needs "
         "Select-TF or custom operations, which apps do not have"
     )

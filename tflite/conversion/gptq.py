@@ -1,24 +1,25 @@
-"""Weights made ready to be rounded, on real text: in the lowered model, before it is a file.
+"""Weights prepared for quantization, on real text: in the lowered model, before it becomes a file.
 
-What is stored as `int4` is rounded here, to values that the range of each row then stores exactly; what is
-stored as `int8` is left to the quantizer. Of both, the mean error of rounding goes into the biases.
+`int4` weights are rounded here, to values that the quantizer then stores exactly; `int8` weights are left to
+the quantizer. For both, the biases absorb the mean rounding error.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from sqb_tf.progress import track
+from sqb_tf.quantization import MAX_CODES, MIN_SCALE, round_to_scale
 
 from .lowering.layers import Dense
 from .lowering.model import EMBEDDINGS, LoweredModel
-from .recipes import WEIGHT_KINDS
 
-# Of the widest range of a row: with 4 bits a smaller one clips few weights and rounds all others finer.
+# Shares of a row's widest value that may become its range: in 4 bits a smaller range clips few weights and
+# rounds all others finer.
 _RANGES = np.linspace(1.0, 0.6, 9)
 # Added to the Hessian's diagonal, as a share of its mean: the default of GPTQ's authors.
 _DAMPING = 0.01
@@ -26,23 +27,23 @@ _DAMPING = 0.01
 
 @dataclasses.dataclass
 class _Inputs:
-    """What a product was given: number of tokens, their sum `[in]`, the sum of x xT `[in, in]`."""
+    """Inputs of a matmul over the samples: number of tokens, their sum `[in]`, the sum of x xT `[in, in]`."""
 
     tokens: int = 0
     total: np.ndarray | float = 0.0
     squares: np.ndarray | float = 0.0
 
-    def add(self, x: np.ndarray, squares: bool) -> None:
+    def add(self, x: np.ndarray, with_squares: bool) -> None:
         self.tokens += len(x)
         self.total = self.total + x.sum(axis=0, dtype=np.float64)
-        if squares:
+        if with_squares:
             self.squares = self.squares + (x.T @ x).astype(np.float64)
 
 
-def prepare(
-    lowered: LoweredModel, samples: Sequence[dict[str, tf.Tensor]], kinds: Mapping[str, str]
+def round_and_correct(
+    lowered: LoweredModel, samples: Sequence[dict[str, tf.Tensor]], storage: Mapping[str, str]
 ) -> None:
-    """Rounds kernels and tables to 4 bits and corrects biases, in place.
+    """Rounds `int4` kernels and tables and corrects the biases of all quantized layers, in place.
 
     Rounding a kernel shifts its output by (rounded - kernel) x; the mean of that over real text is a
     constant of each output channel, and a bias can absorb it (Nagel et al. 2019, section 4.2.2).
@@ -50,86 +51,86 @@ def prepare(
     Args:
         lowered: the model.
         samples: its inputs for real texts.
-        kinds: of `recipes.WEIGHT_KINDS`, for each of `lowered.layers`.
+        storage: the storage type of each of `lowered.layers`.
     """
-    largest = {layer: WEIGHT_KINDS[kind] for layer, kind in kinds.items()}
-    layers = [dense for dense in lowered.dense_layers if largest[dense.layer]]
-    seen = _observe(lowered, layers, samples, largest)
+    max_codes = {layer: MAX_CODES[storage_type] for layer, storage_type in storage.items()}
+    layers = [dense for dense in lowered.dense_layers if max_codes[dense.layer]]
+    int4 = {layer for layer, storage_type in storage.items() if storage_type == "int4"}
+    inputs = _observe_inputs(lowered, layers, samples, int4)
     for dense in track(layers, "rounding", len(layers)):
-        kernel, inputs = dense.kernel.numpy(), seen[dense]
-        shared = dense.kernel is lowered.word_table  # rounded below, as the table that it is
-        if kinds[dense.layer] == "int4" and not shared:
-            new = gptq(kernel, inputs.squares, largest[dense.layer])
-            dense.kernel.assign(new)
-        elif kinds[dense.layer] == "int4":
-            new = rounded(kernel, largest[dense.layer], clip=True)
+        kernel, max_code = dense.kernel.numpy(), max_codes[dense.layer]
+        if dense.layer not in int4:
+            rounded = round_rows(kernel, max_code)
+        elif dense.kernel is lowered.word_table:  # shared; assigned below, with the other tables
+            rounded = round_rows(kernel, max_code, clip=True)
         else:
-            new = rounded(kernel, largest[dense.layer])
-        dense.bias.assign_sub((new - kernel) @ (inputs.total / inputs.tokens).astype(np.float32))
-    if kinds[EMBEDDINGS] == "int4":
+            rounded = gptq(kernel, inputs[dense].squares, max_code)
+            dense.kernel.assign(rounded)
+        mean = (inputs[dense].total / inputs[dense].tokens).astype(np.float32)
+        dense.bias.assign_sub((rounded - kernel) @ mean)
+    if EMBEDDINGS in int4:
         for table in (lowered.word_table, lowered.position_table, lowered.type_table):
-            table.assign(rounded(table.numpy(), largest[EMBEDDINGS], clip=True))
+            table.assign(round_rows(table.numpy(), max_codes[EMBEDDINGS], clip=True))
 
 
-def _observe(
+def _observe_inputs(
     lowered: LoweredModel,
     layers: Sequence[Dense],
     samples: Sequence[dict[str, tf.Tensor]],
-    largest: Mapping[str, int | None],
+    int4: Collection[str],
 ) -> dict[Dense, _Inputs]:
-    """Runs the samples and looks at what each layer is given."""
-    seen = {dense: _Inputs() for dense in layers}
+    """Runs the samples and sums up each layer's inputs; their squares only for `int4` layers."""
+    inputs = {dense: _Inputs() for dense in layers}
 
     def observe(dense: Dense, x: tf.Tensor) -> None:
-        if dense in seen:  # squares for 4 bits alone
-            squares = largest[dense.layer] == WEIGHT_KINDS["int4"]
-            seen[dense].add(x.numpy().reshape(-1, x.shape[-1]), squares)
+        if dense in inputs:
+            inputs[dense].add(x.numpy().reshape(-1, x.shape[-1]), dense.layer in int4)
 
     with lowered.observed_by(observe):
         for sample in track(samples, "calibration text", len(samples)):
             lowered(**sample)
-    return seen
+    return inputs
 
 
-def rounded(kernel: np.ndarray, largest: int = 127, clip: bool = False) -> np.ndarray:
-    """`kernel` `[out, in]` as whole multiples, `largest` at most, of a scale for each row.
+def round_rows(kernel: np.ndarray, max_code: int = 127, clip: bool = False) -> np.ndarray:
+    """`kernel` `[out, in]`, each row rounded to whole multiples of its own scale, `max_code` at most.
 
-    The scale is that of the row's largest value, or with `clip` the one of the smallest squared error.
+    A row's widest value is `max_code` times its scale; with `clip`, the scale has the least squared error.
     """
-    scale = _scales(kernel, largest, clip)
-    return np.clip(np.round(kernel / scale), -largest, largest) * scale
+    return round_to_scale(kernel, _scales(kernel, max_code, clip), max_code)
 
 
-def _scales(kernel: np.ndarray, largest: int, clip: bool) -> np.ndarray:
-    """`[out, 1]`."""
-    widest = np.maximum(np.abs(kernel).max(axis=1, keepdims=True), 1e-30) / largest
+def _scales(kernel: np.ndarray, max_code: int, clip: bool) -> np.ndarray:
+    """A scale for each row, `[out, 1]`."""
+    widest = np.maximum(np.abs(kernel).max(axis=1, keepdims=True), MIN_SCALE) / max_code
     if not clip:
         return widest
     best, least = widest, np.full_like(widest, np.inf)
     for share in _RANGES.astype(kernel.dtype):
         scale = widest * share
-        error = np.clip(np.round(kernel / scale), -largest, largest) * scale - kernel
+        error = round_to_scale(kernel, scale, max_code) - kernel
         error = np.square(error).sum(axis=1, keepdims=True)
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
     return best
 
 
-def gptq(kernel: np.ndarray, squares: np.ndarray, largest: int) -> np.ndarray:
-    """`kernel` `[out, in]` rounded input by input, what is left of each error made up for by the later ones.
+def gptq(kernel: np.ndarray, squares: np.ndarray, max_code: int) -> np.ndarray:
+    """`kernel` `[out, in]` rounded column by column; later columns compensate for the error of earlier ones.
 
     GPTQ (Frantar et al. 2022, arXiv 2210.17323, algorithm 1), all columns in one block; `squares` `[in, in]`
-    is the sum of x xT. A row's largest value stays at the end of its range: the file's scale is made of it.
+    is the sum of x xT. A row's widest value stays at the end of its range, since the quantizer derives the
+    file's scale from it.
     """
-    scale = _scales(kernel, largest, clip=True)[:, 0].astype(np.float64)
+    scale = _scales(kernel, max_code, clip=True)[:, 0].astype(np.float64)
     hessian = squares + np.eye(len(squares)) * max(_DAMPING * np.mean(np.diag(squares)), 1e-12)
     upper = np.linalg.cholesky(np.linalg.inv(hessian)).T
-    left, outermost = kernel.astype(np.float64), np.abs(kernel).argmax(axis=1)
-    result = np.empty_like(left)
-    for column in range(left.shape[1]):
-        steps = np.clip(np.round(left[:, column] / scale), -largest, largest)
-        ends = outermost == column
-        steps[ends] = np.copysign(largest, kernel[ends, column])
-        result[:, column] = steps * scale
-        error = (left[:, column] - result[:, column]) / upper[column, column]
-        left[:, column + 1 :] -= np.outer(error, upper[column, column + 1 :])
+    remaining, widest = kernel.astype(np.float64), np.abs(kernel).argmax(axis=1)
+    result = np.empty_like(remaining)
+    for column in range(remaining.shape[1]):
+        codes = np.clip(np.round(remaining[:, column] / scale), -max_code, max_code)
+        at_end = widest == column
+        codes[at_end] = np.copysign(max_code, kernel[at_end, column])
+        result[:, column] = codes * scale
+        error = (remaining[:, column] - result[:, column]) / upper[column, column]
+        remaining[:, column + 1 :] -= np.outer(error, upper[column, column + 1 :])
     return result.astype(np.float32)

@@ -1,7 +1,7 @@
-"""The cheapest mix of weights that keeps a recipe's bounds: which layers must be finer, and what that costs.
+"""The cheapest mix of storage types within a recipe's bounds: which layers must be finer.
 
-Each layer alone is rounded as the recipe stores it; how much noise that makes in the outputs, for each byte
-that it saves, is its sensitivity. The most sensitive become finer, in that order, as few as are needed.
+Each layer alone is rounded as the recipe stores it; the noise that this makes in the outputs, per byte that
+it saves, is its sensitivity. The most sensitive layers become finer, in that order, as few as needed.
 """
 
 from __future__ import annotations
@@ -17,24 +17,17 @@ import tensorflow as tf
 
 from sqb_tf.data.example import Example
 from sqb_tf.progress import log, track
+from sqb_tf.quantization import BITS, MAX_CODES
 
 from ..conversion.calibration import FEW
-from ..conversion.converter import calibration_samples, convert
-from ..conversion.gptq import rounded
+from ..conversion.converter import ConversionRequest, calibration_samples, convert_request
+from ..conversion.gptq import round_rows
 from ..conversion.lowering.model import EMBEDDINGS, LoweredModel
-from ..conversion.recipes import (
-    SHARED_TABLE,
-    WEIGHT_KINDS,
-    check_searchable,
-    choose_lowering,
-    chosen,
-    resolve,
-)
+from ..conversion.recipes import SHARED_TABLE, RecipeSpec
 from .verify import Report, verify
 
-# What a layer becomes that has to be finer, and bits of a weight.
+# The storage type of a layer that has to be finer.
 FINER = {"int4": "int8", "int8": "float32"}
-_BITS = {"float32": 32, "fp16": 16, "int8": 8, "int4": 4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +40,8 @@ class Attempt:
     report: Report
 
     @property
-    def kept(self) -> bool:
-        """Whether it is within the bounds."""
+    def within_bounds(self) -> bool:
+        """Whether the package missed no bound."""
         return not self.report.misses
 
     def summary(self) -> dict[str, Any]:
@@ -64,104 +57,98 @@ class Attempt:
 
 
 def find(
-    model: Any,
-    recipe: str,
-    examples: Sequence[Example],
-    seq_lengths: Sequence[int] | None = None,
-    calibration: Any = None,
-    budget: float = 600.0,
-    lowering: str = "auto",
+    request: ConversionRequest, examples: Sequence[Example], budget: float = 600.0
 ) -> list[Attempt]:
-    """Searches for the cheapest mix within the bounds of `recipe`, see `search`; arguments as of `convert`.
+    """Searches for the cheapest mix within the bounds of the request's recipe, see `search`.
 
     Raises:
-        InputError: a recipe that is not a matter of weights alone.
+        InputError: a recipe that is not about weights alone.
     """
-    recipe_of, patterns, origin = chosen(recipe)
-    check_searchable(recipe_of)
-    task = model.info.task
-    length = max([task.seq_length, *(seq_lengths or ())])
-    lowered = LoweredModel(model, task.kind, length, lowering=choose_lowering(lowering))
-    kinds = resolve(patterns, lowered.layers, origin)
-    samples = calibration_samples(model, calibration, FEW)
+    request.recipe.check_searchable()
+    lowered = request.lower()
+    storage = request.recipe.storage_types(lowered.layers)
+    samples = calibration_samples(request.model, request.calibration, FEW)
 
     def attempt(mix: dict[str, str]) -> tuple[bytes, Report]:
-        content = convert(model, mix, seq_lengths, calibration, lowering)
-        return content, verify(model, content, examples, bounds_of=recipe_of)
+        content = convert_request(dataclasses.replace(request, recipe=RecipeSpec.read(mix)))
+        report = verify(request.model, content, examples, bounds_of=request.recipe.base)
+        return content, report
 
-    return search(kinds, by_sensitivity(lowered, samples, kinds), attempt, budget)
+    return search(storage, by_sensitivity(lowered, samples, storage), attempt, budget)
 
 
 def search(
-    kinds: Mapping[str, str],
+    storage: Mapping[str, str],
     order: Sequence[str],
     attempt: Callable[[dict[str, str]], tuple[bytes, Report]],
     budget: float,
 ) -> list[Attempt]:
-    """Tries mixes: 1, 2, 4... finer layers until the bounds are kept, then fewer by halving.
+    """Tries mixes: 1, 2, 4... finer layers until the bounds are met, then fewer by bisection.
 
     Args:
-        kinds: what each layer is stored as, and misses the bounds.
-        order: layers that can be finer, the most sensitive first.
-        attempt: converts and verifies patterns.
+        storage: the storage type of each layer, which misses the bounds.
+        order: the layers that can be finer, the most sensitive first.
+        attempt: converts and verifies a mix.
         budget: seconds after which no other mix is tried.
 
     Returns:
-        Every attempt, in the order made. The cheapest within bounds is the one of `kept` with the fewest
-        finer layers; there may be none.
+        Every attempt, in the order made: `cheapest` picks one, if any is within the bounds.
     """
     start, tried = time.monotonic(), []
 
-    def keeps(count: int) -> bool:
-        patterns = {**kinds, **{layer: FINER[kinds[layer]] for layer in order[:count]}}
-        tried.append(Attempt(count, patterns, *attempt(patterns)))
-        last = tried[-1]
+    def succeeds(count: int) -> bool:
+        mix = {**storage, **{layer: FINER[storage[layer]] for layer in order[:count]}}
+        last = Attempt(count, mix, *attempt(mix))
+        tried.append(last)
         log(
             f"{count} of {len(order)} layers finer: {len(last.content) / 1e6:.2f} MB, "
-            f"{last.report.sqnr_db:.1f} dB, {'within bounds' if last.kept else 'missed'}"
+            f"{last.report.sqnr_db:.1f} dB, {'within bounds' if last.within_bounds else 'missed'}"
         )
-        return last.kept
+        return last.within_bounds
 
-    missed, kept, count = 0, None, 1
-    while kept is None and missed < len(order) and time.monotonic() - start < budget:
+    def in_time() -> bool:
+        return time.monotonic() - start < budget
+
+    missed, met, count = 0, None, 1
+    while met is None and missed < len(order) and in_time():
         count = min(count, len(order))
-        missed, kept, count = (missed, count, count) if keeps(count) else (count, None, 2 * count)
-    while kept is not None and kept - missed > 1 and time.monotonic() - start < budget:
-        middle = (missed + kept) // 2
-        missed, kept = (missed, middle) if keeps(middle) else (middle, kept)
+        missed, met, count = (missed, count, count) if succeeds(count) else (count, None, 2 * count)
+    while met is not None and met - missed > 1 and in_time():
+        middle = (missed + met) // 2
+        missed, met = (missed, middle) if succeeds(middle) else (middle, met)
     return tried
 
 
 def cheapest(tried: Sequence[Attempt]) -> Attempt | None:
-    """The attempt within bounds with the fewest finer layers."""
-    return min((one for one in tried if one.kept), key=lambda one: one.finer, default=None)
+    """The attempt within the bounds with the fewest finer layers; None: none is within them."""
+    return min((a for a in tried if a.within_bounds), key=lambda a: a.finer, default=None)
 
 
 def by_sensitivity(
-    lowered: LoweredModel, samples: Sequence[dict[str, tf.Tensor]], kinds: Mapping[str, str]
+    lowered: LoweredModel, samples: Sequence[dict[str, tf.Tensor]], storage: Mapping[str, str]
 ) -> list[str]:
-    """Layers that can be finer, by falling noise for each byte that their coarser kind saves."""
-    reference = [_outputs(lowered, sample) for sample in samples]
-    found = {}
-    candidates = [layer for layer in lowered.layers if kinds[layer] in FINER]
-    if EMBEDDINGS in candidates and SHARED_TABLE[1] in candidates:
-        # One table in the file, of one kind: it cannot be finer where it is looked up alone.
-        candidates = [layer for layer in candidates if layer not in SHARED_TABLE]
-    for layer in track(candidates, "sensitivity", len(candidates)):
+    """The layers that can be finer, by the noise that each makes alone per byte that it saves, most first."""
+    exact = [_outputs(lowered, sample) for sample in samples]
+    layers = [layer for layer in lowered.layers if storage[layer] in FINER]
+    if EMBEDDINGS in layers and SHARED_TABLE[1] in layers:
+        # One table in the file, of one storage type: it cannot be finer only where it is looked up.
+        layers = [layer for layer in layers if layer not in SHARED_TABLE]
+    sensitivity = {}
+    for layer in track(layers, "sensitivity", len(layers)):
+        coarse = storage[layer]
         variables = list(_weights(lowered, layer))
         saved = [variable.numpy() for variable in variables]
-        largest = WEIGHT_KINDS[kinds[layer]]
         for variable, values in zip(variables, saved, strict=True):
-            variable.assign(rounded(values, largest, clip=kinds[layer] == "int4"))
+            variable.assign(round_rows(values, MAX_CODES[coarse], clip=coarse == "int4"))
         noise = sum(
-            float(np.square(_outputs(lowered, sample) - exact).sum())
-            for sample, exact in zip(samples, reference, strict=True)
+            float(np.square(_outputs(lowered, sample) - expected).sum())
+            for sample, expected in zip(samples, exact, strict=True)
         )
         for variable, values in zip(variables, saved, strict=True):
             variable.assign(values)
-        bits = _BITS[FINER[kinds[layer]]] - _BITS[kinds[layer]]
-        found[layer] = noise / (bits / 8 * sum(values.size for values in saved))
-    return sorted(found, key=found.get, reverse=True)
+        extra_bits = BITS[FINER[coarse]] - BITS[coarse]
+        sensitivity[layer] = noise / (extra_bits / 8 * sum(values.size for values in saved))
+    return sorted(sensitivity, key=sensitivity.get, reverse=True)
 
 
 def _weights(lowered: LoweredModel, layer: str) -> Iterator[tf.Variable]:
@@ -175,22 +162,21 @@ def _outputs(lowered: LoweredModel, sample: dict[str, tf.Tensor]) -> np.ndarray:
 
 
 def plot(tried: Sequence[Attempt], path: str | Path) -> None:
-    """Size against signal to noise of every attempt, as a picture."""
+    """Draws signal to noise over size, for every attempt."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), constrained_layout=True)
-    for kept, label, colour in ((True, "within bounds", "C2"), (False, "missed", "C3")):
-        some = [one for one in tried if one.kept == kept]
-        sizes = [len(one.content) / 1e6 for one in some]
-        axes.scatter(sizes, [one.report.sqnr_db for one in some], label=label, color=colour)
-        for one, size in zip(some, sizes, strict=True):
-            place = (size, one.report.sqnr_db)
-            axes.annotate(
-                f" {one.finer} finer, {one.report.agreement:.1%} the same", place, fontsize=8
-            )
+    for within_bounds, label, colour in ((True, "within bounds", "C2"), (False, "missed", "C3")):
+        attempts = [attempt for attempt in tried if attempt.within_bounds == within_bounds]
+        sizes = [len(attempt.content) / 1e6 for attempt in attempts]
+        sqnrs = [attempt.report.sqnr_db for attempt in attempts]
+        axes.scatter(sizes, sqnrs, label=label, color=colour)
+        for attempt, position in zip(attempts, zip(sizes, sqnrs, strict=True), strict=True):
+            note = f" {attempt.finer} finer, {attempt.report.agreement:.1%} the same"
+            axes.annotate(note, position, fontsize=8)
     axes.set_xlabel("package, MB")
     axes.set_ylabel("signal to noise, dB")
     axes.legend()

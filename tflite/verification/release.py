@@ -1,0 +1,189 @@
+"""A release: a package that was verified on held-out text before it gets its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqb_tf.atomic_write import staged_file
+from sqb_tf.checkpoint.saving import check_sample
+from sqb_tf.data.delimited import Example
+from sqb_tf.errors import InputError
+from sqb_tf.progress import log
+
+from ..conversion import converter
+from ..conversion.converter import ConversionRequest
+from ..conversion.recipes import LOWERINGS, RecipeSpec
+from ..package.info import PackageInfo
+from . import search as mixes
+from .release_files import ReleaseFiles
+from .verify import Report, verify
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """A package and the record of how it was made and verified.
+
+    Attributes:
+        content: the package's bytes.
+        report: what verification found, see `verify`.
+        manifest: what the manifest file says.
+        tried: every mix that a search tried, empty without one.
+        path: the package's file; None: the bounds were missed and nothing was written.
+    """
+
+    content: bytes
+    report: Report
+    manifest: dict[str, Any]
+    tried: tuple[mixes.Attempt, ...] = ()
+    path: Path | None = None
+
+
+class BoundsMissed(Exception):
+    """The package misses its recipe's bounds and was not written.
+
+    `.release` has the package's bytes and what verification measured.
+    """
+
+    def __init__(self, path: Path, release: Release) -> None:
+        super().__init__(
+            f"{path} was not written: {'; '.join(release.report.misses)}. allow_loss=True writes it anyway"
+        )
+        self.release = release
+
+
+def release(
+    model_or_directory: Any,
+    path: str | Path,
+    recipe: str | Path | Mapping[str, str] | RecipeSpec = "int8",
+    examples: Iterable[Example] | None = None,
+    *,
+    allow_loss: bool = False,
+    search: bool = False,
+    search_budget: float = 600.0,
+    seq_lengths: Sequence[int] | None = None,
+    calibration: Sequence[str] | Sequence[tuple[str, str]] | None = None,
+    lowering: str = "auto",
+    tokenizer: Any = None,
+    labels: Sequence[str] | None = None,
+    task: Any = None,
+    source: str | None = None,
+) -> Release:
+    """Converts a model, verifies the package on held-out text, and writes it with its manifest.
+
+    The manifest, `NAME.json`, is written before the package, and both completely or not at all: a package
+    never stands without the record of how it was verified. One that misses its bounds is not written.
+
+    Args:
+        model_or_directory: a bundle's folder, the model of `sqb_tf.load`, or a Keras model of `sqb_tf`
+            with `tokenizer` and `labels`.
+        path: the package, ending in `.tflite`; an earlier one is replaced.
+        recipe: as of `sqb_tflite.convert`.
+        examples: held-out examples (`sqb_tf.Example`) with labels where the head has a metric; default:
+            the bundle's own sample.
+        allow_loss: whether a package that misses its bounds is written too.
+        search: where the recipe misses its bounds, look for the cheapest mix of storage types within them.
+            Writes what it tried as `NAME.search.png`, the mix as `NAME.recipe.json`.
+        search_budget: seconds after which a search tries no other mix.
+        seq_lengths: as of `sqb_tflite.convert`.
+        calibration: as of `sqb_tflite.convert`.
+        lowering: as of `sqb_tflite.convert`.
+        tokenizer: for a Keras model, as of `sqb_tf.save`.
+        labels: for a Keras model, as of `sqb_tf.save`.
+        task: for a Keras model, as of `sqb_tf.save`.
+        source: where `examples` are from, for the manifest.
+
+    Returns:
+        The release, with `.report`; its `.path` is the package.
+
+    Raises:
+        BoundsMissed: the package misses its bounds and `allow_loss` is not set; nothing is written.
+        InputError: as `sqb_tflite.convert` and `verify`; no held-out examples; a recipe that cannot be
+            searched; a file that cannot be written.
+    """
+    files = ReleaseFiles(Path(path))
+    files.check_writable()
+    spec = RecipeSpec.read(recipe)
+    if search:
+        spec.check_searchable()
+    given = {"tokenizer": tokenizer, "labels": labels, "task": task}
+    request = ConversionRequest.read(
+        model_or_directory, spec, seq_lengths, calibration, lowering, **given
+    )
+    name = _name(model_or_directory, request.model)
+    examples, source = _held_out(request.model, examples, source)
+    log(f"converting {name or 'the model'} to {spec.name}")
+    log(f"lowering {request.lowering}: {LOWERINGS[request.lowering]}")
+    content = converter.convert_request(request)
+    log(f"verifying on {len(examples)} held-out examples of {source}")
+    report = verify(request.model, content, examples)
+    tried: tuple[mixes.Attempt, ...] = ()
+    searched = search and bool(report.misses)
+    if searched:
+        log(f"{spec.name} misses its bounds: searching for layers that must be finer")
+        tried = tuple(mixes.find(request, examples, search_budget))
+        _write_search(tried, files)
+        if best := mixes.cheapest(tried):
+            content, report = best.content, best.report
+    written = allow_loss or not report.misses
+    manifest = {
+        "package": str(files.package) if written else None,
+        "model": name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "verification": {**report.to_dict(), "data": source},
+        **PackageInfo.read(content).manifest(),
+    }
+    if searched:
+        manifest["search"] = {"for": spec.name, "tried": [attempt.summary() for attempt in tried]}
+    if not written:
+        raise BoundsMissed(files.package, Release(content, report, manifest, tried))
+    # The manifest gets its name first, as the inner of the two.
+    with staged_file(files.package) as staged, staged_file(files.manifest) as staged_manifest:
+        staged_manifest.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        staged.write_bytes(content)
+    return Release(content, report, manifest, tried, files.package)
+
+
+def _name(model_or_directory: Any, model: Any) -> str | None:
+    """The bundle's folder; None for a model that was never written."""
+    if isinstance(model_or_directory, (str, Path)):
+        return str(model_or_directory)
+    return None if model.info.directory is None else str(model.info.directory)
+
+
+def _held_out(
+    model: Any, examples: Iterable[Example] | None, source: str | None
+) -> tuple[list[Example], str]:
+    """The examples to verify on, and where they are from; `InputError` if there are none."""
+    if examples is None:
+        directory = model.info.directory
+        source = (
+            "the model's own sample" if directory is None else f"{directory}/verification.jsonl"
+        )
+        examples = model.info.sample("verification")
+    examples = list(examples)
+    if source is None:
+        check_sample("examples", examples, model.info.task, with_labels=True)
+    if not examples:
+        raise InputError(
+            "no held-out examples to verify on: give some (--data; in Python, examples=, a list of "
+            "sqb_tf.Example)"
+        )
+    return examples, source or "the examples given"
+
+
+def _write_search(tried: Sequence[mixes.Attempt], files: ReleaseFiles) -> None:
+    """Every attempt as a picture, and a mix within the bounds as a recipe."""
+    with staged_file(files.search_plot) as staged:
+        mixes.plot(tried, staged)
+    log(f"what was tried: {files.search_plot}")
+    if best := mixes.cheapest(tried):
+        with staged_file(files.search_recipe) as staged:
+            staged.write_text(json.dumps(best.patterns, indent=2) + "\n", encoding="utf-8")
+        log(f"the mix as a recipe: {files.search_recipe}")
+    else:
+        log("no mix keeps the bounds within --search-budget")
