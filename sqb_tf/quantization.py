@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-# Storage types of weights: their bits, and the largest code of those that are integers (symmetric, so
-# that -128 and -8 are not used).
+# The bits of each storage type of weights, and the largest code of those that are integers (symmetric:
+# -128 and -8 are not used).
 BITS = {"float32": 32, "fp16": 16, "int8": 8, "int4": 4}
-MAX_CODES = {"float32": None, "fp16": None, "int8": 127, "int4": 7}
+MAX_CODES = {"int8": 127, "int4": 7}
 # A scale is at least this, so that a row of zeros divides by something.
 MIN_SCALE = 1e-30
 
@@ -57,7 +57,9 @@ QUANTIZE_AWARE = ("int8", "int4", "int4-all", "int8-full")
 
 def storage_type(weights: Mapping[str, str], layer: str) -> str:
     """The storage type of a layer's weights: that of the last pattern that matches, else float32."""
-    matches = (kind for pattern, kind in reversed(weights.items()) if fnmatchcase(layer, pattern))
+    matches = (
+        kind for pattern, kind in reversed(list(weights.items())) if fnmatchcase(layer, pattern)
+    )
     return next(matches, "float32")
 
 

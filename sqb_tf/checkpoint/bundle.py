@@ -233,6 +233,7 @@ def load_model(info: BundleInfo) -> Any:
     """The Keras model alone, on any Keras backend; `InputError` as `load`."""
     from sqb_tf.model import heads
 
+    assert info.directory is not None, "a bundle on disk has a folder"
     model = heads.build(info.task.kind, info.config, len(info.labels))
     load_weights(model, info.directory / WEIGHTS)
     return model

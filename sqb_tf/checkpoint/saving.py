@@ -147,10 +147,11 @@ def bundle_contents(
         paired = kind in PAIRED_KINDS or any(
             e.pair is not None for s in samples.values() for e in s
         )
-        settings = TASKS[task].settings if task in TASKS else {}
-        same_task = known is not None and task in (None, known.task.task)
-        defaults = TaskInfo(task or kind, kind, paired, settings=dict(settings))
-        defaults = known.task if same_task else defaults
+        if known is not None and task in (None, known.task.task):
+            defaults = known.task
+        else:
+            settings = TASKS[task].settings if task in TASKS else {}
+            defaults = TaskInfo(task or kind, kind, paired, settings=dict(settings))
         length = seq_length or getattr(tokenizer, "seq_length", None)
         if length is None:
             length = known.task.seq_length if known else DEFAULT_SEQ_LENGTH

@@ -209,7 +209,7 @@ def test_package_without_properties(bundle_dir, converted, vocabulary, tmp_path,
     path.write_bytes(converted("int8"))
     read = container.unpack
     monkeypatch.setattr(
-        package, "unpack", lambda source: dataclasses.replace(read(source), properties={})
+        container, "unpack", lambda source: dataclasses.replace(read(source), properties={})
     )
     rejects(r"does not say how its text is prepared", "predict", "--package", path, "a film")
     rejects(r"does not name its recipe", "verify", "--model", bundle_dir, "--package", path)

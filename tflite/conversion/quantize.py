@@ -13,13 +13,12 @@ from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe, recipe_man
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.utils import qsv_utils
 
-from sqb_tf.quantization import BITS
+from sqb_tf.quantization import BITS, MAX_CODES
 
 from .lowering.model import EMBEDDINGS
 
 _MATMULS = (qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.TFLOperationName.CONV_2D)
 _EMBEDDING_LOOKUP = qtyping.TFLOperationName.EMBEDDING_LOOKUP
-_INTEGERS = ("int8", "int4")
 _NORM_OPERATIONS = [
     qtyping.TFLOperationName(name) for name in ("ADD", "SUB", "MUL", "MEAN", "RSQRT")
 ]
@@ -75,7 +74,7 @@ def _add_rule(
     operation: qtyping.TFLOperationName,
     storage_type: str,
 ) -> None:
-    if storage_type in _INTEGERS:
+    if storage_type in MAX_CODES:
         rules.add_dynamic_config(regex, operation, BITS[storage_type])
     elif storage_type == "fp16":
         half = qtyping.TensorQuantizationConfig(16, dtype=qtyping.TensorDataType.FLOAT)

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from sqb_tf.errors import InputError
-from sqb_tf.quantization import MAX_CODES, STORAGE, Storage, storage_type
+from sqb_tf.quantization import BITS, STORAGE, Storage, storage_type
 
 TARGETS = ("cpu", "gpu")
 # How the model is shaped, and why that suits the target for which `auto` chooses it.
@@ -229,7 +229,7 @@ class RecipeSpec:
 def read_patterns(path: str | Path) -> dict[str, str]:
     """The patterns of a mixed recipe: a JSON object such as `{"*": "int8", "block_*/intermediate": "int4"}`.
 
-    Patterns are a shell's (`*`, `?`, `[...]`), values are keys of `sqb_tf.quantization.MAX_CODES`.
+    Patterns are a shell's (`*`, `?`, `[...]`), values are keys of `sqb_tf.quantization.BITS`.
 
     Raises:
         InputError: unreadable, not such an object, an unknown storage type.
@@ -247,8 +247,8 @@ def _checked_patterns(patterns: object, origin: str) -> dict[str, str]:
     if not isinstance(patterns, dict) or not patterns:
         raise InputError(f'{origin}: expected an object of layer patterns, as {{"*": "int8"}}')
     for pattern, kind in patterns.items():
-        if not isinstance(kind, str) or kind not in MAX_CODES:
+        if not isinstance(kind, str) or kind not in BITS:
             raise InputError(
-                f"{origin}: pattern {pattern!r} has {kind!r}: expected one of {', '.join(MAX_CODES)}"
+                f"{origin}: pattern {pattern!r} has {kind!r}: expected one of {', '.join(BITS)}"
             )
     return patterns
