@@ -143,7 +143,7 @@ def test_spoiled_init_leaves_nothing(spoiled, data, outputs):
         (["--calibration", "gone.txt"], r"gone.txt: cannot be read: No such file"),
         (["--calibration", "latin.txt"], r"latin.txt:2: not UTF-8"),
         (["--calibration", "."], r"\.: cannot be read: Is a directory"),
-        (["--limit", "0"], r"--limit 0: expected at least 1"),
+        (["--limit", "0"], r"limit 0: expected at least 1"),
         (["--data", "gone.tsv"], r"gone.tsv: no such file"),
         (["--data", "other.tsv"], r"labels that the model does not have: fine; it has bad, fair"),
         (["--model", "gone"], r"gone: no such folder; expected a bundle"),
