@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -130,12 +129,13 @@ def release(
         if best := mixes.cheapest(tried):
             content, report = best.content, best.report
     written = allow_loss or not report.misses
+    info = PackageInfo.read(content)
     manifest = {
         "package": str(files.package) if written else None,
         "model": name,
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": info.sha256,
         "verification": {**report.to_dict(), "data": source},
-        **PackageInfo.read(content).manifest(),
+        **info.manifest(),
     }
     if searched:
         manifest["search"] = {"for": spec.name, "tried": [attempt.summary() for attempt in tried]}
