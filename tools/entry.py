@@ -16,6 +16,15 @@ from sqb_tools import logs
 from sqb_tools.arguments import BAD_INPUT, Parser
 
 DONE, MISSED, INTERRUPTED = 0, 1, 130  # the other exit codes
+# The extra of pyproject.toml that installs what the base install lacks.
+EXTRAS = {
+    **dict.fromkeys(["h5py", "keras", "sentencepiece", "seqeval", "sklearn"], "train"),
+    **dict.fromkeys(["tensorflow", "tensorflow_text"], "train"),
+    **dict.fromkeys(["ai_edge_quantizer"], "convert"),
+    **dict.fromkeys(["matplotlib", "rich", "scipy"], "bench"),
+    **dict.fromkeys(["huggingface_hub", "ml_dtypes", "safetensors"], "hf"),
+    **dict.fromkeys(["official", "tf_keras", "yaml"], "garden"),
+}
 
 
 def run(
@@ -42,6 +51,13 @@ def run(
     except InputError as error:
         code = BAD_INPUT
         _fail(args, f"error: {error}")
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        code = BAD_INPUT
+        hint = f"pip install 'squeezebert-mobile[{extra}]' ([all] for every command)"
+        _fail(args, f"error: {error.name} is not installed: {hint}")
     except KeyboardInterrupt:
         code = INTERRUPTED
         _fail(args, "interrupted")

@@ -10,7 +10,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -64,15 +63,8 @@ def texts_file(path: Path, texts: list[str]) -> Path:
 
 @pytest.mark.parametrize("tool", NAMES)
 def test_help(tool):
-    seconds = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        finished = run(tool, "--help")
-        seconds.append(time.perf_counter() - begin)
-        if seconds[-1] < 1:
-            break
+    finished = run(tool, "--help")
     assert finished.returncode == 0 and finished.stderr == ""
-    assert min(seconds) < 1, f"--help takes {min(seconds):.1f} s"
     for flag in ("--help", "--json FILE", "--verbose", "--quiet"):
         assert flag in finished.stdout
 
@@ -90,12 +82,13 @@ def test_help_shows_every_flag_with_its_meaning(tool):
                 assert action.nargs == 0 or f"default:{default})" in shown, action.dest
 
 
-def test_importing_the_tools_imports_no_tensorflow():
-    """Nor anything else that is slow, so that usage errors are quick."""
+def test_help_imports_nothing_slow():
+    """`--help` and usage errors answer in 0.2 s where TensorFlow alone takes 5 s to import."""
     code = (
         "import importlib, sys\n"
         "for name in sys.argv[1:]: importlib.import_module(f'sqb_tools.{name}').flags()\n"
-        "print([m for m in ('tensorflow', 'keras', 'ai_edge_litert') if m in sys.modules])"
+        "slow = {'tensorflow', 'keras', 'ai_edge_litert', 'matplotlib', 'scipy', 'sklearn'}\n"
+        "print(sorted(slow & set(sys.modules)))"
     )
     process = start_python("-c", code, *NAMES)
     out, err = process.communicate()
@@ -419,8 +412,8 @@ def test_predict_streams_at_constant_memory(lines, package):
     ("number", "code", "after"),
     [
         (signal.SIGINT, 130, "converting "),
-        (signal.SIGINT, 130, "verifying "),
-        (signal.SIGKILL, -signal.SIGKILL, "converting "),
+        pytest.param(signal.SIGINT, 130, "verifying ", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, "converting ", marks=pytest.mark.slow),
     ],
 )
 def test_stopped_conversion_leaves_the_earlier_package(
