@@ -96,7 +96,7 @@ def writing(path: str | Path, *error_types: type[Exception]) -> Iterator[None]:
     """Turns an `OSError`, or one of `error_types` such as TensorFlow's, into an `InputError`."""
     try:
         yield
-    except (OSError, *error_types) as error:
+    except (OSError, *error_types) as error:  # type: ignore[misc]
         raise InputError(f"cannot write {path}: {_reason(error)}") from None
 
 

@@ -60,7 +60,7 @@ class SqueezeBertConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check_type(field.name, field.type, getattr(self, field.name))
+            _check_type(field.name, str(field.type), getattr(self, field.name))
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}: expected 0 <= value < 1")
@@ -170,8 +170,8 @@ def as_config(config: SqueezeBertConfig | dict[str, Any]) -> SqueezeBertConfig:
 
 def _check_type(name: str, annotation: str, value: Any) -> None:
     """Checks a field's type; ints must be positive, and a bool is not an int."""
-    accepted = {"int": (int,), "float": (int, float), "str": (str,)}[annotation]
-    if not isinstance(value, accepted) or isinstance(value, bool):
+    types: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+    if not isinstance(value, types[annotation]) or isinstance(value, bool):
         raise InputError(f"{name}={value!r}: expected {annotation}")
     if annotation == "int" and value < 1:
         raise InputError(f"{name}={value}: expected at least 1")

@@ -46,7 +46,7 @@ class ChoicesFile(DelimitedFile):
                     f"{self.path}:{line}: label {label!r}: expected the index of the right choice, "
                     f"0 to {expected - 1}"
                 )
-            yield Example(text, join_choices(choices), label)
+            yield Example(str(text), join_choices(choices), label)
 
     def _choices(self, line: int, row: dict[str, Any]) -> list[str]:
         start = self.cell(line, row, self.columns.pair)

@@ -45,7 +45,8 @@ class DelimitedFile:
         required = [column for column in columns if column is not None]
         for line, row in self.rows():
             if not (self.skip_broken and any(not (row.get(c) or "").strip() for c in required)):
-                yield Example(*(self.cell(line, row, column) for column in columns))
+                text, *others = (self.cell(line, row, column) for column in columns)
+                yield Example(str(text), *others)
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(line number, cells by column) of every row."""

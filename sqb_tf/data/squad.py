@@ -117,13 +117,13 @@ class SquadFormat(DataFormat):
         return SquadFile(path, self.with_impossible)
 
     def split_key(self, example: Example) -> str:
-        return example.pair
+        return example.pair or ""
 
 
 def parse_answers(example: Example, source: str) -> list[tuple[int, str]]:
     """(first character, text) of the answers in a label; `InputError` if it has another form."""
     try:
-        return [(int(start), str(text)) for start, text in json.loads(example.label)]
+        return [(int(start), str(text)) for start, text in json.loads(example.label or "")]
     except (TypeError, ValueError):
         raise InputError(
             f"{source}: label {example.label!r}: expected answers as [[first character, text], ...]"

@@ -121,7 +121,7 @@ class Task:
                 raise InputError(f"{self.data}: split {which!r} of one file: expected train or dev")
             path = self.data
             file = file_format.open(path, columns)
-            source = _HashedPart(file, *parts[which], key=file_format.split_key)
+            source: Iterable[Example] = _HashedPart(file, *parts[which], key=file_format.split_key)
         else:
             path = file_format.find(self.data, self.spec.files.get(which, which), which)
             source = file_format.open(path, columns)

@@ -60,7 +60,8 @@ def learn_vocabulary(texts: Iterable[str], vocab_size: int, lowercase: bool = Tr
 def _count_words(texts: Iterable[str], lowercase: bool) -> collections.Counter[str]:
     """The words of BERT's basic tokenizer, which splits at spaces and punctuation."""
     split = BasicTokenizer(lower_case=lowercase).tokenize
-    texts, words = iter(texts), collections.Counter()
+    words: collections.Counter[bytes] = collections.Counter()
+    texts = iter(texts)
     while batch := list(itertools.islice(texts, 1024)):
         words.update(split(tf.constant(batch)).flat_values.numpy().tolist())
     return collections.Counter({word.decode(): count for word, count in words.items()})
@@ -90,9 +91,9 @@ def _merges(words: dict[str, int], vocab_size: int) -> list[str]:
             minloglevel=2,
         )
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    found = map(pieces.id_to_piece, range(1, pieces.get_piece_size()))  # 0 is the unknown piece
-    found = [p.removeprefix(WORD_START) if p[0] == WORD_START else f"##{p}" for p in found]
-    return [token for token in found if token]
+    names = map(pieces.id_to_piece, range(1, pieces.get_piece_size()))  # 0 is the unknown piece
+    tokens = [p.removeprefix(WORD_START) if p[0] == WORD_START else f"##{p}" for p in names]
+    return [token for token in tokens if token]
 
 
 class WordPieceTokenizer:

@@ -32,7 +32,7 @@ def read_texts(path: str | Path, paired: bool) -> list[str] | list[tuple[str, st
     for number, line in lines:
         if not all(part.strip() for part in line.partition("\t")[::2]):
             raise InputError(f"{path}:{number}: expected two texts separated by a tab")
-    return [tuple(line.split("\t", 1)) for _, line in lines]
+    return [(text, pair) for text, _, pair in (line.partition("\t") for _, line in lines)]
 
 
 def samples(

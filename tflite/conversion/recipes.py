@@ -185,7 +185,7 @@ class RecipeSpec:
             return recipe
         if isinstance(recipe, Mapping):
             return cls(Recipe.MIXED, _checked_patterns(dict(recipe), "the recipe"), "the recipe")
-        named = Recipe.named(recipe)
+        named = Recipe.named(str(recipe))
         if str(recipe).endswith(".json"):
             return cls(named, read_patterns(recipe), str(recipe))
         return cls(named, None if named.storage is None else named.storage.weights)
@@ -201,13 +201,14 @@ class RecipeSpec:
         Raises:
             InputError: a pattern of a mixed recipe that matches no layer; two types for one table.
         """
-        for pattern in self.weights if self.origin else ():
+        weights = self.weights or {}
+        for pattern in weights if self.origin else ():
             if not any(fnmatchcase(layer, pattern) for layer in layers):
                 raise InputError(
                     f"{self.origin}: pattern {pattern!r} matches no layer of this model, which has "
                     f"{', '.join(layers)}"
                 )
-        types = {layer: storage_type(self.weights, layer) for layer in layers}
+        types = {layer: storage_type(weights, layer) for layer in layers}
         table, decoder = (types.get(layer) for layer in SHARED_TABLE)
         if decoder not in (None, table):
             raise InputError(

@@ -144,8 +144,8 @@ class PackageInfo:
         dynamic = [s for s in self.signatures if s.seq_length is None]
         if dynamic:
             return dynamic[0]
-        fixed = sorted(self.signatures, key=lambda s: s.seq_length)
-        return next((s for s in fixed if s.seq_length >= length), fixed[-1])
+        fixed = sorted(self.signatures, key=lambda s: s.seq_length or 0)
+        return next((s for s in fixed if (s.seq_length or 0) >= length), fixed[-1])
 
     def manifest(self) -> dict[str, Any]:
         """The properties and the signatures by name: what the manifest beside a package repeats."""

@@ -222,7 +222,7 @@ def _write_child(builder: flatbuffers.Builder, field_type: Any, value: Any) -> i
 
 def _read(table: Table, name: str) -> dict[str, Any]:
     """Reads the fields that are present in the table at `table.Pos`."""
-    values = {}
+    values: dict[str, Any] = {}
     for field, (slot, field_type) in _TABLES[name].items():
         if isinstance(field_type, dict):
             member = field_type.get(table.GetSlot(_vtable(slot), 0, number_types.Uint8Flags))

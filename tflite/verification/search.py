@@ -148,7 +148,7 @@ def by_sensitivity(
             variable.assign(values)
         extra_bits = BITS[FINER[coarse]] - BITS[coarse]
         sensitivity[layer] = noise / (extra_bits / 8 * sum(values.size for values in saved))
-    return sorted(sensitivity, key=sensitivity.get, reverse=True)
+    return sorted(sensitivity, key=lambda layer: sensitivity[layer], reverse=True)
 
 
 def _weights(lowered: LoweredModel, layer: str) -> Iterator[tf.Variable]:
