@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fixtures.imports import imports, sources
-from fixtures.paths import REPOSITORY
+from fixtures.paths import GOLDEN, REPOSITORY
 
 OURS = {"sqb_tf", "sqb_tflite", "sqb_tools"}
 PRODUCT = ("sqb_tf", "tflite", "tools")
@@ -43,6 +43,8 @@ def distributions(folders: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
     local = OURS | PEERS | beside | {"fixtures", "simulators"}
     for folder in folders:
         for path in sources(folder):
+            if GOLDEN in path.parents:
+                continue  # made with other versions
             for name in imports(path):
                 top = name.partition(".")[0]
                 if top in sys.stdlib_module_names or top in local:
