@@ -1,7 +1,7 @@
 """A device daemon that speaks adb's wire protocol on loopback, for the real `adb` client to connect to.
 
-It knows the services that the tests need: shells, `exec:`, `sync:` and `reboot:`. What a command does and
-where a path leads is the business of a `Device`; see phone.py.
+It implements the services that the tests need: shells, `exec:`, `sync:` and `reboot:`. A `Device` runs the
+commands and maps the paths; see phone.py.
 """
 
 import contextlib
@@ -18,45 +18,45 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-# Of the protocol: six little-endian words before each message's payload.
+# The header of a message: six little-endian words.
 HEADER = struct.Struct("<4s5I")
-VERSION_CHECKED = 0x01000000  # every payload with the sum of its bytes
-VERSION = 0x01000001  # no sums
-MAX_PAYLOAD_CHECKED = 4096  # of Android 6 and before
+VERSION_CHECKED = 0x01000000  # every payload has a checksum
+VERSION = 0x01000001  # no checksums
+MAX_PAYLOAD_CHECKED = 4096  # of Android 6 and earlier
 MAX_PAYLOAD = 1 << 20
 AUTH_TOKEN = 1
-# Of what has arrived but is not yet read, so much is acknowledged at once: a fast sender need not wait.
+# So many bytes that have arrived but are not yet read are acknowledged at once: a fast sender need not wait.
 WINDOW = 8 << 20
-# The packets of shell_v2: a byte of these, a length, the data.
+# The packets of shell_v2: one of these bytes, a length, the data.
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)
 PACKET = struct.Struct("<BI")
 SYNC = struct.Struct("<4sI")
 SYNC_DATA = 64 << 10  # bytes in a DATA message at most
-SLOW = 20_000  # bytes a second of a throttled push
-# Below those that the kernel gives to clients, and not the emulators', 5554 and on.
+SLOW = 20_000  # bytes per second of a throttled push
+# Below the kernel's range for clients, and above the emulators' ports, which begin at 5554.
 PORTS = range(20000, 32000)
 
 
 class Device(Protocol):
-    """What a daemon serves."""
+    """The device that a daemon serves."""
 
     def start(self, command: str, apart: bool) -> subprocess.Popen:
-        """A shell command, its input and outputs in pipes; `apart`: the errors in one of their own."""
+        """Starts a shell command with its input and outputs in pipes; `apart`: standard error in its own."""
 
     def shown(self, output: bytes) -> bytes:
-        """A command's output as the device prints it."""
+        """A command's output with the device's own paths."""
 
     def path(self, remote: str) -> Path:
-        """Where a path of the device is on this machine."""
+        """The path on this machine for a path of the device."""
 
     def pushing(self, remote: str) -> Mapping[str, float]:
-        """Called as a push begins: what shall go wrong, of "full", "slow", "unplug_push"; seconds."""
+        """Called when a push begins; returns its faults ("full", "slow", "unplug_push") with seconds."""
 
     def pushed(self, remote: str, size: int) -> None:
-        """Called as a push is complete."""
+        """Called when a push is complete."""
 
     def unplug(self, seconds: float) -> None:
-        """Takes the device away for so long."""
+        """Disconnects the device for so long."""
 
     def reboot(self) -> None:
         """Reboots the device, which drops this connection."""
@@ -67,21 +67,21 @@ class Closed(Exception):
 
 
 class Stream:
-    """One service's stream of bytes both ways, over a connection that has several."""
+    """The byte stream of one service in both directions; a connection carries several."""
 
     def __init__(self, connection: "Connection", local: int, remote: int) -> None:
         self.connection, self.local, self.remote = connection, local, remote
         self.window = WINDOW
         self._condition = threading.Condition()
         self._chunks: deque[bytes] = deque()
-        self._waiting = 0  # bytes in them
+        self._waiting = 0  # bytes in the chunks
         self._owed = 0  # messages not yet acknowledged
-        self._ready = True  # the other side has acknowledged our last message
+        self._ready = True  # the peer has acknowledged our last message
         self._closed = False
         self._rest = memoryview(b"")
 
     def arrived(self, data: bytes) -> None:
-        """Takes a message from the connection's reader."""
+        """Called by the connection's reader with a message."""
         with self._condition:
             self._chunks.append(data)
             self._waiting += len(data)
@@ -98,35 +98,35 @@ class Stream:
             self._condition.notify_all()
 
     def hang_up(self) -> None:
-        """No more comes and no more goes: the other side closed, or the connection broke."""
+        """Ends both directions: the peer closed, or the connection broke."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
 
     def read(self) -> memoryview:
-        """Whatever is there, at least a byte.
+        """The bytes that have arrived, at least one.
 
         Raises:
             Closed: nothing is left and no more will come.
         """
         if self._rest:
-            found, self._rest = self._rest, memoryview(b"")
-            return found
+            rest, self._rest = self._rest, memoryview(b"")
+            return rest
         with self._condition:
             while not self._chunks:
                 if self._closed:
                     raise Closed
                 self._condition.wait()
-            found = self._chunks.popleft()
-            self._waiting -= len(found)
+            chunk = self._chunks.popleft()
+            self._waiting -= len(chunk)
             acknowledge = self._owed and self._waiting <= self.window
             self._owed -= bool(acknowledge)
         if acknowledge:
             self.connection.send(b"OKAY", self.local, self.remote)
-        return memoryview(found) if found else self.read()
+        return memoryview(chunk) if chunk else self.read()
 
     def take(self, size: int, into: Callable[[memoryview], object]) -> None:
-        """Hands the next `size` bytes to `into`, in pieces as they came."""
+        """Passes the next `size` bytes to `into`, in pieces as they arrived."""
         while size:
             piece = self.read()
             into(piece[:size])
@@ -139,7 +139,7 @@ class Stream:
         return b"".join(pieces)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Sends all of it, a message at a time.
+        """Sends all of `data`, one message at a time.
 
         Raises:
             Closed: it cannot arrive.
@@ -158,7 +158,7 @@ class Stream:
     def close(self) -> None:
         with self._condition:
             was_closed, self._closed = self._closed, True
-            # What was sent last is lost if the stream is closed before it is taken.
+            # The last message is lost if the stream is closed before the peer reads it.
             self._condition.wait_for(lambda: self._ready, timeout=0 if was_closed else 10)
         self.connection.forget(self)
         if not was_closed:
@@ -166,7 +166,7 @@ class Stream:
 
 
 class Connection:
-    """One client, which is the adb server of a host."""
+    """The connection of one client, which is the adb server of a host."""
 
     def __init__(self, daemon: "Daemon", peer: socket.socket) -> None:
         self.daemon, self.peer = daemon, peer
@@ -180,7 +180,7 @@ class Connection:
     def send(
         self, command: bytes, first: int, second: int, payload: bytes | memoryview = b""
     ) -> None:
-        """Sends a message; into the void where the connection is broken or the device hangs."""
+        """Sends a message; dropped if the connection is broken or the device hangs."""
         if self.daemon.mute:
             return
         word = int.from_bytes(command, "little")
@@ -202,7 +202,7 @@ class Connection:
         self.drop()
 
     def drop(self) -> None:
-        """Ends the connection from this side, at once."""
+        """Closes the connection from this side, immediately."""
         with contextlib.suppress(OSError):
             self.peer.shutdown(socket.SHUT_RDWR)
         self.peer.close()
@@ -228,10 +228,12 @@ class Connection:
             version = min(first, self.daemon.version)
             largest = self.daemon.max_payload
             self.send(b"CNXN", self.daemon.version, largest, self.daemon.banner)
-            # Only what follows may go without sums: the other side does not know our version yet.
+            # Checksums may be omitted only from here on: the peer does not know our version yet.
             self._checked = version < VERSION
             self.max_payload = min(second, largest)
-        elif command == b"AUTH" and first != 3:  # 3: the key that a person would have to accept
+        elif (
+            command == b"AUTH" and first != 3
+        ):  # 3: a public key, which a person would have to accept
             self.send(b"AUTH", AUTH_TOKEN, 0, os.urandom(20))
         elif command == b"OPEN":
             self._open(first, payload.rstrip(b"\0").decode(errors="replace"))
@@ -262,7 +264,7 @@ class Connection:
 
 
 class Daemon:
-    """Listens on loopback, from its making until `stop`.
+    """Listens on loopback, from construction until `stop`.
 
     `shell_v2` says whether the device has the features of Android 7 and later; without, it is as Android 6:
     no features, sums over payloads, no exit codes, and lines that end in CR LF. `identity` is the middle of
@@ -275,14 +277,16 @@ class Daemon:
         self.max_payload = MAX_PAYLOAD if shell_v2 else MAX_PAYLOAD_CHECKED
         features = "features=shell_v2,cmd,stat_v2" if shell_v2 else ""
         self.banner = f"device::{identity}{features}".encode()
-        self.authorized = True  # False: a new connection is asked to authorize itself and never is
-        self.mute = False  # True: connections stay open and nothing is answered
+        self.authorized = (
+            True  # False: new connections must authorize themselves, and never succeed
+        )
+        self.mute = False  # True: connections stay open without any answer
         self._connections: set[Connection] = set()
         self._listener, self.port = bound(PORTS)
         self.listen()
 
     def listen(self) -> None:
-        """Accepts connections, after the beginning or `refuse`."""
+        """Accepts connections, at first or after `refuse`."""
         self._listener.listen()
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
@@ -299,7 +303,7 @@ class Daemon:
             connection.drop()
 
     def stop(self) -> None:
-        with contextlib.suppress(OSError):  # not listening just now
+        with contextlib.suppress(OSError):  # it may not be listening
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.drop()
@@ -315,7 +319,7 @@ class Daemon:
                 threading.Thread(target=connection.serve, daemon=True).start()
 
     def service(self, name: str) -> Callable[[Stream], None] | None:
-        """What serves a stream opened under `name`; None where nothing does."""
+        """The function that serves a stream opened under `name`; None: there is no such service."""
         kind, _, argument = name.partition(":")
         kind, *options = kind.split(",")
         if kind == "sync":
@@ -330,7 +334,7 @@ class Daemon:
         return None
 
     def _plain_shell(self, stream: Stream, command: str, line_end: bytes) -> None:
-        """Both outputs in one, no exit code."""
+        """Both outputs merged, no exit code."""
         process = self.device.start(command, apart=False)
 
         def feed() -> None:
@@ -346,7 +350,7 @@ class Daemon:
         _pump(process, put)
 
     def _shell_v2(self, stream: Stream, command: str) -> None:
-        """Packets that tell the outputs apart, the exit code last."""
+        """Packets that separate the outputs, with the exit code last."""
         process = self.device.start(command, apart=True)
 
         def feed() -> None:
@@ -368,7 +372,7 @@ class Daemon:
         put(EXIT, bytes([code if code >= 0 else 0x80 | -code]))
 
     def _sync(self, stream: Stream) -> None:
-        """Files to and from the device, one request after the other."""
+        """Transfers files to and from the device, one request after the other."""
         while True:
             request, size = SYNC.unpack(stream.exactly(SYNC.size))
             name = stream.exactly(size).decode(errors="surrogateescape")
@@ -415,8 +419,8 @@ class Daemon:
             while True:
                 kind, length = SYNC.unpack(stream.exactly(SYNC.size))
                 if kind != b"DATA":
-                    break  # DONE, which has the time of modification for a length
-                # After a failure too: clients look for an answer when they have sent everything.
+                    break  # DONE, whose length field holds the time of modification
+                # After a failure too: clients read an answer once they have sent everything.
                 stream.take(length, put)
                 size += length
                 if "slow" in faults:
@@ -428,7 +432,7 @@ class Daemon:
         except Closed:
             reason = "closed"
         if file:
-            # By descriptor, as adbd: whoever comes back after a fault may have removed the file by now.
+            # By descriptor, as adbd does: a client that reconnected may have removed the file by now.
             bits = int(mode or "0644") & 0o777
             os.fchmod(file.fileno(), bits | (bits >> 3 & 0o070) | (bits >> 3 & 0o007))
             os.utime(file.fileno(), (length, length))
@@ -465,7 +469,7 @@ class Daemon:
 
 def bound(ports: range | list[int]) -> tuple[socket.socket, int]:
     """A socket bound to the first of `ports` that is free, and the port."""
-    # From where this process begins to look, so that tests side by side rarely meet.
+    # Starting at a port that depends on the process, so that parallel tests rarely collide.
     start = os.getpid() * 7 % len(ports)
     for port in itertools.chain(ports[start:], ports[:start]):
         found = socket.socket()
@@ -491,7 +495,7 @@ def _feed(process: subprocess.Popen, feed: Callable[[], None]) -> None:
 
 
 def _pump(process: subprocess.Popen, put: Callable[[int, bytes], None]) -> int:
-    """Hands a command's outputs to `put` until both are closed; its exit code.
+    """Passes a command's outputs to `put` until both are closed; returns its exit code.
 
     When nobody listens any more the pipes are closed, and the command learns of it as it next writes:
     Android ends no command because its client left.
@@ -520,7 +524,7 @@ def _fail(stream: Stream, reason: str) -> None:
 
 
 def _old_status(path: Path) -> bytes:
-    """Mode, size and time of modification in 32 bits each; zeros where nothing is."""
+    """Mode, size and time of modification in 32 bits each; zeros if there is no file."""
     try:
         found = path.lstat()
     except OSError:

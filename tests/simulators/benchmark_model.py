@@ -1,9 +1,9 @@
 """A stand-in for TFLite's `benchmark_model`: its flags, its output, and real measurements of the model.
 
-Its text, with a first line that names an interpreter, is the "binary" that tests push (phone.py, `tool`).
-What it prints follows LiteRT's tflite/tools/benchmark; op profiles share the measured time evenly among the
-operations, for Python cannot ask the runtime. On a simulated phone it tells the phone of each run and
-learns what shall go wrong.
+This file, with a first line that names an interpreter, is the "binary" that tests push (phone.py, `tool`).
+Its output follows LiteRT's tflite/tools/benchmark; profiles share the measured time evenly among the
+operations, since Python cannot query the runtime for it. On a simulated phone it reports each run to the
+phone and receives the faults to simulate.
 """
 
 import gc
@@ -23,15 +23,15 @@ from typing import NoReturn
 VARIANT = ""
 # "old": a build of 2020; "litert": the tool of LiteRT's CompiledModel, which has the same name.
 VARIANT = os.environ.get("BENCHMARK_VARIANT", VARIANT)
-# Delegates that are there but take nothing of the model: "gpu", "nnapi" or both with a comma.
+# Delegates that exist but take no part of the model: "gpu", "nnapi", or both separated by a comma.
 IDLE_DELEGATES = os.environ.get("BENCHMARK_DELEGATES", "").split(",")
 ROOT = os.environ.get("PHONE_ROOT", "")
 LOGCAT = os.environ.get("PHONE_LOGCAT")
-LOGCAT_LINE = 4068  # bytes of a message that Android's log keeps
+LOGCAT_LINE = 4068  # bytes that Android's log keeps of a message
 
 Value = bool | int | float | str
 
-# Name, default, what the log calls it, what the usage says.
+# Name, default, name in the log, text in the usage.
 RUN_FLAGS: list[tuple[str, Value, str, str]] = [
     ("num_runs", 50, "Min num runs", "expected number of runs, see also min_secs, max_secs"),
     ("min_secs", 1.0, "Min runs duration (seconds)", "minimum number of seconds to rerun for"),
@@ -165,16 +165,16 @@ else:
 
 
 class Failed(Exception):
-    """The run cannot go on; what there is to say has been said."""
+    """The run cannot continue; the reason has been printed."""
 
 
 class Phone:
-    """The simulated phone that this runs on, if it does, and what shall go wrong."""
+    """The simulated phone that this runs on, if any, and the faults to simulate."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self.faults: set[str] = set()
         self._lines = None
-        # Anything else than a run, such as a question for help, is not counted.
+        # Only runs count, not `--help`.
         run = any(argument.startswith("--graph=") for argument in command)
         if run and "PHONE_CONTROL" in os.environ:
             host, port = os.environ["PHONE_CONTROL"].split(":")
@@ -182,12 +182,12 @@ class Phone:
             self.faults = set(self._ask(json.dumps({"run": command, "pid": os.getpid()})))
 
     def half_way(self) -> None:
-        """What breaks in the middle of a run breaks now; this process may not outlive it."""
+        """Triggers the faults in the middle of a run, which may kill this process."""
         if self._lines:
             self._ask("half way")
 
     def end(self) -> None:
-        """What happens at a run's end has happened when this returns."""
+        """Triggers the faults at the end of a run, before it returns."""
         if self._lines:
             self._ask("end")
 
@@ -198,7 +198,7 @@ class Phone:
 
 
 def say(severity: str, text: str, runtime: bool = False) -> None:
-    """Prints a message at once; in the app, to Android's log.
+    """Prints a message immediately; in the app, to Android's log.
 
     Errors go to standard error, and so does everything that the runtime says, which has its own logger.
     """
@@ -213,7 +213,7 @@ def say(severity: str, text: str, runtime: bool = False) -> None:
 
 
 def log(severity: str, text: str) -> None:
-    """Appends to the phone's log, a line of it for each line."""
+    """Appends each line to the phone's log."""
     level = {"WARN": "W", "ERROR": "E", "FATAL": "F", "VERBOSE": "V"}.get(severity, "I")
     now = time.time()
     stamp = time.strftime("%m-%d %H:%M:%S", time.localtime(now)) + f".{int(now * 1000) % 1000:03}"
@@ -229,7 +229,7 @@ def fail(text: str) -> NoReturn:
 
 
 def abort(text: str) -> NoReturn:
-    """What the tool's fatal errors come to: SIGABRT."""
+    """Ends as the tool does after a fatal error: SIGABRT."""
     say("FATAL", text)
     signal.signal(signal.SIGABRT, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGABRT)
@@ -237,7 +237,7 @@ def abort(text: str) -> NoReturn:
 
 
 def parse(arguments: Sequence[str]) -> tuple[dict[str, Value], set[str]]:
-    """The flags' values, and the names of those that were given.
+    """The values of the flags, and the names of those on the command line.
 
     Raises:
         Failed: a value is none, or help was asked for.
@@ -265,7 +265,7 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, Value], set[str]]:
 
 
 def convert(text: str, default: Value) -> Value:
-    """A flag's value, of its default's type."""
+    """The value of a flag, with the type of its default."""
     if isinstance(default, bool):
         if text not in ("true", "false", "1", "0"):
             raise ValueError(text)
@@ -285,14 +285,14 @@ def usage() -> str:
 
 
 def show(value: Value) -> str:
-    """As the usage has it."""
+    """The value as the usage prints it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return number(value) if isinstance(value, float) else str(value)
 
 
 def number(value: float) -> str:
-    """As C++ prints a double: six significant digits."""
+    """A double as C++ prints it: six significant digits."""
     return f"{value:g}"
 
 
@@ -391,7 +391,7 @@ class Model:
         if not os.path.isfile(graph):
             say("ERROR", f"Could not open '{graph}'.")
             fail(f"Failed to load model {graph}")
-        # Late, so that a command line that is wrong is answered at once.
+        # Late, so that a wrong command line fails immediately.
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         delegated = values.get("use_xnnpack") or "use_xnnpack" not in given
@@ -422,14 +422,14 @@ class Model:
             say("ERROR", str(error))
             fail("Failed to allocate tensors!")
         self.operations = self.interpreter._get_ops_details()
-        if delegated and LOGCAT:  # the library says it to standard error, which an app has not
+        if delegated and LOGCAT:  # the library prints it to standard error, which an app lacks
             say("INFO", "Created TensorFlow Lite XNNPACK delegate for CPU.")
         if values.get("use_xnnpack"):
             self._tell_delegation(values)
         self._describe = self.interpreter._get_tensor_details
 
     def _choose(self, values: Mapping[str, Value]) -> None:
-        """Takes the signature to run, and the subgraph's inputs in their order."""
+        """Chooses the signature to run, and the subgraph's inputs in the order of the graph."""
         signatures = self.interpreter._get_full_signature_list()
         if values.get("list_signatures"):
             say("INFO", f"The Model contains {len(signatures)} signature key(s).")
@@ -459,7 +459,7 @@ class Model:
         if VARIANT == "":
             say("INFO", f"Using signature: {key}")
         self.subgraph = self._wrapper.GetSubgraphIndexFromSignature(key)
-        # A signature's inputs are by name; the converter numbers a subgraph's inputs in their order.
+        # The inputs of a signature have names; the converter numbers those of a subgraph in order.
         self.inputs = sorted(signatures[key]["inputs"].values())
         self.outputs = sorted(signatures[key]["outputs"].values())
         self._names = {index: name for name, index in signatures[key]["inputs"].items()}
@@ -482,7 +482,7 @@ class Model:
             self._wrapper.ResizeInputTensor(index, shape, False, self.subgraph)
 
     def _delegate(self, values: Mapping[str, Value], given: set[str]) -> None:
-        """The delegates that this machine has not: fails, or says that they took nothing."""
+        """Delegates that this machine lacks: fails, or reports that they took no part."""
         asked = {"gpu": "use_gpu", "nnapi": "use_nnapi"}
         applied = [name for name, flag in asked.items() if values.get(flag)]
         for name in applied:
@@ -523,7 +523,7 @@ class Model:
             say("INFO", f"{text} executed by the delegate w/ {kernels} delegate kernels.")
 
     def plan(self) -> tuple[list[dict], set[int], int]:
-        """The model's operations, the indices of those in a delegate, and the delegate's kernels."""
+        """The operations of the model, the indices of the delegated ones, and the delegate's kernels."""
         kernels = [op for op in self.operations if op["op_name"] == "DELEGATE"]
         plain = [op for op in self.operations if op["op_name"] != "DELEGATE"]
         maker = {tensor: op for op in plain for tensor in op["outputs"]}
@@ -538,7 +538,7 @@ class Model:
         return plain, inside, len(kernels)
 
     def ranges(self, text: str) -> list[Layer]:
-        """The inputs with the value ranges that LiteRT's flag gives, which knows them by name."""
+        """The inputs with the value ranges of LiteRT's flag, which names them."""
         found = [Layer(self._names[index], []) for index in self.inputs]
         items = (item.split(",") for item in text.split(":") if item)
         limits = {name: (int(low), int(high)) for name, low, high in items}
@@ -547,7 +547,7 @@ class Model:
         return found
 
     def fill(self, inputs: list[Layer]) -> None:
-        """Makes the inputs' values: of files, or random."""
+        """Creates the values of the inputs: from files, or random."""
         import numpy as np
 
         generator = np.random.default_rng()
@@ -570,7 +570,7 @@ class Model:
         self.input_bytes = sum(values.nbytes for _, values in self._values)
 
     def runner(self) -> tuple[Callable[[], None], Callable[[], object]]:
-        """What puts the inputs in place, and what runs the model."""
+        """Functions that set the inputs and that run the model."""
         wrapper, subgraph, values = self._wrapper, self.subgraph, self._values
 
         def reset() -> None:
@@ -588,7 +588,7 @@ class Model:
 
 
 def load(path: str, size: int) -> bytes:
-    """A file of an input's values, which must have its size."""
+    """The values of an input from a file, which must have its size."""
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -600,7 +600,7 @@ def load(path: str, size: int) -> bytes:
 
 
 class Timings(list):
-    """Microseconds of runs, in their order."""
+    """Microseconds of the runs, in order."""
 
     def average(self) -> float:
         return statistics.fmean(self) if self else math.nan
@@ -630,7 +630,7 @@ class Timings(list):
 def repeat(
     model: Model, values: Mapping[str, Value], runs: int, min_secs: float, garbled: bool = False
 ) -> Timings:
-    """Runs the model at least so many times and seconds; prints the count line.
+    """Runs the model at least so many times and seconds; prints the `count=` line.
 
     Raises:
         Failed: a run failed. The others are done all the same, as the tool does.
@@ -661,7 +661,7 @@ def repeat(
         now = clock()
     gc.enable()
     if failures:
-        # The library hands out every message since the beginning, one after the other.
+        # The library returns every message since the start, one after the other.
         messages = str(failures[0]).replace("Node number", "\nERROR: Node number")
         for _ in failures:
             say("ERROR", messages)
@@ -674,7 +674,7 @@ def repeat(
 
 
 def spoil(line: str) -> str:
-    """A line as a bad connection leaves it."""
+    """A line damaged by a bad connection."""
     return line[: len(line) // 3] + "\x00\x1b\ufffd#avg=" + line[-3:]
 
 
@@ -687,13 +687,13 @@ def announce(runs: int, min_secs: float, max_secs: float) -> None:
 
 
 def peak_kb() -> int:
-    """The peak of resident memory, as `ru_maxrss` is where no parent's is handed down."""
+    """The peak of resident memory: `ru_maxrss` without the parent's, which Linux hands down."""
     with open("/proc/self/status") as file:
         return int(re.search(r"VmHWM:\s*(\d+) kB", file.read())[1])
 
 
 def run(arguments: Sequence[str], phone: Phone) -> None:
-    """The tool, from its flags on.
+    """Runs the tool.
 
     Raises:
         Failed: as the tool does.
@@ -706,7 +706,7 @@ def run(arguments: Sequence[str], phone: Phone) -> None:
         values["op_profiling_output_file"] = values["profiling_output_csv_file"]
         values["op_profiling_output_mode"] = "csv"
     elif values.get("enable_op_profiling") and mode not in ("stdout", "csv"):
-        # And "proto", which this stand-in has not.
+        # The tool also has "proto", this stand-in does not.
         fail(
             f"Output mode{mode} is not supported. Supported values are: 'stdout', 'csv' and 'proto'."
         )
@@ -749,7 +749,7 @@ def run(arguments: Sequence[str], phone: Phone) -> None:
 
 
 class Report:
-    """What a run has measured."""
+    """The measurements of a run."""
 
     def __init__(
         self,
@@ -854,7 +854,7 @@ class Report:
 
 
 def message(fields: Sequence[int | float]) -> bytes:
-    """A protocol buffer of these fields, numbered from 1: floats, and varints of integers."""
+    """A protocol buffer of these fields, numbered from 1: floats, and integers as varints."""
     encoded = bytearray()
     for place, value in enumerate(fields, 1):
         if isinstance(value, float):
@@ -877,7 +877,7 @@ def varint(value: int) -> bytes:
 
 
 class Row:
-    """A line of a profile: microseconds of the first call and in all."""
+    """A row of a profile: microseconds of the first call and in total."""
 
     def __init__(self, kind: str, name: str, first: float, average: float, kb: float = 0) -> None:
         self.kind, self.name, self.first, self.average, self.kb = kind, name, first, average, kb
@@ -886,7 +886,7 @@ class Row:
 def profile(
     model: Model, values: Mapping[str, Value], init_us: int, init_kb: int, regular: Timings
 ) -> None:
-    """Prints or saves a profile of the tool's form, the time shared evenly among what was run."""
+    """Prints or saves a profile in the tool's format, sharing the time evenly among the operations."""
     csv = values["op_profiling_output_mode"] == "csv"
     init_rows = [
         Row(
@@ -929,13 +929,13 @@ def profile(
                 file.writelines(f"{heading}\n{text}\n" for heading, text in parts.items())
             return
         except OSError:
-            pass  # to standard output then, as the tool
+            pass  # then to standard output, like the tool
     for heading, text in parts.items():
         say("INFO", f"{heading}\n{text}")
 
 
 def title(name: str) -> str:
-    """A name for a microkernel, of an operation's."""
+    """A microkernel's name for an operation."""
     return name.replace("_", " ").title() + " (NC, F32)"
 
 
@@ -1024,7 +1024,9 @@ def summary_line(csv: bool, start: list, percents: list[float], end: list) -> st
 
 
 def main() -> int:
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as a C++ program, it ends with its reader
+    signal.signal(
+        signal.SIGPIPE, signal.SIG_DFL
+    )  # like a C++ program, it ends when its reader does
     phone = Phone(sys.argv)
     if "wrong_abi" in phone.faults:
         name = sys.argv[0].replace(ROOT, "") if ROOT else sys.argv[0]

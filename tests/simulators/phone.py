@@ -21,7 +21,7 @@ from simulators.adbd import Daemon
 HERE = Path(__file__).parent
 TMP = "/data/local/tmp"
 PACKAGE = "org.tensorflow.lite.benchmark"
-HOT = 45.0  # degrees C, from which the phone slows itself down
+HOT = 45.0  # degrees C; from here on the phone throttles
 CORES = range(8)
 SMALL_KHZ, BIG_KHZ, THROTTLED_KHZ = 1766400, 2803200, 1920000  # cores 0-3, 4-7, 4-7 when hot
 
@@ -50,12 +50,12 @@ PROPERTIES = {
     "sys.boot_completed": "1",
 }
 
-# Paths of the phone in a command, where a path begins; not the host's processes in /proc.
+# Paths of the phone in a command, but not the host's processes in /proc.
 PATHS = re.compile(
     r"(?<![\w./~-])(?=/data/local/tmp(?![\w.-])|/sdcard\b|/sys/|/proc/(?!self\b|\d|\$))"
 )
 
-# The commands that the phone has and the host has not, or not like this.
+# Commands that the phone has and the host lacks, or has in another form.
 SCRIPTS = {
     "getprop": """
 if [ $# = 0 ]; then cat "$PHONE/properties"; exit; fi
@@ -160,8 +160,8 @@ esac
     "svc": "exit 0\n",
     "input": "exit 0\n",
 }
-# Those that ask the phone to do it: find its processes, reboot.
-ASKING = ("pkill", "pgrep", "pidof", "killall", "reboot")
+# Commands that send a request to the phone object: finding its processes, rebooting.
+CONTROL_COMMANDS = ("pkill", "pgrep", "pidof", "killall", "reboot")
 ASK = """
 import json, os, socket, sys
 host, port = os.environ["PHONE_CONTROL"].split(":")
@@ -176,21 +176,21 @@ sys.exit(answer["code"])
 
 @dataclasses.dataclass
 class Fault:
-    """Something that goes wrong once: at the `at`-th run of the tool or push, counted from 0.
+    """A fault that happens once: at run or push number `at`, counted from 0.
 
-    Of runs (only those with `--graph` count):
-        unauthorized: the connection drops, and for `seconds` nobody is accepted (AUTH).
-        offline: the phone answers nothing for `seconds`, then drops the connections.
-        unplug_run: in mid-run the tool is killed and the phone is gone for `seconds`.
-        reboot: so, with a new boot id and uptime; every command is killed.
+    Faults of runs (only runs with `--graph` count):
+        unauthorized: the connection drops, and for `seconds` no client is authorized (AUTH).
+        offline: the phone does not answer for `seconds`, then drops the connections.
+        unplug_run: in mid-run the tool is killed and the phone is disconnected for `seconds`.
+        reboot: the same, with a new boot id and uptime; every command is killed.
         hang: the run prints its first lines and then nothing, until it is killed.
         garbled: the count line of the regular runs is damaged.
         wrong_abi: the tool cannot be executed (exit code 126).
-        hot: at the run's end the phone has 52 C, after `seconds` 30 C.
-    Of pushes:
-        unplug_push: in the middle of it the phone is gone for `seconds`.
+        hot: at the end of the run the phone has 52 C, after `seconds` 30 C.
+    Faults of pushes:
+        unplug_push: in the middle of the push the phone is disconnected for `seconds`.
         full: no space is left.
-        slow: 20 kB a second.
+        slow: 20 kB per second.
     """
 
     kind: str
@@ -202,21 +202,21 @@ class Fault:
 
 
 class Phone:
-    """A phone whose `/data/local/tmp`, `/sys` and `/proc` are folders of `folder`, from `with` on.
+    """A phone whose `/data/local/tmp`, `/sys` and `/proc` are inside `folder`; a context manager.
 
-    Commands run on this machine, by `/bin/sh` (Android has mksh: the two share POSIX), with the phone's
-    paths put in place of the real ones.
+    Commands run on this machine in `/bin/sh` (Android has mksh; both are POSIX shells), with the phone's
+    paths replaced by those inside `folder`. Its property `ro.kernel.qemu` says that it is an emulator.
 
     Attributes:
-        address: "127.0.0.1:PORT", for `adb connect`; the same over the phone's life.
-        root: the folder that stands for `/`.
-        tmp: the folder that stands for `/data/local/tmp`.
-        runs: the command line of each run of the tool with `--graph` that was started.
+        address: "127.0.0.1:PORT", for `adb connect`; it does not change.
+        root: the folder for `/`.
+        tmp: the folder for `/data/local/tmp`.
+        runs: the command line of each started run of the tool with `--graph`.
         pushes: (path on the phone, bytes) of each completed push.
-        events: (kind, index) of each fault that fired.
-        faults: what shall go wrong; may be set at any time.
-        environment: variables for the phone's commands; of them the stand-in tool reads
-            BENCHMARK_VARIANT and BENCHMARK_DELEGATES.
+        events: (kind, index) of each fault that happened.
+        faults: the faults to come; may be set at any time.
+        environment: variables of the phone's commands; the stand-in tool reads BENCHMARK_VARIANT and
+            BENCHMARK_DELEGATES.
     """
 
     def __init__(
@@ -257,7 +257,7 @@ class Phone:
         (self._system / "logcat").touch()
         for name, text in SCRIPTS.items():
             _script(self._programs / name, f"#!/bin/sh\n{text}")
-        for name in ASKING:
+        for name in CONTROL_COMMANDS:
             _script(self._programs / name, f"#!{sys.executable} -IS\n{ASK}")
         self._write_system()
         self._boot()
@@ -282,7 +282,7 @@ class Phone:
 
     @property
     def temperature(self) -> float:
-        """Of the battery and the processor, in degrees C; from 45 on the phone slows itself down."""
+        """Temperature of battery and processor in degrees C; at 45 and above the phone throttles."""
         return self._temperature
 
     @temperature.setter
@@ -309,11 +309,11 @@ class Phone:
         )
 
     def path(self, remote: str) -> Path:
-        """Where a path of the phone is on this machine."""
+        """The path on this machine for a path of the phone."""
         return self.root / remote.lstrip("/")
 
     def start(self, command: str, apart: bool) -> subprocess.Popen:
-        """A command of the phone's shell, its input and outputs in pipes."""
+        """Starts a command in the phone's shell, with its input and outputs in pipes."""
         now = time.monotonic() - self._booted
         self._write("proc/uptime", f"{now:.2f} {now:.2f}")
         arguments = ["-c", PATHS.sub(str(self.root), command)] if command else []
@@ -340,7 +340,7 @@ class Phone:
         return output.replace(os.fsencode(self.root), b"")
 
     def pushing(self, remote: str) -> dict[str, float]:
-        """Called by the daemon as a push begins: the faults of it."""
+        """Called by the daemon when a push begins; returns its faults."""
         index, self._pushes_begun = self._pushes_begun, self._pushes_begun + 1
         faults = self._due(index, PUSH_FAULTS)
         for fault in faults:
@@ -356,24 +356,24 @@ class Phone:
         self._later(seconds, self.daemon.listen)
 
     def reboot(self, seconds: float = 1.0) -> None:
-        """Kills every command and is gone for so long; files stay."""
+        """Kills every command and disconnects for so long; files stay."""
         self._boot()
         self.unplug(seconds)
         self._kill(self.processes())
 
     def unauthorize(self, seconds: float) -> None:
-        """Drops every connection and accepts no new one for so long."""
+        """Drops every connection and authorizes no new one for so long."""
         self.daemon.authorized = False
         self.daemon.drop()
         self._later(seconds, lambda: setattr(self.daemon, "authorized", True), self.daemon.drop)
 
     def go_offline(self, seconds: float) -> None:
-        """Answers nothing for so long, then drops every connection."""
+        """Does not answer for so long, then drops every connection."""
         self.daemon.mute = True
         self._later(seconds, lambda: setattr(self.daemon, "mute", False), self.daemon.drop)
 
     def processes(self) -> list[int]:
-        """What runs on the phone."""
+        """Ids of the processes that run on the phone."""
         mark = f"PHONE_CONTROL={self._control_address}\0".encode()
         return [pid for pid in _pids() if mark in _read(f"/proc/{pid}/environ") + b"\0"]
 
@@ -388,17 +388,17 @@ class Phone:
         timer.start()
 
     def _due(self, index: int, kinds: tuple[str, ...]) -> list[Fault]:
-        """The faults of these kinds that fire at this run or push, once."""
+        """The faults of these kinds that are due at this run or push; each is returned once."""
         with self._lock:
-            found = [
+            due = [
                 fault
                 for fault in self.faults
                 if fault.kind in kinds
                 and fault.at == index
                 and not any(fault is fired for fired in self._fired)
             ]
-            self._fired += found
-        return found
+            self._fired += due
+        return due
 
     def _boot(self) -> None:
         self._booted = time.monotonic()
@@ -407,13 +407,13 @@ class Phone:
     def _write(self, name: str, value: object) -> None:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        # At once: a command may be reading the file.
+        # Atomically: a command may be reading the file.
         new = path.with_name(f".{path.name}.{threading.get_ident()}")
         new.write_text(f"{value}\n")
         new.replace(path)
 
     def _write_system(self) -> None:
-        """What of /sys and /proc does not change."""
+        """Writes the files of /sys and /proc that do not change."""
         cpu = "sys/devices/system/cpu"
         for name in ("possible", "present", "online"):
             self._write(f"{cpu}/{name}", "0-7")
@@ -449,7 +449,7 @@ class Phone:
                 threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
     def _serve(self, peer: socket.socket) -> None:
-        """Talks to a command of the phone's: lines of JSON both ways."""
+        """Answers a command of the phone: lines of JSON in both directions."""
         with peer, peer.makefile("rw") as lines, contextlib.suppress(OSError):
             request = json.loads(lines.readline() or "{}")
             if "run" in request:
@@ -459,7 +459,7 @@ class Phone:
                 lines.flush()
 
     def _accompany(self, request: dict, lines) -> None:
-        """A run of the tool, from its start to its end, which may be a sudden one."""
+        """Follows a run of the tool from its start to its end, which may be sudden."""
         words = [word.replace(str(self.root), "") for word in request["run"]]
         with self._lock:
             index = len(self.runs)
@@ -475,7 +475,7 @@ class Phone:
                 self._strike(fault, index, request["pid"])
             lines.write("\n")
             lines.flush()
-            lines.readline()  # its end, or nothing where it was killed
+            lines.readline()  # its end, or nothing if it was killed
         if "hot" in faults:
             self.events.append(("hot", index))
             self.temperature = 52.0
@@ -484,7 +484,7 @@ class Phone:
         lines.flush()
 
     def _strike(self, fault: Fault, index: int, pid: int) -> None:
-        """The faults that happen in the middle of a run."""
+        """Carries out a fault in the middle of a run."""
         actions = {
             "unauthorized": self.unauthorize,
             "offline": self.go_offline,
@@ -493,15 +493,15 @@ class Phone:
         }
         if fault.kind not in actions:
             return
-        time.sleep(0.05)  # for what the tool has printed to arrive
-        # In this order: who sees the connection drop finds the event, and sees no exit code.
+        time.sleep(0.05)  # until the tool's output has arrived
+        # In this order: a client that sees the connection drop finds the event, and gets no exit code.
         self.events.append((fault.kind, index))
         actions[fault.kind](fault.seconds)
         if fault.kind == "unplug_run":
             self._kill([pid])
 
     def _answer(self, command: str, arguments: list[str], pid: int) -> dict:
-        """What a command of `ASKING` prints, and its exit code."""
+        """The output of one of `CONTROL_COMMANDS`, and its exit code."""
         if command == "reboot":
             self._later(0.1, self.reboot)
             return {"text": "", "code": 0}
@@ -511,13 +511,13 @@ class Phone:
         sent = next((signals[a] for a in arguments if a in signals), signal.SIGTERM)
         pattern = next((a for a in reversed(arguments) if not a.startswith("-")), "")
         whole = "-f" in arguments
-        found = [p for p in self.processes() if p != pid and _matches(p, pattern, whole, command)]
+        pids = [p for p in self.processes() if p != pid and _matches(p, pattern, whole, command)]
         if command in ("pkill", "killall"):
-            self._kill(found, sent)
-            return {"text": "", "code": 0 if found else 1}
+            self._kill(pids, sent)
+            return {"text": "", "code": 0 if pids else 1}
         gap = " " if command == "pidof" else "\n"
-        text = gap.join(map(str, found)) + "\n" if found else ""
-        return {"text": text, "code": 0 if found else 1}
+        text = gap.join(map(str, pids)) + "\n" if pids else ""
+        return {"text": text, "code": 0 if pids else 1}
 
     def _kill(self, pids: list[int], sent: int = signal.SIGKILL) -> None:
         for pid in pids:
@@ -526,10 +526,10 @@ class Phone:
 
 
 def tool(folder: Path, name: str = "benchmark_model", variant: str = "") -> Path:
-    """Writes the stand-in for the benchmark tool, which runs wherever it is pushed to; its path.
+    """Writes the stand-in for the benchmark tool, which runs wherever it is pushed; returns its path.
 
-    Named `X.apk` it can be installed. `variant`: "" for a build of today, "old" for one of 2020, "litert"
-    for LiteRT's tool of the same name.
+    Named `X.apk` it can be installed. `variant`: "" for a current build, "old" for one of 2020, "litert" for
+    LiteRT's tool of the same name.
     """
     text = (HERE / "benchmark_model.py").read_text()
     assert text.count('VARIANT = ""\n') == 1
@@ -552,15 +552,15 @@ def _pids() -> Iterator[int]:
 def _read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
-    except OSError:  # ended meanwhile
+    except OSError:  # it has ended
         return b""
 
 
 def _matches(pid: int, pattern: str, whole: bool, command: str) -> bool:
-    """Whether a process has a name, or with `whole` a command line, of this pattern."""
+    """Whether the name of a process, or with `whole` its command line, matches a pattern."""
     if whole:
         line = _read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace")
-        # Not the shell that the command itself is in.
+        # Except the shell that runs the command itself.
         return command not in line and re.search(pattern, line) is not None
     name = _read(f"/proc/{pid}/comm").decode().strip()
     if command in ("pidof", "killall"):

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests with a device and with a browser need, where apt-get can: adb, sshd, Chromium.
-# Where it cannot, it says so and is content: those tests are then skipped, with their reason.
+# Installs adb, sshd and Chromium for the tests with devices and with a browser, if apt-get can.
+# If it cannot, it says so and exits with 0: those tests are then skipped with their reason.
 set -eu
 command -v apt-get >/dev/null || {
     echo "no apt-get: install adb, sshd and Chromium yourself for the tests that need them"

@@ -35,7 +35,7 @@ def server(folder: Path) -> Iterator[tuple[str, str]]:
         f"  UserKnownHostsFile {folder}/known\n  StrictHostKeyChecking accept-new\n"
     )
     if getpass.getuser() == "root":
-        Path("/run/sshd").mkdir(exist_ok=True)  # where sshd parts its privileges
+        Path("/run/sshd").mkdir(exist_ok=True)  # where sshd separates its privileges
     process = subprocess.Popen(
         [SERVER, "-D", "-e", "-f", folder / "sshd_config"],
         stderr=subprocess.PIPE,
