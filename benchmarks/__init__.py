@@ -1,1 +1,1 @@
-"""Measurements beside others' software, each a script; never part of the library."""
+"""Scripts that measure this project beside other software; not part of the library."""

@@ -2,10 +2,10 @@
 
     python benchmarks/runtime_start.py --package demo.tflite --venv VENV --previous WORKTREE
 
-Measures this version and, with --previous, an earlier one in turns: each process is started anew, first one
-version's, then the other's. Every start is a process of its own that imports the package's runtime and
-classifies one text; its CPU time counts from the start of the process. One text of 16 tokens is timed against
-the interpreter alone on 16 tokens, alternating. The lines go through tools/predict.py.
+Measures this version and, with --previous, an earlier one, in alternating fresh processes. A start imports
+the runtime, opens the package and classifies one text; its CPU time counts from the start of the process. One
+text of 16 tokens is timed alternately with the interpreter alone on 16 tokens. The lines go through
+tools/predict.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WORDS = 8  # of a short line
 TARGETS = {"install_mb": 300, "start_cpu_s": 0.5, "start_rss_mb": 130, "text_overhead_ms": 0.3}
 SPEED_UP = 3.0  # at least, in lines per second, against the previous version
 
-# The child processes work with this version's layout and with that of commit ff36b52.
+# The child processes work with the layout of this version and of commit ff36b52.
 IMPORT = """
 import json, sys, time
 try:
@@ -107,7 +107,7 @@ class Version:
 
     @property
     def _environment(self) -> dict[str, str]:
-        """One thread; the previous version is found by its folder, this one as it is installed."""
+        """The previous version is imported from its folder, this one as it is installed."""
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
         if self.root != ROOT:
             environment["PYTHONPATH"] = str(self.root)
@@ -121,7 +121,7 @@ def install_mb(venv: Path) -> float:
 
 
 def short_lines(path: Path, count: int) -> None:
-    """Writes `count` lines, the first words of the demo's sentences over and over."""
+    """Writes `count` lines: the first words of the demo's sentences, repeated."""
     sentences = [line.split("\t")[0] for line in DEMO.read_text(encoding="utf-8").splitlines()[1:]]
     with path.open("w", encoding="utf-8") as file:
         for sentence in itertools.islice(itertools.cycle(sentences), count):
@@ -192,15 +192,22 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--package", type=Path, required=True, help="for single texts, as the demo's"
+        "--package",
+        type=Path,
+        required=True,
+        help="a classifier of single texts, such as the demo's",
     )
     parser.add_argument("--venv", type=Path, help="environment of the base install, for its size")
     parser.add_argument("--python", default=sys.executable, help="runs this version")
     parser.add_argument("--previous", type=Path, metavar="DIR", help="worktree of commit ff36b52")
     parser.add_argument("--previous-python", default=sys.executable, help="runs it; has TensorFlow")
-    parser.add_argument("--lines", type=int, default=300_000, help="of predict; 0: none (300000)")
+    parser.add_argument(
+        "--lines", type=int, default=300_000, help="lines for predict; 0: skip it (300000)"
+    )
     parser.add_argument("--texts", type=int, default=100, help="timed texts of each round (100)")
-    parser.add_argument("--rounds", type=int, default=3, help="of everything; medians count (3)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="repetitions of everything, for medians (3)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     return parser.parse_args(arguments)
 

@@ -26,3 +26,13 @@ def suggest(name: str, known: Iterable[str]) -> str:
     by_lower = {str(candidate).lower(): candidate for candidate in known}
     near = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
     return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error without line breaks and outer quotes, at most 200 characters."""
+    return " ".join(str(error).split()).strip("'\" ")[:200]
+
+
+def last_line(output: str) -> str:
+    """The last line of what a program printed: where it says why it failed."""
+    return (output.strip().splitlines() or ["no message"])[-1]

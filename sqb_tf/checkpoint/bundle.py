@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.delimited import DelimitedFile
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task_specs import KINDS, TASK_KINDS
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, one_line
 
 WEIGHTS = "model.weights.h5"
 SAMPLE_COLUMNS = Columns("text", None, "label")
@@ -266,9 +265,9 @@ def load_weights(model: Any, path: Path) -> None:
         arrays = _count_arrays(path)
         keras.saving.load_weights(model, path, objects_to_skip=_optimizers(model))
     except (OSError, KeyError, RuntimeError) as error:
-        raise InputError(f"{path}: damaged or not a weight file: {_first_line(error)}") from None
+        raise InputError(f"{path}: damaged or not a weight file: {one_line(error)}") from None
     except ValueError as error:
-        raise InputError(f"{mismatch}: {_first_line(error)}") from None
+        raise InputError(f"{mismatch}: {one_line(error)}") from None
     if arrays != len(model.weights):  # Keras ignores surplus arrays
         raise InputError(f"{mismatch}: {arrays} arrays, not {len(model.weights)}")
 
@@ -298,10 +297,6 @@ def _read_lines(path: Path) -> list[str]:
         return read_lines(path) if path.stat().st_size else []
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error)).strip("'\" ")[:200]
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:

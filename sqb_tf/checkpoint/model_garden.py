@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from sqb_tf.atomic_write import read_lines
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, one_line
 from sqb_tf.text.vocabulary import read_vocabulary
 
 PARAMS = "params.yaml"
@@ -126,14 +126,14 @@ def load(info: GardenInfo) -> Any:
         classifier = sentence_prediction.SentencePredictionTask(config).build_model()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{info.directory / PARAMS}: Model Garden refuses task.model: {_first_line(error)}"
+            f"{info.directory / PARAMS}: Model Garden refuses task.model: {one_line(error)}"
         ) from None
     try:
         status = tf.train.Checkpoint(model=classifier).read(str(info.checkpoint))
         status.expect_partial().assert_existing_objects_matched()
     except (tf.errors.OpError, ValueError, IndexError, RuntimeError, AssertionError) as error:
         raise InputError(
-            f"{info.checkpoint}: damaged, or of another model than {PARAMS}'s: {_first_line(error)}"
+            f"{info.checkpoint}: damaged, or of another model than {PARAMS}'s: {one_line(error)}"
         ) from None
     # The encoder's outputs in the classifier's own graph: so it is computed once for both.
     encoded = classifier.checkpoint_items["encoder"].inbound_nodes[-1].outputs
@@ -146,7 +146,7 @@ def _read_params(path: Path) -> dict[str, Any]:
     try:
         params = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML: {_first_line(error)}") from None
+        raise InputError(f"{path}: cannot be read as YAML: {one_line(error)}") from None
     if not isinstance(params, dict):
         raise InputError(f"{path}: expected Model Garden's experiment: a mapping with `task`")
     return params
@@ -173,7 +173,3 @@ def _last_checkpoint(directory: Path) -> Path:
             "writes them"
         )
     return found[max(found)]
-
-
-def _first_line(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error)).strip("'\" ")[:200]

@@ -1,4 +1,4 @@
-"""What a benchmark found: a `Record` for each measurement, and the `Result` that `records.json` holds.
+"""The results of a benchmark: a `Record` for each measurement, and the `Result` that `records.json` holds.
 
 The JSON keys are a contract: other programs read them.
 """
@@ -110,7 +110,8 @@ class Record:
         timed: `invoke`, the run alone, or `call`: resize, allocate, copy and run.
         samples_ms: one time for each run; on a device one for each start of the tool.
         ci95_ms: the 95% confidence interval of the median; None: too few samples.
-        init_ms, first_run_ms, peak_memory_mb, private_memory_mb, total_memory_mb: see `ColdStart`.
+        init_ms, first_run_ms, peak_memory_mb, private_memory_mb, total_memory_mb: of a fresh process, see
+            `host.cold_start.measure`.
         states: the device before and after each start: temperature, clocks and so on.
         throttled: why the device was slowed down; empty: it was not.
         profile: time by type of operator.
@@ -224,7 +225,7 @@ class Failure:
     """Why a run gave no result; without a package and setting, why the device as a whole gave none.
 
     Attributes:
-        hardware_name: of the device; None where it never said.
+        hardware_name: of the device; None: it was never reached.
         cause: a few words of a fixed set, such as `offline`, `hung`, `storage full`.
         at: date and time.
     """
@@ -358,7 +359,7 @@ def _is_time(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Lists in place of tuples, as JSON has them."""
+    """Replaces tuples by lists, as in JSON."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

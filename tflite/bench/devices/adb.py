@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, last_line
 
 from .shells import DeviceError, Shell
 
@@ -43,7 +43,7 @@ class AdbShell(Shell):
         arguments = ["adb", "-s", self.serial, "install", "-r", "-d", "-g", str(path)]
         result = self._execute(arguments, 120)
         if result.code or "Success" not in result.text:
-            reason = (result.text.strip().splitlines() or ["no message"])[-1]
+            reason = last_line(result.text)
             raise DeviceError("not installed", f"{path.name}: {reason}")
 
     def _shell(self, command: str) -> Sequence[str]:
@@ -106,7 +106,7 @@ def adb(*arguments: str, timeout_s: float = 30.0) -> str:
     except subprocess.TimeoutExpired:
         return ""
     if completed.returncode and arguments[0] == "devices":
-        reason = (completed.stderr.strip().splitlines() or ["no message"])[-1]
+        reason = last_line(completed.stderr)
         raise InputError(f"adb devices: {reason}: restart its server with adb kill-server")
     return completed.stdout + completed.stderr
 

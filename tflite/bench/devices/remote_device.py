@@ -94,7 +94,7 @@ class RemoteDevice:
     def carry_out(self) -> None:
         """Repeats every measurement until it is precise, in rounds, so that heat affects all alike.
 
-        A measurement that fails is given up in this run; so is the device if it disappears for good.
+        A measurement that fails is not repeated in this run; a device that disappears for good ends it.
         """
         reachable = True
         try:

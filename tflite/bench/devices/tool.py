@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sqb_tf.errors import last_line
+
 from ..plan import Measurement, Plan
 from ..record import Delegation
 from . import tool_output, tool_result
@@ -185,7 +187,7 @@ class Tool:
         self.shell.run(f"logcat -c; am force-stop {PACKAGE}")
         started = self.shell.run(f'am start -S -n {ACTIVITY} --es args "{" ".join(arguments)}"')
         if started.code or "Error" in started.text:
-            last = (started.text.strip().splitlines() or ["no message"])[-1]
+            last = last_line(started.text)
             raise ToolError("failed", f"am start {ACTIVITY}: {last}")
         end = time.monotonic() + plan.timeout_s
         while time.monotonic() < end:

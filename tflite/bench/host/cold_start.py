@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, last_line
 
 from ...runtime.runner import Runner
 
@@ -62,7 +62,7 @@ def measure(
         text=True,
     )
     if completed.returncode:
-        reason = (completed.stderr.strip().splitlines() or ["no message"])[-1]
+        reason = last_line(completed.stderr)
         raise InputError(
             f"{path}: could not be loaded and run in a process of its own "
             f"(exit code {completed.returncode}): {reason}"

@@ -161,12 +161,12 @@ def _records_by_key(result: Result) -> dict[MeasurementKey, Record]:
     reached_as = [(name, transport(device)) for device, name in devices]
     by_key: dict[MeasurementKey, Record] = {}
     for record in result.records:
-        name, way = record.hardware["name"], transport(record.device)
-        unique = reached_as.count((name, way)) == 1
+        name, reached_by = record.hardware["name"], transport(record.device)
+        unique = reached_as.count((name, reached_by)) == 1
         key = MeasurementKey(
             names[record.package],
             printable(name if unique else f"{name} {record.device}"),
-            way,
+            reached_by,
             *record.setting,
             record.seq_length,
         )

@@ -1,11 +1,11 @@
 "use strict";
 
-// A click on a header sorts its table, a second one the other way round.
+// A click on a header sorts its table; a second click reverses the order.
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => sortBy(button.closest("th")));
 }
 
-// What the link saves is what the page holds.
+// The link saves the records in the page.
 const records = document.getElementById("records").textContent;
 const file = new Blob([records], { type: "application/json" });
 document.getElementById("download").href = URL.createObjectURL(file);
@@ -20,10 +20,10 @@ function sortBy(header) {
   };
   const compare = (a, b) => (words ? a.localeCompare(b) : a - b);
   const rows = [...body.rows].map((row) => ({ row, value: value(row) }));
-  // What is no number stays last both ways.
+  // Cells without a number stay last in both orders.
   const isLast = (value) => !words && Number.isNaN(value);
   rows.sort((a, b) => isLast(a.value) - isLast(b.value) || (up ? 1 : -1) * compare(a.value, b.value) || 0);
   body.append(...rows.map(({ row }) => row));
-  for (const other of header.parentElement.cells) other.removeAttribute("aria-sort");
+  for (const cell of header.parentElement.cells) cell.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", up ? "ascending" : "descending");
 }

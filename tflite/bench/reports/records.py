@@ -48,9 +48,9 @@ def transport(device: str) -> str:
 
 def device_title(device: str, hardware: Mapping[str, Any]) -> str:
     """A device's name, transport and address; marked if it is an emulator."""
-    name, way = hardware["name"], transport(device)
-    address = device.removeprefix(way).removeprefix(":")
-    reached = way if address == name else f"{way} {address}".strip()
+    name, reached_by = hardware["name"], transport(device)
+    address = device.removeprefix(reached_by).removeprefix(":")
+    reached = reached_by if address == name else f"{reached_by} {address}".strip()
     title = printable(f"{name} ({reached})" if name else reached)
     warning = emulator_warning(hardware)
     return f"{title} [{warning}]" if warning else title
