@@ -13,11 +13,6 @@ from pathlib import Path
 from sqb_tf.errors import InputError
 
 
-def read_lines(path: str | Path) -> list[str]:
-    """The lines of a UTF-8 file, split at line feeds only: a token may be another line separator."""
-    return Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-
-
 @contextlib.contextmanager
 def staged_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it on success and removed on failure.

@@ -23,7 +23,6 @@ from typing import Any
 from sqb_tf.atomic_write import (
     check_room,
     check_writable,
-    read_lines,
     staged_directory,
     staged_file,
 )
@@ -32,6 +31,7 @@ from sqb_tf.data.delimited import DelimitedFile
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task_specs import KINDS, TASK_KINDS
 from sqb_tf.errors import InputError, one_line
+from sqb_tf.line_file import read_lines, write_lines
 
 WEIGHTS = "model.weights.h5"
 SAMPLE_COLUMNS = Columns("text", None, "label")
@@ -132,8 +132,8 @@ def write(directory: str | Path, contents: BundleContents) -> None:
     with staged_directory(directory) as staged:
         contents.model.config.to_json(staged / "config.json")
         save_weights(contents.model, staged / WEIGHTS)
-        _write_lines(staged / "vocab.txt", contents.vocabulary)
-        _write_lines(staged / "labels.txt", contents.labels)
+        write_lines(staged / "vocab.txt", contents.vocabulary)
+        write_lines(staged / "labels.txt", contents.labels)
         _write_json(staged / "task.json", dataclasses.asdict(contents.task))
         _write_json(staged / "metrics.json", contents.metrics)
         _write_examples(staged / "calibration.jsonl", contents.calibration)
@@ -299,14 +299,10 @@ def _read_lines(path: Path) -> list[str]:
         raise InputError(f"{path}: cannot be read: {error}") from None
 
 
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
 def _write_examples(path: Path, examples: Iterable[Example]) -> None:
     """One JSON object per line, without the fields that are None."""
     rows = ({k: v for k, v in dataclasses.asdict(e).items() if v is not None} for e in examples)
-    _write_lines(path, (json.dumps(row, ensure_ascii=False) for row in rows))
+    write_lines(path, (json.dumps(row, ensure_ascii=False) for row in rows))
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 
 import yaml
 
-from sqb_tf.atomic_write import read_lines
 from sqb_tf.errors import InputError, one_line
+from sqb_tf.line_file import read_lines
 from sqb_tf.text.vocabulary import read_vocabulary
 
 PARAMS = "params.yaml"

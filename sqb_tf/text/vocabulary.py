@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sqb_tf.atomic_write import read_lines
 from sqb_tf.errors import InputError
+from sqb_tf.line_file import read_lines
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)

@@ -228,7 +228,7 @@ def test_full_disk_at_the_end_costs_nothing(small, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(bundle, "_write_lines", full)
+        patched.setattr(bundle, "write_lines", full)
         with pytest.raises(InputError, match=r"cannot write .*out: No space left on device"):
             call("finetune", *flags)
     assert listing(tmp_path) == ["out.training"]

@@ -23,6 +23,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from sqb_tf.errors import InputError
+from sqb_tf.line_file import join_lines, split_lines
 from sqb_tf.text.vocabulary import REQUIRED_TOKENS
 
 from . import metadata as model_metadata
@@ -102,9 +103,9 @@ def pack(
     )
     _set_metadata(graph, model_metadata.build(described))
     sizes = {"lowercase": lowercase, "max_seq_length": max_seq_length}
-    files = {VOCABULARY_FILE: _join_lines(vocabulary)}
+    files = {VOCABULARY_FILE: join_lines(vocabulary).encode()}
     if labels is not None:
-        files[LABELS_FILE] = _join_lines(labels)
+        files[LABELS_FILE] = join_lines(labels).encode()
     files[PROPERTIES_FILE] = json.dumps({**properties, **sizes}, sort_keys=True, indent=2).encode()
     return _append_files(_serialize(graph, len(model)), files)
 
@@ -140,8 +141,8 @@ def _unpack(data: bytes | mmap.mmap, file: BinaryIO, origin: str) -> Package:
         raise InputError(f"{origin}: no {VOCABULARY_FILE} inside; {_REPACK}")
     try:
         return Package(
-            vocabulary=_split_lines(files[VOCABULARY_FILE]),
-            labels=_split_lines(files[LABELS_FILE]) if LABELS_FILE in files else None,
+            vocabulary=split_lines(files[VOCABULARY_FILE].decode()),
+            labels=split_lines(files[LABELS_FILE].decode()) if LABELS_FILE in files else None,
             properties=json.loads(files.get(PROPERTIES_FILE, b"{}")),
             metadata=metadata,
         )
@@ -326,12 +327,3 @@ def _read_files(file: BinaryIO, origin: str) -> dict[str, bytes]:
             return {name: archive.read(name) for name in archive.namelist()}
     except (zipfile.BadZipFile, EOFError) as error:
         raise InputError(f"{origin}: truncated, or no files inside ({error}); {_REPACK}") from error
-
-
-def _join_lines(lines: Sequence[str]) -> bytes:
-    return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _split_lines(content: bytes) -> list[str]:
-    """The inverse of `_join_lines`: splits at line feeds only, since tokens may be other separators."""
-    return content.decode().removesuffix("\n").split("\n")

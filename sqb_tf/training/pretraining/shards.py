@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from sqb_tf.atomic_write import read_lines
 from sqb_tf.errors import InputError
+from sqb_tf.line_file import read_lines
 
 INDEX, SAMPLES = "index.json", "samples.json"
 RECORDS = 65_536

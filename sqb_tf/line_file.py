@@ -1,0 +1,30 @@
+"""Text files with one entry per line, such as vocabularies and labels.
+
+Lines end at line feeds only: a token may be another separator, at which `str.splitlines` would split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def join_lines(lines: Iterable[str]) -> str:
+    """The content of the file; every line ends in a line feed."""
+    return "".join(f"{line}\n" for line in lines)
+
+
+def split_lines(content: str) -> list[str]:
+    """The inverse of `join_lines`."""
+    return content.removesuffix("\n").split("\n")
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Writes a UTF-8 file of these lines, one at a time."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a UTF-8 file."""
+    return split_lines(Path(path).read_text(encoding="utf-8"))
