@@ -1,4 +1,4 @@
-"""Model Garden's encoders as packages to measure beside ours."""
+"""Baselines: Model Garden's encoders as packages."""
 
 import json
 
@@ -19,9 +19,9 @@ def tiny(monkeypatch):
 
 
 @pytest.mark.slow
-def test_packages_run_and_are_made_once(tiny, tmp_path, vocabulary):
-    wanted = [Baseline("bert-base", "float32", 16), Baseline("bert-base", "dynamic", None)]
-    paths = baselines.convert_baselines(wanted, tmp_path, vocabulary, True)
+def test_packages_run_and_are_converted_once(tiny, tmp_path, vocabulary):
+    requested = [Baseline("bert-base", "float32", 16), Baseline("bert-base", "dynamic", None)]
+    paths = baselines.convert_baselines(requested, tmp_path, vocabulary, True)
     assert [path.name for path in paths] == [
         "bert-base-float32-16.tflite",
         "bert-base-dynamic-any.tflite",
@@ -33,11 +33,12 @@ def test_packages_run_and_are_made_once(tiny, tmp_path, vocabulary):
             assert np.isclose(found.sum(), 1, atol=1e-5)
         assert runner.signature_for(length).seq_length in (16, None)
     before = [path.stat().st_mtime_ns for path in paths]
-    assert baselines.convert_baselines(wanted, tmp_path, vocabulary, True) == paths
+    assert baselines.convert_baselines(requested, tmp_path, vocabulary, True) == paths
     assert [path.stat().st_mtime_ns for path in paths] == before
-    # Another tokenizer is another package.
+    # Another tokenizer gives another package.
     assert (
-        baselines.convert_baselines(wanted[:1], tmp_path, [*vocabulary, "more"], True) != paths[:1]
+        baselines.convert_baselines(requested[:1], tmp_path, [*vocabulary, "more"], True)
+        != paths[:1]
     )
 
 
@@ -65,7 +66,7 @@ def test_unknown_name_is_an_error(tmp_path):
     ("name", "megabytes"), [("bert-base", (105, 115)), ("mobilebert", (24, 28))]
 )
 def test_published_sizes(name, megabytes, tmp_path, vocabulary):
-    """Of int8 weights: 110 and 25 million parameters."""
+    """With int8 weights, for 110 and 25 million parameters."""
     (path,) = baselines.convert_baselines(
         [Baseline(name, "dynamic", 128)], tmp_path, vocabulary, True
     )

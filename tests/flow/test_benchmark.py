@@ -1,4 +1,4 @@
-"""The host benchmark: what is measured, how it is recorded and shown. No test judges a time."""
+"""The host benchmark: what is measured, recorded and shown. No test asserts a time."""
 
 import ctypes
 import json
@@ -47,13 +47,13 @@ def test_every_measurement_has_a_record_with_the_contracts_keys(records):
         assert set(CONTRACT) <= set(record)
         assert set(record["latency_ms"]) >= {"min", "median", "mean", "p95", "std", "count"}
         assert record["init_ms"] > 0
-        # The file's pages and libraries' count as peak, and are nobody's own.
+        # The peak counts the pages of the file and of libraries, private memory does not.
         assert 0 < record["private_memory_mb"] < record["peak_memory_mb"]
         json.dumps(record)
 
 
 def pages_in_memory(path: Path) -> int:
-    """Of a file, whoever has them."""
+    """Pages of a file in the page cache."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
         flags = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
@@ -73,9 +73,7 @@ def test_a_file_just_written_is_read_from_storage(tmp_path):
     assert pages_in_memory(path) == (1 << 20) // mmap.PAGESIZE
     cold_start.evict_from_page_cache(path)
     assert pages_in_memory(path) == 0
-    cold_start.evict_from_page_cache(
-        tmp_path / "absent.tflite"
-    )  # the caller that opens it reports it
+    cold_start.evict_from_page_cache(tmp_path / "absent.tflite")  # left to the caller that opens it
 
 
 def test_counts_lengths_and_padding_are_recorded(records, packages):
@@ -100,7 +98,7 @@ def test_statistics_by_hand():
     assert latency.p95 == pytest.approx(8.8)  # 0.8 of the way from 4 to 10
 
 
-def test_what_was_measured_makes_a_report(records, tmp_path):
+def test_a_measured_result_makes_a_report(records, tmp_path):
     result = {"records": records, "failures": [], "missing": []}
     report.write(tmp_path / "report", Result.from_json(result))
     written = json.loads((tmp_path / "report" / "records.json").read_text(encoding="utf-8"))

@@ -56,7 +56,7 @@ def address(result, tmp_path_factory) -> str:
 
 @pytest.fixture
 def open_page(browser, address):
-    """Opens the page; nothing may have gone wrong on it, nor been fetched, when the test ends."""
+    """Opens the page; at the end, it must have reported no error and requested nothing."""
     wrong, asked = [], []
     with browser.new_context(offline=True, accept_downloads=True) as context:
 
@@ -77,7 +77,7 @@ def open_page(browser, address):
 
 
 def rows(page, caption: str) -> list[dict[str, str]]:
-    """The rows of the table with this caption, by header, as they stand on the page."""
+    """The rows of the table with this caption, by header, in their order on the page."""
     cells = page.evaluate(
         """caption => {
             const table = [...document.querySelectorAll("table")].find(
@@ -135,7 +135,7 @@ def test_a_phones_screen_is_wide_enough(open_page):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(open_page, scheme):
+def test_text_contrasts_with_its_background(open_page, scheme):
     page = open_page(scheme=scheme)
     backs = {"body": "body", "td": "body", "svg text": "body", ".quiet": "body", "caption": "body"}
     backs |= {".badge": ".badge", ".warnings": ".warnings", ".card dt": ".card", ".button": "body"}
@@ -161,7 +161,7 @@ def luminance(colour: list[int]) -> float:
 
 
 @pytest.mark.slow
-def test_a_click_on_a_header_sorts_and_another_turns_the_order(open_page):
+def test_a_click_on_a_header_sorts_and_a_second_reverses(open_page):
     page = open_page()
     table = page.locator("table", has_text="Latency on vm")
     for header, key in (("median ms", float), ("package", str)):
@@ -176,7 +176,7 @@ def test_a_click_on_a_header_sorts_and_another_turns_the_order(open_page):
 
 
 @pytest.mark.slow
-def test_what_is_no_number_is_sorted_last_both_ways(open_page):
+def test_cells_without_a_number_are_last_in_both_orders(open_page):
     page = open_page()
     button = page.locator("table", has_text="Latency on vm").get_by_role("button", name="over BERT")
     for _ in range(2):
@@ -211,7 +211,7 @@ def test_an_emulator_is_shown_as_one(open_page):
     assert page.locator("h2", has=page.locator(".badge")).inner_text().startswith("SQB test device")
 
 
-def test_a_name_that_is_html_is_a_name(open_page):
+def test_html_in_a_name_is_shown_as_text(open_page):
     page = open_page()
     page.mouse.move(200, 200)
     assert page.locator("img").count() == 0 and page.locator("script").count() == 2

@@ -1,4 +1,4 @@
-"""tools/describe.py: what it says of a package is what is in it."""
+"""tools/describe.py: its description matches the package."""
 
 import json
 
@@ -9,24 +9,24 @@ from sqb_tflite.runtime import describe
 
 
 @pytest.fixture(scope="module")
-def said(converted, tmp_path_factory):
-    """`said(recipe, *lengths)`: the description of that package."""
+def described(converted, tmp_path_factory):
+    """`described(recipe, *lengths)`: the description of that package."""
     folder = tmp_path_factory.mktemp("described")
 
-    def of(recipe: str, *lengths: int) -> dict:
+    def describe_package(recipe: str, *lengths: int) -> dict:
         path = folder / f"{recipe}-{'-'.join(map(str, lengths))}.tflite"
         path.write_bytes(converted(recipe, *lengths))
         return describe.describe(path)
 
-    return of
+    return describe_package
 
 
 RECIPES = ["float32", "fp16", "dynamic", "int8", "int4", "int4-all", "int8-full", "int16x8"]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_bytes_add_up_to_the_file(said, recipe):
-    found = said(recipe)
+def test_bytes_add_up_to_the_file(described, recipe):
+    found = described(recipe)
     assert sum(found["bytes"].values()) == found["size_bytes"]
     assert all(size >= 0 for size in found["bytes"].values())
     layers = {layer["name"]: layer["size_bytes"] for layer in found["layers"]}
@@ -45,12 +45,12 @@ def test_bytes_add_up_to_the_file(said, recipe):
         ("int16x8", {"int8"}),
     ],
 )
-def test_weights_are_what_the_recipe_says(said, recipe, kinds):
-    assert {layer["kind"] for layer in said(recipe)["layers"]} == kinds
+def test_weights_are_what_the_recipe_says(described, recipe, kinds):
+    assert {layer["kind"] for layer in described(recipe)["layers"]} == kinds
 
 
-def test_layers_have_their_names_groups_and_scales(said):
-    layers = {layer["name"]: layer for layer in said("int4")["layers"]}
+def test_layers_have_their_names_groups_and_scales(described):
+    layers = {layer["name"]: layer for layer in described("int4")["layers"]}
     assert layers["block_0/intermediate"] == {
         "name": "block_0/intermediate",
         "tensors": 4,
@@ -62,12 +62,12 @@ def test_layers_have_their_names_groups_and_scales(said):
     assert layers["embeddings"]["tensors"] == 3
 
 
-def test_layers_have_the_same_names_as_convolutions(said, converted, tmp_path):
+def test_layers_have_the_same_names_as_convolutions(described, converted, tmp_path):
     path = tmp_path / "convolutions.tflite"
     path.write_bytes(converted("int8", lowering="grouped-conv"))
     found = {layer["name"]: layer for layer in describe.describe(path)["layers"]}
-    fused = {layer["name"]: layer for layer in said("int8")["layers"]}
-    # Queries, keys and values apart, everything else by the same name, in one piece.
+    fused = {layer["name"]: layer for layer in described("int8")["layers"]}
+    # Queries, keys and values are separate; all else has the same name and is one tensor.
     assert {"block_0/query", "block_0/key", "block_0/value"} <= found.keys() - fused.keys()
     assert found["block_0/intermediate"]["tensors"] == 1
     for name in found.keys() & fused.keys():
@@ -75,18 +75,18 @@ def test_layers_have_the_same_names_as_convolutions(said, converted, tmp_path):
         assert found[name]["scales"] == fused[name]["scales"]
 
 
-def test_operations_are_those_of_the_graph(said):
-    found = said("int8")
+def test_operations_are_those_of_the_graph(described):
+    found = described("int8")
     assert found["operations"]["FULLY_CONNECTED"] == {"xnnpack": 32, "litert": 0}
     assert found["operations"]["EMBEDDING_LOOKUP"] == {"xnnpack": 0, "litert": 3}
 
 
-def test_several_lengths_share_their_weights(said):
-    one, two = said("int8"), said("int8", 16, 32)
+def test_several_lengths_share_their_weights(described):
+    one, two = described("int8"), described("int8", 16, 32)
     assert two["bytes"]["kernels"] == one["bytes"]["kernels"]
     assert (
         two["bytes"]["scales"] < 1.1 * one["bytes"]["scales"]
-    )  # of channels once, of tensors each
+    )  # per-channel scales once, per-tensor scales for each
     assert min(two["bytes"].values()) >= 0
     assert [s["seq_length"] for s in two["signatures"]] == [16, 32]
 

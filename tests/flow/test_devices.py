@@ -1,4 +1,4 @@
-"""What devices say of themselves, in the forms that differ between them."""
+"""How devices describe themselves, in the forms that differ between them."""
 
 import dataclasses
 import threading
@@ -29,8 +29,8 @@ from sqb_tflite.bench.host import host_info
 from sqb_tflite.bench.record import Delegation
 
 
-class Said(LocalShell):
-    """A device that answers everything with one text."""
+class AnsweringShell(LocalShell):
+    """A device that answers every command with the same text."""
 
     def __init__(self, *parts: str) -> None:
         super().__init__(threading.Event(), Path("/tmp"))
@@ -51,15 +51,17 @@ Current temperatures from HAL:
 \tTemperature{mValue=41.25, mType=3, mName=VIRTUAL-SKIN, mStatus=1}"""
 
 
-def test_the_skin_says_how_hot_a_phone_is_where_it_can():
-    state = android.state(Said(BATTERY, SKIN, "", "mWakefulness=Asleep", "boot"))
+def test_the_temperature_is_the_skins_if_the_phone_reports_it():
+    state = android.state(AnsweringShell(BATTERY, SKIN, "", "mWakefulness=Asleep", "boot"))
     assert state["temperature_c"] == 41.25 and state["battery_percent"] == 77
     assert state["throttled"] == ["thermal status 1 (light)"] and state["cpu_mhz"] is None
     assert state["wakefulness"] == "Asleep" and state["charging"]
-    older = android.state(Said(BATTERY, "Can't find service: thermalservice", "", "", "boot"))
+    older = android.state(
+        AnsweringShell(BATTERY, "Can't find service: thermalservice", "", "", "boot")
+    )
     assert older["temperature_c"] == 28.7 and older["throttled"] == []
-    nothing = android.state(Said("", "", "", "", ""))
-    assert nothing["temperature_c"] is None and nothing["battery_percent"] is None
+    silent = android.state(AnsweringShell("", "", "", "", ""))
+    assert silent["temperature_c"] is None and silent["battery_percent"] is None
 
 
 def test_clusters_and_limits():
@@ -76,10 +78,12 @@ def test_clusters_and_limits():
     assert linux_proc.frequencies("cpu0\ncpu1") == (None, [])
 
 
-def test_a_name_has_the_maker_once():
+def test_a_name_contains_the_maker_once():
     def name(maker: str, model: str) -> str:
         properties = f"[ro.product.manufacturer]: [{maker}]\n[ro.product.model]: [{model}]"
-        return android.describe(Said(properties, "MemTotal: 4000000 kB", "cpu0 ", "", ""))["name"]
+        return android.describe(
+            AnsweringShell(properties, "MemTotal: 4000000 kB", "cpu0 ", "", "")
+        )["name"]
 
     assert name("Google", "Pixel 3") == "Google Pixel 3"
     assert name("OnePlus", "ONEPLUS A6003") == "ONEPLUS A6003"
@@ -88,14 +92,15 @@ def test_a_name_has_the_maker_once():
 
 def test_an_answer_without_its_parts_is_an_error():
     with pytest.raises(DeviceError, match="does not say what it is: sh: getprop: not found"):
-        android.describe(Said("sh: getprop: not found"))
+        android.describe(AnsweringShell("sh: getprop: not found"))
 
 
 def test_this_machine_describes_itself(tmp_path):
     shell = LocalShell(threading.Event(), tmp_path)
-    found = linux.describe(shell)
-    assert found["cores"] >= 1 and found["memory_gb"] > 0 and found["os"].startswith("Linux")
-    assert found["simd"] == host_info.describe_host()["simd"]
+    hardware = linux.describe(shell)
+    assert hardware["cores"] >= 1 and hardware["memory_gb"] > 0
+    assert hardware["os"].startswith("Linux")
+    assert hardware["simd"] == host_info.describe_host()["simd"]
     assert linux.state(shell)["load_average"] >= 0
 
 
@@ -151,8 +156,8 @@ def test_without_adb_all_is_this_machine(monkeypatch, tmp_path, caplog):
         targets.find_targets(["adb"])
 
 
-def test_a_delegate_is_judged_by_its_own_line():
-    """The GPU's, where XNNPACK took the rest; the largest part, where several subgraphs have one each."""
+def test_a_delegation_is_found_by_its_delegate():
+    """The GPU's, although XNNPACK took the rest; the largest of several subgraphs."""
 
     def output(*delegations: tuple[str, str]) -> Output:
         lines = [Delegation(name, extent, None, None, None) for name, extent in delegations]
@@ -171,10 +176,10 @@ OUTPUT = Output("tflite", STATISTICS, None, 1.0, None, None, None, (), ())
 def test_figures_of_several_starts_by_hand():
     one = {"count": 10, "min": 1.0, "p5": 1.5, "median": 2.0, "mean": 2.0, "p95": 3.0, "std": 0.0}
     two = {"count": 30, "min": 0.5, "p5": 2.5, "median": 6.0, "mean": 6.0, "p95": 9.0, "std": 2.0}
-    found = latency_stats.summarize_repeats([one, two])
-    assert (found.count, found.min, found.median, found.mean) == (40, 0.5, 4.0, 5.0)
+    latency = latency_stats.summarize_repeats([one, two])
+    assert (latency.count, latency.min, latency.median, latency.mean) == (40, 0.5, 4.0, 5.0)
     # (10 * (0 + 9) + 30 * (4 + 1)) / 40 = 6
-    assert found.std == pytest.approx(6**0.5, abs=1e-4)
+    assert latency.std == pytest.approx(6**0.5, abs=1e-4)
     assert latency_stats.summarize_repeats([one, two | {"median": None}]).median is None
     # t of 2 degrees of freedom is 4.3027; the standard error of 1, 2, 3 is 1/sqrt(3).
     low, high = latency_stats.repeat_interval([1.0, 2.0, 3.0])
@@ -182,14 +187,14 @@ def test_figures_of_several_starts_by_hand():
     assert latency_stats.repeat_interval([1.0]) is None
 
 
-def test_the_interval_of_a_median_holds_it_as_often_as_it_says():
+def test_the_interval_of_a_median_covers_it_with_its_confidence():
     import numpy as np
 
     random = np.random.default_rng(0)
-    held = 0
+    covered = 0
     for _ in range(2000):
         low, high = latency_stats.sample_interval(random.exponential(size=30))
-        held += low <= np.log(2) <= high
-    # Of 30 samples the ranks 10 and 21 hold it with 95.7%; 2000 trials differ from that by 0.5%.
-    assert 0.942 < held / 2000 < 0.972
+        covered += low <= np.log(2) <= high
+    # With 30 samples, ranks 10 and 21 cover it with 95.7%; 2000 trials estimate that to 0.5%.
+    assert 0.942 < covered / 2000 < 0.972
     assert latency_stats.sample_interval([1.0] * 5) is None

@@ -1,6 +1,6 @@
-"""The harness against test devices: the real adb client, phones and boards, a tool that really runs.
+"""The harness on simulated devices: the real adb client, phones and boards, a tool that really runs.
 
-No test judges a time; `benchmarks/harness.py` measures what the harness costs.
+No test asserts a time; `benchmarks/harness.py` measures the overhead of the harness.
 """
 
 import json
@@ -26,7 +26,7 @@ from sqb_tflite.bench.devices.targets import Target
 pytestmark = [pytest.mark.device, pytest.mark.usefixtures("surroundings")]
 
 
-def test_records_have_the_contract_and_what_the_device_is(connected, packages):
+def test_records_have_the_contracts_keys_and_the_device(connected, packages):
     phone = connected()
     plan = quick(packages, threads=[1, 2], lengths=[8, 16], repeats=2, profile=True)
     result = measure(phone, plan)
@@ -49,7 +49,7 @@ def test_records_have_the_contract_and_what_the_device_is(connected, packages):
         json.dumps(record)
     padded = {(Path(r["package"]).stem, r["seq_length"]): r["padded_to"] for r in result["records"]}
     assert padded["fixed", 8] == 16 and padded["fixed", 16] is None and padded["int8", 8] is None
-    # Times from profiled runs are in no figure: two starts a line, and one for the operators.
+    # Two starts per measurement, and one for the operators, whose time is in no figure.
     assert len(phone.runs) == 3 * 12
 
 
@@ -69,7 +69,7 @@ def test_the_tool_gets_real_ids_at_the_length(connected, packages):
         assert content == expected[name].astype("<i4").tobytes(), name
 
 
-def test_nothing_is_copied_twice(connected, packages):
+def test_no_file_is_copied_twice(connected, packages):
     phone = connected()
     plan = quick(packages, threads=[1, 2], lengths=[8, 16])
     measure(phone, plan)
@@ -90,7 +90,7 @@ def test_old_phones_have_no_exit_codes(connected, packages, shell_v2):
 
 
 @pytest.mark.slow
-def test_a_hot_phone_is_waited_for_and_a_throttled_one_marked(connected, packages):
+def test_a_run_waits_for_a_hot_phone_and_marks_a_throttled_one(connected, packages):
     phone = connected()
     phone.temperature = 48.0
     threading.Timer(1.0, setattr, (phone, "temperature", 35.0)).start()
@@ -103,12 +103,12 @@ def test_a_hot_phone_is_waited_for_and_a_throttled_one_marked(connected, package
 
 
 @pytest.mark.slow
-def test_repeats_end_when_the_median_is_sure_or_the_budget_is_spent(connected, packages):
+def test_repeats_end_when_the_median_is_precise_or_the_budget_is_spent(connected, packages):
     phone = connected()
     loose = quick(packages[:1], repeats=8, precision=0.99)
     assert len(measure(phone, loose)["records"][0]["samples_ms"]) == 3
 
-    class Unsure(Journal):
+    class DriftingJournal(Journal):
         """Every repeat takes longer than the one before."""
 
         def add_repeat(self, key, repeat):
@@ -116,9 +116,9 @@ def test_repeats_end_when_the_median_is_sure_or_the_budget_is_spent(connected, p
             super().add_repeat(key, repeat)
 
     tight = quick(packages[:1], repeats=4, precision=0.01)
-    assert len(measure(phone, tight, Unsure())["records"][0]["samples_ms"]) == 4
+    assert len(measure(phone, tight, DriftingJournal())["records"][0]["samples_ms"]) == 4
     spent = quick(packages[:1], repeats=4, precision=0.01, budget_s=0.0)
-    result = measure(phone, spent, Unsure())
+    result = measure(phone, spent, DriftingJournal())
     assert len(result["records"][0]["samples_ms"]) == 1 and result["missing"] == []
 
 
@@ -156,7 +156,7 @@ def test_an_app_is_installed_once_and_read_from_the_log(connected, packages, tmp
 def test_other_builds_of_the_tool(connected, packages, variant):
     phone = connected(environment={"BENCHMARK_VARIANT": variant})
     result = measure(phone, quick([packages[0], packages[2]], lengths=[16]))
-    if variant == "old":  # it prints no median, and none is made up
+    if variant == "old":  # it prints no median, and none is invented
         assert [r["latency_ms"]["median"] for r in result["records"]] == [None, None]
         assert all(r["latency_ms"]["mean"] > 0 for r in result["records"])
         assert not any("result_file_path" in run for run in phone.runs)
@@ -229,7 +229,7 @@ def test_phones_and_this_machine_in_one_command(
     tmp_path,
     monkeypatch,
 ):
-    """The issue's own command, with small baselines."""
+    """One command for phones and this machine, with small baselines."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(baselines, "BASELINES", dict.fromkeys(baselines.BASELINES, tiny_bert))
     monkeypatch.setattr(baselines, "_VOCAB_SIZE", 50)

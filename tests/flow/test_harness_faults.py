@@ -1,4 +1,4 @@
-"""The harness when things go wrong: phones that misbehave or go away, a tool that hangs, Ctrl-C."""
+"""The harness under faults: phones that misbehave or disconnect, a tool that hangs, Ctrl-C."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ from sqb_tflite.bench.devices.targets import Target
 from sqb_tflite.bench.plan import Plan
 
 pytestmark = [pytest.mark.device, pytest.mark.slow, pytest.mark.usefixtures("surroundings")]
-# What a fault of the phone is reported as.
+# {fault of the phone: the cause that is reported}
 CAUSES = {
     "unauthorized": "unauthorized",
     "offline": "offline",
@@ -38,18 +38,18 @@ def test_a_hundred_runs_with_faults_of_every_kind(
     tmp_path,
     monkeypatch,
 ):
-    """Every fault is reported once, by its cause; a rerun does what is missing and no more."""
-    monkeypatch.setattr(shells, "MIN_PUSH_S", 2.0)  # for 60 kB, at 20 kB a second they take 3
+    """Every fault is reported once, with its cause; a second run measures only what is missing."""
+    monkeypatch.setattr(shells, "MIN_PUSH_S", 2.0)  # 60 kB take 3 s at 20 kB/s
     phone = connected()
     plan = quick(packages[:2], threads=[1, 2], lengths=[*range(5, 30)], timeout_s=3.0)
     journal = Journal(tmp_path / FILE)
     kinds = ("unauthorized", "offline", "unplug_run", "hang", "garbled", "wrong_abi", "hot")
     kinds += ("reboot",)
-    # A device that does not answer must do so for longer than a tool may take.
+    # A device counts as offline only after the tool's time-out.
     seconds = {"offline": 3.0 + shells.PROBE_S + 4.0}
     of_runs = [Fault(kind, 4 + 5 * i, seconds.get(kind, 1.5)) for i, kind in enumerate(kinds)]
     of_runs += [Fault(kind, 50 + 5 * i, 1.5) for i, kind in enumerate(kinds[2:])]
-    # The first push is the tool, then a package, its inputs, and so on.
+    # The first push is the tool, then come a package, its inputs, and so on.
     of_pushes = [Fault("full", 1), Fault("slow", 2), Fault("unplug_push", 4, 1.5)]
     of_pushes += [Fault("full", 9), Fault("unplug_push", 14, 1.5), Fault("full", 19)]
     phone.faults = of_runs + of_pushes
@@ -66,18 +66,18 @@ def test_a_hundred_runs_with_faults_of_every_kind(
         tuple(sorted(measurement.to_dict().items(), key=str))
         for measurement in plan.measurements(limits(plan))
     }
-    failed = {line(failure) for failure in result["failures"]}
-    measured = {line(record) for record in result["records"]}
+    failed = {measurement_key(failure) for failure in result["failures"]}
+    measured = {measurement_key(record) for record in result["records"]}
     assert len(lines) == 100 and len(failed) == 20 and len(measured) == 80
-    assert failed | measured == lines == {line(m) for m in result["missing"]} | measured
+    assert failed | measured == lines == {measurement_key(m) for m in result["missing"]} | measured
     assert journal.path.exists()
 
     before = len(phone.runs)
     again = measure(phone, plan, Journal(journal.path))
     assert len(phone.runs) == before + 20
-    assert {line(record) for record in again["records"]} == lines
-    kept = {line(r): r["latency_ms"] for r in again["records"]}
-    assert all(kept[line(r)] == r["latency_ms"] for r in result["records"])
+    assert {measurement_key(record) for record in again["records"]} == lines
+    kept = {measurement_key(r): r["latency_ms"] for r in again["records"]}
+    assert all(kept[measurement_key(r)] == r["latency_ms"] for r in result["records"])
     assert again["missing"] == [] and again["failures"] == result["failures"]
     assert not journal.path.exists()
 
@@ -86,13 +86,13 @@ def limits(plan: Plan) -> dict[str, int]:
     return dict.fromkeys(plan.packages, 512)
 
 
-def line(found: dict) -> tuple:
-    """What identifies a line of the result in a record, a failure or a missing one."""
+def measurement_key(item: dict) -> tuple:
+    """The measurement of a record, a failure or a missing entry, as a hashable value."""
     keys = ("package", "threads", "seq_length", "delegate", "core_mask")
-    return tuple(sorted(((key, found[key]) for key in keys), key=str))
+    return tuple(sorted(((key, item[key]) for key in keys), key=str))
 
 
-def test_a_device_that_does_not_come_back_stops_alone(connected, packages):
+def test_a_device_that_does_not_come_back_stops_no_other(connected, packages):
     gone, good = connected(), connected(properties={"ro.product.model": "Other (test device)"})
     gone.faults = [Fault("unplug_run", 1, 60)]
     plan = quick(packages, lengths=[8, 16], reconnect_s=2.0)
@@ -127,8 +127,8 @@ def test_devices_that_cannot_be_used_are_one_line_each(
     (failure,) = result["failures"]
     assert failure["cause"] == "unauthorized" and failure["device"] == locked.address
     assert "USB debugging" in failure["message"] and failure["package"] is None
-    told = [text for text in done.stderr.splitlines() if "unauthorized" in text]
-    assert len(told) == 1, done.stderr
+    reports = [text for text in done.stderr.splitlines() if "unauthorized" in text]
+    assert len(reports) == 1, done.stderr
 
 
 def test_a_tool_that_hangs_here_is_killed_and_nothing_else(packages, tmp_path):
@@ -145,7 +145,7 @@ def test_a_tool_that_hangs_here_is_killed_and_nothing_else(packages, tmp_path):
     assert running.stdout == ""
 
 
-def test_an_interrupted_measurement_goes_on(connected, packages, tmp_path):
+def test_an_interrupted_measurement_resumes(connected, packages, tmp_path):
     phone = connected()
     flags = ["--package", *packages[:2], "--device", phone.address, "--lengths", "8,12,16"]
     flags += ["--runs", 2, "--repeats", 1, "--min-seconds", 0.01, "--report", tmp_path / "report"]
@@ -156,7 +156,7 @@ def test_an_interrupted_measurement_goes_on(connected, packages, tmp_path):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in error
-    # The phone's screen has its own setting again.
+    # The screen setting is restored.
     setting = phone.folder / "system" / "setting.global.stay_on_while_plugged_in"
     assert setting.read_text() == "0\n"
     done = journal.read_text().count("\n")

@@ -1,4 +1,4 @@
-"""The test device itself: what the real `adb` client makes of it, and the stand-in for the tool."""
+"""The simulated phone itself, through the real `adb` client, and the stand-in for the tool."""
 
 import os
 import re
@@ -52,7 +52,7 @@ def equipped(connected, adb_server, model, stand_in):
 
 
 def wait(condition, seconds: float = 10) -> None:
-    """Until something is so."""
+    """Waits until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -60,7 +60,7 @@ def wait(condition, seconds: float = 10) -> None:
 
 
 def again(adb, phone: Phone) -> None:
-    """Connects as soon as the phone lets us."""
+    """Connects as soon as the phone accepts it."""
 
     def tried() -> bool:
         adb("disconnect", phone.address)
@@ -132,7 +132,7 @@ def test_files_arrive_and_return_whole_while_a_shell_runs(
     assert shell.communicate(b"still here")[0] == b"still here"
 
 
-def test_what_a_phone_says_of_itself(adb_server, connected):
+def test_how_a_phone_describes_itself(adb_server, connected):
     phone = connected(serial_name="A1", properties={"ro.soc.model": "Tensor [G1]"})
 
     def ask(command: str) -> str:
@@ -227,7 +227,7 @@ def test_a_run(equipped):
         *("INFO: Saving benchmark result to: r", "INFO: Saved benchmark result to: r"),
     ]
     lines = iter(done.stdout.splitlines())
-    for start in starts:  # in this order, others between them
+    for start in starts:  # in this order, with others in between
         assert any(line.startswith(start) for line in lines), start
     count = re.findall(
         r"count=(\d+) .*avg=([\d.]+) std=\d+ p5=\d+ median=(\d+) p95=\d+", done.stdout
@@ -244,7 +244,7 @@ def test_a_run(equipped):
 
 
 def saved(path: Path):
-    """A `BenchmarkResult` as protobuf reads it."""
+    """A `BenchmarkResult` parsed by protobuf."""
     floats, longs = "float", "int64"
     fields = {
         "Latency": [
@@ -279,7 +279,7 @@ def saved(path: Path):
     return made.FromString(path.read_bytes())
 
 
-def test_a_run_of_default_inputs_fails_as_bert_does(equipped):
+def test_a_run_with_default_inputs_fails_as_on_bert(equipped):
     _, run = equipped()
     done = run(BRIEF, LAYERS)
     assert done.returncode == 1
@@ -379,14 +379,14 @@ def test_builds(equipped):
 def test_a_dropped_connection_looks_like_success(equipped, adb_server):
     phone, run = equipped(faults=[Fault("unplug_run", 0, 0.5)])
     done = run(BRIEF, INPUTS)
-    # Of adb 29: the exit code that never came is taken for 0.
+    # adb 29 takes an exit code that never came for 0.
     assert (done.returncode, done.stdout.count("count=")) == (0, 1)
     assert phone.events == [("unplug_run", 0)]
     wait(lambda: not phone.processes())
     assert adb_server.state(phone.address) == "offline"
     assert adb_server("-s", phone.address, "shell", "true").stderr == "error: device offline\n"
     again(adb_server, phone)
-    assert run(BRIEF, INPUTS).stdout.count("count=") == 2  # each fault fires once
+    assert run(BRIEF, INPUTS).stdout.count("count=") == 2  # each fault happens once
 
 
 def test_a_reboot_in_a_run(equipped, adb_server):

@@ -1,4 +1,4 @@
-"""Reports: what tables and files say of a result. The result is made up."""
+"""Reports: the tables and files of a result. The result is made up."""
 
 import dataclasses
 import json
@@ -56,7 +56,7 @@ def test_a_row_shows_the_records_figures(result):
     assert shown["95% CI"] == "± 1.5%" and shown["runs"] == "30"  # 0.15 of 10
 
 
-def test_ratios_are_to_the_first_package_and_to_bert_base_of_the_same_kind(result):
+def test_ratios_are_to_the_first_package_and_to_bert_base_in_the_same_arithmetic(result):
     for recipe, median in (("float32", 24.0), ("int8", 8.0), ("dynamic", 40.0)):
         change(result, HOST, 1, 128, recipe, median=median)
     shown = {recipe: latency_row(result, HOST, 1, 128, recipe) for recipe in ("float32", "int8")}
@@ -65,7 +65,7 @@ def test_ratios_are_to_the_first_package_and_to_bert_base_of_the_same_kind(resul
     assert [shown[r]["over BERT-base"] for r in shown] == ["-", "5.00x"]
 
 
-def test_bert_base_padded_to_more_tokens_is_no_measure(result):
+def test_a_padded_bert_base_is_not_compared(result):
     texts = [reports.record(HOST, 1, None, recipe) for recipe in ("int8", "dynamic")]
     result.records += texts
     assert records.speed_up(texts[0], result.records) > 1
@@ -76,7 +76,7 @@ def test_bert_base_padded_to_more_tokens_is_no_measure(result):
     assert records.speed_up(texts[0], result.records) is None
 
 
-def test_the_fastest_bert_base_is_the_measure(result):
+def test_the_fastest_bert_base_is_compared(result):
     dynamic = find(result, HOST, 1, 128, "dynamic")
     faster = replace(dynamic, package="bert-base-dynamic-128.tflite", median=40.0)
     change(result, HOST, 1, 128, "int8", median=8.0)
@@ -140,7 +140,7 @@ def test_every_device_says_what_it_is_and_every_failure_why(result, draw):
     assert "Planned but not measured" in shown
 
 
-def test_two_machines_that_each_call_themselves_host_are_two(result):
+def test_two_hosts_are_two_devices(result):
     record = reports.record(HOST, 1, 16, "int8")
     result.records.append(replace(record, hardware=HARDWARE[HOST] | {"name": "another"}))
     assert "another (host)" in report.table(result) and "vm (host)" in report.table(result)
@@ -182,7 +182,7 @@ def test_the_report_holds_records_table_plots_and_page(result, tmp_path):
     }
 
 
-def test_a_plot_of_an_earlier_report_goes(result, tmp_path):
+def test_the_plot_of_an_earlier_report_is_deleted(result, tmp_path):
     (tmp_path / "real_text.png").write_bytes(b"earlier")
     report.write(tmp_path, result)
     assert not (tmp_path / "real_text.png").exists()
@@ -263,7 +263,7 @@ def test_a_file_that_is_no_result_is_named(tmp_path, content, reason):
         ({"samples_ms": [1.0, 0.0]}, "samples_ms"),
     ],
 )
-def test_a_record_that_is_none_is_named(result, tmp_path, changed, reason):
+def test_a_damaged_record_is_named(result, tmp_path, changed, reason):
     values = result.to_json()
     values["records"][3] |= changed
     path = tmp_path / "broken.json"

@@ -1,5 +1,7 @@
-"""sqb_tflite.package.container: what goes in comes out, the model still runs, bad files give clear errors."""
+"""sqb_tflite.package: contents survive a round trip, the model still runs, bad files give clear errors."""
 
+import dataclasses
+import hashlib
 import io
 import zipfile
 
@@ -11,8 +13,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 from sqb_tf.errors import InputError
 from sqb_tflite.package.container import pack, unpack
+from sqb_tflite.package.info import PackageInfo, SignatureInfo
 
-# A separator character and a byte-order mark, which str.splitlines or utf-8-sig would lose.
+# With a line separator and a byte-order mark, which str.splitlines or utf-8-sig would lose.
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "film", "##s", "\u2028", "\ufeff", "é"]
 LABELS = ["negative", "positive"]
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
@@ -64,12 +67,46 @@ def probabilities(model: bytes) -> np.ndarray:
 def test_unpack_returns_what_was_packed(model, tmp_path):
     path = tmp_path / "tiny.tflite"
     path.write_bytes(package(model, recipe="int8"))
-    found = unpack(path)
-    assert found.vocabulary == VOCABULARY
-    assert found.labels == LABELS
-    assert found.properties == {"recipe": "int8", "lowercase": True, "max_seq_length": 16}
-    assert found.metadata["name"] == "tiny"
-    assert found == unpack(path.read_bytes())
+    unpacked = unpack(path)
+    assert unpacked.vocabulary == VOCABULARY
+    assert unpacked.labels == LABELS
+    assert unpacked.properties == {"recipe": "int8", "lowercase": True, "max_seq_length": 16}
+    assert unpacked.metadata["name"] == "tiny"
+    assert unpacked == unpack(path.read_bytes())
+
+
+def test_info_is_what_the_package_and_its_interpreter_say(model, tmp_path):
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(package(model, recipe="int8", kind="classification"))
+    info = PackageInfo.read(path)
+    assert (info.path, info.size_bytes) == (str(path), path.stat().st_size)
+    assert info.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (list(info.vocabulary), list(info.labels)) == (VOCABULARY, LABELS)
+    assert (info.recipe, info.head, info.baseline) == ("int8", "classification", None)
+    assert info.max_seq_length == 16 and info.seq_lengths == ()
+    (signature,) = info.signatures
+    runner = Interpreter(model_path=str(path)).get_signature_runner(signature.name)
+    assert list(signature.inputs) == list(runner.get_input_details())
+    assert list(signature.outputs) == list(runner.get_output_details())
+    assert signature.seq_length is None and info.signature_for(99) == signature
+    tensors = {details["index"]: name for name, details in runner.get_input_details().items()}
+    graph = schema.Model.GetRootAs(path.read_bytes(), 0).Subgraphs(0)
+    assert signature.graph_inputs == tuple(tensors[i] for i in graph.InputsAsNumpy())
+    manifest = info.manifest()
+    assert manifest["recipe"] == "int8" and set(manifest["signatures"]) == {signature.name}
+    from_bytes = PackageInfo.read(path.read_bytes())
+    assert from_bytes == dataclasses.replace(info, path="<bytes>")
+
+
+def test_info_chooses_the_shortest_signature_that_is_long_enough():
+    def signature(length: int | None) -> SignatureInfo:
+        return SignatureInfo(f"seq_{length}", (), (), (), length)
+
+    fixed = PackageInfo("", "", 0, (), None, {}, tuple(map(signature, (64, 16, 32))))
+    assert [fixed.signature_for(n).seq_length for n in (5, 16, 17, 64, 99)] == [16, 16, 32, 64, 64]
+    assert fixed.max_seq_length == 64
+    with pytest.raises(InputError, match="does not say how its text is prepared"):
+        _ = PackageInfo("a.tflite", "", 0, (), None, {}, (signature(None),)).max_seq_length
 
 
 def test_metadata_follows_the_order_of_the_inputs(model):
@@ -89,9 +126,9 @@ def test_metadata_follows_the_order_of_the_inputs(model):
 
 
 def test_regression_has_no_labels(model):
-    found = unpack(package(model, labels=None))
-    assert found.labels is None
-    (output,) = found.metadata["subgraph_metadata"][0]["output_tensor_metadata"]
+    unpacked = unpack(package(model, labels=None))
+    assert unpacked.labels is None
+    (output,) = unpacked.metadata["subgraph_metadata"][0]["output_tensor_metadata"]
     assert "associated_files" not in output
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark tool prints, generated and damaged: what it states or an error, never another figure."""
+"""Generated and damaged output of the benchmark tool: its own figures or an error, never other figures."""
 
 import math
 import re
@@ -31,7 +31,7 @@ runs_us = st.one_of(
 
 
 def counted(samples: list[int], year: int) -> tuple[str, Statistics]:
-    """The line that the tool of a year prints for these runs, and what it tells, in milliseconds."""
+    """The line that the tool of a year prints for these runs, and its statistics in milliseconds."""
     count, curr, low, high = len(samples), samples[-1], min(samples), max(samples)
     at = {p: sorted(samples)[count * p // 100] for p in (5, 50, 95)}
     average = f"{sum(samples) / count:g}"
@@ -55,7 +55,7 @@ def counted(samples: list[int], year: int) -> tuple[str, Statistics]:
 
 @FUZZ
 @given(runs_us, runs_us, st.sampled_from([2018, 2020, 2024]))
-def test_what_the_tool_prints_of_any_runs_comes_back(warmup_us, regular_us, year):
+def test_statistics_of_any_runs_survive_printing_and_parsing(warmup_us, regular_us, year):
     (warmup_line, warmup), (line, inference) = counted(warmup_us, year), counted(regular_us, year)
     averages = [f"{sum(runs) / len(runs):g}" for runs in (warmup_us, regular_us)]
     output = tool_output.parse(
@@ -67,8 +67,8 @@ def test_what_the_tool_prints_of_any_runs_comes_back(warmup_us, regular_us, year
 
 
 def damaged(text: str) -> st.SearchStrategy[str]:
-    """Characters overwritten, deleted and doubled, lines lost, doubled and moved, the end cut off."""
-    places = st.integers(0, len(text))
+    """Overwritten, deleted and doubled characters; lost, doubled and moved lines; a cut end."""
+    positions = st.integers(0, len(text))
     characters = st.text("0123456789.=-+e ()\n\tx", max_size=3)
 
     def splice(edited: str, edit: tuple[int, int, str]) -> str:
@@ -86,11 +86,11 @@ def damaged(text: str) -> st.SearchStrategy[str]:
         return edited[:end] + edited[start:]
 
     edits = st.one_of(
-        st.tuples(places, st.integers(0, 3), characters).map(lambda e: lambda t: splice(t, e)),
-        st.tuples(places, st.integers(0, 300), st.just("")).map(lambda e: lambda t: splice(t, e)),
-        st.tuples(places, places).map(lambda pair: lambda t: move(t, pair)),
-        st.tuples(places, places).map(lambda pair: lambda t: double(t, pair)),
-        places.map(lambda place: lambda t: t[:place]),
+        st.tuples(positions, st.integers(0, 3), characters).map(lambda e: lambda t: splice(t, e)),
+        st.tuples(positions, st.integers(0, 300), st.just("")).map(lambda e: lambda t: splice(t, e)),
+        st.tuples(positions, positions).map(lambda pair: lambda t: move(t, pair)),
+        st.tuples(positions, positions).map(lambda pair: lambda t: double(t, pair)),
+        positions.map(lambda position: lambda t: t[:position]),
         st.permutations(range(text.count("\n") + 1)).map(
             lambda order: lambda t: "\n".join(t.split("\n")[i] for i in order if i <= t.count("\n"))
         ),
@@ -114,9 +114,9 @@ def parsed(text: str) -> tool_output.Output | None:
 
 
 def assert_stands_in(output: tool_output.Output, text: str) -> None:
-    """Every figure is one that the last count= line of the text states under that name.
+    """Every figure is the one of that name in the last count= line of the text.
 
-    What it states cannot be judged further: a digit overwritten within bounds is a log like any other.
+    More cannot be checked: with a digit overwritten within bounds, a log is as valid as any.
     """
     lines = re.findall(r"^\s*(?:INFO: )?((?:count|curr)=.*)$", text, re.M)
     if not lines:
@@ -154,9 +154,9 @@ def test_a_damaged_log_gives_an_error_or_what_it_states(text):
 
 @FUZZ
 @given(st.integers(0, len(LOG) - 1), st.sampled_from("0123456789. "))
-def test_one_character_overwritten_changes_no_figure_that_is_there_twice(place, character):
-    """Average, initialization and warm-up's first and average. Of the others only bounds are known."""
-    text = LOG[:place] + character + LOG[place + 1 :]
+def test_one_overwritten_character_changes_no_figure_that_is_printed_twice(position, character):
+    """Average, initialization, and the warm-up's first and average; the others have only bounds."""
+    text = LOG[:position] + character + LOG[position + 1 :]
     if output := parsed(text):
         original = tool_output.parse(LOG)
         assert output.inference.mean == original.inference.mean
@@ -166,14 +166,14 @@ def test_one_character_overwritten_changes_no_figure_that_is_there_twice(place, 
             assert output.inference == original.inference
 
 
-def test_a_lost_line_is_no_other_figure():
-    """Of each line taken out, and of each two that change places."""
+def test_a_lost_line_changes_no_figure():
+    """With each line removed, and with each two lines swapped."""
     lines, original = LOG.splitlines(), tool_output.parse(LOG)
-    for place in range(len(lines)):
-        for other in range(place, len(lines)):
+    for first in range(len(lines)):
+        for second in range(first, len(lines)):
             swapped = lines.copy()
-            swapped[place], swapped[other] = swapped[other], swapped[place]
-            texts = [swapped] if other > place else [lines[:place] + lines[place + 1 :]]
+            swapped[first], swapped[second] = swapped[second], swapped[first]
+            texts = [swapped] if second > first else [lines[:first] + lines[first + 1 :]]
             for text in texts:
                 if output := parsed("\n".join(text)):
                     assert replace(output, delegations=()).inference == original.inference

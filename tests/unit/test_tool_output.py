@@ -1,4 +1,4 @@
-"""What the benchmark tool prints, in every form since 2019: the figures in it, or one clear error."""
+"""Parsing the output of the benchmark tool in every form since 2019: its figures, or one clear error."""
 
 # The tool's lines are long, and those of its tables start with tabs.
 # ruff: noqa: E501
@@ -169,7 +169,7 @@ def test_delegations(line, expected):
 
 
 def test_an_explicit_delegate_and_its_replacing_are_one():
-    """The next delegate's, and the implicit XNNPACK's at the end, are others."""
+    """The next delegate's lines, and those of the implicit XNNPACK at the end, are separate."""
     text = LOG.replace(
         REPLACING,
         "VERBOSE: Replacing 49 out of 49 node(s) with delegate (TfLiteGpuDelegateV2) node, yielding 1 partitions for subgraph 0.\n"
@@ -286,7 +286,7 @@ def test_the_result_file_by_hand():
 
 
 def test_the_result_file_is_that_of_the_tool():
-    """Bytes as protoc's encoder writes them: field 2, in it 1 (avg_ms) = 56.25."""
+    """Bytes of protoc's encoder: field 2, containing field 1 (avg_ms) = 56.25."""
     data = bytes.fromhex("1205 0d00006142")
     assert tool_result.result_class().FromString(data).latency_metrics.avg_ms == 56.25
 
