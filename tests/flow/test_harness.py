@@ -259,7 +259,7 @@ def test_phones_and_this_machine_in_one_command(
         (["--tool", "missing"], "--tool missing"),
         (["--delegates", "npu"], "--delegates npu"),
         (["--core-masks", "xyz"], "--core-masks xyz"),
-        (["--precision", "300%"], "--precision 300%"),
+        (["--precision", "300%"], "--confidence-width 300%"),
         (["--repeats", "0"], "repeats 0"),
         (["--device", "ssh:a b"], "ssh:a b"),
     ],
