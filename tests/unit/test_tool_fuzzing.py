@@ -87,7 +87,9 @@ def damaged(text: str) -> st.SearchStrategy[str]:
 
     edits = st.one_of(
         st.tuples(positions, st.integers(0, 3), characters).map(lambda e: lambda t: splice(t, e)),
-        st.tuples(positions, st.integers(0, 300), st.just("")).map(lambda e: lambda t: splice(t, e)),
+        st.tuples(positions, st.integers(0, 300), st.just("")).map(
+            lambda e: lambda t: splice(t, e)
+        ),
         st.tuples(positions, positions).map(lambda pair: lambda t: move(t, pair)),
         st.tuples(positions, positions).map(lambda pair: lambda t: double(t, pair)),
         positions.map(lambda position: lambda t: t[:position]),
