@@ -15,15 +15,15 @@ from .layers import (
     ACTIVATIONS,
     Dense,
     LayerNorm,
-    array_of,
     first_token,
+    to_numpy,
 )
 
 Outputs = dict[str, tf.Tensor]
 
 
 def _dense(layer: Any, name: str) -> Dense:
-    return Dense(array_of(layer.kernel).T, array_of(layer.bias), name)
+    return Dense(to_numpy(layer.kernel).T, to_numpy(layer.bias), name)
 
 
 def _token_sum(hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
@@ -87,7 +87,7 @@ class SpanHead(tf.Module):
 
     def __init__(self, model: Any, word_table: tf.Variable) -> None:
         super().__init__()
-        kernel, bias = array_of(model.head.kernel).T, array_of(model.head.bias)
+        kernel, bias = to_numpy(model.head.kernel).T, to_numpy(model.head.bias)
         self.start = Dense(kernel[:1], bias[:1], "head/start")
         self.end = Dense(kernel[1:], bias[1:], "head/end")
 
@@ -106,7 +106,7 @@ class MaskedLMHead(tf.Module):
         self.transform = _dense(model.head.transform, "head/transform")
         self.activation = ACTIVATIONS[model.config.hidden_act]
         self.norm = LayerNorm(model.head.norm)
-        self.decoder = Dense(word_table, array_of(model.head.bias), "head/decoder")
+        self.decoder = Dense(word_table, to_numpy(model.head.bias), "head/decoder")
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
         return {"logits": self.decoder(self.norm(self.activation(self.transform(hidden))))}

@@ -1,4 +1,4 @@
-"""The layers of the lowered model: inference-only, exact, shaped for the LiteRT runtime. See `lower.py`."""
+"""The layers of the lowered model: inference-only, exact, shaped for LiteRT. See `model.py`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sqb_tf.model.layers import GroupedConv1D
 class Dense(tf.Module):
     """One FULLY_CONNECTED: kernel `[out, in]`, bias `[out]`.
 
-    Its tensors in the file are named after `layer`, by which recipes find them. `observer`, where set, is
-    shown each input before it is used (calibration).
+    Its tensors in the file are named after `layer`, by which recipes find them. During calibration,
+    `observer` is called with each input.
     """
 
     def __init__(self, kernel: np.ndarray | tf.Variable, bias: np.ndarray, layer: str) -> None:
@@ -30,28 +30,29 @@ class Dense(tf.Module):
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         if self.observer is not None:
             self.observer(self, x)
-        with tf.name_scope(f"{self.layer}/"):  # the slash: this scope and no copy of it
+        with tf.name_scope(f"{self.layer}/"):  # the slash: no number is appended to the name
             return tf.matmul(x, self.kernel, transpose_b=True) + self.bias
 
 
 class LayerNorm(tf.Module):
     """Layer normalization over the channels: `finish(normalize(x))`.
 
-    Between blocks only `normalize` runs. Gain and offset are in the weights of what reads it (`Projection`'s
-    `after`); of the residual sum the gain remains, the offset is in the bias of what is added to it
-    (`residual`): a pass over all channels less, and int8 activations without the gains' outlier channels.
+    Between blocks only `normalize` runs. Gain and offset are folded into the weights that read the result
+    (`after` of `Projection`). In the residual sum the gain remains, and the offset is folded into the bias of
+    the other summand (`residual`). That saves a pass over all channels, and int8 activations are free of the
+    outlier channels that gains make.
     """
 
     def __init__(self, layer: keras.layers.LayerNormalization) -> None:
         super().__init__()
-        self.gain = tf.Variable(array_of(layer.gamma), trainable=False)
-        self.offset = tf.Variable(array_of(layer.beta), trainable=False)
+        self.gain = tf.Variable(to_numpy(layer.gamma), trainable=False)
+        self.offset = tf.Variable(to_numpy(layer.beta), trainable=False)
         self.epsilon = layer.epsilon
 
     def normalize(self, x: tf.Tensor) -> tf.Tensor:
         """Mean 0 and variance 1 over the channels."""
         centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
-        # A product, not a square, which ai-edge-quantizer does not know in integers.
+        # x * x and not tf.square, for which ai-edge-quantizer has no integer form.
         variance = tf.reduce_mean(centred * centred, axis=-1, keepdims=True)
         return centred * tf.math.rsqrt(variance + self.epsilon)
 
@@ -66,10 +67,16 @@ class LayerNorm(tf.Module):
 class Projection(tf.Module):
     """Grouped projections of one input, stacked: group j of all of them is one `Dense`.
 
-    Takes and gives a list of chunks along the channels; the input is regrouped only where its chunks
-    are not these groups. With `after`, the input is what that norm's `normalize` gives; with `residual`, that
-    norm's offset is added to the output. `as_convolution` makes of the groups one CONV_2D, and of the output
-    one chunk.
+    Input and output are lists of chunks along the channels; the input is regrouped only if its chunks are not
+    these groups.
+
+    Args:
+        layer: the name in the file.
+        convolutions: the projections.
+        scales: a factor for the outputs of each.
+        after: the norm whose `normalize` gives the input.
+        residual: the norm whose offset is added to the output.
+        as_convolution: one CONV_2D for all groups, whose output is one chunk.
     """
 
     def __init__(
@@ -85,13 +92,15 @@ class Projection(tf.Module):
         self.layer, self.groups = layer, convolutions[0].groups
         self.as_convolution = as_convolution and self.groups > 1
         scales = scales or [1.0] * len(convolutions)
-        parts = [
+        groups_of_each = [
             _split_weights(convolution, scale, after, residual)
             for convolution, scale in zip(convolutions, scales, strict=True)
         ]
         self.groups_dense = [
             Dense(np.concatenate(kernels), np.concatenate(biases), layer)
-            for kernels, biases in (zip(*group, strict=True) for group in zip(*parts, strict=True))
+            for kernels, biases in (
+                zip(*group, strict=True) for group in zip(*groups_of_each, strict=True)
+            )
         ]
 
     def __call__(self, chunks: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -101,7 +110,7 @@ class Projection(tf.Module):
         return [dense(chunk) for dense, chunk in zip(self.groups_dense, chunks, strict=True)]
 
     def _convolve(self, x: tf.Tensor) -> tf.Tensor:
-        """All groups at once, on the tokens as a row of an image: kernel `[1, 1, in / groups, out]`."""
+        """All groups at once, the tokens as a row of pixels: kernel `[1, 1, in / groups, out]`."""
         for dense, chunk in zip(self.groups_dense, regroup([x], self.groups), strict=True):
             if dense.observer is not None:
                 dense.observer(dense, chunk)
@@ -114,10 +123,14 @@ class Projection(tf.Module):
 
 
 class Attention(tf.Module):
-    """Self-attention on chunks: `parts` independent attentions, each over its share of the heads.
+    """Self-attention on chunks: an independent attention for each group of heads where groups allow it.
 
-    The input is what `before` normalizes. `as_convolution`: one attention over all heads, from three
-    CONV_2Ds.
+    Args:
+        attention: the trained layer.
+        first_token_only: whether only the first token's output is computed.
+        before: the norm whose `normalize` gives the input.
+        layer: the prefix of names in the file.
+        as_convolution: one attention over all heads, from three CONV_2Ds.
     """
 
     def __init__(
@@ -134,48 +147,47 @@ class Attention(tf.Module):
         query, key, value = attention.query, attention.key, attention.value
         scale = config.head_size**-0.5
 
-        def source(*parts: GroupedConv1D, scales: Sequence[float] = ()) -> Projection:
-            name = "_".join(part.name for part in parts)
-            name = f"{layer}/{name}"
+        def stacked(*projections: GroupedConv1D, scales: Sequence[float] = ()) -> Projection:
+            name = f"{layer}/{'_'.join(projection.name for projection in projections)}"
             return Projection(
-                name, *parts, scales=scales, after=before, as_convolution=as_convolution
+                name, *projections, scales=scales, after=before, as_convolution=as_convolution
             )
 
         groups = {query.groups, key.groups, value.groups}
-        # Whole heads in each group: attention never leaves the group.
-        whole = config.num_attention_heads % query.groups == 0
-        self.fused = len(groups) == 1 and whole and not as_convolution
+        # With whole heads in each group, attention never leaves the group.
+        whole_heads = config.num_attention_heads % query.groups == 0
+        self.fused = len(groups) == 1 and whole_heads and not as_convolution
         if not self.fused:
-            self.sources = [source(query, scales=[scale]), source(key), source(value)]
+            self.sources = [stacked(query, scales=[scale]), stacked(key), stacked(value)]
         elif first_token_only:
-            self.sources = [source(query, scales=[scale]), source(key, value)]
+            self.sources = [stacked(query, scales=[scale]), stacked(key, value)]
         else:
-            self.sources = [source(query, key, value, scales=[scale, 1.0, 1.0])]
+            self.sources = [stacked(query, key, value, scales=[scale, 1.0, 1.0])]
         self.members = [3] if len(self.sources) == 1 else [1, 2] if self.fused else [1, 1, 1]
 
     @property
     def parts(self) -> list[list[tuple[Dense, slice]]]:
-        """Where queries, keys and values are computed: products, one a group, and rows of their kernels."""
-        found = []
+        """Queries, keys and values, each as the matmuls (one per group) and kernel rows that compute it."""
+        parts = []
         for source, members in zip(self.sources, self.members, strict=True):
             rows = source.groups_dense[0].kernel.shape[0] // members
-            places = [slice(rows * member, rows * (member + 1)) for member in range(members)]
-            found += [[(dense, place) for dense in source.groups_dense] for place in places]
-        return found
+            slices = [slice(rows * member, rows * (member + 1)) for member in range(members)]
+            parts += [[(dense, rows_of) for dense in source.groups_dense] for rows_of in slices]
+        return parts
 
     def __call__(self, chunks: list[tf.Tensor], mask_bias: tf.Tensor) -> list[tf.Tensor]:
-        asking = [first_token(chunk) for chunk in chunks] if self.first_token_only else chunks
+        queried = [first_token(chunk) for chunk in chunks] if self.first_token_only else chunks
         if self.fused:
-            asking, chunks = (regroup(x, self.sources[0].groups) for x in (asking, chunks))
+            queried, chunks = (regroup(x, self.sources[0].groups) for x in (queried, chunks))
         heads: list[list[tf.Tensor]] = [[] for _ in range(len(chunks) if self.fused else 1)]
         for index, (source, members) in enumerate(zip(self.sources, self.members, strict=True)):
-            outputs = source(asking if index == 0 else chunks)
+            outputs = source(queried if index == 0 else chunks)
             if not self.fused:
                 outputs = regroup(outputs, 1)
             heads = heads if len(heads) == len(outputs) else [[] for _ in outputs]
             for part, output in zip(heads, outputs, strict=True):
                 part.extend(split(self._to_heads(output), members, axis=1))
-        # Heads side by side, and then one transposition: joined behind four of them it takes 2% longer.
+        # Heads are joined before one transpose: four transposes before the concatenation take 2% longer.
         context = _join([self._attend(*part, mask_bias) for part in heads], axis=1)
         channels = context.shape[1] * self.head_size
         return [tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [1, -1, channels])]
@@ -188,37 +200,40 @@ class Attention(tf.Module):
     def _attend(
         self, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, mask_bias: tf.Tensor
     ) -> tf.Tensor:
-        """`[1, heads, length, head_size]` each, and so is the context."""
+        """All arguments and the context are `[1, heads, length, head_size]`."""
         scores = tf.matmul(query, key, transpose_b=True) + mask_bias
         return tf.matmul(tf.nn.softmax(scores), value)
 
 
-class Squeeze(tf.Module):
-    """The depthwise convolution of a separable one: DEPTHWISE_CONV_2D over the sequence as a row of an image.
+class DepthwiseMixer(tf.Module):
+    """The depthwise half of a separable convolution: DEPTHWISE_CONV_2D over the tokens as a row of pixels.
 
-    In `int8` its weights stay float, of which there are few: XNNPACK has no kernel for int8 ones with float
-    activations.
+    Its few weights stay float in `int8`: XNNPACK has no kernel for int8 ones with float activations.
     """
 
     def __init__(self, layer: keras.layers.DepthwiseConv1D) -> None:
         super().__init__()
-        self.kernel = tf.Variable(array_of(layer.kernel)[np.newaxis], trainable=False)
+        self.kernel = tf.Variable(to_numpy(layer.kernel)[np.newaxis], trainable=False)
 
     def __call__(self, chunks: list[tf.Tensor], mask: tf.Tensor) -> list[tf.Tensor]:
-        """All channels in one chunk, and the mask of ones and zeros `[1, length, 1]`."""
+        """`chunks` is one chunk of all channels; `mask` has ones and zeros, `[1, length, 1]`."""
         (hidden,) = chunks
         channels = hidden.shape[-1]
-        # Reshapes, since slices and new axes of a dynamic length are operations outside XNNPACK.
+        # Reshapes, because XNNPACK runs neither slices nor new axes of a dynamic length.
         row = tf.reshape(hidden * mask, [1, 1, -1, channels])
         row = tf.nn.depthwise_conv2d(row, self.kernel, [1, 1, 1, 1], "SAME")
         return [tf.reshape(row, [1, -1, channels])]
 
 
 class Block(tf.Module):
-    """One encoder block, from what the norm `before` it normalizes to what its own last one does.
+    """One encoder block, from one norm's `normalize` to the next one's.
 
-    `first_token_only` gives that token's output, `[1, 1, hidden]`. `layer` is what names in it begin with.
-    `as_convolution` is of its `Projection`s.
+    Args:
+        block: the trained block.
+        first_token_only: whether only the first token's output is computed, `[1, 1, hidden]`.
+        before: the norm before the block, whose gain and offset the block applies.
+        layer: the prefix of names in the file.
+        as_convolution: see `Projection`.
     """
 
     def __init__(
@@ -235,10 +250,11 @@ class Block(tf.Module):
         if self.attends:
             self.mixer = Attention(block.attention, first_token_only, before, layer, as_convolution)
         else:
-            self.mixer = Squeeze(block.squeeze)
+            self.mixer = DepthwiseMixer(block.squeeze)
 
-        def projection(part: GroupedConv1D, **norms: LayerNorm) -> Projection:
-            return Projection(f"{layer}/{part.name}", part, as_convolution=as_convolution, **norms)
+        def projection(trained: GroupedConv1D, **norms: LayerNorm) -> Projection:
+            name = f"{layer}/{trained.name}"
+            return Projection(name, trained, as_convolution=as_convolution, **norms)
 
         self.post_attention = projection(block.post_attention, residual=before)
         self.post_attention_norm = between = LayerNorm(block.post_attention_norm)
@@ -249,7 +265,7 @@ class Block(tf.Module):
 
     def __call__(self, normal: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         between = self.post_attention_norm
-        # The convolution pads with zeros, which are none before gain and offset.
+        # The convolution pads with zeros, so its input needs gain and offset applied.
         context = self.mixer([normal if self.attends else self.before.finish(normal)], mask)
         if self.first_token_only:
             normal = first_token(normal)
@@ -262,10 +278,10 @@ class Block(tf.Module):
         first, second = self.intermediate, self.output_projection
         if first.as_convolution or first.groups != second.groups:
             return second([self.activation(chunk) for chunk in first([normal])])
-        # A group from end to end: what is between its two layers stays in the cache (1% in int8).
+        # Both layers of a group, then the next group: the values between them stay in the cache (1% in int8).
         chunks = regroup([normal], first.groups)
-        pairs = zip(first.groups_dense, second.groups_dense, chunks, strict=True)
-        return [outward(self.activation(inward(chunk))) for inward, outward, chunk in pairs]
+        groups = zip(first.groups_dense, second.groups_dense, chunks, strict=True)
+        return [contract(self.activation(expand(chunk))) for expand, contract, chunk in groups]
 
 
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
@@ -280,21 +296,21 @@ ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 
 
 def regroup(chunks: list[tf.Tensor], groups: int) -> list[tf.Tensor]:
-    """The same channels in `groups` chunks."""
+    """The same channels as `groups` chunks."""
     if len(chunks) == groups:
         return chunks
     return split(_join(chunks), groups, axis=-1)
 
 
 def split(x: tf.Tensor, parts: int, axis: int) -> list[tf.Tensor]:
-    """In `parts`; in one it is no operation (a SPLIT of one output is none of XNNPACK's)."""
+    """`x` in `parts` equal parts; one part is no operation, since XNNPACK has no SPLIT with one output."""
     return [x] if parts == 1 else tf.split(x, parts, axis=axis)
 
 
 def first_token(x: tf.Tensor) -> tf.Tensor:
     """`[1, length, channels]` -> `[1, 1, channels]`.
 
-    A SLICE of constant size, which XNNPACK runs at any length, and not the STRIDED_SLICE of an index.
+    XNNPACK runs this SLICE of constant size at any length, but not the STRIDED_SLICE of an index.
     """
     return tf.slice(x, [0, 0, 0], [1, 1, x.shape[-1]])
 
@@ -303,23 +319,23 @@ def _join(chunks: list[tf.Tensor], axis: int = -1) -> tf.Tensor:
     return chunks[0] if len(chunks) == 1 else tf.concat(chunks, axis=axis)
 
 
-# The converter turns a composite of this name into EMBEDDING_LOOKUP, which, unlike GATHER, may have an
-# int8 table with a scale for each row (tensorflow/compiler/mlir/lite, prepare_composite_functions_tf).
+# The converter turns a composite of this name into EMBEDDING_LOOKUP, whose int8 table, unlike that of GATHER,
+# may have a scale per row (tensorflow/compiler/mlir/lite, prepare_composite_functions_tf).
 @tf.function(experimental_implements="embedding_matmul")
 def look_up(table: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
     return tf.gather(table, ids)
 
 
-def array_of(variable: Any) -> np.ndarray:
+def to_numpy(variable: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(variable).astype(np.float32)
 
 
 def _split_weights(
     layer: GroupedConv1D, scale: float, after: LayerNorm | None, residual: LayerNorm | None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Each group's kernel `[out / groups, in / groups]` and bias `[out / groups]`, see `Projection`."""
-    kernels = np.split(array_of(layer.kernel)[0].T * np.float32(scale), layer.groups)
-    biases = np.split(array_of(layer.bias) * np.float32(scale), layer.groups)
+    """The kernel `[out / groups, in / groups]` and bias `[out / groups]` of each group, see `Projection`."""
+    kernels = np.split(to_numpy(layer.kernel)[0].T * np.float32(scale), layer.groups)
+    biases = np.split(to_numpy(layer.bias) * np.float32(scale), layer.groups)
     if after is not None:
         gains, offsets = (np.split(x.numpy(), layer.groups) for x in (after.gain, after.offset))
         biases = [b + k @ offset for k, b, offset in zip(kernels, biases, offsets, strict=True)]

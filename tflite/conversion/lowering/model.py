@@ -1,18 +1,18 @@
-"""The trained model as inference-only functions, exact, shaped for the LiteRT runtime.
+"""The trained model as inference-only functions: exact, shaped for LiteRT.
 
-There are two. *group-fused*: a grouped projection is one FULLY_CONNECTED a group, which XNNPACK runs
-at full speed in float and int8, and neighbouring projections with equal groups never meet in between.
+There are two lowerings. *group-fused*: a group of a grouped projection is one FULLY_CONNECTED, which
+XNNPACK runs at full speed in float and int8, and consecutive projections with the same groups stay separate.
 With 4 groups, group j of the query, key and value projections reads only channels [192 j, 192 j + 192)
-and fills only heads 3j to 3j + 2: they are one 192 -> 576 product and a 3-head attention. The
-feed-forward pair is four independent 192 -> 768 -> 192 networks.
+and fills only heads 3j to 3j + 2: they are one 192 -> 576 matmul and a 3-head attention. The feed-forward
+pair is four independent 192 -> 768 -> 192 networks.
 
-*grouped-conv*, for GPUs, leaves each projection whole, a grouped CONV_2D, and attention over all heads at
-once: 524 operations for 855 of squeezebert-base, no split and no concatenation in its blocks.
+*grouped-conv*, for GPUs, keeps each projection whole, as a grouped CONV_2D, and runs attention over all heads
+at once: 524 operations against 855 in squeezebert-base, without a split or concatenation in its blocks.
 
-Also exact, in both: the attention scale is folded into the query's weights, the norms' gains and offsets
-into the weights behind them (`lowered_layers.LayerNorm`), and in the last block everything
-behind the keys and values is computed for the first token only, the one that the pooler reads. (Of
-convolutions in place of attention it reads the mean: there the last block is as the others.)
+Both are exact. The attention scale is folded into the query's weights, the norms' gains and offsets into the
+weights behind them (`layers.LayerNorm`). In the last block, everything behind the keys and values is computed
+for the first token only, the one that the pooler reads. (With convolutions in place of attention the pooler
+reads the mean, so the last block is like the others.)
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from .layers import (
     Dense,
     LayerNorm,
     Projection,
-    array_of,
     look_up,
+    to_numpy,
 )
 
-# In place of MASK_BIAS in integers: a range with -1e4 in it leaves 8 bits nothing for the scores. 30 below a
-# row's others is under a thousandth of the smallest step of an int8 softmax (1/256).
+# Replaces MASK_BIAS in integer-only models: a range that includes -1e4 leaves 8 bits no levels for the
+# scores. A score 30 below its row's others gets under a thousandth of an int8 softmax's smallest step,
+# which is 1/256.
 INTEGER_MASK_BIAS = -30.0
 EMBEDDINGS = "embeddings"
 
@@ -45,9 +46,13 @@ EMBEDDINGS = "embeddings"
 class LoweredModel(tf.Module):
     """The whole model for one text: the three int32 inputs `[1, length]` -> the head's named outputs.
 
-    Those are in `lowered_heads.HEADS`. A text longer than `max_length` tokens keeps its first
-    `max_length - 1` and its last, the closing [SEP]. `integer` has no operation that integers cannot do: what
-    is float of the mask is looked up. `lowering` is a name of `recipes.LOWERINGS`.
+    Args:
+        model: a model as `sqb_tf.load` gives it.
+        kind: the head, a key of `heads.HEADS`.
+        max_length: of a longer text, the first `max_length - 1` tokens and the last, the closing [SEP], are
+            kept.
+        integer: use only operations that integer-only models can run: the mask's float values are looked up.
+        lowering: a key of `recipes.LOWERINGS`.
     """
 
     def __init__(
@@ -62,12 +67,12 @@ class LoweredModel(tf.Module):
         self.max_length, self.integer = max_length, integer
         backbone = getattr(model, "backbone", model)
         tables = backbone.embeddings
-        self.word_table = tf.Variable(array_of(tables.word_embeddings.embeddings), trainable=False)
+        self.word_table = tf.Variable(to_numpy(tables.word_embeddings.embeddings), trainable=False)
         self.position_table = tf.Variable(
-            array_of(tables.position_embeddings.embeddings)[:max_length], trainable=False
+            to_numpy(tables.position_embeddings.embeddings)[:max_length], trainable=False
         )
         self.type_table = tf.Variable(
-            array_of(tables.token_type_embeddings.embeddings), trainable=False
+            to_numpy(tables.token_type_embeddings.embeddings), trainable=False
         )
         self.embedding_norm = LayerNorm(tables.layer_norm)
         self.attends = backbone.config.token_mixer == "self_attention"
@@ -84,18 +89,18 @@ class LoweredModel(tf.Module):
 
     @property
     def dense_layers(self) -> list[Dense]:
-        """Every product of the model, those that are a group of a CONV_2D included."""
+        """Every matmul of the model, including the groups of CONV_2Ds."""
         return [module for module in self.submodules if isinstance(module, Dense)]
 
     @property
     def convolutions(self) -> list[str]:
-        """The layers that are CONV_2Ds."""
+        """The names of the layers that are CONV_2Ds."""
         projections = (module for module in self.submodules if isinstance(module, Projection))
         return [projection.layer for projection in projections if projection.as_convolution]
 
     @contextlib.contextmanager
     def observed_by(self, observer: Callable[[Dense, tf.Tensor], None]) -> Iterator[None]:
-        """Every product shows `observer` itself and its input, in calls that are not traced."""
+        """Calls `observer` with each matmul and its input, in eager calls."""
         for dense in self.dense_layers:
             dense.observer = observer
         try:
@@ -106,7 +111,7 @@ class LoweredModel(tf.Module):
 
     @property
     def layers(self) -> list[str]:
-        """The names by which recipes know what has weights, as `embeddings` (all tables), `block_0/query`."""
+        """The names of layers with weights, for recipes: `embeddings` (all tables), `block_0/query`..."""
         return [EMBEDDINGS, *dict.fromkeys(dense.layer for dense in self.dense_layers)]
 
     def __call__(
@@ -121,7 +126,7 @@ class LoweredModel(tf.Module):
         return self.head(self.last_norm.finish(normal), mask)
 
     def _block_mask(self, mask_ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """What the blocks take: what is added to attention scores, or ones and zeros."""
+        """The mask as the blocks use it: added to attention scores, or for convolutions ones and zeros."""
         if not self.attends:
             return tf.reshape(mask, [1, -1, 1])
         if self.integer:
@@ -129,7 +134,7 @@ class LoweredModel(tf.Module):
         return ((1.0 - mask) * MASK_BIAS)[:, tf.newaxis, tf.newaxis, :]
 
     def _cap(self, *inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """At most `max_length` tokens of each, `[1, length]`, the last one kept."""
+        """Each input `[1, length]` cut to `max_length` tokens; the last token is kept."""
         length = inputs[0].shape[1]
         if length is not None and length <= self.max_length:
             return inputs
@@ -147,7 +152,7 @@ class LoweredModel(tf.Module):
         return self.embedding_norm.normalize(hidden[tf.newaxis])
 
     def signature(self, seq_length: int | None) -> tf.types.experimental.PolymorphicFunction:
-        """The traced function of inputs `[1, seq_length]`; None is a dynamic length."""
+        """The traced function for inputs `[1, seq_length]`; None: a dynamic length."""
         specs = [tf.TensorSpec([1, seq_length], tf.int32, name=name) for name in INPUT_NAMES]
 
         def call(input_word_ids, input_mask, input_type_ids):
