@@ -84,7 +84,7 @@ def save(
     write(directory, contents)
 
 
-def loaded(model_or_directory: Any, **given: Any) -> Any:
+def as_loaded(model_or_directory: Any, **given: Any) -> Any:
     """A model as `sqb_tf.load` gives it, from a bundle's folder, such a model, or a plain Keras model.
 
     Args:

@@ -18,7 +18,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 from sqb_tf.atomic_write import writing
-from sqb_tf.checkpoint.saving import loaded
+from sqb_tf.checkpoint.saving import as_loaded
 from sqb_tf.errors import InputError
 from sqb_tf.heads.registry import kind_of
 from sqb_tf.text.preprocessing import check_seq_length
@@ -74,7 +74,7 @@ class ConversionRequest:
         """
         spec = RecipeSpec.read(recipe)
         lowering = choose_lowering(lowering, target)
-        model = loaded(model_or_directory, **given)
+        model = as_loaded(model_or_directory, **given)
         if spec.base.activation_bits and not seq_lengths:
             seq_lengths = [model.info.task.seq_length]
         for seq_length in seq_lengths or ():
