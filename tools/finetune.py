@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 
 from sqb_tf.options import option
+from sqb_tf.training.checks import check_finetune
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tools import arguments, entry, results
 from sqb_tools.shared_options import DataOptions, SavingOptions
@@ -31,15 +32,11 @@ def main(args: argparse.Namespace) -> int:
     options = arguments.read(FinetuneOptions, args)
     saving = arguments.read(FinetuneSaving, args)
     output = saving.output or f"runs/{task.name}"
-    from sqb_tf.training.finetune import finetune
+    data = check_finetune(task, output, options)
+    from sqb_tf.training.finetune import finetune  # late: TensorFlow takes seconds to import
 
     metrics = finetune(
-        task,
-        output,
-        options,
-        saving.resume,
-        save_every=saving.save_every,
-        command=results.command(),
+        task, output, options, saving.resume, saving.save_every, results.command(), data
     )
     metric = metrics["metric"]
     table = (

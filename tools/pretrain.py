@@ -8,7 +8,9 @@ from typing import Any
 
 from sqb_tf.errors import InputError
 from sqb_tf.options import check_choices, option
+from sqb_tf.training.checks import check_pretrain
 from sqb_tf.training.pretraining.options import BUNDLE_HEADS, PretrainOptions, ShardOptions
+from sqb_tf.training.pretraining.shards import Shards
 from sqb_tools import arguments, entry, results
 from sqb_tools.shared_options import SavingOptions
 
@@ -68,14 +70,13 @@ def main(args: argparse.Namespace) -> int:
             f"--backend {run.backend}: shards are made with TensorFlow: leave out --text, and make them "
             "first with --steps 0"
         )
-    os.environ["KERAS_BACKEND"] = run.backend
     directory = Path(run.shards or f"{run.output}.shards")
+    check_pretrain(directory, shard_options, options, run.output)
+    os.environ["KERAS_BACKEND"] = run.backend
     if args.text is not None:
         from sqb_tf.training.pretraining.shard_writer import make_shards
 
         make_shards(directory, shard_options)
-    from sqb_tf.training.pretraining.shards import Shards
-
     shards = Shards(directory)
     if args.steps == 0:
         counts = {split: shards.count(split) for split in shards.index.records}

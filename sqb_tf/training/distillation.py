@@ -16,7 +16,8 @@ from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
 from sqb_tf.model.backbone import token_inputs
 from sqb_tf.training.options import FinetuneOptions
-from sqb_tf.training.teacher import Teacher, TeacherOutputs
+from sqb_tf.training.teacher import Teacher
+from sqb_tf.training.teacher_outputs import TeacherOutputs
 
 
 @keras.saving.register_keras_serializable(package="sqb_tf")

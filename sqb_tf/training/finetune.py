@@ -12,18 +12,18 @@ from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.task import Task
-from sqb_tf.errors import InputError
 from sqb_tf.model import heads
 from sqb_tf.progress import log
-from sqb_tf.text.preprocessing import check_seq_length
 from sqb_tf.text.tokenizer import WordPieceTokenizer, learn_vocabulary
 from sqb_tf.text.vocabulary import read_vocabulary
+from sqb_tf.training.checks import check_finetune, check_request
 from sqb_tf.training.distillation import match_layers
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.run_directory import open_run_directory, remove_run_directory
-from sqb_tf.training.run_setup import check_request, reproducible
-from sqb_tf.training.teacher import Teacher, TeacherOutputs, find_teacher, teacher_outputs
+from sqb_tf.training.run_setup import reproducible
+from sqb_tf.training.teacher import Teacher, find_teacher
+from sqb_tf.training.teacher_outputs import TeacherOutputs, teacher_outputs
 from sqb_tf.training.trainer import LOGS, FinetuneTrainer
 from sqb_tf.training.training_data import TrainingData
 
@@ -38,6 +38,7 @@ def finetune(
     resume: bool = False,
     save_every: int | None = None,
     command: str = "",
+    data: TrainingData | None = None,
 ) -> dict[str, Any]:
     """Fine-tunes on `task` and writes the bundle of the best step to `output`.
 
@@ -51,6 +52,7 @@ def finetune(
         resume: continue from the last state in `OUTPUT.training`, with the same data order.
         save_every: steps between two saved states; None: once a minute.
         command: the command line, for the bundle's record.
+        data: what `check_finetune` returned for `task`, `output` and `options`; None: checked and read here.
 
     Returns:
         The contents of the bundle's `metrics.json`.
@@ -60,9 +62,11 @@ def finetune(
     """
     output, start = Path(output), time.monotonic()
     check_request(output, save_every)
+    if data is None:
+        data = check_finetune(task, output, options)
     with reproducible(options.seed):
         with dtype_policy(options.precision):
-            trainer = _prepare(task, output, options, resume)
+            trainer = _prepare(data, output, options, resume)
             summary = trainer.train(save_every)
         model, value = trainer.best()
     metrics = {
@@ -80,37 +84,18 @@ def finetune(
     return metrics
 
 
-def _prepare(task: Task, output: Path, options: FinetuneOptions, resume: bool) -> FinetuneTrainer:
-    """The trainer of a new or resumed run. Nothing is written before options and data are checked."""
-    init_model = _load_init(task, options)
-    teacher = None if options.teacher is None else find_teacher(options.teacher)
-    data = TrainingData.read(task, options)
-    if teacher is not None:
-        teacher.check(task, data.labels)
+def _prepare(
+    data: TrainingData, output: Path, options: FinetuneOptions, resume: bool
+) -> FinetuneTrainer:
+    """The trainer of a new or resumed run of checked data and options."""
+    init_model = None if options.init is None else bundle.load(options.init)
     directory = open_run_directory(output, _identity(data, options), resume)
     model, tokenizer = _build_model(data, options, directory, init_model)
     outputs = None
-    if teacher is not None:
+    if options.teacher is not None:
+        teacher = find_teacher(options.teacher)
         outputs = _run_teacher(teacher, data, options, model.config, directory)
     return FinetuneTrainer(data, options, model, tokenizer, directory, outputs)
-
-
-def _load_init(task: Task, options: FinetuneOptions) -> Any:
-    """The model of `options.init`, or None; an `InputError` if model and data do not go together."""
-    init_model = None if options.init is None else bundle.load(options.init)
-    if init_model is None:
-        config = SqueezeBertConfig.from_preset(options.preset)
-    else:
-        config = init_model.config
-    check_seq_length(options.seq_length, config.max_position_embeddings)
-    if task.paired and config.type_vocab_size < 2:
-        raise InputError(
-            f"{options.init}: type_vocab_size is {config.type_vocab_size}, so the model takes single "
-            f"texts only: expected at least 2 for the pairs of {task.data}"
-        )
-    if options.vocabulary is not None:
-        read_vocabulary(options.vocabulary)
-    return init_model
 
 
 def _identity(data: TrainingData, options: FinetuneOptions) -> dict[str, Any]:

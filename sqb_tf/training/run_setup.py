@@ -4,23 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import keras
-
-from sqb_tf.checkpoint import bundle
-from sqb_tf.errors import InputError
-
-
-def check_request(output: Path, save_every: int | None) -> None:
-    """Checks where a run writes and how often it saves, before anything is read or written.
-
-    Raises:
-        InputError: `output` cannot become a bundle, or `save_every` is below 1.
-    """
-    if save_every is not None and save_every < 1:
-        raise InputError(f"save_every {save_every}: expected at least 1")
-    bundle.check_target(output)
 
 
 @contextlib.contextmanager

@@ -1,30 +1,20 @@
-"""The teacher of a distillation, and its outputs for the training examples, computed once."""
+"""The teacher of a distillation: what is known of it before its weights are loaded. Imports no TensorFlow."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import tensorflow as tf
-
-from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint import bundle, model_garden
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
-from sqb_tf.heads.head_type import Passage
-from sqb_tf.progress import log, track
-from sqb_tf.text.preprocessing import Preprocessor
-from sqb_tf.text.tokenizer import WordPieceTokenizer
-from sqb_tf.training.pipeline import prediction_batches
+
+if TYPE_CHECKING:
+    from sqb_tf.text.preprocessing import Preprocessor
 
 KINDS = ("classification", "regression")
-BATCH = 64
-# Files of the run directory.
-LOGITS, STATES = "teacher.npy", "teacher_states.npy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,35 +52,6 @@ class Teacher:
             raise InputError(f"{self.directory}: the teacher takes {takes}, but the data has {has}")
 
 
-@dataclasses.dataclass(frozen=True)
-class TeacherOutputs:
-    """A teacher's outputs for the training examples, in order, as memory-mapped arrays.
-
-    Attributes:
-        logits: `[n, labels]`, float32, in the order of the data's labels.
-        states: the first token's states in some layers, each scaled to length 1, `[n, layers, hidden]`.
-            float16 halves their size and changes the squared distance between two states of 768 channels by
-            at most 1e-4 (over 20,000 random pairs). None if they are not needed.
-    """
-
-    logits: np.ndarray
-    states: np.ndarray | None = None
-
-    def targets(self, indexed_labels: tf.Tensor) -> tf.Tensor | dict[str, tf.Tensor]:
-        """The targets of a batch from the labels and the indices of its examples, `[batch, 2]`.
-
-        They are the label and the logits, `[batch, 1 + labels]`; with states a dict of these as `logits` and
-        `states` `[batch, layers, hidden]`, all float32. They are looked up batch by batch, so that the
-        shuffle buffer holds indices only.
-        """
-        indices = tf.cast(indexed_labels[:, 1], tf.int64)
-        labels = tf.cast(indexed_labels[:, :1], tf.float32)
-        logits = tf.concat([labels, _look_up(self.logits, indices)], axis=1)
-        if self.states is None:
-            return logits
-        return {"logits": logits, "states": _look_up(self.states, indices)}
-
-
 def find_teacher(directory: str | Path) -> Teacher:
     """The teacher in a folder, without its weights.
 
@@ -108,6 +69,9 @@ def _read_garden(directory: Path) -> Teacher:
     garden = model_garden.read_info(directory)
 
     def load() -> tuple[Preprocessor, Any]:
+        from sqb_tf.text.preprocessing import Preprocessor
+        from sqb_tf.text.tokenizer import WordPieceTokenizer
+
         tokenizer = WordPieceTokenizer(directory / "vocab.txt", garden.lowercase)
         return Preprocessor(tokenizer, garden.seq_length), model_garden.load(garden)
 
@@ -143,79 +107,3 @@ def _read_bundle(directory: Path) -> Teacher:
         pools_first_token=info.config.pools_first_token,
         load=load,
     )
-
-
-def teacher_outputs(
-    teacher: Teacher,
-    task: Task,
-    labels: Sequence[str],
-    num_examples: int,
-    folder: Path,
-    layers: Sequence[int] = (),
-) -> TeacherOutputs:
-    """The teacher's outputs for the training examples, computed once into files of `folder`.
-
-    Outputs are written batch by batch, so memory does not grow with the examples.
-
-    Args:
-        teacher: a teacher that has passed `check`.
-        task: its "train" split is computed.
-        labels: the data's labels, in the order that the logits are to have.
-        num_examples: training examples.
-        folder: the run directory.
-        layers: the layers, counted from 1, whose states are kept; empty: no states.
-
-    Raises:
-        InputError: a damaged teacher, outputs that are not finite, or a full disk.
-    """
-    paths = [folder / name for name in ((LOGITS, STATES) if layers else (LOGITS,))]
-    if not all(path.is_file() for path in paths):
-        log(f"running the teacher {teacher.directory}")
-        batches = _compute(teacher, task, [teacher.labels.index(label) for label in labels], layers)
-        steps = -(-num_examples // BATCH)
-        with contextlib.ExitStack() as stack:
-            staged = [stack.enter_context(staged_file(path)) for path in paths]
-            files = [stack.enter_context(path.open("wb")) for path in staged]
-            for step, arrays in enumerate(track(batches, "teacher batch", steps)):
-                for file, array in zip(files, arrays, strict=True):
-                    if not step:
-                        _write_header(file, array, num_examples)
-                    file.write(array.tobytes())
-    return TeacherOutputs(*(np.load(path, mmap_mode="r") for path in paths))
-
-
-def _compute(
-    teacher: Teacher, task: Task, order: Sequence[int], layers: Sequence[int]
-) -> Iterator[list[np.ndarray]]:
-    """Logits, and states unless `layers` is empty, as `TeacherOutputs` holds them, batch by batch."""
-    preprocessor, model = teacher.load()
-    predict = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
-    passages = (Passage(example.text, example.pair) for example in task.split("train"))
-    for inputs in prediction_batches(passages, preprocessor, task.paired, BATCH):
-        outputs = predict(inputs)
-        arrays = [outputs["logits"].numpy()[:, order].astype(np.float32)]
-        if layers:
-            states = outputs["first_token_states"]
-            states = tf.stack(states, axis=1) if isinstance(states, list) else states
-            states = tf.gather(states, [layer - 1 for layer in layers], axis=1)
-            arrays.append(tf.math.l2_normalize(states, axis=-1).numpy().astype(np.float16))
-        if not all(np.isfinite(array).all() for array in arrays):
-            raise InputError(f"{teacher.directory}: this teacher's outputs are not finite")
-        yield arrays
-
-
-def _write_header(file: BinaryIO, batch: np.ndarray, count: int) -> None:
-    """Writes the header of a `.npy` file with `count` rows like those of `batch`.
-
-    The rows are then appended: on a full disk, writing to a mapped file would kill the process.
-    """
-    header = dict(descr=batch.dtype.str, fortran_order=False, shape=(count, *batch.shape[1:]))
-    np.lib.format.write_array_header_1_0(file, header)
-
-
-def _look_up(array: np.ndarray, indices: tf.Tensor) -> tf.Tensor:
-    """Rows of a memory-mapped array, in float32."""
-    rows = tf.numpy_function(
-        lambda i: np.asarray(array[i], np.float32), [indices], tf.float32, stateful=False
-    )
-    return tf.ensure_shape(rows, (None, *array.shape[1:]))

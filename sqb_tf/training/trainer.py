@@ -27,7 +27,7 @@ from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pipeline import TrainingBatches, example_stream, prediction_batches
 from sqb_tf.training.quantization_aware import QuantizationAware
 from sqb_tf.training.state import RunState
-from sqb_tf.training.teacher import TeacherOutputs
+from sqb_tf.training.teacher_outputs import TeacherOutputs
 from sqb_tf.training.tensorboard import TensorBoardCurves
 from sqb_tf.training.training_data import TrainingData
 

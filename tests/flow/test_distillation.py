@@ -37,7 +37,8 @@ from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pipeline import TrainingBatches, example_stream
 from sqb_tf.training.state import RunState
 from sqb_tf.training.survey import survey
-from sqb_tf.training.teacher import TeacherOutputs, find_teacher, teacher_outputs
+from sqb_tf.training.teacher import find_teacher
+from sqb_tf.training.teacher_outputs import TeacherOutputs, teacher_outputs
 
 DEMO = ROOT / "sqb_tf" / "demo"
 DATA = ["--data", DEMO, "--limit", 64, "--batch-size", 16, "--seq-length", 16]

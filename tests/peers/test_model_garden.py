@@ -22,7 +22,8 @@ from sqb_tf.errors import InputError
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 from sqb_tf.training.survey import survey
-from sqb_tf.training.teacher import find_teacher, teacher_outputs
+from sqb_tf.training.teacher import find_teacher
+from sqb_tf.training.teacher_outputs import teacher_outputs
 
 DEMO = ROOT / "sqb_tf" / "demo"
 FLAGS = ["--data", DEMO, "--limit", 64, "--epochs", 1, "--seq-length", 16, "--vocab-size", 300]

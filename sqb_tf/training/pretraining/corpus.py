@@ -8,11 +8,12 @@ import random
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-
-import tensorflow_text as tf_text
+from typing import TYPE_CHECKING
 
 from sqb_tf.errors import InputError
-from sqb_tf.text.tokenizer import WordPieceTokenizer
+
+if TYPE_CHECKING:
+    from sqb_tf.text.tokenizer import WordPieceTokenizer
 
 # Lines that are split into sentences and tokenized at once.
 BLOCK = 2048
@@ -101,6 +102,8 @@ class Segmenter:
         self._tokenizer = tokenizer
         self._max_tokens = seq_length - NUM_SPECIAL
         self._begins_word = tokenizer.begins_word
+        import tensorflow_text as tf_text  # late: finding a corpus needs no TensorFlow
+
         self._breaker = tf_text.StateBasedSentenceBreaker()
         self._random = random.Random(0)
 

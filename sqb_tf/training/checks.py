@@ -1,0 +1,82 @@
+"""What can be wrong with a run before it starts. Imports no TensorFlow, so that it is reported at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqb_tf.checkpoint import bundle
+from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.data.task import Task
+from sqb_tf.errors import InputError
+from sqb_tf.text.encoder import check_seq_length
+from sqb_tf.text.vocabulary import read_vocabulary
+from sqb_tf.training.options import FinetuneOptions
+from sqb_tf.training.pretraining.corpus import Corpus
+from sqb_tf.training.pretraining.options import PretrainOptions, ShardOptions
+from sqb_tf.training.pretraining.shards import Shards
+from sqb_tf.training.teacher import find_teacher
+from sqb_tf.training.training_data import TrainingData
+
+
+def check_request(output: Path, save_every: int | None) -> None:
+    """Checks where a run writes and how often it saves, before anything is read or written.
+
+    Raises:
+        InputError: `output` cannot become a bundle, or `save_every` is below 1.
+    """
+    if save_every is not None and save_every < 1:
+        raise InputError(f"save_every {save_every}: expected at least 1")
+    bundle.check_target(output)
+
+
+def check_finetune(task: Task, output: str | Path, options: FinetuneOptions) -> TrainingData:
+    """Checks options, data, initial bundle and teacher of a fine-tuning; the data as read.
+
+    Raises:
+        InputError: any of them is wrong, or they do not go together.
+    """
+    bundle.check_target(output)
+    config = read_config(options)
+    check_seq_length(options.seq_length, config.max_position_embeddings)
+    if task.paired and config.type_vocab_size < 2:
+        raise InputError(
+            f"{options.init}: type_vocab_size is {config.type_vocab_size}, so the model takes single "
+            f"texts only: expected at least 2 for the pairs of {task.data}"
+        )
+    if options.vocabulary is not None:
+        read_vocabulary(options.vocabulary)
+    teacher = None if options.teacher is None else find_teacher(options.teacher)
+    data = TrainingData.read(task, options)
+    if teacher is not None:
+        teacher.check(task, data.labels)
+    return data
+
+
+def check_pretrain(
+    shards: Path, shard_options: ShardOptions, options: PretrainOptions, output: str | None
+) -> None:
+    """Checks the text or the shards, the vocabulary and the initial bundle of a pretraining.
+
+    Args:
+        shards: folder of the shards, which are read if `shard_options` names no text.
+        output: the bundle to write; None: shards alone are made.
+
+    Raises:
+        InputError: any of them is missing or wrong.
+    """
+    if output is not None:
+        bundle.check_target(output)
+    read_config(options)
+    if shard_options.vocabulary is not None:
+        read_vocabulary(shard_options.vocabulary)
+    if shard_options.text is None:
+        Shards(shards)
+    else:
+        Corpus.find(shard_options.text, shard_options.held_out)
+
+
+def read_config(options: FinetuneOptions | PretrainOptions) -> SqueezeBertConfig:
+    """The config that a run starts from: that of the bundle `init`, or the preset's."""
+    if options.init is not None:
+        return bundle.read_info(options.init).config
+    return SqueezeBertConfig.from_preset(options.preset)
