@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, unknown_name
 
 # The activations whose names mean the same in Keras, in `transformers` and in the lowering.
 # `gelu` is the exact (erf) form, as in BERT; `gelu_new` and `gelu_pytorch_tanh` are its tanh form.
@@ -118,7 +118,7 @@ class SqueezeBertConfig:
     def from_preset(cls, name: str, **overrides: Any) -> SqueezeBertConfig:
         """The preset `name` (see `PRESETS`), with fields replaced by `overrides`."""
         if name not in PRESETS:
-            raise InputError(f"unknown preset {name!r}: expected one of {', '.join(PRESETS)}")
+            raise unknown_name("preset", name, PRESETS)
         return cls.from_dict({**PRESETS[name], **overrides})
 
     @classmethod

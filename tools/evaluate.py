@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 
+from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.options import option
 from sqb_tools import arguments, entry, results
@@ -43,7 +44,10 @@ def main(args: argparse.Namespace) -> int:
     options = arguments.read(EvaluateOptions, args)
     answers = arguments.read(AnswerOptions, args)
     task = arguments.read(DataOptions, args).load_task()
-    task.split(options.split)
+    if options.model:
+        bundle.read_info(options.model)
+    for _ in task.split(options.split):  # bad data is reported before TensorFlow is imported
+        pass
     from sqb_tflite.runtime.runner import Runner
     from sqb_tflite.verification.keras_backend import BundlePredictor, evaluate
 

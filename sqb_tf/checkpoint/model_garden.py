@@ -17,8 +17,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sqb_tf.errors import InputError, one_line
 from sqb_tf.line_file import read_lines
 from sqb_tf.text.vocabulary import read_vocabulary
@@ -26,13 +24,6 @@ from sqb_tf.text.vocabulary import read_vocabulary
 PARAMS = "params.yaml"
 # Encoders whose first token is BERT's, with every layer's outputs.
 ENCODERS = ("bert", "bert_v2")
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain YAML, and the tuples that Model Garden's configs have: no tag that names code is followed."""
-
-
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _Loader.construct_yaml_seq)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +134,14 @@ def load(info: GardenInfo) -> Any:
 
 
 def _read_params(path: Path) -> dict[str, Any]:
+    import yaml  # late: only this reader needs it, and fine-tuning looks for a teacher here
+
+    class Loader(yaml.SafeLoader):
+        """Plain YAML with the tuples of Model Garden's configs: no tag that names code is followed."""
+
+    Loader.add_constructor("tag:yaml.org,2002:python/tuple", Loader.construct_yaml_seq)
     try:
-        params = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        params = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML: {one_line(error)}") from None
     if not isinstance(params, dict):

@@ -12,7 +12,7 @@ from typing import Any
 from sqb_tf.data.data_format import DataFormat
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.lines import numbered_lines
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, suggest
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")
 
@@ -61,7 +61,7 @@ class DelimitedFile:
         if row.get(column) is None:
             present = ", ".join(key for key in row if key) or "none"
             raise InputError(
-                f"{self.path}:{line}: no column {column!r}; found: {present}. "
+                f"{self.path}:{line}: no column {column!r}; found: {present}{suggest(column, row)}. "
                 "Name the columns with --text-column, --pair-column, --label-column"
             )
         if not str(row[column]).strip():
@@ -95,7 +95,10 @@ def find_split(folder: Path, split: str) -> Path:
         if (folder / f"{split}{suffix}").is_file():
             return folder / f"{split}{suffix}"
     if folder.is_dir():
-        raise InputError(f"{folder}: no {split}.tsv, {split}.csv or {split}.jsonl in it")
+        files = {path.stem for path in folder.iterdir() if path.suffix in SUFFIXES}
+        raise InputError(
+            f"{folder}: no {split}.tsv, {split}.csv or {split}.jsonl in it{suggest(split, files)}"
+        )
     if folder.exists():
         raise InputError(f"{folder}: expected a folder, or a file ending in {', '.join(SUFFIXES)}")
     raise InputError(f"{folder}: no such file or folder")

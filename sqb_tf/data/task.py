@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task_specs import TASKS
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, unknown_name
 
 DEMO = Path(__file__).resolve().parent.parent / "demo"
 # Share of a single training file that is held out as dev when no dev file is named.
@@ -84,7 +84,7 @@ class Task:
         limit: int | None = None,
     ) -> None:
         if name not in TASKS:
-            raise InputError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}")
+            raise unknown_name("task", name, TASKS)
         if limit is not None and limit < 1:
             raise InputError(f"limit {limit}: expected at least 1")
         self.name, self.data, self.limit = name, Path(data), limit

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, suggest
 from sqb_tf.quantization import BITS, STORAGE, Storage, storage_type
 
 TARGETS = ("cpu", "gpu")
@@ -150,7 +150,7 @@ class Recipe(enum.Enum):
                 return recipe
         raise InputError(
             f"unknown recipe {label!r}: expected one of {', '.join(cls.names())}, or a .json file of layer "
-            "patterns"
+            f"patterns{suggest(label, cls.names())}"
         )
 
     @classmethod
