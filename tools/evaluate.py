@@ -48,10 +48,14 @@ def main(args: argparse.Namespace) -> int:
         bundle.read_info(options.model)
     for _ in task.split(options.split):  # bad data is reported before TensorFlow is imported
         pass
-    from sqb_tflite.runtime.runner import Runner
+    runner = None
+    if options.package:
+        from sqb_tflite.runtime.runner import Runner
+
+        runner = Runner(options.package)
     from sqb_tflite.verification.keras_backend import BundlePredictor, evaluate
 
-    predictor = Runner(options.package) if options.package else BundlePredictor(options.model)
+    predictor = runner or BundlePredictor(options.model)
     predictor.task_kind.change(answers.settings)
     result = evaluate(predictor, task, options.split, options.predictions, options.nbest)
     lines = [

@@ -8,7 +8,7 @@ from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
-from sqb_tf.text.preprocessing import check_seq_length
+from sqb_tf.text.encoder import check_seq_length
 from sqb_tf.text.vocabulary import read_vocabulary
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pretraining.corpus import Corpus
