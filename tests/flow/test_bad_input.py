@@ -197,7 +197,7 @@ def test_pairs_for_a_model_of_single_texts(tmp_path):
     pairs.write_text("a\tb\tlabel\na good film\ta bad film\tyes\na bad end\ta film\tno\n" * 9)
     flags = ["--data", pairs, "--text-column", "a", "--pair-column", "b", "--seq-length", 16]
     rejects(
-        r"init: its type_vocab_size is 1, .* expected at least 2 for the pairs of .*pairs.tsv",
+        r"init: type_vocab_size is 1, .* expected at least 2 for the pairs of .*pairs.tsv",
         *("finetune", *flags, "--init", init, "--output", tmp_path / "out"),
     )
     assert listing(tmp_path) == ["init", "pairs.tsv"]
