@@ -5,6 +5,7 @@ import dataclasses
 from pathlib import Path
 
 from sqb_tf.checkpoint import bundle
+from sqb_tf.data.texts import read_texts
 from sqb_tf.errors import InputError
 from sqb_tf.options import check_choices, option
 from sqb_tflite.conversion.recipes import (
@@ -138,11 +139,10 @@ def main(args: argparse.Namespace) -> int:
 
     info = bundle.read_info(directory)
     examples, source = held_out.examples(info)
+    texts = read_texts(options.calibration, info.task.paired) if options.calibration else None
     from sqb_tf.progress import log
-    from sqb_tflite.conversion.calibration import read_texts
     from sqb_tflite.verification.release import BoundsMissed, release
 
-    texts = read_texts(options.calibration, info.task.paired) if options.calibration else None
     try:
         released = release(
             directory,

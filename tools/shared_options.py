@@ -8,6 +8,7 @@ from typing import Any
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task import Task
 from sqb_tf.data.task_specs import TASK_KINDS, TASKS
+from sqb_tf.data.texts import read_texts
 from sqb_tf.errors import InputError
 from sqb_tf.options import check_choices, option
 
@@ -90,8 +91,6 @@ class HeldOutOptions(DataOptions):
             sample = info.sample("verification")[: self.limit]
             return sample, f"{info.directory}/verification.jsonl"
         if info.task.kind not in TASK_KINDS:  # a head without labels
-            from sqb_tflite.conversion.calibration import read_texts
-
             texts = read_texts(self.data, paired=info.task.paired)
             rows = [(text, None) if isinstance(text, str) else text for text in texts]
             return [Example(*row) for row in rows][: self.limit], self.data
