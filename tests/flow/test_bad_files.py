@@ -139,7 +139,7 @@ def test_spoiled_init_leaves_nothing(spoiled, data, outputs):
         (["--seq-lengths", "long"], r"--seq-lengths long: expected whole numbers above 0"),
         (["--seq-lengths", "16,65"], r"seq_length 65: expected 5 to 64"),
         (["--seq-lengths", "4"], r"seq_length 4: expected 5 to 64"),
-        (["--calibration", "empty.txt"], r"empty.txt: the calibration text is empty"),
+        (["--calibration", "empty.txt"], r"empty.txt: no text in it"),
         (["--calibration", "gone.txt"], r"gone.txt: cannot be read: No such file"),
         (["--calibration", "latin.txt"], r"latin.txt:2: not UTF-8"),
         (["--calibration", "."], r"\.: cannot be read: Is a directory"),

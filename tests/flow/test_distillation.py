@@ -24,7 +24,7 @@ from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads.registry import kind_of
 from sqb_tf.model.heads import SqueezeBertClassifier
-from sqb_tf.training import teacher as teacher_module
+from sqb_tf.training import teacher_outputs as teacher_module
 from sqb_tf.training.distillation import (
     DistillationLoss,
     PatientLoss,
