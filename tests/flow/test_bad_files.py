@@ -170,7 +170,7 @@ def test_calibration_of_pairs_needs_tabs(paired_bundle_dir, tmp_path):
     arguments = ["--model", paired_bundle_dir, "--calibration", tmp_path / "c.txt"]
     output = tmp_path / "x.tflite"
     rejects(
-        r"c.txt:2: expected two texts parted by a tab", "convert", *arguments, "--output", output
+        r"c.txt:2: expected two texts separated by a tab", "convert", *arguments, "--output", output
     )
     assert listing(tmp_path) == ["c.txt"]
 
@@ -259,7 +259,7 @@ def test_lines_to_predict_are_rejected(content, match, package, tmp_path, monkey
 
 @pytest.mark.parametrize("text", ["a film", "a film\t", "\ta film"])
 def test_pair_without_its_second_text(text, paired_bundle_dir):
-    match = r"argument:1: expected two texts parted by a tab"
+    match = r"argument:1: expected two texts separated by a tab"
     rejects(match, "predict", "--model", paired_bundle_dir, text)
 
 
