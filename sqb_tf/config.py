@@ -171,7 +171,8 @@ def as_config(config: SqueezeBertConfig | dict[str, Any]) -> SqueezeBertConfig:
 def _check_type(name: str, annotation: str, value: Any) -> None:
     """Checks a field's type; ints must be positive, and a bool is not an int."""
     types: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
-    if not isinstance(value, types[annotation]) or isinstance(value, bool):
+    fits = isinstance(value, types[annotation]) and not isinstance(value, bool)
+    if not fits:
         raise InputError(f"{name}={value!r}: expected {annotation}")
     if annotation == "int" and value < 1:
         raise InputError(f"{name}={value}: expected at least 1")
