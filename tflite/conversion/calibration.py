@@ -17,7 +17,7 @@ FEW, MANY = 32, 128
 def samples(
     preprocessor: Preprocessor,
     texts: Sequence[str],
-    pairs: Sequence[str] | None = None,
+    pairs: Sequence[str | None] | None = None,
     limit: int = FEW,
 ) -> list[dict[str, tf.Tensor]]:
     """The model's inputs `[1, length]` for at most `limit` texts, spread evenly over the sequence.

@@ -177,6 +177,7 @@ def _quantize(
         inputs = {
             name: [{k: fit(v.numpy(), length) for k, v in sample.items()} for sample in samples]
             for name, length in request.signatures.items()
+            if length is not None  # integers have fixed lengths alone
         }
         return quantize_activations(content, bits, inputs)
     return quantize_weights(content, storage) if storage else content
