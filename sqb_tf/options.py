@@ -64,15 +64,15 @@ def argument(default: Any, help: str, *, group: str, metavar: str | None = None)
 
 def flags(options: Any) -> dict[str, tuple[dataclasses.Field, Flag]]:
     """The fields of a dataclass, or of an instance, that have a flag, by name."""
-    found = {}
+    by_name = {}
     for field in dataclasses.fields(options):
         if _KEY not in field.metadata:
             continue
         flag = field.metadata[_KEY]
         if not flag.names and not field.metadata.get("positional"):
             flag = dataclasses.replace(flag, names=(f"--{field.name.replace('_', '-')}",))
-        found[field.name] = field, flag
-    return found
+        by_name[field.name] = field, flag
+    return by_name
 
 
 def check_choices(options: Any) -> None:

@@ -135,8 +135,8 @@ def parser(
 ) -> Parser:
     """The parser of a tool with these options and those of `OutputOptions`. See `Parser.add_options`."""
     both = f"`sqb {name}` and `python tools/{name}.py` are the same command."
-    made = Parser(prog=f"sqb {name}", description=f"{description}\n{both}", epilog=epilog)
-    return made.add_options(*classes, OutputOptions, exclude=exclude, required=required)
+    tool = Parser(prog=f"sqb {name}", description=f"{description}\n{both}", epilog=epilog)
+    return tool.add_options(*classes, OutputOptions, exclude=exclude, required=required)
 
 
 def read(options: type[Options], args: argparse.Namespace, **values: Any) -> Options:

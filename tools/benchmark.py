@@ -201,46 +201,51 @@ def main(args: argparse.Namespace) -> int:
 
 
 def measure(args: argparse.Namespace) -> int:
-    if not args.package:
-        raise InputError("--package is missing: name one or more packaged .tflite files")
+    """The tool without a command."""
     options = arguments.read(BenchmarkOptions, args)
-    baselines = args.baselines.split(",") if args.baselines else []
+    on_devices = arguments.read(DeviceOptions, args)
+    if not options.package:
+        raise InputError("--package is missing: name one or more packaged .tflite files")
+    baselines = options.baselines.split(",") if options.baselines else []
     check_names(baselines)
-    threads = arguments.whole_numbers(args.threads, "--threads")
-    lengths = arguments.whole_numbers(args.lengths, "--lengths")
-    for tool in args.tool:
+    threads = arguments.whole_numbers(options.threads, "--threads")
+    lengths = arguments.whole_numbers(options.lengths, "--lengths")
+    for tool in on_devices.tool:
         if not Path(tool).is_file():
             raise InputError(f"--tool {tool}: no such file: expected benchmark_model or its .apk")
     from sqb_tflite.bench.devices import fleet, journal, targets
+    from sqb_tflite.bench.plan import Plan
     from sqb_tflite.bench.reports import report
 
-    devices = targets.find_targets(args.device.split(","))
+    devices = targets.find_targets(options.device.split(","))
     _check_outputs(args, report.RECORDS_FILE)
-    from sqb_tflite.bench.plan import Plan
-
+    packages = [
+        *options.package,
+        *_baseline_packages(options.package[0], baselines, max(lengths)),
+    ]
     plan = Plan(
-        packages=[*args.package, *_baseline_packages(args.package[0], baselines, max(lengths))],
+        packages=packages,
         threads=threads,
         lengths=lengths,
-        runs=args.runs,
+        runs=options.runs,
         text=_text(options),
-        each_text=bool(args.data or args.text),
-        seed=args.seed,
-        delegates=args.delegates.split(","),
-        core_masks=args.core_masks.split(",") if args.core_masks else [None],
-        repeats=args.repeats,
-        precision=arguments.share(args.confidence_width, "--confidence-width"),
-        budget_s=60 * args.budget,
-        min_seconds=args.min_seconds,
-        max_temperature_c=args.max_temperature,
-        cool_down_s=args.cool_down,
-        reconnect_s=args.reconnect,
-        timeout_s=args.timeout,
-        profile=args.profile,
+        each_text=bool(options.data or options.text),
+        seed=options.seed,
+        delegates=on_devices.delegates.split(","),
+        core_masks=on_devices.core_masks.split(",") if on_devices.core_masks else [None],
+        repeats=on_devices.repeats,
+        precision=arguments.share(on_devices.confidence_width, "--confidence-width"),
+        budget_s=60 * on_devices.budget,
+        min_seconds=on_devices.min_seconds,
+        max_temperature_c=on_devices.max_temperature,
+        cool_down_s=on_devices.cool_down,
+        reconnect_s=on_devices.reconnect,
+        timeout_s=on_devices.timeout,
+        profile=on_devices.profile,
     )
-    earlier = journal.Journal(Path(args.report) / journal.FILE if args.report else None)
-    connection = fleet.ConnectionOptions(args.tool, args.ssh_config)
-    result = fleet.measure(devices, plan, connection, earlier)
+    journal_path = Path(options.report) / journal.FILE if options.report else None
+    connection = fleet.ConnectionOptions(on_devices.tool, on_devices.ssh_config)
+    result = fleet.measure(devices, plan, connection, journal.Journal(journal_path))
     return _show(args, result)
 
 

@@ -49,7 +49,7 @@ def _groups(parser: Parser) -> Iterator[str]:
     for group in parser._action_groups:
         actions = [a for a in group._group_actions if a.dest not in (*shared, "help", "command")]
         if actions:
-            yield from ("", f"**{group.title.capitalize()}**", "")
+            yield from ("", f"**{(group.title or '').capitalize()}**", "")
             yield from _table(actions)
 
 

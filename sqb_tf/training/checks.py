@@ -78,6 +78,7 @@ def check_pretrain(
 
 def read_config(options: FinetuneOptions | PretrainOptions) -> SqueezeBertConfig:
     """The config that a run starts from: that of the bundle `init`, or the preset's."""
-    if options.init is not None:
-        return bundle.read_info(options.init).config
-    return SqueezeBertConfig.from_preset(options.preset)
+    if options.preset is not None:
+        return SqueezeBertConfig.from_preset(options.preset)
+    assert options.init is not None  # `TrainingOptions` has one of the two
+    return bundle.read_info(options.init).config

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sqb_tf.atomic_write import staged_file
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, suggest
 from sqb_tf.progress import log
 
 # BERT's vocabulary size; a larger vocabulary enlarges the embedding table.
@@ -43,7 +43,9 @@ def check_names(names: Sequence[str]) -> None:
     """`InputError` for a name that is not in `BASELINES`."""
     for name in names:
         if name not in BASELINES:
-            raise InputError(f"--baselines {name}: expected some of {', '.join(BASELINES)}")
+            known = ", ".join(BASELINES)
+            hint = suggest(name, BASELINES)
+            raise InputError(f"--baselines {name}: expected some of {known}{hint}")
 
 
 def convert_baselines(

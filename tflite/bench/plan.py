@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, suggest
 from sqb_tf.progress import warn
 
 from .inputs import Text
@@ -94,7 +94,8 @@ class Plan:
                 raise InputError(f"{path}: listed twice; to measure a file against itself, copy it")
         for delegate in self.delegates:
             if delegate not in DELEGATES:
-                raise InputError(f"--delegates {delegate}: expected some of {', '.join(DELEGATES)}")
+                known, hint = ", ".join(DELEGATES), suggest(delegate, DELEGATES)
+                raise InputError(f"--delegates {delegate}: expected some of {known}{hint}")
         for mask in self.core_masks:
             if mask is not None and not (set(mask) <= set("0123456789abcdefABCDEF") and mask):
                 raise InputError(
