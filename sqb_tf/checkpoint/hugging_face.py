@@ -1,12 +1,13 @@
-"""Models with the weights of Hugging Face `transformers`, and back. Names and shapes only, no code of it.
+"""Bundles from and to Hugging Face `transformers` folders, without importing `transformers`.
 
-The names are those of `transformers`' `models/squeezebert`.
+The weight names are those of `transformers`' `models/squeezebert`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from sqb_tf.atomic_write import staged_directory, writing
 from sqb_tf.checkpoint import bundle
+from sqb_tf.checkpoint.import_options import ImportOptions
 from sqb_tf.checkpoint.saving import FILLER, fill_vocabulary
 from sqb_tf.checkpoint.transformers_folder import ARCHITECTURES, MODEL_TYPE, Folder, fetch, read
 from sqb_tf.config import OWN_FIELDS
@@ -23,9 +25,9 @@ from sqb_tf.text.preprocessing import check_seq_length
 from sqb_tf.text.vocabulary import read_vocabulary
 
 WEIGHTS = "model.safetensors"
-PREFIX = "transformer."  # of the encoder in a model with a head
+PREFIX = "transformer."  # precedes the encoder's names in a model with a head
 
-# Our layer's path -> theirs; {i} is a block. Convolutions have kernels of rank 3 on both sides.
+# Our layer path -> theirs; {i} is the block's index. Convolution kernels have rank 3 on both sides.
 _ENCODER_LAYERS = {
     "embeddings/word_embeddings": "embeddings.word_embeddings",
     "embeddings/position_embeddings": "embeddings.position_embeddings",
@@ -51,7 +53,8 @@ _HEAD_LAYERS = {
     "masked_lm_head": "cls.predictions",
     "sentence_order_head": "cls.seq_relationship",
 }
-_LEAVES = {
+# Our variable name -> theirs.
+_VARIABLES = {
     "kernel": "weight",
     "embeddings": "weight",
     "gamma": "weight",
@@ -60,68 +63,59 @@ _LEAVES = {
 }
 
 
-def import_bundle(
-    source: str,
-    output: str | Path,
-    kind: str | None = None,
-    vocabulary: str | None = None,
-    revision: str | None = None,
-    seq_length: int | None = None,
-    paired: bool = False,
-    command: str = "",
-) -> bundle.BundleInfo:
-    """Writes the bundle of a transformers folder, or of a hub repository.
+def import_bundle(options: ImportOptions, command: str = "") -> bundle.BundleInfo:
+    """Writes the bundle of a transformers folder, or of a repository on the hub.
 
     Args:
-        source: the folder, or the repository's name.
-        output: the bundle's folder.
-        kind: a key of `ARCHITECTURES`; None: what the weights say.
-        vocabulary: a vocab.txt, for a folder without a tokenizer.
-        revision: of the repository.
-        seq_length: the longest input in tokens; None: the model's positions.
-        paired: whether the model takes two texts, which the folder does not say.
-        command: what is running, for the bundle's record.
+        options: the source, the bundle's directory and the model's head.
+        command: the command line, for the bundle's record.
 
     Raises:
         InputError: as `read` and `build`; no vocabulary, or one larger than the model's.
     """
-    bundle.check_target(output)
-    if kind is not None and kind not in ARCHITECTURES:
-        raise InputError(f"head {kind!r}: expected one of {', '.join(ARCHITECTURES)}")
-    folder = read(fetch(source, revision))
+    bundle.check_target(options.output)
+    folder = read(fetch(options.source, options.revision))
     config = folder.config
-    if seq_length is not None:
-        check_seq_length(seq_length, config.max_position_embeddings)
-    tokens = folder.vocabulary if vocabulary is None else read_vocabulary(vocabulary)
-    if tokens is None:
-        raise InputError(f"{source}: no vocab.txt or tokenizer.json in it: name one with --vocab")
-    if len(tokens) > config.vocab_size:
-        raise InputError(
-            f"{source}: {len(tokens)} tokens in the vocabulary, config.json says vocab_size "
-            f"{config.vocab_size}"
-        )
-    tokens = fill_vocabulary(tokens, config.vocab_size)
-    model = build(folder, kind)
-    kind = kind or folder.kind
+    if options.seq_length is not None:
+        check_seq_length(options.seq_length, config.max_position_embeddings)
+    vocabulary = _vocabulary(folder, options)
+    kind = options.head or folder.kind
     task = bundle.TaskInfo(
         task=kind,
         kind=kind,
-        paired=paired or kind in PAIRED_KINDS,
-        seq_length=seq_length or config.max_position_embeddings,
+        paired=options.paired or kind in PAIRED_KINDS,
+        seq_length=options.seq_length or config.max_position_embeddings,
         lowercase=folder.lowercase,
-        metric={},
-        data=source,
+        data=options.source,
         command=command,
     )
-    bundle.write(output, bundle.BundleContents(model, tokens, folder.labels(kind), task))
-    return bundle.read_info(output)
+    contents = bundle.BundleContents(build(folder, kind), vocabulary, folder.labels(kind), task)
+    bundle.write(options.output, contents)
+    return bundle.read_info(options.output)
+
+
+def _vocabulary(folder: Folder, options: ImportOptions) -> list[str]:
+    """The tokens in id order, one for every row of the word embeddings."""
+    tokens, vocab_size = folder.vocabulary, folder.config.vocab_size
+    if options.vocabulary is not None:
+        tokens = read_vocabulary(options.vocabulary)
+    if tokens is None:
+        raise InputError(
+            f"{options.source}: no vocab.txt or tokenizer.json in it: name one with --vocab"
+        )
+    if len(tokens) > vocab_size:
+        raise InputError(
+            f"{options.source}: {len(tokens)} tokens in the vocabulary, config.json says vocab_size "
+            f"{vocab_size}"
+        )
+    return fill_vocabulary(tokens, vocab_size)
 
 
 def export_folder(directory: str | Path, output: str | Path) -> list[str]:
-    """Writes a bundle as a transformers folder; its files' names.
+    """Writes a bundle as a transformers folder; returns the names of its files.
 
     Raises:
-        InputError: a bad bundle, one without self-attention, or an `output` that holds something else.
+        InputError: a bad bundle, one without self-attention, or an `output` that has other contents.
     """
     output = Path(output)
     if output.is_dir() and any(output.iterdir()) and not (output / WEIGHTS).is_file():
@@ -142,7 +136,11 @@ def export_folder(directory: str | Path, output: str | Path) -> list[str]:
 
 
 def build(folder: Folder, kind: str | None = None) -> Any:
-    """The model of a folder, with its weights; `kind` is a key of `ARCHITECTURES`, None the folder's own.
+    """The Keras model of a folder, with its weights.
+
+    Args:
+        folder: the folder's contents.
+        kind: the head, a key of `ARCHITECTURES`; None: that of the weights.
 
     Raises:
         InputError: a weight that is missing, left over, or of another shape than the config's.
@@ -151,25 +149,15 @@ def build(folder: Folder, kind: str | None = None) -> Any:
 
     kind = kind or folder.kind
     model = heads.build(kind, folder.config, len(folder.labels(kind)))
-    arrays = _with_known_names(folder.arrays)
+    arrays = _with_current_names(folder.arrays)
     prefix = PREFIX if any(name.startswith(PREFIX) for name in arrays) else ""
-    names = weight_names(model, prefix)
     _drop_derived(folder.path, arrays, prefix)
-    missing = sorted(set(names) - set(arrays))
-    extra = sorted(set(arrays) - set(names))
-    if missing or extra:
-        raise InputError(
-            f"{folder.path}: not the weights of {ARCHITECTURES[kind]}: "
-            + "; ".join(
-                f"{what} {', '.join(some[:4])}{f' and {len(some) - 4} more' * (len(some) > 4)}"
-                for what, some in (("missing", missing), ("left over", extra))
-                if some
-            )
-        )
-    for name, weight in names.items():
-        value = _turn(arrays[name], weight)
+    weights = weight_names(model, prefix)
+    _check_names(folder.path, ARCHITECTURES[kind], weights, arrays)
+    for name, weight in weights.items():
+        value = _transpose_kernel(arrays[name], weight)
         if value.shape != tuple(weight.shape):
-            expected = _turn(np.empty(weight.shape), weight).shape
+            expected = _transpose_kernel(np.empty(weight.shape), weight).shape
             raise InputError(
                 f"{folder.path}: {name} has shape {arrays[name].shape}, config.json says {expected}"
             )
@@ -177,28 +165,66 @@ def build(folder: Folder, kind: str | None = None) -> Any:
     return model
 
 
-def weight_names(model: Any, prefix: str | None = None) -> dict[str, Any]:
-    """Our weights by `transformers`' names; the random generators of dropout have none.
+def _check_names(
+    path: Path, architecture: str, expected: Collection[str], actual: Collection[str]
+) -> None:
+    """`InputError` unless both are the same names."""
+    differences = []
+    for what, names in (
+        ("missing", sorted(set(expected) - set(actual))),
+        ("left over", sorted(set(actual) - set(expected))),
+    ):
+        if names:
+            more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+            differences.append(f"{what} {', '.join(names[:4])}{more}")
+    if differences:
+        raise InputError(f"{path}: not the weights of {architecture}: {'; '.join(differences)}")
 
-    `prefix` is that of the encoder's names; None: what `transformers` gives a model of this head.
+
+def weight_names(model: Any, prefix: str | None = None) -> dict[str, Any]:
+    """The trainable weights by their names in `transformers`.
+
+    Args:
+        model: a Keras model of `sqb_tf.model.heads`.
+        prefix: precedes the encoder's names; None: as in `transformers` for a model with this head.
     """
     if prefix is None:
         prefix = PREFIX if any(_their_layer(w, _HEAD_LAYERS) for w in model.weights) else ""
     names = {}
     for weight in model.trainable_weights:
-        leaf = _LEAVES[weight.path.rpartition("/")[2]]
+        variable = _VARIABLES[weight.path.rpartition("/")[2]]
         if (layer := _their_layer(weight, _ENCODER_LAYERS)) is not None:
-            names[f"{prefix}{layer}.{leaf}"] = weight
+            names[f"{prefix}{layer}.{variable}"] = weight
         else:
-            names[f"{_their_layer(weight, _HEAD_LAYERS)}.{leaf}"] = weight
+            names[f"{_their_layer(weight, _HEAD_LAYERS)}.{variable}"] = weight
     return names
 
 
-def write(folder: Path, model: Any, info: Any) -> None:
+def write(folder: Path, model: Any, info: bundle.BundleInfo) -> None:
     """Writes the files of a transformers folder for a bundle's model (`sqb_tf.load`) and `info`."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
+    arrays = {
+        name: np.ascontiguousarray(_transpose_kernel(weight.numpy(), weight))
+        for name, weight in weight_names(model).items()
+    }
+    with writing(folder / WEIGHTS, SafetensorError):
+        save_file(arrays, folder / WEIGHTS, metadata={"format": "pt"})
+    tokens = [token for i, token in enumerate(info.vocabulary) if token != FILLER.format(i)]
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    tokenizer = {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": info.task.lowercase,
+        "model_max_length": info.config.max_position_embeddings,
+    }
+    for name, content in (("config", _settings(info)), ("tokenizer_config", tokenizer)):
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def _settings(info: bundle.BundleInfo) -> dict[str, Any]:
+    """The `config.json` of a transformers folder."""
     kind, config = info.task.kind, info.config
     settings = {
         "architectures": [ARCHITECTURES[kind]],
@@ -211,53 +237,39 @@ def write(folder: Path, model: Any, info: Any) -> None:
     if info.labels:
         settings["id2label"] = {str(i): label for i, label in enumerate(info.labels)}
         settings["label2id"] = {label: i for i, label in enumerate(info.labels)}
-    if kind in ("classification", "regression"):
-        single = "single_label_classification"
-        settings["problem_type"] = "regression" if kind == "regression" else single
-    arrays = {
-        name: np.ascontiguousarray(_turn(weight.numpy(), weight))
-        for name, weight in weight_names(model).items()
-    }
-    with writing(folder / WEIGHTS, SafetensorError):
-        save_file(arrays, folder / WEIGHTS, metadata={"format": "pt"})
-    tokens = [token for i, token in enumerate(info.vocabulary) if token != FILLER.format(i)]
-    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    tokenizer = {
-        "tokenizer_class": "BertTokenizer",
-        "do_lower_case": info.task.lowercase,
-        "model_max_length": config.max_position_embeddings,
-    }
-    for name, content in (("config", settings), ("tokenizer_config", tokenizer)):
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    if kind == "classification":
+        settings["problem_type"] = "single_label_classification"
+    elif kind == "regression":
+        settings["problem_type"] = "regression"
+    return settings
 
 
 def _their_layer(weight: Any, layers: dict[str, str]) -> str | None:
-    """The name of the layer that holds a weight of ours, None if it is not one of `layers`."""
+    """The `transformers` name of a weight's layer; None if `layers` does not have it."""
     path = weight.path.rpartition("/")[0]
-    number = re.match(r"encoder_(\d+)/", path)
-    if number is None:
+    block = re.match(r"encoder_(\d+)/", path)
+    if block is None:
         return layers.get(path)
-    name = layers.get(path.replace(number[0], "encoder_{i}/", 1))
-    return None if name is None else name.format(i=number[1])
+    name = layers.get(path.replace(block[0], "encoder_{i}/", 1))
+    return None if name is None else name.format(i=block[1])
 
 
-def _turn(array: np.ndarray, weight: Any) -> np.ndarray:
-    """Theirs to ours and back: kernels have their axes the other way round, tables have not."""
+def _transpose_kernel(array: np.ndarray, weight: Any) -> np.ndarray:
+    """Converts between their layout and ours: kernels have their axes reversed, other weights do not."""
     return array.T if weight.path.endswith("/kernel") else array
 
 
-def _with_known_names(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Names of checkpoints before 2019 called a norm's gain and bias gamma and beta."""
-    old = {".gamma": ".weight", ".beta": ".bias"}
+def _with_current_names(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Renames a norm's "gamma" and "beta", as checkpoints before 2019 have them, to "weight" and "bias"."""
+    current = {".gamma": ".weight", ".beta": ".bias"}
     return {
-        re.sub(r"\.(gamma|beta)$", lambda match: old[match[0]], name): array
+        re.sub(r"\.(gamma|beta)$", lambda match: current[match[0]], name): array
         for name, array in arrays.items()
     }
 
 
 def _drop_derived(path: Path, arrays: dict[str, np.ndarray], prefix: str) -> None:
-    """Takes out what repeats another weight, if it truly does: `InputError` where it does not."""
+    """Removes weights that repeat others; `InputError` if they differ from those."""
     table, bias = f"{prefix}embeddings.word_embeddings.weight", "cls.predictions.bias"
     for copy, original in (
         ("cls.predictions.decoder.weight", table),
@@ -267,9 +279,10 @@ def _drop_derived(path: Path, arrays: dict[str, np.ndarray], prefix: str) -> Non
             arrays[original] = arrays.pop(copy)
         elif copy in arrays and not np.array_equal(arrays[copy], arrays[original]):
             raise InputError(
-                f"{path}: {copy} is not {original}: the embeddings are not tied, which they are here"
+                f"{path}: {copy} is not {original}: input and output embeddings differ; this implementation "
+                "requires tied embeddings"
             )
         arrays.pop(copy, None)
-    places = arrays.pop(f"{prefix}embeddings.position_ids", None)
-    if places is not None and not np.array_equal(places.ravel(), np.arange(places.size)):
+    positions = arrays.pop(f"{prefix}embeddings.position_ids", None)
+    if positions is not None and not np.array_equal(positions.ravel(), np.arange(positions.size)):
         raise InputError(f"{path}: {prefix}embeddings.position_ids: expected 0, 1, 2 and so on")

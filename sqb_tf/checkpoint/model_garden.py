@@ -1,13 +1,12 @@
-"""A BERT classifier as TensorFlow Model Garden's `sentence_prediction` training leaves it, read only.
+"""Reads a BERT classifier that TensorFlow Model Garden's `sentence_prediction` task has trained.
 
 params.yaml   the experiment, as `official.core.train_utils.serialize_config` writes it
-ckpt-N.*      the checkpoints, of which the one of the highest step is read
-vocab.txt     the vocabulary that it was trained with, one token a line
-labels.txt    label names in the order of its class ids; none of a regression (`num_classes: 1`)
+ckpt-N.*      the checkpoints; the one of the highest step is read
+vocab.txt     the vocabulary that it was trained with, one token per line
+labels.txt    label names in the order of the class ids; not needed for a regression (`num_classes: 1`)
 
-The first two are the training's own; the others are to be put beside them. `tf-models-official` itself
-builds the model, on `tf_keras`; it is imported when a model is built and not before, since it takes many
-seconds.
+Training writes the first two; the user puts the others beside them. `tf-models-official` builds the model, on
+`tf_keras`. It is imported only when a model is built, since the import takes many seconds.
 """
 
 from __future__ import annotations
@@ -15,23 +14,25 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqb_tf.errors import InputError, one_line
 from sqb_tf.line_file import read_lines
 from sqb_tf.text.vocabulary import read_vocabulary
 
+T = TypeVar("T")
+
 PARAMS = "params.yaml"
-# Encoders whose first token is BERT's, with every layer's outputs.
+# Encoders that pool the first token, as BERT, and return every layer's outputs.
 ENCODERS = ("bert", "bert_v2")
 
 
 @dataclasses.dataclass(frozen=True)
 class GardenInfo:
-    """Such a folder without its weights."""
+    """Everything in such a folder but the weights."""
 
     directory: Path
-    checkpoint: Path  # without `.index`
+    checkpoint: Path  # without the suffix `.index`
     model: dict[str, Any]  # `task.model` of params.yaml
     kind: str  # classification or regression
     labels: list[str]
@@ -40,72 +41,89 @@ class GardenInfo:
     num_layers: int
 
 
-def read_info(directory: str | Path) -> GardenInfo:
-    """Everything of the folder but the weights. Imports no TensorFlow.
+@dataclasses.dataclass(frozen=True)
+class _Params:
+    """The settings of a `params.yaml`."""
 
-    The longest input is that of training (`task.train_data.seq_length`), or as long as there are positions.
-    `task.train_data.lower_case` is recorded of training from text alone; of training from ids, a vocabulary
-    with a capital letter is a cased one.
+    path: Path
+    settings: dict[str, Any]
 
-    Raises:
-        InputError: naming the file or the key of params.yaml that is missing or wrong.
-    """
-    directory = Path(directory)
-    path = directory / PARAMS
-    params = _read_params(path)
+    @classmethod
+    def read(cls, path: Path) -> _Params:
+        import yaml  # late: fine-tuning looks for a teacher here, and only this reader needs it
 
-    def setting(key: str, kind: type, default: Any = None) -> Any:
-        value: Any = params
+        class Loader(yaml.SafeLoader):
+            """Plain YAML with the tuples of Model Garden's configs; tags that name code are errors."""
+
+        Loader.add_constructor("tag:yaml.org,2002:python/tuple", Loader.construct_yaml_seq)
+        try:
+            settings = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError(f"{path}: cannot be read as YAML: {one_line(error)}") from None
+        if not isinstance(settings, dict):
+            raise InputError(f"{path}: expected Model Garden's experiment: a mapping with `task`")
+        return cls(path, settings)
+
+    def get(self, key: str, value_type: type[T], default: T | None = None) -> T:
+        """The value of a dotted key, or `default`; `InputError` if it is missing or of another type."""
+        value: Any = self.settings
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         value = default if value is None else value
-        if not isinstance(value, kind):
+        if not isinstance(value, value_type):
             raise InputError(
-                f"{path}: {key} is {value!r}: expected {kind.__name__}, as Model Garden's "
+                f"{self.path}: {key} is {value!r}: expected {value_type.__name__}, as Model Garden's "
                 "sentence_prediction has it"
             )
         return value
 
-    encoder = setting("task.model.encoder.type", str)
-    if encoder not in ENCODERS or setting("task.hub_module_url", str, ""):
-        raise InputError(
-            f"{path}: the encoder is {encoder!r} or from a hub module: expected one of {', '.join(ENCODERS)}"
-        )
-    encoder = f"task.model.encoder.{encoder}"
-    num_classes = setting("task.model.num_classes", int)
-    vocabulary = read_vocabulary(directory / "vocab.txt")
-    labels = ["score"]
-    if num_classes != 1:
-        labels = _labels(directory / "labels.txt")
-    for name, lines, expected, key in (
-        ("labels.txt", labels, num_classes, "task.model.num_classes"),
-        ("vocab.txt", vocabulary, setting(f"{encoder}.vocab_size", int), f"{encoder}.vocab_size"),
-    ):
-        if len(lines) != expected:
+    def encoder_key(self) -> str:
+        """The key of the encoder's settings; `InputError` for an encoder that cannot be read."""
+        encoder = self.get("task.model.encoder.type", str)
+        if encoder not in ENCODERS or self.get("task.hub_module_url", str, ""):
             raise InputError(
-                f"{directory / name}: {len(lines)} lines: {PARAMS} has {key} {expected}"
+                f"{self.path}: the encoder is {encoder!r} or from a hub module: expected one of "
+                f"{', '.join(ENCODERS)}"
             )
-    positions = setting(f"{encoder}.max_position_embeddings", int)
-    cased = any(re.search("[A-Z]", t) for t in vocabulary if not re.fullmatch(r"\[.*\]", t))
+        return f"task.model.encoder.{encoder}"
+
+
+def read_info(directory: str | Path) -> GardenInfo:
+    """Everything in the folder but the weights. Imports no TensorFlow.
+
+    The longest input is that of training (`task.train_data.seq_length`), or the number of positions if that
+    is not recorded. `task.train_data.lower_case` is recorded only by training from text; otherwise a
+    vocabulary with a capital letter is taken to be cased.
+
+    Raises:
+        InputError: names the file, or the key of params.yaml, that is missing or wrong.
+    """
+    directory = Path(directory)
+    params = _Params.read(directory / PARAMS)
+    encoder = params.encoder_key()
+    vocabulary = _read_tokens(directory / "vocab.txt", params, f"{encoder}.vocab_size")
+    labels = _read_labels(directory / "labels.txt", params)
+    positions = params.get(f"{encoder}.max_position_embeddings", int)
+    seq_length = params.get("task.train_data.seq_length", int, positions)
     return GardenInfo(
         directory,
-        _last_checkpoint(directory),
-        setting("task.model", dict),
-        "regression" if num_classes == 1 else "classification",
-        labels,
-        setting("task.train_data.lower_case", bool, not cased),
-        min(positions, setting("task.train_data.seq_length", int, positions)),
-        setting(f"{encoder}.num_layers", int),
+        checkpoint=_last_checkpoint(directory),
+        model=params.get("task.model", dict),
+        kind="regression" if labels is None else "classification",
+        labels=["score"] if labels is None else labels,
+        lowercase=params.get("task.train_data.lower_case", bool, not _is_cased(vocabulary)),
+        seq_length=min(positions, seq_length),
+        num_layers=params.get(f"{encoder}.num_layers", int),
     )
 
 
 def load(info: GardenInfo) -> Any:
-    """The trained model, a `tf_keras.Model`: the three inputs by name -> logits and first-token states.
+    """The trained model, a `tf_keras.Model` of the three inputs by name.
 
     Outputs: `logits` `[batch, labels]`; `first_token_states`, a list of `[batch, hidden]` for each layer.
 
     Raises:
-        InputError: a config that Model Garden refuses; a checkpoint that is damaged or another model's.
+        InputError: a config that Model Garden rejects; a checkpoint that is damaged or another model's.
     """
     import tensorflow as tf
     import tf_keras
@@ -117,7 +135,7 @@ def load(info: GardenInfo) -> Any:
         classifier = sentence_prediction.SentencePredictionTask(config).build_model()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{info.directory / PARAMS}: Model Garden refuses task.model: {one_line(error)}"
+            f"{info.directory / PARAMS}: Model Garden rejects task.model: {one_line(error)}"
         ) from None
     try:
         status = tf.train.Checkpoint(model=classifier).read(str(info.checkpoint))
@@ -126,47 +144,55 @@ def load(info: GardenInfo) -> Any:
         raise InputError(
             f"{info.checkpoint}: damaged, or of another model than {PARAMS}'s: {one_line(error)}"
         ) from None
-    # The encoder's outputs in the classifier's own graph: so it is computed once for both.
+    # The encoder's outputs from the classifier's own graph, so that the encoder is computed once.
     encoded = classifier.checkpoint_items["encoder"].inbound_nodes[-1].outputs
     states = [states[:, 0] for states in encoded["encoder_outputs"]]
     outputs = {"logits": classifier.output, "first_token_states": states}
     return tf_keras.Model(classifier.input, outputs)
 
 
-def _read_params(path: Path) -> dict[str, Any]:
-    import yaml  # late: only this reader needs it, and fine-tuning looks for a teacher here
+def _read_tokens(path: Path, params: _Params, size_key: str) -> list[str]:
+    tokens = read_vocabulary(path)
+    _check_count(path, tokens, size_key, params.get(size_key, int))
+    return tokens
 
-    class Loader(yaml.SafeLoader):
-        """Plain YAML with the tuples of Model Garden's configs: no tag that names code is followed."""
 
-    Loader.add_constructor("tag:yaml.org,2002:python/tuple", Loader.construct_yaml_seq)
+def _read_labels(path: Path, params: _Params) -> list[str] | None:
+    """The label names of a classifier; None for a regression."""
+    key = "task.model.num_classes"
+    num_classes = params.get(key, int)
+    if num_classes == 1:
+        return None
     try:
-        params = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML: {one_line(error)}") from None
-    if not isinstance(params, dict):
-        raise InputError(f"{path}: expected Model Garden's experiment: a mapping with `task`")
-    return params
-
-
-def _labels(path: Path) -> list[str]:
-    try:
-        return read_lines(path)
+        labels = read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: cannot be read: {error}: expected the label names, in the order of their ids"
         ) from None
+    _check_count(path, labels, key, num_classes)
+    return labels
+
+
+def _check_count(path: Path, lines: list[str], key: str, expected: int) -> None:
+    if len(lines) != expected:
+        raise InputError(f"{path}: {len(lines)} lines: {PARAMS} has {key} {expected}")
+
+
+def _is_cased(vocabulary: list[str]) -> bool:
+    """Whether a token other than the special ones, which are in brackets, has a capital letter."""
+    tokens = (token for token in vocabulary if not re.fullmatch(r"\[.*\]", token))
+    return any(re.search("[A-Z]", token) for token in tokens)
 
 
 def _last_checkpoint(directory: Path) -> Path:
-    found = {
+    checkpoints = {
         int(match[1]): directory / match[0]
         for file in directory.glob("ckpt-*.index")
         if (match := re.fullmatch(r"ckpt-(\d+)", file.stem))
     }
-    if not found:
+    if not checkpoints:
         raise InputError(
             f"{directory}: no checkpoint: expected ckpt-N.index and its data, as Model Garden's training "
             "writes them"
         )
-    return found[max(found)]
+    return checkpoints[max(checkpoints)]

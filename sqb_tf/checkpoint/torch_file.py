@@ -1,8 +1,8 @@
-"""Weight files of `torch.save` (`pytorch_model.bin`), read without PyTorch and without running code.
+"""Reads weight files of `torch.save` (`pytorch_model.bin`) without PyTorch and without running code.
 
-A `.bin` is a pickle, and a pickle may call anything. This reader knows the few calls that a state dict
-needs and refuses the rest by name, as `torch.load(weights_only=True)` does. Both formats are read: the zip
-archive of PyTorch 1.6 and later, and the sequence of pickles before it (`torch/serialization.py`).
+A `.bin` is a pickle, and a pickle may call anything. This reader allows the few calls that a state dict needs
+and rejects all others by name, as `torch.load(weights_only=True)` does. It reads both formats: the zip
+archive of PyTorch 1.6 and later, and the earlier sequence of pickles (`torch/serialization.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 from sqb_tf.errors import InputError
 
-# What `torch.save` wrote first before it wrote zip archives.
+# The first value in files of `torch.save` from before the zip archives.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {
     "FloatStorage": np.float32,
@@ -50,10 +50,10 @@ _DAMAGED = (
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a state dict by name, in the file's own types.
+    """The arrays of a state dict by name, in the file's dtypes.
 
     Raises:
-        InputError: not such a file, truncated, or a pickle that calls anything but tensors.
+        InputError: not such a file, truncated, or a pickle that calls anything that a state dict does not.
     """
     path = Path(path)
     try:
@@ -66,7 +66,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     except _DAMAGED as error:
         raise InputError(f"{path}: damaged or not a PyTorch weight file: {error}") from None
     if not isinstance(state, dict) or not all(isinstance(x, np.ndarray) for x in state.values()):
-        raise InputError(f"{path}: expected a state dict, names and tensors alone")
+        raise InputError(f"{path}: expected a state dict: names and tensors only")
     return dict(state)
 
 
@@ -92,14 +92,14 @@ def _read_legacy(file: BinaryIO) -> Any:
     def storage(key: str, dtype: type, size: int) -> np.ndarray:
         if size * np.dtype(dtype).itemsize > length:
             raise ValueError(f"a storage of {size} elements in a file of {length} bytes")
-        # The bytes come after the pickle, which makes views into this.
+        # The bytes follow the pickle, whose tensors are views of this array.
         return storages.setdefault(key, np.zeros(size, dtype))
 
     def load() -> Any:
         return _StateDict(file, storage).load()
 
     if load() != _LEGACY_MAGIC:
-        raise ValueError("no such magic number")
+        raise ValueError("no magic number of torch.save")
     _, system = load(), load()
     _check_byte_order("little" if system["little_endian"] else "big")
     state = load()
@@ -114,11 +114,11 @@ def _read_legacy(file: BinaryIO) -> Any:
 
 def _check_byte_order(order: str) -> None:
     if order != "little":
-        raise InputError(f"written with {order}-endian numbers; expected little: save it again")
+        raise InputError(f"byte order {order}: expected little: save it again on such a machine")
 
 
 class _StateDict(pickle.Unpickler):
-    """`storage(key, dtype, size)` gives the memory that the file keeps apart from the pickle."""
+    """Loads a state dict; `storage(key, dtype, size)` returns the data that is stored outside the pickle."""
 
     def __init__(self, file: Any, storage: Callable[[str, type, int], np.ndarray]) -> None:
         super().__init__(file)
@@ -134,24 +134,24 @@ class _StateDict(pickle.Unpickler):
         if module == "torch" and name in _DTYPES:
             return name
         raise InputError(
-            f"wants to call {module}.{name}, which is no part of a state dict: not run. Save the "
-            "weights alone, or as safetensors"
+            f"calls {module}.{name}, which no state dict needs: it was not run. Save only the weights, "
+            "or save them as safetensors"
         )
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         _, storage_type, key, _, size, *view = pid
         if view and view[0] is not None:
-            raise InputError("a storage that is a view of another: save it again, as safetensors")
+            raise InputError("a storage is a view of another: save the weights as safetensors")
         return self._storage(key, _DTYPES[storage_type], size)
 
 
 def _tensor(storage: np.ndarray, offset: int, shape: tuple, strides: tuple, *_: Any) -> np.ndarray:
-    """`torch._utils._rebuild_tensor_v2`; strides and offset count elements."""
+    """`torch._utils._rebuild_tensor_v2`, with strides and offset in elements."""
     if not all(isinstance(n, int) and n >= 0 for n in (offset, *shape, *strides)):
-        raise ValueError("a shape, stride or offset that is no natural number")
+        raise ValueError("a shape, stride or offset is not a natural number")
     last = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     if math.prod(shape) and offset + last >= storage.size:
-        raise ValueError("a tensor that reaches beyond its storage")
+        raise ValueError("a tensor extends beyond its storage")
     size = storage.itemsize
     return np.lib.stride_tricks.as_strided(
         storage[offset:], shape, [step * size for step in strides], writeable=False

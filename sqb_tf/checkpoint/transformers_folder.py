@@ -1,7 +1,7 @@
-"""A folder of Hugging Face `transformers`, from disk or the hub: config, weights, tokenizer.
+"""Reads a folder of Hugging Face `transformers`, from disk or the hub: config, weights, tokenizer.
 
-It holds `config.json`, the weights as safetensors (also in parts) or `pytorch_model.bin`, and the tokenizer's
-files. What the weights mean is `hugging_face.py`'s.
+It has `config.json`, the weights as safetensors or `pytorch_model.bin` (in one or several files), and the
+tokenizer's files. `hugging_face.py` maps the weights to the Keras model's.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ HUB_NAME = "squeezebert/squeezebert-uncased"
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """A transformers folder, read: everything but the model.
+    """The contents of a transformers folder.
 
     Attributes:
-        path: where it is.
+        path: the folder.
         settings: its `config.json`.
-        arrays: weights by `transformers`' name.
-        vocabulary: tokens in id order; None where the folder has no tokenizer.
+        arrays: weights by their names in `transformers`.
+        vocabulary: tokens in id order; None if the folder has no tokenizer.
         lowercase: whether its tokenizer lowercases and strips accents.
     """
 
@@ -60,7 +60,7 @@ class Folder:
 
     @property
     def config(self) -> SqueezeBertConfig:
-        """Our config of the same architecture, which has self-attention always."""
+        """The config of the same architecture, always with self-attention."""
         fields = {field.name for field in dataclasses.fields(SqueezeBertConfig)}
         known = fields - set(OWN_FIELDS)
         try:
@@ -72,7 +72,7 @@ class Folder:
 
     @property
     def kind(self) -> str:
-        """The bundle's kind, by the weights that are there and, where they do not tell, by the config."""
+        """The head, from the weights and, where they are ambiguous, from the config."""
         names = set(self.arrays)
         if any(name.startswith("cls.seq_relationship.") for name in names):
             return "pretraining"
@@ -92,17 +92,17 @@ class Folder:
         return "classification" if len(self.arrays["classifier.weight"]) > 1 else "regression"
 
     def labels(self, kind: str) -> list[str]:
-        """The label names of a classifier, "score" of a regressor, none of another kind.
+        """The label names of a classifier, ["score"] for a regressor, none for another head.
 
         Raises:
-            InputError: the config's names are not as many as the classifier's rows.
+            InputError: the number of label names in the config is not the number of the classifier's rows.
         """
         if kind == "regression":
             return ["score"]
         if kind not in ("classification", "token_classification"):
             return []
         if "classifier.weight" not in self.arrays:
-            raise InputError(f"{self.path}: no classifier.weight in it, which {kind} needs")
+            raise InputError(f"{self.path}: no classifier.weight, which {kind} needs")
         count = len(self.arrays["classifier.weight"])
         names = self.settings.get("id2label")
         if names is None:
@@ -120,10 +120,10 @@ class Folder:
 
 
 def fetch(source: str, revision: str | None = None) -> Path:
-    """The folder at `source`, or the files of the hub's repository of that name, from its cache if there.
+    """The folder `source`, or the hub's repository of that name, downloaded unless it is cached.
 
     Raises:
-        InputError: no such folder or repository, or the hub is out of reach and the cache lacks it.
+        InputError: no such folder or repository, or it is not cached and the hub cannot be reached.
     """
     if Path(source).is_dir():
         return Path(source)
@@ -135,10 +135,10 @@ def fetch(source: str, revision: str | None = None) -> Path:
 
     try:
         return Path(snapshot_download(source, revision=revision, allow_patterns=HUB_FILES))
-    except Exception as error:  # of many libraries: the hub's, the network's, the disk's
+    except Exception as error:  # from many libraries: hub, network, disk
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{source}: no such folder, and not to be had from the hub: {reason} "
+            f"{source}: no such folder, and it cannot be downloaded from the hub: {reason} "
             "(offline, give a folder or fill the hub's cache first)"
         ) from None
 
@@ -147,13 +147,15 @@ def read(path: str | Path) -> Folder:
     """Reads a transformers folder.
 
     Raises:
-        InputError: another model type, a file that is missing, damaged or of two minds.
+        InputError: another model type; a file that is missing, damaged or contradicts another.
     """
     path = Path(path)
     settings = _read_json(path / "config.json")
-    found = settings.get("model_type")
-    if found != MODEL_TYPE:
-        raise InputError(f"{path / 'config.json'}: model_type {found!r}: expected {MODEL_TYPE!r}")
+    model_type = settings.get("model_type")
+    if model_type != MODEL_TYPE:
+        raise InputError(
+            f"{path / 'config.json'}: model_type {model_type!r}: expected {MODEL_TYPE!r}"
+        )
     hidden = settings.get("hidden_size", SqueezeBertConfig.hidden_size)
     if settings.get("embedding_size", hidden) != hidden:
         raise InputError(
@@ -171,15 +173,15 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
         return _read_weight_file(file)
     parts = _read_json(file).get("weight_map")
     if not isinstance(parts, dict):
-        raise InputError(f"{file}: no weight_map in it")
+        raise InputError(f"{file}: expected a weight_map in it")
     arrays: dict[str, np.ndarray] = {}
     for part in sorted(set(parts.values())):
         if Path(part).name != part or not (path / part).is_file():
             raise InputError(f"{path}: {part} is missing, which {file.name} names")
         arrays.update(_read_weight_file(path / part))
     if set(arrays) != set(parts):
-        odd = ", ".join(sorted(set(arrays) ^ set(parts))[:4])
-        raise InputError(f"{file}: its parts do not hold what it says: {odd}")
+        differences = ", ".join(sorted(set(arrays) ^ set(parts))[:4])
+        raise InputError(f"{file}: its weight_map differs from the files it names: {differences}")
     return arrays
 
 
@@ -225,7 +227,7 @@ def _read_vocabulary(path: Path) -> list[str] | None:
 
 
 def _read_case(path: Path) -> bool:
-    """Whether the tokenizer lowercases; `InputError` for settings that ours does not have."""
+    """Whether the tokenizer lowercases; `InputError` for settings that are not supported here."""
     settings = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
     if (path / "tokenizer.json").is_file():
         normalizer = _read_json(path / "tokenizer.json").get("normalizer") or {}
@@ -240,7 +242,7 @@ def _read_case(path: Path) -> bool:
     lowercase = bool(settings["do_lower_case"])
     if settings["strip_accents"] not in (None, lowercase) or not settings["tokenize_chinese_chars"]:
         raise InputError(
-            f"{path}: a tokenizer with {settings}: expected accents to go with capitals and Chinese "
-            "characters to stand alone, as in BERT"
+            f"{path}: a tokenizer with {settings}: expected that accents are stripped if and only if text "
+            "is lowercased, and that Chinese characters are words of their own, as in BERT"
         )
     return lowercase

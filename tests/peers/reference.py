@@ -1,8 +1,9 @@
-"""What `transformers`' PyTorch SqueezeBERT computes: reference.py OUTPUT KIND COUNT [SEED].
+"""Reference values of `transformers`' PyTorch SqueezeBERT: reference.py OUTPUT KIND COUNT [SEED].
 
-Runs in the environment of benchmarks/torch-requirements.txt. Makes COUNT models of random configs and writes
-for each a folder OUTPUT/0, 1 and so on: the model as `save_pretrained` writes it, and `reference.npz` with
-inputs, outputs, hidden states, attention scores, and gradients. tests/golden was made by `make golden`.
+Runs in the environment of benchmarks/torch-requirements.txt. Builds COUNT models with random configs and
+writes each to a folder OUTPUT/0, OUTPUT/1 and so on: the model, as `save_pretrained` writes it, and
+`reference.npz` with inputs, outputs, hidden states, attention scores and gradients. `make golden` writes
+tests/golden with it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ CLASSES = {
     "masked_lm": transformers.SqueezeBertForMaskedLM,
     "encoder": transformers.SqueezeBertModel,
 }
-# The reference's names of the outputs that ours has.
+# The outputs that our models have too, by the reference's names.
 OUTPUTS = (
     "logits",
     "start_logits",
@@ -36,7 +37,7 @@ BATCH, CHOICES, LENGTH = 3, 2, 7
 
 
 def random_config(rng: np.random.Generator, kind: str) -> transformers.SqueezeBertConfig:
-    """Any architecture that is small."""
+    """A small architecture."""
 
     def divisor(*sizes: int) -> int:
         return int(rng.choice([n for n in (1, 2, 4, 8) if not any(size % n for size in sizes)]))
@@ -65,7 +66,7 @@ def random_config(rng: np.random.Generator, kind: str) -> transformers.SqueezeBe
 
 
 def randomize(model: torch.nn.Module, rng: np.random.Generator) -> None:
-    """Every weight away from its initial value, activations about 1."""
+    """Sets every weight to a random value, such that activations are around 1."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
             value = rng.normal(size=weight.shape)
@@ -79,7 +80,7 @@ def randomize(model: torch.nn.Module, rng: np.random.Generator) -> None:
 
 
 def random_inputs(config: transformers.SqueezeBertConfig, rng: np.random.Generator, kind: str):
-    """Ids but that of padding, whose look-up `transformers` keeps without a gradient; random lengths."""
+    """Random ids and lengths, without padding's id: `transformers` gives its embedding no gradient."""
     shape = (BATCH, CHOICES, LENGTH) if kind == "multiple_choice" else (BATCH, LENGTH)
     lengths = rng.integers(1, LENGTH + 1, shape[:-1])
     return {
@@ -90,7 +91,7 @@ def random_inputs(config: transformers.SqueezeBertConfig, rng: np.random.Generat
 
 
 def reference(kind: str, folder: Path, rng: np.random.Generator) -> None:
-    """Writes one folder."""
+    """Writes the folder of one model."""
     config = random_config(rng, kind)
     model = CLASSES[kind](config).eval()
     randomize(model, rng)
@@ -100,18 +101,18 @@ def reference(kind: str, folder: Path, rng: np.random.Generator) -> None:
     (folder / "vocab.txt").write_text("\n".join(tokens) + "\n")
     inputs = random_inputs(config, rng, kind)
     tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
-    found = model(**tensors, output_hidden_states=True, output_attentions=True)
+    outputs = model(**tensors, output_hidden_states=True, output_attentions=True)
     arrays = {f"inputs/{name}": values.astype(np.int32) for name, values in inputs.items()}
     mask, loss = tensors["attention_mask"], torch.zeros(())
     for name in OUTPUTS:
-        if (values := found.get(name)) is not None:
+        if (values := outputs.get(name)) is not None:
             arrays[f"outputs/{name}"] = values.detach().numpy()
-            # What padding computes is nobody's: the sum of sines leaves it out.
+            # The outputs at padding are undefined: the loss, a sum of sines, leaves them out.
             if values.shape[: mask.ndim] == mask.shape:
                 values = values[mask.bool()]
             loss = loss + values.sin().sum()
     for name in ("hidden_states", "attentions"):
-        for index, values in enumerate(found[name]):
+        for index, values in enumerate(outputs[name]):
             arrays[f"{name}/{index}"] = values.detach().numpy()
     loss.backward()
     arrays["loss"] = loss.detach().numpy()
@@ -122,10 +123,10 @@ def reference(kind: str, folder: Path, rng: np.random.Generator) -> None:
 
 
 def main() -> None:
-    """See the module."""
+    """Runs the command; see the module's docstring."""
     output, kind, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     seed = int(sys.argv[4]) if len(sys.argv) > 4 else 0
-    rng = np.random.default_rng([seed, *kind.encode()])  # other configs for each kind
+    rng = np.random.default_rng([seed, *kind.encode()])  # each kind has its own configs
     for index in range(count):
         reference(kind, output / str(index), rng)
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}

@@ -1,4 +1,4 @@
-"""The model under Keras' JAX backend, without TensorFlow: the same outputs, the same training step."""
+"""The model on Keras' JAX backend, without TensorFlow: the same outputs, the same training step."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ JAX = Path(os.environ.get("SQB_JAX_PYTHON", ROOT / ".venv-jax/bin/python"))
 SCRIPT = ROOT / "tests" / "peers" / "jax_backend" / "train_step.py"
 LABELS = {"classification": 3, "token_classification": 4}
 BATCH, CHOICES, LENGTH = 6, 2, 9
-# Heads on the mean of the tokens, and on the tokens.
+# Heads that read the mean of the tokens, and the tokens.
 SEPARABLE = {"separable classification": "classification", "separable encoder": "encoder"}
 CONVOLUTIONS = tiny_config(token_mixer="separable_conv")
 every_case = pytest.mark.parametrize("name", [*KINDS, *SEPARABLE])
@@ -47,8 +47,8 @@ def as_dict(outputs) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> Path:
-    """A folder with what JAX made of every head, and of a classifier with dropout."""
+def jax_results(tmp_path_factory) -> Path:
+    """A folder with JAX's results for every head, and for a classifier with dropout."""
     folder = tmp_path_factory.mktemp("jax")
     rng = np.random.default_rng(0)
     cases = {kind: (kind, tiny_config()) for kind in KINDS}
@@ -63,22 +63,22 @@ def found(tmp_path_factory) -> Path:
         for key, values in as_dict(model(inputs)).items():
             arrays[f"targets/{key}"] = rng.normal(size=values.shape).astype(np.float32)
         np.savez(folder / f"{name}.npz", **arrays)
-        described = {
+        case = {
             "kind": kind,
             "labels": LABELS.get(kind, 1),
             "config": dataclasses.asdict(config),
         }
-        (folder / f"{name}.json").write_text(json.dumps(described))
-    done = subprocess.run([JAX, SCRIPT, folder], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+        (folder / f"{name}.json").write_text(json.dumps(case))
+    process = subprocess.run([JAX, SCRIPT, folder], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
     return folder
 
 
 def in_tensorflow(folder: Path, name: str):
-    """The same model before its step, its inputs and its targets."""
-    made = json.loads((folder / f"{name}.json").read_text())
-    config = SqueezeBertConfig.from_dict(made["config"])
-    model = heads.build(made["kind"], config, made["labels"])
+    """The same model before the training step, with inputs and targets."""
+    case = json.loads((folder / f"{name}.json").read_text())
+    config = SqueezeBertConfig.from_dict(case["config"])
+    model = heads.build(case["kind"], config, case["labels"])
     model.load_weights(folder / f"{name}.weights.h5")
     arrays = dict(np.load(folder / f"{name}.npz"))
     inputs = {key.partition("/")[2]: x for key, x in arrays.items() if key.startswith("inputs/")}
@@ -87,42 +87,42 @@ def in_tensorflow(folder: Path, name: str):
 
 
 @every_case
-def test_outputs_and_a_training_step_are_tensorflows(name, found):
-    results = dict(np.load(found / f"{name}.found.npz"))
-    model, inputs, targets = in_tensorflow(found, name)
+def test_outputs_and_a_training_step_are_tensorflows(name, jax_results):
+    results = dict(np.load(jax_results / f"{name}.result.npz"))
+    model, inputs, targets = in_tensorflow(jax_results, name)
     for key, values in as_dict(model(inputs)).items():
-        scale = max(1, np.abs(values).max())  # 1, but about 20 of a vocabulary's logits
+        scale = max(1, np.abs(values).max())  # 1, but about 20 for the logits of a vocabulary
         np.testing.assert_allclose(results[f"outputs/{key}"], values, atol=1e-5 * scale)
     model.compile(keras.optimizers.SGD(0.1), keras.losses.MeanSquaredError())
     loss = model.train_on_batch(inputs, targets)
-    # Of several outputs the total comes first; theirs are ordered otherwise.
+    # The total loss comes first; the order of the outputs' losses differs between the backends.
     np.testing.assert_allclose(np.ravel(results["loss"])[0], np.ravel(loss)[0], rtol=1e-5)
     weights = {key.partition("/")[2] for key in results if key.startswith("weights/")}
     assert weights == {weight.path for weight in model.trainable_weights}
-    start = in_tensorflow(found, name)[0].trainable_weights
-    moved = 0.0
+    start = in_tensorflow(jax_results, name)[0].trainable_weights
+    largest_step = 0.0
     for weight, before in zip(model.trainable_weights, start, strict=True):
         step = np.abs(weight.numpy() - before.numpy()).max()
-        moved = max(moved, step)
+        largest_step = max(largest_step, step)
         np.testing.assert_allclose(
             results[f"weights/{weight.path}"], weight, atol=1e-5 * max(1, step), err_msg=weight.path
         )
-    assert moved > 1e-3
+    assert largest_step > 1e-3
 
 
 @every_case
-def test_weights_come_back_to_the_bit(name, found):
-    model, *_ = in_tensorflow(found, name)
-    model.load_weights(found / f"{name}.found.weights.h5")
-    results = np.load(found / f"{name}.found.npz")
+def test_weights_of_jax_are_loaded_to_the_bit(name, jax_results):
+    model, *_ = in_tensorflow(jax_results, name)
+    model.load_weights(jax_results / f"{name}.result.weights.h5")
+    results = np.load(jax_results / f"{name}.result.npz")
     for weight in model.trainable_weights:
         np.testing.assert_array_equal(weight, results[f"weights/{weight.path}"])
 
 
-def test_dropout_works_in_jax(found):
-    """Its loss is another one than without, and finite."""
-    results = np.load(found / "dropout.found.npz")
-    model, inputs, targets = in_tensorflow(found, "dropout")
+def test_dropout_works_in_jax(jax_results):
+    """The loss is finite and differs from the loss without dropout."""
+    results = np.load(jax_results / "dropout.result.npz")
+    model, inputs, targets = in_tensorflow(jax_results, "dropout")
     model.compile(keras.optimizers.SGD(0.1), keras.losses.MeanSquaredError())
     without = model.train_on_batch(inputs, targets)
     assert np.isfinite(results["loss"]) and abs(results["loss"] - without) > 1e-3

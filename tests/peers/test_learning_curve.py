@@ -41,7 +41,7 @@ def batches(preprocessor: Preprocessor, task: Task) -> tuple[dict[str, np.ndarra
 @pytest.mark.skipif(
     not TORCH.exists(), reason=f"{TORCH} is missing: `make test-all` makes PyTorch's environment"
 )
-def test_fifty_steps_on_sst2_have_pytorchs_losses(shared_data, tmp_path):
+def test_fifty_steps_on_sst2_have_the_losses_of_pytorch(shared_data, tmp_path):
     vocabulary = read_vocabulary(shared_data / "vocab" / "bert-base-uncased-vocab.txt")
     config = SqueezeBertConfig.from_preset(
         "squeezebert-small",
@@ -79,11 +79,11 @@ def test_fifty_steps_on_sst2_have_pytorchs_losses(shared_data, tmp_path):
         adamw(schedule, weight_decay=0.01),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    found = []
+    losses = []
     for step in range(STEPS):
         batch = {name: values[step] for name, values in inputs.items()}
         model.reset_metrics()
-        found.append(float(model.train_on_batch(batch, targets[step])))
-    # It is no flat line: the curve moves by hundreds of times the bound.
+        losses.append(float(model.train_on_batch(batch, targets[step])))
+    # The curve is not flat: it changes by hundreds of times the tolerance.
     assert max(expected) - min(expected) > 0.2
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_allclose(losses, expected, atol=1e-3)

@@ -1,4 +1,4 @@
-"""The real MediaPipe TextClassifier, in its own environment, opens the packages and gives our labels."""
+"""The real MediaPipe TextClassifier, in its own environment, opens the packages and gives the same labels."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """The demo's model, fine-tuned as `tools/convert.py` does when there is none."""
+    """The demo's model, fine-tuned as `tools/convert.py` does if there is none."""
     directory = tmp_path_factory.mktemp("demo") / "bundle"
     metrics = finetune_demo(directory)
-    # What a bag of words reaches (benchmarks/bag_of_words.py): below it, the order of words is not learned.
+    # The accuracy of a bag of words (benchmarks/bag_of_words.py): below it, word order is not learned.
     assert metrics["metric"]["value"] > 0.847
     return sqb_tf.load(directory)
 
 
 def normalized(text: str) -> str:
-    """As the README tells apps to: MediaPipe lowercases ASCII alone and strips no accents."""
+    """Normalized as apps must: MediaPipe lowercases ASCII only and strips no accents."""
     folded = unicodedata.normalize("NFD", unicodedata.normalize("NFKC", text).casefold())
     return "".join(c for c in folded if unicodedata.category(c) != "Mn")
 
@@ -66,23 +66,23 @@ def mediapipe_labels(package: bytes, texts: list[str], folder: Path) -> list[str
 
 
 def assert_agreement(model, package: bytes, texts: list[str], folder: Path) -> None:
-    """MediaPipe's labels are the runner's on every text, and Keras' wherever Keras has decided.
+    """MediaPipe's labels are the runner's on every text, and Keras' wherever Keras has a clear winner.
 
-    int8 moves a probability by up to 0.04 (what verification reports as the largest error), so two
-    labels nearer than twice that may change places; the recipe's bound says for how few.
+    int8 changes a probability by up to 0.04 (the largest error that verification reports), so two labels
+    that are closer than twice that may swap; the recipe's bound limits how often.
     """
-    found = mediapipe_labels(package, [normalized(text) for text in texts], folder)
-    assert found == [result.label for result in sqb_tflite.Runner(package).classify(texts)]
+    labels = mediapipe_labels(package, [normalized(text) for text in texts], folder)
+    assert labels == [result.label for result in sqb_tflite.Runner(package).classify(texts)]
     outputs = [keras_outputs(model, model.preprocessor([text]))[0] for text in texts]
     expected = [model.labels[int(scores.argmax())] for scores in outputs]
-    same = [label == other for label, other in zip(found, expected, strict=True)]
+    same = [label == keras for label, keras in zip(labels, expected, strict=True)]
     assert np.mean(same) >= Recipe.INT8.bounds.agreement
-    for text, scores, label in zip(texts, outputs, found, strict=True):
+    for text, scores, label in zip(texts, outputs, labels, strict=True):
         assert scores.max() - scores[model.labels.index(label)] < 0.08, text
 
 
 @pytest.mark.parametrize("lengths", [(), (32,)], ids=["dynamic", "fixed"])
-def test_agrees_on_what_a_tiny_model_is_sure_of(lengths, bundle_dir, converted, tmp_path):
+def test_agrees_on_the_clear_decisions_of_a_tiny_model(lengths, bundle_dir, converted, tmp_path):
     model = sqb_tf.load(bundle_dir)
     texts = [example.text for example in model.info.sample("verification")]
     assert_agreement(model, converted("int8", *lengths), texts, tmp_path)
@@ -117,6 +117,6 @@ def test_agrees_on_200_sentences_of_sst2(shared_data, tmp_path):
     assert_agreement(model, sqb_tflite.convert(model, "int8"), texts, tmp_path)
 
 
-def test_a_text_beyond_the_length_cap_is_cut_not_fatal(converted, tmp_path):
+def test_a_text_beyond_the_length_limit_is_truncated(converted, tmp_path):
     texts = ["wake me up at six " * 300, "wake me up at six"]
     assert len(mediapipe_labels(converted("int8"), texts, tmp_path)) == 2

@@ -1,4 +1,4 @@
-"""A teacher of TensorFlow Model Garden: made, trained and saved by tf-models-official's own code."""
+"""A teacher of TensorFlow Model Garden: built, trained and saved by tf-models-official's own code."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ FLAGS += ["--preset", "squeezebert-tiny"]
 
 
 def save(folder: Path, labels: list[str], pooler: bool, encoder: str, text: bool):
-    """A classifier of Model Garden after a few of its training steps, saved as its trainer does."""
+    """A classifier of Model Garden after a few training steps, saved as its trainer saves it."""
     import tensorflow as tf
     import tf_keras
     from official.core import exp_factory, train_utils
@@ -86,23 +86,23 @@ def garden(labels, tmp_path_factory):
 
 
 @pytest.fixture
-def spoilt(garden, tmp_path) -> Path:
-    """A copy of the folder, to be spoiled."""
+def damaged(garden, tmp_path) -> Path:
+    """A copy of the folder that a test may damage."""
     return Path(shutil.copytree(garden[0], tmp_path / "garden"))
 
 
 def assert_same_outputs(folder: Path, model, task: Task, labels: list[str], work: Path) -> None:
-    """What is stored is what the model says when it is called by itself, on one padded batch of all."""
+    """The stored outputs are those of the model itself on one padded batch of all texts."""
     texts = [example.text for example in task.split("train")]
     inputs = Preprocessor(WordPieceTokenizer(VOCABULARY), 20)(texts)
-    found = teacher_outputs(find_teacher(folder), task, labels, len(texts), work, [1, 3])
+    outputs = teacher_outputs(find_teacher(folder), task, labels, len(texts), work, [1, 3])
     expected = model(inputs, training=False).numpy()
     assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(found.logits, expected, atol=1e-5)
+    np.testing.assert_allclose(outputs.logits, expected, atol=1e-5)
     states = model.checkpoint_items["encoder"](inputs)["encoder_outputs"]
     states = np.stack([states[0][:, 0], states[2][:, 0]], axis=1)
     states /= np.linalg.norm(states, axis=-1, keepdims=True)
-    np.testing.assert_allclose(found.states, states, atol=5e-4)
+    np.testing.assert_allclose(outputs.states, states, atol=5e-4)
 
 
 def test_outputs_are_the_models_own(garden, labels, tmp_path):
@@ -116,11 +116,11 @@ def test_outputs_are_the_models_own(garden, labels, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("pooler", "encoder"), [(True, "bert"), (False, "bert_v2")])
 def test_other_classifiers(labels, tmp_path, pooler, encoder):
-    """With the encoder's own pooler; of the newer encoder; trained from ids, not from text."""
+    """With the encoder's own pooler; with the newer encoder; trained from ids instead of text."""
     folder = tmp_path / "teacher"
     model = save(folder, labels, pooler, encoder, text=False)
     assert "python/tuple" in (folder / "params.yaml").read_text()
-    # It is not recorded whether text was lowercased: there are capitals in the vocabulary.
+    # Whether text was lowercased is not recorded, so the capitals in the vocabulary decide.
     assert not model_garden.read_info(folder).lowercase
     (folder / "vocab.txt").write_text(
         "".join(f"{token}\n" for token in VOCABULARY).replace("The\n", "thy\n")
@@ -138,53 +138,53 @@ def test_a_regression(tmp_path):
     data.write_text("text\tlabel\n" + "".join(rows))
     task = Task("regression", data)
     texts = [example.text for example in task.split("train")]
-    found = teacher_outputs(find_teacher(folder), task, ["score"], len(texts), tmp_path)
+    outputs = teacher_outputs(find_teacher(folder), task, ["score"], len(texts), tmp_path)
     expected = model(Preprocessor(WordPieceTokenizer(VOCABULARY), 20)(texts), training=False)
-    np.testing.assert_allclose(found.logits, expected, atol=1e-5)
+    np.testing.assert_allclose(outputs.logits, expected, atol=1e-5)
 
 
 @pytest.mark.slow
 def test_distill_by_the_tool(garden, tmp_path):
-    """In a process of its own: logits and hidden states, of another size than the student's."""
+    """In a separate process: logits, and hidden states of another size than the student's."""
     out = tmp_path / "out"
     flags = [*FLAGS, "--teacher", garden[0], "--hidden-weight", 1, "--output", out]
-    done = run("distill", *flags, "--json", tmp_path / "result.json")
-    assert done.returncode == 0, done.stderr
+    process = run("distill", *flags, "--json", tmp_path / "result.json")
+    assert process.returncode == 0, process.stderr
     assert json.loads((tmp_path / "result.json").read_text())["options"]["hidden_weight"] == 1
     assert sqb_tf.load(out).config.hidden_size == 128
     assert listing(tmp_path) == ["out", "result.json"]
 
 
-def test_other_labels(spoilt, labels, tmp_path):
-    flags = [*FLAGS, "--teacher", spoilt, "--output", tmp_path / "out"]
-    (spoilt / "labels.txt").write_text("".join(f"{label}\n" for label in labels[:-1]))
+def test_other_labels(damaged, labels, tmp_path):
+    flags = [*FLAGS, "--teacher", damaged, "--output", tmp_path / "out"]
+    (damaged / "labels.txt").write_text("".join(f"{label}\n" for label in labels[:-1]))
     rejects(r"labels.txt: \d+ lines: params.yaml has task.model.num_classes \d+", "distill", *flags)
-    (spoilt / "labels.txt").write_text("".join(f"{label}s\n" for label in labels))
+    (damaged / "labels.txt").write_text("".join(f"{label}s\n" for label in labels))
     rejects("a teacher for classification into .*; the data is for", "distill", *flags)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kept", [0, 100, -100])
 @pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
-def test_truncated_checkpoints(spoilt, suffix, kept):
-    path = spoilt / f"ckpt-2.{suffix}"
+def test_truncated_checkpoints(damaged, suffix, kept):
+    path = damaged / f"ckpt-2.{suffix}"
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(InputError, match="ckpt-2: damaged, or of another model than") as caught:
-        find_teacher(spoilt).load()
+        find_teacher(damaged).load()
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow
-def test_files_that_are_missing_or_wrong(spoilt, tmp_path):
+def test_files_that_are_missing_or_wrong(damaged, tmp_path):
     """Each is one line that names the file, nothing in it is run, and the tool ends with 2."""
 
     def rejected(match: str) -> None:
         with pytest.raises(InputError, match=match) as caught:
-            find_teacher(spoilt).load()
-        assert "\n" not in str(caught.value) and str(spoilt) in str(caught.value)
+            find_teacher(damaged).load()
+        assert "\n" not in str(caught.value) and str(damaged) in str(caught.value)
 
     def edited(name: str, old: str, new: str, match: str) -> None:
-        path = spoilt / name
+        path = damaged / name
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new, 1))
@@ -192,7 +192,7 @@ def test_files_that_are_missing_or_wrong(spoilt, tmp_path):
         path.write_text(text)
 
     edited("params.yaml", "hidden_size: 24", "hidden_size: 36", "ckpt-2: damaged, or of another")
-    edited("params.yaml", "hidden_size: 24", "height: 24", "Model Garden refuses task.model")
+    edited("params.yaml", "hidden_size: 24", "height: 24", "Model Garden rejects task.model")
     edited("params.yaml", "num_layers: 3", "num_layers: 4", "ckpt-2: damaged, or of another")
     edited("params.yaml", "num_layers: 3", "num_layers: x", "num_layers is 'x': expected int")
     edited("params.yaml", "type: bert", "type: albert", "the encoder is 'albert'")
@@ -204,15 +204,15 @@ def test_files_that_are_missing_or_wrong(spoilt, tmp_path):
     edited("vocab.txt", "film\n", "", r"vocab.txt: \d+ lines: params.yaml has task.model.encoder")
     edited("vocab.txt", "[SEP]", "SEP", r"vocab.txt: the vocabulary lacks \[SEP\]")
     for name in ("vocab.txt", "labels.txt"):
-        (spoilt / name).rename(tmp_path / name)
+        (damaged / name).rename(tmp_path / name)
         rejected(f"{name}: cannot be read.*No such file")
-        (tmp_path / name).rename(spoilt / name)
-    (spoilt / "ckpt-2.data-00000-of-00001").unlink()
+        (tmp_path / name).rename(damaged / name)
+    (damaged / "ckpt-2.data-00000-of-00001").unlink()
     rejected("ckpt-2: damaged, or of another")
-    for path in spoilt.glob("ckpt-*"):
+    for path in damaged.glob("ckpt-*"):
         path.unlink()
-    done = run("distill", *FLAGS, "--teacher", spoilt, "--output", tmp_path / "out")
-    assert "no checkpoint: expected ckpt-N.index and its data" in error_line(done)
-    (spoilt / "params.yaml").write_text("- 1\n")
+    process = run("distill", *FLAGS, "--teacher", damaged, "--output", tmp_path / "out")
+    assert "no checkpoint: expected ckpt-N.index and its data" in error_line(process)
+    (damaged / "params.yaml").write_text("- 1\n")
     rejected("params.yaml: expected Model Garden's experiment")
     assert not (tmp_path / "out").exists()

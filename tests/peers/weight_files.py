@@ -1,4 +1,4 @@
-"""Weight files as PyTorch has written them over the years: weight_files.py OUTPUT.
+"""Writes weight files in PyTorch's current and legacy formats: weight_files.py OUTPUT.
 
 Runs in the environment of benchmarks/torch-requirements.txt. `expected.npz` holds the arrays of `zip.bin` and
 `legacy.bin`; `code.bin` is a pickle that would run code.
@@ -14,14 +14,14 @@ import torch
 
 
 class Code:
-    """Unpickled, it makes a file in the working folder."""
+    """Creates a file in the working directory when it is unpickled."""
 
     def __reduce__(self):
         return Path.touch, (Path("code-was-run"),)
 
 
 def main() -> None:
-    """See the module."""
+    """Runs the command; see the module's docstring."""
     output = Path(sys.argv[1])
     output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)

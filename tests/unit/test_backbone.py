@@ -1,4 +1,4 @@
-"""SqueezeBertBackbone: shapes, the paper's size, the formulae, precision, compilation."""
+"""SqueezeBertBackbone: shapes, the paper's size and formulae, mixed precision, compilation."""
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ def backbone(tiny_config):
     return model
 
 
-def test_base_has_the_papers_parameters():
+def test_base_has_the_papers_number_of_parameters():
     config = SqueezeBertConfig.from_preset("squeezebert-base")
     hidden, wide = config.hidden_size, config.intermediate_size
 
@@ -49,13 +49,13 @@ def test_shapes_for_any_batch_and_length(backbone):
     assert symbolic["pooled_output"].shape == (None, 32)
 
 
-def test_inputs_are_found_by_name(backbone):
+def test_inputs_are_matched_by_name(backbone):
     assert {x.name for x in backbone.inputs} == {"input_word_ids", "input_mask", "input_type_ids"}
     assert {x.dtype for x in backbone.inputs} == {"int32"}
     inputs = random_inputs(backbone.config, 2, 9)
-    turned = dict(reversed(inputs.items()))
+    reordered = dict(reversed(inputs.items()))
     np.testing.assert_array_equal(
-        backbone(turned)["pooled_output"], backbone(inputs)["pooled_output"]
+        backbone(reordered)["pooled_output"], backbone(inputs)["pooled_output"]
     )
 
 
@@ -77,12 +77,12 @@ def test_outputs_equal_the_papers_formulae(overrides):
     randomize(model, seed=3)
     inputs = random_inputs(model.config, batch=3, length=11, seed=4)
     outputs, expected = model(inputs), reference_outputs(model, inputs)
-    # Outputs are about 1 (layer norm, tanh): float32 keeps 7 digits, a dozen products lose one.
+    # Outputs are about 1 (layer norm, tanh): float32 has 7 digits, of which a dozen matmuls lose one.
     for name in ("sequence_output", "pooled_output"):
         np.testing.assert_allclose(outputs[name], expected[name], atol=1e-5)
 
 
-def test_pooled_only_is_the_same_pooled_output_with_less_work(backbone):
+def test_pooled_only_gives_the_same_pooled_output_with_less_work(backbone):
     """The same weights, outputs and gradients; the last block computes one token."""
     model = SqueezeBertBackbone(backbone.config, pooled_only=True)
     copy = SqueezeBertBackbone.from_config(model.get_config())
@@ -96,9 +96,9 @@ def test_pooled_only_is_the_same_pooled_output_with_less_work(backbone):
         variables = [weight.value for weight in each.trainable_weights]
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
         results.append([pooled, *gradients])
-    for other in results[1:]:
-        for expected, found in zip(results[0], other, strict=True):
-            np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+    for values in results[1:]:
+        for actual, expected in zip(values, results[0], strict=True):
+            np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=1e-5)
     assert set(model.output) == set(copy.output) == {"pooled_output"}
     hidden, mask_bias = tf.ones((3, 9, 32)), tf.zeros((3, 1, 1, 9))
     outputs, scores = model.blocks[-1](hidden, mask_bias, first_token_only=True)
@@ -106,23 +106,23 @@ def test_pooled_only_is_the_same_pooled_output_with_less_work(backbone):
 
 
 @pytest.mark.parametrize("pooled_only", [False, True])
-def test_states_of_every_block_on_request(backbone, pooled_only):
+def test_with_states_returns_the_outputs_of_every_block(backbone, pooled_only):
     config = backbone.config
     model = SqueezeBertBackbone(config, pooled_only=pooled_only)
     model.set_weights(backbone.get_weights())
     states = model.with_states()
     assert [w.path for w in states.weights] == [w.path for w in model.weights]
     inputs = random_inputs(config, 3, 9)
-    found, expected = states(inputs), backbone(inputs)
+    outputs, expected = states(inputs), backbone(inputs)
     for name, values in expected.items():
-        np.testing.assert_array_equal(found[name], values)
-    assert len(found["hidden_states"]) == config.num_hidden_layers + 1
-    np.testing.assert_array_equal(found["hidden_states"][-1], expected["sequence_output"])
+        np.testing.assert_array_equal(outputs[name], values)
+    assert len(outputs["hidden_states"]) == config.num_hidden_layers + 1
+    np.testing.assert_array_equal(outputs["hidden_states"][-1], expected["sequence_output"])
     bias = model.mask_bias(inputs["input_mask"])
     for index, block in enumerate(model.blocks):
-        hidden, scores = block(found["hidden_states"][index], bias)
-        np.testing.assert_array_equal(hidden, found["hidden_states"][index + 1])
-        np.testing.assert_array_equal(scores, found["attention_scores"][index])
+        hidden, scores = block(outputs["hidden_states"][index], bias)
+        np.testing.assert_array_equal(hidden, outputs["hidden_states"][index + 1])
+        np.testing.assert_array_equal(scores, outputs["attention_scores"][index])
         assert scores.shape == (3, config.num_attention_heads, 9, 9)
 
 
@@ -149,17 +149,17 @@ def test_dropout_acts_in_training_only():
 
 
 @pytest.mark.parametrize(
-    ("rate", "where"), [("hidden_dropout_prob", 2), ("attention_probs_dropout_prob", 1)]
+    ("rate", "count"), [("hidden_dropout_prob", 2), ("attention_probs_dropout_prob", 1)]
 )
-def test_each_dropout_rate_is_used(rate, where):
-    """`where` is how many dropout layers of a one-layer model have the rate."""
+def test_each_dropout_rate_is_used(rate, count):
+    """`count` dropout layers of a one-layer model have the rate."""
     model = SqueezeBertBackbone(tiny_config(num_hidden_layers=1, **{rate: 0.25}))
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Dropout)]
-    assert len([layer for layer in layers if layer.rate == 0.25]) == where
+    assert len([layer for layer in layers if layer.rate == 0.25]) == count
 
 
 @pytest.mark.parametrize(
-    # One rounding is 2^-11 or 2^-8 of a value about 1; some 20 in a row, mostly averaging out.
+    # One rounding error is 2^-11 or 2^-8 of a value of about 1; some 20 in sequence mostly average out.
     ("policy", "tolerance"),
     [("mixed_float16", 20 * 2**-11), ("mixed_bfloat16", 20 * 2**-8)],
 )
@@ -183,12 +183,14 @@ def test_xla_gives_the_same_outputs(backbone):
     inputs = {k: tf.constant(v) for k, v in random_inputs(backbone.config, 2, 9).items()}
     compiled = tf.function(lambda x: backbone(x, training=False), jit_compile=True)(inputs)
     for name, values in backbone(inputs).items():
-        np.testing.assert_allclose(compiled[name], values, atol=1e-5)  # fused, so rounded otherwise
+        np.testing.assert_allclose(
+            compiled[name], values, atol=1e-5
+        )  # fused, so rounded differently
 
 
 @pytest.mark.parametrize("hidden_act", tiered(list(ACTIVATIONS), ["gelu"]))
-def test_stock_converter_takes_the_model_with_built_in_operations(hidden_act, tmp_path):
-    """Users of `model.export` and `tf.lite.TFLiteConverter` need nothing of ours."""
+def test_the_stock_converter_needs_only_built_in_operations(hidden_act, tmp_path):
+    """Users of `model.export` and `tf.lite.TFLiteConverter` need nothing from this project."""
     model = SqueezeBertBackbone(tiny_config(num_hidden_layers=1, hidden_act=hidden_act))
     model.export(tmp_path / "saved", verbose=False)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"))

@@ -1,4 +1,4 @@
-"""SqueezeBertConfig: what it accepts, what it says of what it does not, presets, JSON."""
+"""SqueezeBertConfig: accepted values, errors, presets, JSON."""
 
 import dataclasses
 import json
@@ -55,7 +55,7 @@ def test_kernel_is_no_longer_than_the_text():
     assert SqueezeBertConfig(max_position_embeddings=2)  # attention has no kernel
 
 
-def test_convolutions_ask_nothing_of_the_attentions_fields():
+def test_convolutions_ignore_the_fields_of_attention():
     sizes = dict(hidden_size=200, num_attention_heads=12, q_groups=3, k_groups=3, v_groups=3)
     assert SqueezeBertConfig(token_mixer="separable_conv", **sizes).hidden_size == 200
     with pytest.raises(InputError, match="num_attention_heads=12"):
@@ -110,7 +110,7 @@ def test_json_round_trip(tmp_path):
     assert SqueezeBertConfig.from_json(tmp_path / "config.json") == config
 
 
-def test_json_from_before_there_were_mixers_is_the_papers(tmp_path):
+def test_json_from_before_token_mixers_existed_has_self_attention(tmp_path):
     config = SqueezeBertConfig.from_preset("squeezebert-tiny")
     older = {k: v for k, v in config.to_dict().items() if k not in OWN_FIELDS}
     assert len(older) == len(config.to_dict()) - 2

@@ -1,4 +1,4 @@
-"""LAMB against the algorithm as its paper writes it."""
+"""LAMB against the algorithm in the paper."""
 
 import keras
 import numpy as np
@@ -14,8 +14,8 @@ def reference(weights: list, gradients: list, decayed: list[bool]) -> list:
     """You et al. 2020, algorithm 2, in float64."""
     weights = [w.astype(np.float64) for w in weights]
     m, v = ([np.zeros_like(w) for w in weights] for _ in range(2))
-    for step, of_step in enumerate(gradients, 1):
-        for i, g in enumerate(of_step):
+    for step, step_gradients in enumerate(gradients, 1):
+        for i, g in enumerate(step_gradients):
             m[i] = BETA_1 * m[i] + (1 - BETA_1) * g
             v[i] = BETA_2 * v[i] + (1 - BETA_2) * g**2
             update = m[i] / (1 - BETA_1**step)
@@ -29,9 +29,9 @@ def reference(weights: list, gradients: list, decayed: list[bool]) -> list:
 
 
 def lamb(**kwargs) -> Lamb:
-    made = Lamb(RATE, weight_decay=DECAY, epsilon=EPSILON, **kwargs)
-    made.exclude_from_weight_decay(var_names=["bias"])
-    return made
+    optimizer = Lamb(RATE, weight_decay=DECAY, epsilon=EPSILON, **kwargs)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
 
 
 def test_follows_the_paper():
@@ -40,14 +40,14 @@ def test_follows_the_paper():
     gradients = [[rng.normal(size=w.shape).astype(np.float32) for w in start] for _ in range(5)]
     kernel, bias = (keras.Variable(w, name=n) for w, n in zip(start, ("kernel", "bias")))
     optimizer = lamb()
-    for of_step in gradients:
-        optimizer.apply([keras.ops.convert_to_tensor(g) for g in of_step], [kernel, bias])
+    for step_gradients in gradients:
+        optimizer.apply([keras.ops.convert_to_tensor(g) for g in step_gradients], [kernel, bias])
     expected = reference(start, gradients, [True, False])
     np.testing.assert_allclose(kernel, expected[0], rtol=1e-5)
     np.testing.assert_allclose(bias, expected[1], rtol=1e-5)
 
 
-def test_a_variable_of_zeros_moves():
+def test_a_variable_of_zeros_is_updated():
     variable = keras.Variable(np.zeros(3, np.float32), name="kernel")
     lamb().apply([keras.ops.ones(3)], [variable])
     np.testing.assert_allclose(variable, -RATE, rtol=1e-3)
@@ -64,7 +64,7 @@ def small_model() -> keras.Model:
 def test_accumulated_gradients_are_those_of_the_whole_batch(make):
     rng = np.random.default_rng(1)
     ids, targets = rng.integers(0, 9, (24, 4), np.int32), rng.normal(size=(24, 2))
-    found = []
+    results = []
     for parts in (1, 4):
         model = small_model()
         accumulate = {} if parts == 1 else {"gradient_accumulation_steps": parts}
@@ -74,7 +74,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(make):
             rows = slice(step * 8, step * 8 + 8)
             for x, y in zip(np.split(ids[rows], parts), np.split(targets[rows], parts)):
                 model.train_on_batch(x, y)
-        found.append(model.get_weights())
-        assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(start, found[-1]))
-    for whole, parted in zip(*found, strict=True):
-        np.testing.assert_allclose(parted, whole, rtol=1e-4, atol=1e-6)
+        results.append(model.get_weights())
+        assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(start, results[-1]))
+    for whole, accumulated in zip(*results, strict=True):
+        np.testing.assert_allclose(accumulated, whole, rtol=1e-4, atol=1e-6)

@@ -20,12 +20,12 @@ from sqb_tf.model.layers import (
     SelfAttention,
 )
 
-# Sums of at most 32 products of numbers around 1: float32 rounding, 6e-8 of each, stays far below.
+# Sums of at most 32 products of values around 1: float32 rounding, 6e-8 of each, stays far below.
 ROUNDING = 1e-5
 
 
-def both(channels: int, **arguments) -> tuple[GroupedConv1D, keras.layers.Conv1D, tf.Tensor]:
-    """Our layer and Keras' with equal random weights, and an input for them."""
+def build_both(channels: int, **arguments) -> tuple[GroupedConv1D, keras.layers.Conv1D, tf.Tensor]:
+    """Our layer and Keras' with equal random weights, and inputs for them."""
     ours, theirs = GroupedConv1D(**arguments), keras.layers.Conv1D(**arguments)
     for layer in (ours, theirs):
         layer.build((None, None, channels))
@@ -51,15 +51,15 @@ def both(channels: int, **arguments) -> tuple[GroupedConv1D, keras.layers.Conv1D
     ids=str,
 )
 def test_grouped_conv_equals_conv_and_its_gradients(arguments):
-    ours, theirs, x = both(16, **arguments)
+    ours, theirs, x = build_both(16, **arguments)
     assert [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]
     assert ours.compute_output_shape(x.shape) == theirs(x).shape
     results = (value_and_gradients(layer, [x], layer.trainable_weights) for layer in (ours, theirs))
-    for found, expected in zip(*results, strict=True):
-        np.testing.assert_allclose(found, expected, atol=ROUNDING, rtol=ROUNDING)
+    for actual, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=ROUNDING, rtol=ROUNDING)
 
 
-def test_grouped_conv_takes_channels_first_to_conv():
+def test_grouped_conv_leaves_channels_first_to_conv():
     arguments = dict(filters=8, kernel_size=1, data_format="channels_first")
     layer = GroupedConv1D(**arguments)
     x = keras.Input((4, None))
@@ -74,8 +74,10 @@ def test_grouped_conv_is_a_conv_and_rejects_what_conv_rejects():
         GroupedConv1D(8, 1, groups=4).build((None, None, 6))
 
 
-def test_grouped_conv_survives_its_config():
-    ours, _, x = both(16, filters=24, kernel_size=1, groups=4, activation="gelu", name="query")
+def test_grouped_conv_round_trips_through_its_config():
+    ours, _, x = build_both(
+        16, filters=24, kernel_size=1, groups=4, activation="gelu", name="query"
+    )
     copy = keras.layers.deserialize(keras.layers.serialize(ours))
     assert type(copy) is GroupedConv1D
     assert copy.get_config() == ours.get_config()
@@ -84,7 +86,7 @@ def test_grouped_conv_survives_its_config():
 
 
 @pytest.mark.parametrize("layer_class", [Embeddings, SelfAttention, EncoderBlock])
-def test_configured_layer_survives_its_config(layer_class, tiny_config):
+def test_configured_layer_round_trips_through_its_config(layer_class, tiny_config):
     layer = layer_class(tiny_config, name="layer")
     copy = keras.layers.deserialize(keras.layers.serialize(layer))
     assert type(copy) is layer_class
@@ -98,11 +100,11 @@ def test_embeddings_differ_by_position_and_type():
     ids = np.full((1, 6), 7)
     outputs = layer(ids, np.zeros((1, 6), int)).numpy()[0]
     assert len(np.unique(outputs.round(3), axis=0)) == 6
-    other = layer(ids, np.ones((1, 6), int)).numpy()[0]
-    assert (np.abs(outputs - other).max(-1) > 1e-3).all()  # layer norm scales to about 1
+    second_type = layer(ids, np.ones((1, 6), int)).numpy()[0]
+    assert (np.abs(outputs - second_type).max(-1) > 1e-3).all()  # layer norm scales to about 1
 
 
-def test_embeddings_take_no_more_tokens_than_positions():
+def test_embeddings_reject_more_tokens_than_positions():
     layer = Embeddings(tiny_config(max_position_embeddings=6))
     assert layer(np.ones((1, 6), int), np.zeros((1, 6), int)).shape == (1, 6, 32)
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
@@ -142,12 +144,12 @@ def test_feed_forward_is_its_two_layers(change, lora, training, hidden_act):
     functions = lambda x: block._feed_forward(x, training), lambda x: second(first(x))
     weights = first.trainable_weights + second.trainable_weights
     results = (value_and_gradients(function, [x], weights) for function in functions)
-    for found, expected in zip(*results, strict=True):
-        np.testing.assert_allclose(found, expected, atol=5 * ROUNDING)
+    for actual, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=5 * ROUNDING)
     assert np.abs(second(first(x))).max() > 0.1
 
 
-def test_masked_tokens_do_not_reach_the_others(tiny_config):
+def test_masked_tokens_do_not_affect_other_tokens(tiny_config):
     model = SqueezeBertBackbone(tiny_config)
     randomize(model)
     inputs = random_inputs(tiny_config, batch=3, length=12)
@@ -156,10 +158,10 @@ def test_masked_tokens_do_not_reach_the_others(tiny_config):
     changed["input_word_ids"] = np.where(padding, 5, inputs["input_word_ids"])
     changed["input_type_ids"] = np.where(padding, 1, inputs["input_type_ids"])
     assert (changed["input_word_ids"] != inputs["input_word_ids"]).any()
-    found, expected = model(changed), model(inputs)
-    np.testing.assert_array_equal(found["pooled_output"], expected["pooled_output"])
+    actual, expected = model(changed), model(inputs)
+    np.testing.assert_array_equal(actual["pooled_output"], expected["pooled_output"])
     np.testing.assert_array_equal(
-        found["sequence_output"].numpy()[~padding], expected["sequence_output"].numpy()[~padding]
+        actual["sequence_output"].numpy()[~padding], expected["sequence_output"].numpy()[~padding]
     )
 
 
@@ -168,9 +170,9 @@ def test_outputs_do_not_depend_on_the_padded_length(tiny_config):
     randomize(model)
     short = random_inputs(tiny_config, batch=1, length=9)
     long = {name: np.pad(values, [(0, 0), (0, 20)]) for name, values in short.items()}
-    found, expected = model(long), model(short)
-    # Outputs are about 1 (layer norm); sums over 29 places instead of 9 round differently.
+    actual, expected = model(long), model(short)
+    # Outputs are about 1 (layer norm); sums over 29 positions instead of 9 round differently.
     np.testing.assert_allclose(
-        found["sequence_output"][:, :9], expected["sequence_output"], atol=ROUNDING
+        actual["sequence_output"][:, :9], expected["sequence_output"], atol=ROUNDING
     )
-    np.testing.assert_allclose(found["pooled_output"], expected["pooled_output"], atol=ROUNDING)
+    np.testing.assert_allclose(actual["pooled_output"], expected["pooled_output"], atol=ROUNDING)

@@ -1,4 +1,4 @@
-"""sqb_tf.training.pipeline: every example once an epoch, in a seeded order, with little padding."""
+"""sqb_tf.training.pipeline: every example once per epoch, in a seeded order, with little padding."""
 
 import itertools
 import math
@@ -25,13 +25,13 @@ def preprocessor(vocabulary):
 
 @pytest.fixture(scope="module")
 def examples():
-    """The texts, each with its place as its target."""
+    """The texts, each with its index as its target."""
     split = Split([Example(text, text, str(i)) for i, text in enumerate(TEXTS)], "texts")
     return pipeline.example_stream(split, kind_of("regression"))
 
 
 def epoch(examples, preprocessor, batch_size=10, seed=0, number=0, paired=False, skip=0) -> list:
-    """The (inputs, places) batches of an epoch."""
+    """The batches (inputs, indices) of an epoch."""
     kind = kind_of("regression", ["score"], paired)
     batches = pipeline.TrainingBatches(examples, preprocessor, kind, batch_size, seed).epoch(
         number, skip
@@ -43,7 +43,7 @@ def epoch(examples, preprocessor, batch_size=10, seed=0, number=0, paired=False,
 
 
 def order(batches: list) -> list[list[float]]:
-    return [places for _, places in batches]
+    return [indices for _, indices in batches]
 
 
 @pytest.mark.parametrize(
@@ -54,27 +54,25 @@ def test_every_example_comes_once_in_full_batches(
     examples, preprocessor, monkeypatch, batch_size, sorted_batches
 ):
     monkeypatch.setattr(pipeline, "SORTED_BATCHES", sorted_batches)
-    places = order(epoch(examples, preprocessor, batch_size))
-    assert len(places) == math.ceil(203 / batch_size)
-    assert sorted(itertools.chain(*places)) == list(range(203))
-    # All are full but one, which comes anywhere.
+    indices = order(epoch(examples, preprocessor, batch_size))
+    assert len(indices) == math.ceil(203 / batch_size)
+    assert sorted(itertools.chain(*indices)) == list(range(203))
+    # All batches are full but one, which may be anywhere.
     full, rest = divmod(203, batch_size)
-    sizes = sorted(len(batch) for batch in places)
+    sizes = sorted(len(batch) for batch in indices)
     assert sizes == [rest] * (rest > 0) + [batch_size] * full
 
 
-def test_order_depends_on_seed_and_epoch_alone(examples, preprocessor):
+def test_order_depends_on_seed_and_epoch_only(examples, preprocessor):
     first = order(epoch(examples, preprocessor))
     assert order(epoch(examples, preprocessor)) == first
-    others = [
-        order(epoch(examples, preprocessor, number=1)),
-        order(epoch(examples, preprocessor, seed=1)),
-    ]
-    for other in others:
-        assert other != first
-        # Other batches too, not only the same ones in another order.
-        assert {tuple(sorted(batch)) for batch in other} != {tuple(sorted(b)) for b in first}
-    assert others[0] != others[1]
+    next_epoch = order(epoch(examples, preprocessor, number=1))
+    next_seed = order(epoch(examples, preprocessor, seed=1))
+    for batches in (next_epoch, next_seed):
+        assert batches != first
+        # The batches differ too, not only their order.
+        assert {tuple(sorted(b)) for b in batches} != {tuple(sorted(b)) for b in first}
+    assert next_epoch != next_seed
 
 
 def test_skip_gives_the_rest_of_the_same_epoch(examples, preprocessor, monkeypatch):
@@ -90,16 +88,16 @@ def test_skip_gives_the_rest_of_the_same_epoch(examples, preprocessor, monkeypat
 
 @pytest.mark.parametrize("paired", [False, True])
 def test_inputs_belong_to_their_targets(examples, preprocessor, paired):
-    for inputs, places in epoch(examples, preprocessor, 100, paired=paired):
-        texts = [TEXTS[int(place)] for place in places]
+    for inputs, indices in epoch(examples, preprocessor, 100, paired=paired):
+        texts = [TEXTS[int(index)] for index in indices]
         expected = preprocessor(texts, texts if paired else None)
         for name in expected:
             np.testing.assert_array_equal(inputs[name], expected[name])
 
 
-def test_texts_of_a_batch_are_about_equally_long(examples, preprocessor):
+def test_texts_of_a_batch_have_nearly_equal_lengths(examples, preprocessor):
     masks = [inputs["input_mask"] for inputs, _ in epoch(examples, preprocessor)]
-    # 21 batches for about 30 lengths: one or two of padding in some 17. Unsorted it is 40%.
+    # 21 batches for about 30 lengths: one or two tokens of padding in some 17. Unsorted it is 40%.
     assert 1 - sum(mask.sum() for mask in masks) / sum(mask.size for mask in masks) < 0.1
     lengths = [mask.shape[1] for mask in masks]
     assert lengths not in (sorted(lengths), sorted(lengths, reverse=True))
@@ -119,7 +117,7 @@ def test_stream_gives_every_example_whatever_its_blocks(monkeypatch, block):
     monkeypatch.setattr(pipeline, "BLOCK", block)
     split = Split([Example(t, label="xy"[i % 2]) for i, t in enumerate(TEXTS)], "texts")
     stream = pipeline.example_stream(split, kind_of("classification", ["y", "x"]))
-    for _ in range(2):  # once an epoch
+    for _ in range(2):  # once per epoch
         rows = list(stream.as_numpy_iterator())
         assert [text.decode() for text, _, _ in rows] == TEXTS
         assert {pair for _, pair, _ in rows} == {b""}
@@ -127,12 +125,12 @@ def test_stream_gives_every_example_whatever_its_blocks(monkeypatch, block):
 
 
 def test_stream_does_not_read_ahead_of_its_shuffle_buffer():
-    given = 0
+    num_read = 0
 
     def endless():
-        nonlocal given
+        nonlocal num_read
         while True:
-            given += 1
+            num_read += 1
             yield Example("a", label="1")
 
     class Source:
@@ -141,4 +139,4 @@ def test_stream_does_not_read_ahead_of_its_shuffle_buffer():
 
     stream = pipeline.example_stream(Split(Source(), "endless"), kind_of("regression"))
     assert len(list(stream.take(3))) == 3
-    assert given <= 4 * pipeline.BLOCK  # a block or a few ahead
+    assert num_read <= 4 * pipeline.BLOCK  # a block or a few ahead

@@ -1,4 +1,4 @@
-"""Text -> instances -> shards, and what reads them."""
+"""Text -> instances -> shards, and their reader."""
 
 import dataclasses
 import json
@@ -38,36 +38,36 @@ def segment(text: str, tmp_path, seq_length: int = 16) -> list[tuple[str, str]]:
     corpus = Corpus.find([tmp_path / "t.txt"], 0.01)
     segmenter = Segmenter(WordPieceTokenizer(VOCABULARY), seq_length)
     return [
-        tuple(" ".join(VOCABULARY[i] for i in part) for part in (found.first, found.second))
-        for found, _ in segmenter.instances(corpus.lines())
+        tuple(" ".join(VOCABULARY[i] for i in ids) for ids in (instance.first, instance.second))
+        for instance, _ in segmenter.instances(corpus.lines())
     ]
 
 
-def test_sentences_are_packed_until_the_next_has_no_room(tmp_path):
-    # 5, 5 and 5 tokens in 13, and a document of its own.
-    found = segment(
+def test_sentences_are_packed_until_the_next_does_not_fit(tmp_path):
+    # Sentences of 5 tokens where 13 fit, and another document.
+    pairs = segment(
         "The film is good. The end was bad.\nA very bad plot.\n\nA good story.\n", tmp_path
     )
-    assert found == [
+    assert pairs == [
         ("the film is good .", "the end was bad ."),
         ("a very", "bad plot ."),
         ("a good", "story ."),
     ]
 
 
-def test_a_sentence_that_is_too_long_is_parted_and_a_word_is_not(tmp_path):
-    found = segment("not " * 10 + "xy zw " * 5, tmp_path)
-    tokens = " ".join(" ".join(pair) for pair in found).split()
+def test_a_long_sentence_is_split_but_not_within_a_word(tmp_path):
+    pairs = segment("not " * 10 + "xy zw " * 5, tmp_path)
+    tokens = " ".join(" ".join(pair) for pair in pairs).split()
     assert tokens == ["not"] * 10 + ["x", "##y", "z", "##w"] * 5
-    assert all(len(f"{one} {two}".split()) <= 13 for one, two in found)
-    assert not any(two.startswith("##") for _, two in found)
+    assert all(len(f"{first} {second}".split()) <= 13 for first, second in pairs)
+    assert not any(second.startswith("##") for _, second in pairs)
 
 
-def test_a_text_of_one_token_makes_no_instance(tmp_path):
+def test_a_text_of_one_token_gives_no_instance(tmp_path):
     assert segment("a\n\ngood\n\nthe film\n", tmp_path) == [("the", "film")]
 
 
-def test_documents_are_held_out_whole_and_by_their_first_line(tmp_path):
+def test_whole_documents_are_held_out_by_their_first_line(tmp_path):
     (tmp_path / "t.txt").write_text(documents(300, 2))
     lines = list(Corpus.find([tmp_path], 20.0).lines())
     held = [held for _, starts, held in lines if starts]
@@ -91,11 +91,11 @@ def test_records_are_read_as_written_and_as_tensorflow_reads_them(options, tmp_p
     expected = [np.frombuffer(record.numpy(), "<u2") for record in tf.data.TFRecordDataset(names)]
     assert len(expected) == shards.count("train") == sum(counts)
     order = np.random.default_rng(0).permutation(len(expected))
-    found = shards.read("train", order)
-    for row, place in enumerate(order):
-        np.testing.assert_array_equal(found.lengths[row], expected[place][:2])
-        np.testing.assert_array_equal(found.tokens[row], expected[place][2:])
-    # How often each token occurs in train.
+    instances = shards.read("train", order)
+    for row, index in enumerate(order):
+        np.testing.assert_array_equal(instances.lengths[row], expected[index][:2])
+        np.testing.assert_array_equal(instances.tokens[row], expected[index][2:])
+    # The count of each token in train.
     everything = shards.read("train", np.arange(len(expected)))
     mask = np.arange(29)[None] < everything.lengths.sum(1)[:, None]
     occurrences = np.bincount(everything.tokens[mask], minlength=len(VOCABULARY))
@@ -146,10 +146,10 @@ def test_bad_options(change, match, options, tmp_path):
 
 def test_bad_text(options, vocab, tmp_path):
     def make(*paths: Path, vocabulary: Path = vocab):
-        chosen = dataclasses.replace(
+        changed = dataclasses.replace(
             options, text=tuple(map(str, paths)), vocabulary=str(vocabulary)
         )
-        make_shards(tmp_path / "shards", chosen)
+        make_shards(tmp_path / "shards", changed)
 
     (tmp_path / "latin.txt").write_bytes(b"a good film\n\xe9\n")
     with pytest.raises(InputError, match=r"latin.txt: not UTF-8 text"):
@@ -174,30 +174,30 @@ def test_bad_text(options, vocab, tmp_path):
 def test_damaged_shards(options, tmp_path):
     make_shards(tmp_path / "good", options)
 
-    def spoiled(name: str) -> Path:
+    def fresh_copy(name: str) -> Path:
         shutil.rmtree(tmp_path / "bad", ignore_errors=True)
         shutil.copytree(tmp_path / "good", tmp_path / "bad")
         return tmp_path / "bad" / name
 
     with pytest.raises(InputError, match=r"nowhere: not a folder of shards"):
         Shards(tmp_path / "nowhere")
-    os.truncate(spoiled("train-00000.tfrecord"), 1000)
+    os.truncate(fresh_copy("train-00000.tfrecord"), 1000)
     with pytest.raises(InputError, match=r"train-00000.tfrecord: 1000 bytes, expected \d+"):
         Shards(tmp_path / "bad")
-    spoiled("dev-00000.tfrecord").unlink()
+    fresh_copy("dev-00000.tfrecord").unlink()
     with pytest.raises(InputError, match=r"dev-00000.tfrecord: cannot be read"):
         Shards(tmp_path / "bad")
-    spoiled("index.json").write_text("{")
+    fresh_copy("index.json").write_text("{")
     with pytest.raises(InputError, match=r"index.json: cannot be read"):
         Shards(tmp_path / "bad")
-    path = spoiled("index.json")
+    path = fresh_copy("index.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
     with pytest.raises(InputError, match=r"format 99, expected 1"):
         Shards(tmp_path / "bad")
-    spoiled("vocab.txt").write_text("[PAD]\n")
+    fresh_copy("vocab.txt").write_text("[PAD]\n")
     with pytest.raises(InputError, match=r"vocab.txt: 1 tokens"):
         Shards(tmp_path / "bad")
-    path = spoiled("train-00000.tfrecord")
+    path = fresh_copy("train-00000.tfrecord")
     content = bytearray(path.read_bytes())
     content[0] ^= 1
     path.write_bytes(content)

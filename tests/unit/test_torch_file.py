@@ -1,4 +1,4 @@
-"""Weight files of torch.save, read without it; tests/golden/weight_files was made by `make golden`."""
+"""Weight files of torch.save, read without PyTorch; `make golden` writes tests/golden/weight_files."""
 
 import os
 import pickle
@@ -14,19 +14,19 @@ FILES = GOLDEN / "weight_files"
 
 
 @pytest.mark.parametrize("name", ["zip.bin", "legacy.bin"])
-def test_arrays_are_torchs_to_the_bit(name):
-    found, expected = torch_file.read(FILES / name), np.load(FILES / "expected.npz")
-    assert set(found) == set(expected.files)
+def test_arrays_equal_pytorchs_to_the_bit(name):
+    arrays, expected = torch_file.read(FILES / name), np.load(FILES / "expected.npz")
+    assert set(arrays) == set(expected.files)
     for key, array in expected.items():
         dtype = "bfloat16" if key == "bfloat" else array.dtype
-        assert found[key].dtype == dtype and found[key].shape == array.shape
-        np.testing.assert_array_equal(found[key].astype(array.dtype), array, err_msg=key)
+        assert arrays[key].dtype == dtype and arrays[key].shape == array.shape
+        np.testing.assert_array_equal(arrays[key].astype(array.dtype), array, err_msg=key)
 
 
 @pytest.mark.parametrize("name", ["code.bin", "code-legacy.bin"])
 def test_code_is_named_and_not_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=rf"{name}: wants to call \S+, .* not run"):
+    with pytest.raises(InputError, match=rf"{name}: calls \S+, .* not run"):
         torch_file.read(FILES / name)
     assert os.listdir(tmp_path) == []
 

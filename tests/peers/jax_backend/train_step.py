@@ -1,8 +1,9 @@
 """One training step of every head under Keras' JAX backend: train_step.py FOLDER.
 
-Runs in an environment without TensorFlow. FOLDER holds for each head `NAME.json` (kind, config), its
-weights `NAME.weights.h5` and `NAME.npz` with inputs, and targets for each output. Leaves there
-`NAME.found.npz` (outputs, the loss and each weight after a step of SGD) and `NAME.found.weights.h5`.
+Runs in an environment without TensorFlow. For each head FOLDER has `NAME.json` (kind, labels, config), the
+weights `NAME.weights.h5`, and `NAME.npz` with inputs and a target for each output. The results are written
+there: `NAME.result.npz` (outputs, the loss, and each weight after a step of SGD) and
+`NAME.result.weights.h5`.
 """
 
 from __future__ import annotations
@@ -23,29 +24,29 @@ from sqb_tf.model import heads
 
 
 def train(folder: Path, name: str) -> None:
-    """Does one head."""
-    made = json.loads((folder / f"{name}.json").read_text())
-    config = SqueezeBertConfig.from_dict(made["config"])
-    model = heads.build(made["kind"], config, made["labels"])
+    """Trains one head."""
+    case = json.loads((folder / f"{name}.json").read_text())
+    config = SqueezeBertConfig.from_dict(case["config"])
+    model = heads.build(case["kind"], config, case["labels"])
     model.load_weights(folder / f"{name}.weights.h5")
     arrays = dict(np.load(folder / f"{name}.npz"))
     inputs = {key.partition("/")[2]: x for key, x in arrays.items() if key.startswith("inputs/")}
     targets = {key.partition("/")[2]: x for key, x in arrays.items() if key.startswith("targets/")}
-    found = model(inputs, training=False)
-    found = found if isinstance(found, dict) else {"output": found}
-    results = {f"outputs/{key}": np.asarray(values) for key, values in found.items()}
+    outputs = model(inputs, training=False)
+    outputs = outputs if isinstance(outputs, dict) else {"output": outputs}
+    results = {f"outputs/{key}": np.asarray(values) for key, values in outputs.items()}
     model.compile(keras.optimizers.SGD(0.1), keras.losses.MeanSquaredError(), jit_compile=True)
     single = list(targets) == ["output"]
     loss = model.train_on_batch(inputs, targets["output"] if single else targets)
     results["loss"] = np.asarray(loss)
     for weight in model.trainable_weights:
         results[f"weights/{weight.path}"] = np.asarray(weight)
-    model.save_weights(folder / f"{name}.found.weights.h5")
-    np.savez(folder / f"{name}.found.npz", **results)
+    model.save_weights(folder / f"{name}.result.weights.h5")
+    np.savez(folder / f"{name}.result.npz", **results)
 
 
 def main() -> None:
-    """See the module."""
+    """Runs the command; see the module's docstring."""
     folder = Path(sys.argv[1])
     for path in sorted(folder.glob("*.json")):
         train(folder, path.stem)

@@ -3,7 +3,7 @@
     .venv-mediapipe/bin/python tests/peers/mediapipe/classify.py \
         --package FILE --input texts.txt --json OUT
 
-Stands alone: imports nothing of this project, which that environment does not have.
+Imports nothing of this project, which that environment does not have.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def split_texts(content: str, delimiter: str) -> list[str]:
-    """Splits at the delimiter; one at the very end closes the last text and opens no other.
+    """Splits at the delimiter. One at the very end ends the last text and does not start another.
 
-    Empty texts stay, so that results have their text's place.
+    Empty texts are kept, so that result i is that of text i.
     """
     if not content:
         return []
@@ -47,8 +47,8 @@ def classify(package: Path, texts: list[str]) -> dict[str, Any]:
 
     Returns:
         `{"load_ms", "median_ms", "results": [{"label", "score", "scores": {label: score}}]}`, times
-        in milliseconds, median over the texts, one result per text in order. A text at which
-        MediaPipe fails has `{"error": message}` instead, and is the last.
+        in milliseconds, median over the texts, one result per text in order. If MediaPipe fails at a
+        text, its result is `{"error": message}`, the last one.
 
     Raises:
         ValueError, RuntimeError: MediaPipe does not accept the package.
@@ -64,7 +64,7 @@ def classify(package: Path, texts: list[str]) -> dict[str, Any]:
         try:
             categories = classifier.classify(text).classifications[0].categories
         except (ValueError, RuntimeError) as error:
-            # Its graph has stopped for good, and going on with a new one was seen to hang.
+            # Its graph has stopped for good, and continuing with a new one has been seen to hang.
             results.append({"error": str(error)})
             break
         seconds.append(time.perf_counter() - start)
@@ -75,7 +75,7 @@ def classify(package: Path, texts: list[str]) -> dict[str, Any]:
 
 
 def _close(classifier: Any) -> None:
-    """Closes; a stopped graph raises its error once more, which its text's result holds already."""
+    """Closes the classifier; a stopped graph raises its error again, which is in the results already."""
     with contextlib.suppress(ValueError, RuntimeError):
         classifier.close()
 
@@ -88,7 +88,7 @@ def _result(categories: list[Any]) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 0 when all texts have a result, 1 when MediaPipe failed at one, 2 on bad input."""
+    """Returns 0 if all texts have a result, 1 if MediaPipe failed at one, 2 for bad input."""
     args = parse_args(arguments)
     for path in (args.package, args.input):
         if not path.is_file():
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         report = classify(args.package, texts)
     except (ValueError, RuntimeError) as error:
-        print(f"{args.package}: MediaPipe does not open it: {error}", file=sys.stderr)
+        print(f"{args.package}: MediaPipe cannot open it: {error}", file=sys.stderr)
         return 2
     for text, result in zip(texts, report["results"]):
         if "error" not in result:
