@@ -1,4 +1,4 @@
-"""Distillation: the losses by hand, the teacher asked once, a student that follows its teacher."""
+"""Distillation: losses by hand, a teacher that runs once, a student that follows its teacher."""
 
 import dataclasses
 import errno
@@ -59,13 +59,13 @@ def save(folder: Path, model: SqueezeBertClassifier, labels: list[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def labels() -> list[str]:
-    """Those of the demo's first examples."""
+    """The labels of the demo's first examples."""
     return survey(Task("classification", DEMO, limit=64))[0]
 
 
 @pytest.fixture(scope="module")
 def teacher(labels, tmp_path_factory):
-    """A bundle with random weights for the demo's first examples, sure of its answers."""
+    """A bundle with random weights for the demo's first examples; its probabilities are near 0 and 1."""
     model = SqueezeBertClassifier(tiny_config(), num_labels=len(labels))
     randomize(model)
     model.head.kernel.assign(model.head.kernel * 3)
@@ -88,7 +88,7 @@ def test_classification_loss_by_hand(temperature, alpha):
 
 def test_regression_loss_by_hand():
     targets, student = np.array([[1.0, 3.0], [2.0, 2.0]]), np.array([[2.0], [4.0]])
-    # Label: errors 1 and 2; teacher: -1 and 2.
+    # Errors against the label: 1 and 2; against the teacher: -1 and 2.
     assert float(DistillationLoss("regression", 9.0, 0.25)(targets, student)) == pytest.approx(
         0.25 * (1 + 4) / 2 + 0.75 * (1 + 4) / 2
     )
@@ -122,7 +122,7 @@ def test_patient_loss_by_hand():
 
 
 def test_layers_of_the_paper():
-    """Sun et al. 2019, section 3.2: of 12, a student of 6 learns from 2, 4, 6, 8, 10, never from the last."""
+    """Sun et al. 2019, section 3.2: 6 layers learn from layers 2, 4, 6, 8, 10 of 12, not from the last."""
     assert patient_layers(6, 12) == [2, 4, 6, 8, 10]
     assert patient_layers(3, 12) == [4, 8]
     assert patient_layers(2, 2) == [1]
@@ -135,70 +135,70 @@ def test_layers_of_the_paper():
 
 @pytest.mark.parametrize("layers", [1, 3])
 def test_first_token_states(layers):
-    """Those of `with_states`, which transformers' are compared to; the logits are the classifier's."""
+    """They equal those of `with_states`, which are compared with transformers'."""
     model = SqueezeBertClassifier(tiny_config(num_hidden_layers=layers), num_labels=3)
     randomize(model)
     inputs = random_inputs(model.config, 4, 9)
-    found = model.with_first_tokens()(inputs)
+    outputs = model.with_first_tokens()(inputs)
     states = model.backbone.with_states()(inputs)["hidden_states"][1:]
     expected = np.stack([state[:, 0] for state in states], axis=1)
-    np.testing.assert_allclose(found["first_token_states"], expected, atol=1e-5)
-    np.testing.assert_allclose(found["logits"], model(inputs), atol=1e-5)
+    np.testing.assert_allclose(outputs["first_token_states"], expected, atol=1e-5)
+    np.testing.assert_allclose(outputs["logits"], model(inputs), atol=1e-5)
 
 
 @pytest.mark.slow
-def test_separable_models_match_logits_alone(labels, tmp_path):
-    """They pool the mean of the tokens: a teacher's logits are right, its first token stands for nothing."""
+def test_separable_models_distill_logits_only(labels, tmp_path):
+    """They pool the mean of the tokens, so the states of their first token do not represent the text."""
     model = SqueezeBertClassifier(tiny_config(token_mixer="separable_conv"), num_labels=len(labels))
     randomize(model)
-    found = find_teacher(save(tmp_path / "bundle", model, labels))
+    teacher = find_teacher(save(tmp_path / "bundle", model, labels))
     task = Task("classification", DEMO, limit=64)
     inputs = sqb_tf.load(tmp_path / "bundle").preprocessor([e.text for e in task.split("train")])
-    taught = teacher_outputs(found, task, labels, 64, tmp_path)
-    np.testing.assert_allclose(taught.logits, model(inputs), atol=1e-4)
+    outputs = teacher_outputs(teacher, task, labels, 64, tmp_path)
+    np.testing.assert_allclose(outputs.logits, model(inputs), atol=1e-4)
     with pytest.raises(InputError, match=r"hidden_weight: the teacher .*bundle does not pool its"):
-        match_layers(tiny_config(), found)
+        match_layers(tiny_config(), teacher)
     with pytest.raises(InputError, match="hidden_weight: the student does not pool its first"):
-        match_layers(model.config, found)
+        match_layers(model.config, teacher)
 
 
-def test_the_teacher_is_asked_once_and_in_order(teacher, tmp_path):
+def test_the_teacher_runs_once_and_in_order(teacher, tmp_path):
     model, task = sqb_tf.load(teacher), Task("classification", DEMO, limit=100)
-    found = teacher_outputs(find_teacher(teacher), task, model.labels, 100, tmp_path, [2, 1, 1])
+    outputs = teacher_outputs(find_teacher(teacher), task, model.labels, 100, tmp_path, [2, 1, 1])
     assert listing(tmp_path) == ["teacher.npy", "teacher_states.npy"]
-    assert all(isinstance(array, np.memmap) for array in (found.logits, found.states))
+    assert all(isinstance(array, np.memmap) for array in (outputs.logits, outputs.states))
     inputs = model.preprocessor([example.text for example in task.split("train")])
-    np.testing.assert_allclose(found.logits, model(inputs), atol=1e-4)
+    np.testing.assert_allclose(outputs.logits, model(inputs), atol=1e-4)
     states = model.with_first_tokens()(inputs)["first_token_states"].numpy()[:, [1, 0, 0]]
     states /= np.linalg.norm(states, axis=-1, keepdims=True)
-    np.testing.assert_allclose(found.states, states, atol=5e-4)
-    mute = dataclasses.replace(find_teacher(teacher), load=None)  # a second time would fail
-    again = teacher_outputs(mute, task, model.labels, 100, tmp_path, [2, 1, 1])
-    np.testing.assert_array_equal(again.logits, found.logits)
-    np.testing.assert_array_equal(again.states, found.states)
+    np.testing.assert_allclose(outputs.states, states, atol=5e-4)
+    without_model = dataclasses.replace(find_teacher(teacher), load=None)  # a second run would fail
+    again = teacher_outputs(without_model, task, model.labels, 100, tmp_path, [2, 1, 1])
+    np.testing.assert_array_equal(again.logits, outputs.logits)
+    np.testing.assert_array_equal(again.states, outputs.states)
 
 
 @pytest.mark.slow
 def test_labels_in_another_order(teacher, tmp_path):
-    """Are matched by name: the teacher's columns change places."""
+    """Labels are matched by name: the teacher's columns are reordered."""
     labels, task = sqb_tf.load(teacher).labels, Task("classification", DEMO, limit=8)
-    found = []
+    logits = []
     for order in (labels, labels[::-1]):
         folder = tmp_path / order[0]
         folder.mkdir()
-        found.append(teacher_outputs(find_teacher(teacher), task, order, 8, folder).logits)
-    np.testing.assert_array_equal(found[0], found[1][:, ::-1])
-    assert np.abs(found[0] - found[1]).max() > 1
+        logits.append(teacher_outputs(find_teacher(teacher), task, order, 8, folder).logits)
+    np.testing.assert_array_equal(logits[0], logits[1][:, ::-1])
+    assert np.abs(logits[0] - logits[1]).max() > 1
 
 
-def test_targets_are_those_of_the_texts(bundle_dir, tmp_path):
-    """However the examples are shuffled and sorted: each text has its number in it."""
+def test_targets_belong_to_their_texts(bundle_dir, tmp_path):
+    """After shuffling and sorting: the length of a text tells its index."""
     (tmp_path / "train.tsv").write_text(
         "text\tlabel\n" + "".join(f"{'the ' * (1 + i % 7)}\t{i}\n" for i in range(90))
     )
     (tmp_path / "dev.tsv").write_text("text\tlabel\na\t1\n")
-    places = np.arange(90, dtype=np.float32)[:, None]
-    taught = TeacherOutputs(places, np.float16(places[:, None] * [1, 2]))
+    indices = np.arange(90, dtype=np.float32)[:, None]
+    outputs = TeacherOutputs(indices, np.float16(indices[:, None] * [1, 2]))
     kind = kind_of("regression")
     examples = example_stream(Task("regression", tmp_path).split("train"), kind, with_index=True)
     preprocessor, _ = find_teacher(bundle_dir).load()
@@ -209,7 +209,7 @@ def test_targets_are_those_of_the_texts(bundle_dir, tmp_path):
         )
         return list(batches.epoch(0))
 
-    batches = epoch(taught)
+    batches = epoch(outputs)
     seen = np.concatenate([targets["logits"] for _, targets in batches])
     np.testing.assert_array_equal(seen[:, 0], seen[:, 1])
     assert sorted(seen[:, 0]) == list(range(90)) != list(seen[:, 0])
@@ -219,13 +219,13 @@ def test_targets_are_those_of_the_texts(bundle_dir, tmp_path):
         )
         lengths = inputs["input_mask"].numpy().sum(1)
         np.testing.assert_array_equal(lengths, 3 + targets["logits"].numpy()[:, 0] % 7)
-    targets = epoch(dataclasses.replace(taught, states=None))[0][1]
+    targets = epoch(dataclasses.replace(outputs, states=None))[0][1]
     np.testing.assert_array_equal(targets, batches[0][1]["logits"])
 
 
 @pytest.mark.slow
 def test_an_imported_teacher(tmp_path):
-    """A classifier that transformers saved, imported."""
+    """An imported classifier that transformers saved."""
     source, folder = ROOT / "tests" / "golden" / "classification" / "0", tmp_path / "imported"
     assert call("import_hf", "--source", source, "--output", folder) == 0
     model = sqb_tf.load(folder)
@@ -241,52 +241,54 @@ def test_an_imported_teacher(tmp_path):
 
 
 def test_a_student_follows_its_teacher(teacher, tmp_path):
-    """With the labels left out it learns what the teacher says, which is not what they say."""
+    """With alpha 1 it learns the teacher's answers, which differ from the labels."""
     flags = [*SMALL, "--teacher", teacher, "--dropout", 0, "--epochs", 40, "--learning-rate", 3e-3]
     out = tmp_path / "out"
     assert call("distill", *flags, "--alpha", 1, "--output", out, "--evaluate-every", 10_000) == 0
-    student, master = sqb_tf.load(out), sqb_tf.load(teacher)
+    student, teacher_model = sqb_tf.load(out), sqb_tf.load(teacher)
     texts = [example.text for example in Task("classification", DEMO, limit=64).split("train")]
-    found, expected = (m(m.preprocessor(texts)).numpy().argmax(-1) for m in (student, master))
-    ids = {label: i for i, label in enumerate(master.labels)}
+    answers, teacher_answers = (
+        m(m.preprocessor(texts)).numpy().argmax(-1) for m in (student, teacher_model)
+    )
+    ids = {label: i for i, label in enumerate(teacher_model.labels)}
     labels = [ids[e.label] for e in Task("classification", DEMO, limit=64).split("train")]
-    assert np.mean(expected == labels) < 0.4
+    assert np.mean(teacher_answers == labels) < 0.4
     options = json.loads((out / "metrics.json").read_text())["options"]
     assert (options["teacher"], options["alpha"]) == (str(teacher), 1.0)
-    # Its best point on dev is kept, not its last: early or late, it is nearer to the teacher.
-    assert np.mean(found == expected) > 2 * np.mean(found == labels)
+    # The step that is best on dev is kept, not the last; at any step it is nearer to the teacher.
+    assert np.mean(answers == teacher_answers) > 2 * np.mean(answers == labels)
 
 
 @pytest.mark.slow
-def test_without_its_share_the_teacher_changes_nothing(teacher, tmp_path):
+def test_with_alpha_0_the_teacher_changes_nothing(teacher, tmp_path):
     assert call("finetune", *SMALL, "--output", tmp_path / "plain") == 0
     flags = [*SMALL, "--teacher", teacher, "--alpha", 0]
     assert call("distill", *flags, "--output", tmp_path / "distilled") == 0
     plain, distilled = (sqb_tf.load(tmp_path / name) for name in ("plain", "distilled"))
-    for one, other in zip(plain.trainable_weights, distilled.trainable_weights, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4)
+    for actual, expected in zip(distilled.trainable_weights, plain.trainable_weights, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
-def test_a_student_comes_nearer_to_hidden_states(teacher, labels, tmp_path):
+def test_a_student_approaches_hidden_states(teacher, labels, tmp_path):
     task = Task("classification", DEMO, limit=64)
-    taught = teacher_outputs(find_teacher(teacher), task, labels, 64, tmp_path, [1])
+    outputs = teacher_outputs(find_teacher(teacher), task, labels, 64, tmp_path, [1])
     student = SqueezeBertClassifier(tiny_config(), num_labels=len(labels))
-    model = distillation_model(student, taught, seed=0)
+    model = distillation_model(student, outputs, seed=0)
     options = FinetuneOptions(hidden_weight=1.0)
     model.compile(
-        "adam", jit_compile=False, **distillation_losses("classification", options, taught)
+        "adam", jit_compile=False, **distillation_losses("classification", options, outputs)
     )
     inputs = sqb_tf.load(teacher).preprocessor([e.text for e in task.split("train")])
-    numbered = np.column_stack([np.zeros(64), np.arange(64)])
-    targets = taught.targets(keras.ops.convert_to_tensor(numbered))
+    indexed_labels = np.column_stack([np.zeros(64), np.arange(64)])
+    targets = outputs.targets(keras.ops.convert_to_tensor(indexed_labels))
     before = model.evaluate(inputs, targets, verbose=0, return_dict=True)
     model.fit(inputs, targets, epochs=30, verbose=0)
     after = model.evaluate(inputs, targets, verbose=0, return_dict=True)
     assert after["states_loss"] < 0.5 * before["states_loss"]
     assert after["logits_loss"] < before["logits_loss"]
-    # It is the student itself that was trained.
-    found = student.with_first_tokens()(inputs)["first_token_states"][:, :1]
-    assert float(PatientLoss()(taught.states, found)) == pytest.approx(
+    # The student itself was trained.
+    states = student.with_first_tokens()(inputs)["first_token_states"][:, :1]
+    assert float(PatientLoss()(outputs.states, states)) == pytest.approx(
         after["states_loss"], rel=1e-3
     )
 
@@ -294,23 +296,23 @@ def test_a_student_comes_nearer_to_hidden_states(teacher, labels, tmp_path):
 @pytest.mark.slow
 def test_the_projection_is_learned_and_saved_but_no_part_of_the_student(teacher, labels, tmp_path):
     task = Task("classification", DEMO, limit=64)
-    taught = teacher_outputs(find_teacher(teacher), task, labels, 64, tmp_path, [1])
+    outputs = teacher_outputs(find_teacher(teacher), task, labels, 64, tmp_path, [1])
     student = SqueezeBertClassifier(tiny_config(hidden_size=16), num_labels=len(labels))
-    model = distillation_model(student, taught, seed=3)
+    model = distillation_model(student, outputs, seed=3)
     (projection,) = [w for w in model.trainable_weights if w.path.startswith("projection/")]
     assert projection.shape == (16, 32)
     assert len(model.trainable_weights) == len(student.trainable_weights) + 1
-    again = distillation_model(student, taught, seed=3).get_layer("projection").kernel
+    again = distillation_model(student, outputs, seed=3).get_layer("projection").kernel
     np.testing.assert_array_equal(projection, again)
     same_size = SqueezeBertClassifier(tiny_config(), num_labels=len(labels))
-    assert len(distillation_model(same_size, taught, 0).weights) == len(same_size.weights)
+    assert len(distillation_model(same_size, outputs, 0).weights) == len(same_size.weights)
 
     options = FinetuneOptions(hidden_weight=2.0)
     model.compile(
-        "sgd", jit_compile=False, **distillation_losses("classification", options, taught)
+        "sgd", jit_compile=False, **distillation_losses("classification", options, outputs)
     )
     inputs = random_inputs(student.config, 8, 6)
-    targets = {"logits": np.zeros((8, 1 + len(labels)), np.float32), "states": taught.states[:8]}
+    targets = {"logits": np.zeros((8, 1 + len(labels)), np.float32), "states": outputs.states[:8]}
     losses = model.evaluate(inputs, targets, verbose=0, return_dict=True)
     parts = losses["logits_loss"] + 2 * losses["states_loss"]
     assert losses["loss"] == pytest.approx(parts, rel=1e-5)
@@ -326,7 +328,7 @@ def test_the_projection_is_learned_and_saved_but_no_part_of_the_student(teacher,
 
 @pytest.fixture(scope="module")
 def hidden_flags(teacher, labels, tmp_path_factory):
-    """Of a run on hidden states through a projection, with dropout."""
+    """The flags of a run on hidden states through a projection, with dropout."""
     config = tiny_config(hidden_size=16, hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.2)
     model = SqueezeBertClassifier(config, num_labels=len(labels))
     start = save(tmp_path_factory.mktemp("start") / "bundle", model, labels)
@@ -335,21 +337,21 @@ def hidden_flags(teacher, labels, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hidden_run(hidden_flags, tmp_path_factory):
-    """The bundle of such a run that nothing stopped."""
+    """The bundle of such a run without interruption."""
     out = tmp_path_factory.mktemp("hidden") / "out"
     assert call("distill", *hidden_flags, "--save-every", 3, "--output", out) == 0
     return out
 
 
-def assert_equal_bundles(one: Path, other: Path) -> None:
-    first, second = sqb_tf.load(one), sqb_tf.load(other)
-    for ours, theirs in zip(first.weights, second.weights, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+def assert_equal_bundles(actual_path: Path, expected_path: Path) -> None:
+    models = sqb_tf.load(actual_path), sqb_tf.load(expected_path)
+    for actual, expected in zip(*(model.weights for model in models), strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize("saves", tiered([0, 2], [2]))
 def test_resume_is_exact(hidden_flags, hidden_run, tmp_path, monkeypatch, saves):
-    """Stopped before the first save, when the teacher was asked already, and after the second."""
+    """Stopped before the first save, when the teacher has already run, and after the second."""
     flags = [*hidden_flags, "--save-every", 3, "--output", tmp_path / "out"]
     original, calls = RunState.save, []
 
@@ -364,9 +366,9 @@ def test_resume_is_exact(hidden_flags, hidden_run, tmp_path, monkeypatch, saves)
         call("distill", *flags)
     with pytest.raises(InputError, match=r"has hidden-weight 1.0, not 2.0"):
         call("distill", *flags, "--hidden-weight", 2, "--resume")
-    monkeypatch.setattr(teacher_module, "_compute", None)  # a second time would fail
+    monkeypatch.setattr(teacher_module, "_compute", None)  # a second run would fail
     assert call("distill", *flags, "--resume") == 0
-    assert_equal_bundles(hidden_run, tmp_path / "out")
+    assert_equal_bundles(tmp_path / "out", hidden_run)
 
 
 @pytest.mark.slow
@@ -377,7 +379,7 @@ def test_in_bfloat16(hidden_flags, tmp_path):
 
 
 @pytest.mark.slow
-def test_full_disk_and_teachers_without_numbers(teacher, labels, spoiled, tmp_path, monkeypatch):
+def test_full_disk_and_outputs_that_are_not_finite(teacher, labels, spoiled, tmp_path, monkeypatch):
     task = Task("classification", DEMO, limit=64)
 
     def full(*_):
@@ -421,11 +423,11 @@ def test_teachers_that_do_not_fit(teacher, tmp_path, regression_bundle_dir):
     )
     assert "gone: no such folder" in error("--teacher", "gone")
     assert f"{tmp_path}: no teacher: expected a bundle" in error("--teacher", tmp_path)
-    pairs, found = Task("rte", DEMO), find_teacher(teacher)
+    pairs, without_weights = Task("rte", DEMO), find_teacher(teacher)
     with pytest.raises(InputError, match="the data is for classification into a, b"):
-        found.check(pairs, ["a", "b"])
+        without_weights.check(pairs, ["a", "b"])
     with pytest.raises(InputError, match="the teacher takes single texts, but the data has pairs"):
-        found.check(pairs, found.labels)
+        without_weights.check(pairs, without_weights.labels)
 
 
 def test_the_loss_is_saved_with_a_model(tmp_path):

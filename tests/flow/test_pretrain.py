@@ -28,7 +28,7 @@ from sqb_tf.training.pretraining.shards import Shards
 from sqb_tf.training.state import RunState
 
 JAX = Path(os.environ.get("SQB_JAX_PYTHON", ROOT / ".venv-jax/bin/python"))
-# 6 steps of 8, saved at 2, 4 and 6; without dropout, which draws anew for each part of a batch.
+# 6 steps of 8 examples, saved at 2, 4 and 6; without dropout, which differs for each micro batch.
 SMALL = ["--preset", "squeezebert-tiny", "--steps", 6, "--batch-size", 8, "--save-every", 2]
 SMALL += ["--optimizer", "lamb", "--evaluate-every", 3, "--learning-rate", 0.01, "--dropout", 0]
 
