@@ -36,7 +36,7 @@ SMALL = ["--data", DEMO, "--limit", 48, "--epochs", 2, "--batch-size", 16, "--se
 SMALL += ["--save-every", 2]
 TINY = [*SMALL, "--preset", "squeezebert-tiny", "--vocab-size", 300]
 
-# Runs tools/finetune.py and sends its process a signal when so many steps are done.
+# Runs tools/finetune.py and sends its process a signal after a number of steps.
 DRIVER = """
 import os, sys
 steps, number = int(sys.argv.pop(1)), int(sys.argv.pop(1))
@@ -56,20 +56,20 @@ entry.run(finetune.main, finetune.flags())
 
 def weights(path: Path) -> dict[str, np.ndarray]:
     """Every array of a bundle's weight file by name."""
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     with h5py.File(path / bundle.WEIGHTS) as file:
         file.visititems(
-            lambda name, item: found.update({name: item[()]}) if hasattr(item, "shape") else None
+            lambda name, item: arrays.update({name: item[()]}) if hasattr(item, "shape") else None
         )
-    return found
+    return arrays
 
 
-def assert_same_run(one: Path, other: Path) -> None:
-    """The same weights to the bit, and the same files but for the clock's."""
-    expected, found = weights(one), weights(other)
-    assert expected.keys() == found.keys()
+def assert_same_run(expected_path: Path, actual_path: Path) -> None:
+    """The weights are equal to the bit, and so are the files but for the time taken."""
+    expected, actual = weights(expected_path), weights(actual_path)
+    assert expected.keys() == actual.keys()
     for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
+        np.testing.assert_array_equal(actual[name], array, err_msg=name)
     for name in (
         "config.json",
         "vocab.txt",
@@ -77,15 +77,17 @@ def assert_same_run(one: Path, other: Path) -> None:
         "calibration.jsonl",
         "verification.jsonl",
     ):
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    metrics = [json.loads((path / "metrics.json").read_text()) for path in (one, other)]
-    for of_run in metrics:
-        del of_run["seconds"]
-    assert metrics[0] == metrics[1]
+        assert (expected_path / name).read_bytes() == (actual_path / name).read_bytes(), name
+    results = []
+    for path in (expected_path, actual_path):
+        metrics = json.loads((path / "metrics.json").read_text())
+        del metrics["seconds"]
+        results.append(metrics)
+    assert results[0] == results[1]
 
 
 def signalled(steps: int, number: signal.Signals, *arguments: object) -> tuple[int, str]:
-    """The return code and standard error of a fine-tuning signalled when `steps` are done."""
+    """The return code and standard error of a fine-tuning that gets a signal after `steps`."""
     command = ["-c", DRIVER, steps, int(number), *arguments]
     process = start_python(*map(str, command))
     _, err = process.communicate()
@@ -94,7 +96,7 @@ def signalled(steps: int, number: signal.Signals, *arguments: object) -> tuple[i
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> Path:
-    """The bundle of the tiny preset, fine-tuned in one go."""
+    """The bundle of the tiny preset, fine-tuned without interruption."""
     folder = tmp_path_factory.mktemp("tiny")
     assert call("finetune", *TINY, "--output", folder / "out", "--json", folder / "out.json") == 0
     assert listing(folder) == ["out", "out.json"]
@@ -103,7 +105,7 @@ def uninterrupted(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> tuple[list, Path]:
-    """Flags of a run on a model of one layer with dropout, and its bundle."""
+    """The flags of a run on a model of one layer with dropout, and its bundle."""
     folder = tmp_path_factory.mktemp("small")
     config = tiny_config(num_hidden_layers=1, hidden_dropout_prob=0.1)
     model = SqueezeBertClassifier(config, num_labels=2)
@@ -133,7 +135,7 @@ def test_weights_are_stored_without_the_optimizer(uninterrupted):
 
 @pytest.mark.slow
 def test_killed_again_and_again(uninterrupted, bundle_dir, tmp_path):
-    """Before the first save, between two, after the last step: the run ends as one left alone."""
+    """Before the first save, between two, after the last step: the result is that of an uninterrupted run."""
     out = tmp_path / "out"
     shutil.copytree(bundle_dir, out)
     earlier = fingerprint(out)
@@ -220,7 +222,7 @@ def test_interrupted_while_writing(small, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_full_disk_at_the_end_costs_nothing(small, tmp_path, monkeypatch):
-    """The bundle cannot be written: with room made, --resume writes it without training."""
+    """The bundle cannot be written; when the disk has room again, --resume writes it without training."""
     flags, expected = small
     flags = [*flags, "--output", tmp_path / "out"]
 
@@ -243,9 +245,11 @@ def test_seed_repeats_a_run(small, tmp_path):
     assert call("finetune", *flags, "--seed", 0, "--output", tmp_path / "again") == 0
     assert_same_run(expected, tmp_path / "again")
     assert call("finetune", *flags, "--seed", 1, "--output", tmp_path / "other") == 0
-    found, other = weights(expected), weights(tmp_path / "other")
+    first_seed, second_seed = weights(expected), weights(tmp_path / "other")
     assert any(
-        not np.array_equal(found[n], other[n]) for n in found if found[n].dtype == np.float32
+        not np.array_equal(array, second_seed[name])
+        for name, array in first_seed.items()
+        if array.dtype == np.float32
     )
 
 
@@ -255,10 +259,10 @@ def test_mixed_precision_trains_a_float32_bundle(small, tmp_path):
     flags = [*flags, "--precision", "mixed_bfloat16", "--output", tmp_path / "out"]
     assert call("finetune", *flags) == 0
     assert keras.config.dtype_policy().name == "float32"
-    found, expected = weights(tmp_path / "out"), weights(in_float32)
-    differences = [np.abs(found[name] - expected[name]).max() for name in expected]
-    assert {found[name].dtype for name in found} == {expected[name].dtype for name in expected}
-    # 6 steps of at most 1e-4: other roundings, the same run.
+    actual, expected = weights(tmp_path / "out"), weights(in_float32)
+    differences = [np.abs(actual[name] - expected[name]).max() for name in expected]
+    assert {array.dtype for array in actual.values()} == {a.dtype for a in expected.values()}
+    # 6 steps of at most 1e-4: the same run, rounded differently.
     assert 0 < max(differences) < 1e-3
     # The metric is that of the float32 model in the bundle.
     arguments = ["--model", tmp_path / "out", "--data", DEMO, "--limit", 48]
@@ -272,10 +276,15 @@ def test_dev_is_evaluated_within_epochs_too(small, tmp_path, capsys, monkeypatch
     """Every 2 steps of an epoch of 3; a kill between a step's save and its evaluation changes nothing."""
     flags = [*small[0], "--evaluate-every", 2]
     assert call("finetune", *flags, "--output", tmp_path / "out") == 0
-    judged = re.findall(r"(\w+ \d/\d): dev accuracy ([\d.]+)", capsys.readouterr().err)
-    assert [where for where, _ in judged] == ["step 2/6", "epoch 1/2", "step 5/6", "epoch 2/2"]
+    evaluations = re.findall(r"(\w+ \d/\d): dev accuracy ([\d.]+)", capsys.readouterr().err)
+    assert [position for position, _ in evaluations] == [
+        "step 2/6",
+        "epoch 1/2",
+        "step 5/6",
+        "epoch 2/2",
+    ]
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    first_best = max(judged, key=lambda point: float(point[1]))[0]
+    first_best = max(evaluations, key=lambda point: float(point[1]))[0]
     assert metrics["best_step"] == {"step 2/6": 2, "epoch 1/2": 3, "step 5/6": 5}.get(first_best, 6)
     assert metrics["best_epoch"] == (1 if metrics["best_step"] <= 3 else 2)
     arguments = ["--model", tmp_path / "out", "--data", DEMO, "--limit", 48]
@@ -299,7 +308,7 @@ def test_dev_is_evaluated_within_epochs_too(small, tmp_path, capsys, monkeypatch
 
 @pytest.fixture(scope="module")
 def killed(small, tmp_path_factory) -> tuple[list, Path]:
-    """Flags and output of a run that was stopped after its first saved state."""
+    """The flags and output of a run that was stopped after its first saved state."""
     out = tmp_path_factory.mktemp("killed") / "out"
     save, flags = RunState.save, [*small[0], "--output", out]
 
@@ -393,12 +402,12 @@ def test_a_state_with_a_nan_is_not_saved_over_a_good_one(tmp_path):
     with pytest.raises(InputError, match=r"at step 7 .* stay in .*run"):
         state.save()
     assert state.restore() == 0
-    for found, expected in zip(model.get_weights(), kept, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for actual, expected in zip(model.get_weights(), kept, strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_bad_flag_keeps_the_state_of_a_killed_run(killed):
-    """Without --resume a run starts anew, but not before its flags are known to be good."""
+    """Without --resume a run starts anew, but only after its flags are checked."""
     flags, out = killed
     before = fingerprint(out.parent)
     with pytest.raises(InputError, match="seq_length 513"):

@@ -34,28 +34,29 @@ SMALL += ["--optimizer", "lamb", "--evaluate-every", 3, "--learning-rate", 0.01,
 
 
 def weights(directory: Path) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
+    """Every array of a bundle's weight file by name."""
+    arrays: dict[str, np.ndarray] = {}
     with h5py.File(directory / "model.weights.h5") as file:
-        file.visititems(lambda n, x: found.update({n: x[()]}) if hasattr(x, "shape") else None)
-    return found
+        file.visititems(lambda n, x: arrays.update({n: x[()]}) if hasattr(x, "shape") else None)
+    return arrays
 
 
 def metrics(directory: Path) -> dict:
     return json.loads((directory / "metrics.json").read_text())
 
 
-def assert_same_weights(one: Path, other: Path, tolerance: float = 0.0) -> None:
-    first, second = weights(one), weights(other)
-    assert first.keys() == second.keys()
-    for name in first:
-        np.testing.assert_allclose(second[name], first[name], rtol=0, atol=tolerance, err_msg=name)
+def assert_same_weights(expected_path: Path, actual_path: Path, tolerance: float = 0.0) -> None:
+    expected, actual = weights(expected_path), weights(actual_path)
+    assert expected.keys() == actual.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(actual[name], array, rtol=0, atol=tolerance, err_msg=name)
 
 
 @pytest.fixture(scope="module")
 def shards(text, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("shards") / "shards"
-    made = ["--vocab-size", 150, "--seq-length", 32, "--held-out", 20, "--steps", 0]
-    assert call("pretrain", "--text", text, "--shards", folder, *made) == 0
+    flags = ["--vocab-size", 150, "--seq-length", 32, "--held-out", 20, "--steps", 0]
+    assert call("pretrain", "--text", text, "--shards", folder, *flags) == 0
     return folder
 
 
@@ -69,26 +70,26 @@ def small(shards, tmp_path_factory) -> Path:
 
 
 def test_learns_more_than_the_frequencies_of_tokens(shards, tmp_path, capsys):
-    """What is said of the run is what the bundle's model computes, by Keras alone."""
+    """The reported loss is what the bundle's Keras model computes."""
     flags = ["--preset", "squeezebert-tiny", "--steps", 120, "--batch-size", 16, "--dropout", 0]
     flags += ["--learning-rate", 2e-3]
     out = tmp_path / "out"
     assert call("pretrain", "--shards", shards, *flags, "--output", out) == 0
-    said = capsys.readouterr()
-    found = metrics(out)
-    assert found["below_unigram"] > 0.15
-    assert found["perplexity"] == pytest.approx(math.exp(found["metric"]["value"]))
-    assert [point["step"] for point in found["curve"]] == [120]
-    assert "perplexity" in said.out and "of masks" in said.err and "[" in said.err
-    # The loss of the masked-LM head in the bundle on a held-out batch of our own making.
+    output = capsys.readouterr()
+    results = metrics(out)
+    assert results["below_unigram"] > 0.15
+    assert results["perplexity"] == pytest.approx(math.exp(results["metric"]["value"]))
+    assert [point["step"] for point in results["curve"]] == [120]
+    assert "perplexity" in output.out and "of masks" in output.err and "[" in output.err
+    # The loss of the bundle's masked-LM head on a held-out batch that is masked here.
     model, read = bundle.load(out), Shards(shards)
     instances = read.read("dev", np.arange(min(32, read.count("dev"))))
     token, place = model.tokenizer.vocabulary.index, 3
     ids = np.zeros((len(instances.tokens), 32), np.int32)
     sizes = instances.lengths.sum(1)
-    for row, (one, two) in enumerate(instances.lengths):
+    for row, (first, second) in enumerate(instances.lengths):
         tokens = instances.tokens[row]
-        parts = [token("[CLS]"), *tokens[:one], token("[SEP]"), *tokens[one : one + two]]
+        parts = [token("[CLS]"), *tokens[:first], token("[SEP]"), *tokens[first : first + second]]
         ids[row, : len(parts) + 1] = [*parts, token("[SEP]")]
     hidden = ids[:, place].copy()
     ids[:, place] = token("[MASK]")
@@ -97,7 +98,7 @@ def test_learns_more_than_the_frequencies_of_tokens(shards, tmp_path, capsys):
     inputs = {"input_word_ids": ids, "input_mask": mask, "input_type_ids": types.astype(np.int32)}
     logits = model.predict(inputs, verbose=0)[:, place]
     losses = np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(ids)), hidden]
-    assert losses.mean() < 0.9 * found["unigram_loss"]
+    assert losses.mean() < 0.9 * results["unigram_loss"]
 
 
 def test_the_bundle_is_a_start_for_fine_tuning_and_converts(small, text, tmp_path):
@@ -157,7 +158,7 @@ def test_resume_is_exact(saves, small, shards, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_killed_between_the_curve_and_the_state(small, shards, tmp_path, monkeypatch):
-    """The evaluation is done again, and its point is in the curve once."""
+    """The evaluation is repeated, and the curve has its point once."""
     flags = ["--shards", shards, *SMALL, "--save-every", 3, "--output", tmp_path / "out"]
     save, calls = RunState.save, []
 
@@ -208,8 +209,8 @@ def test_accumulation_is_the_whole_batch(small, shards, tmp_path, monkeypatch):
 
 
 def test_the_second_phase_goes_on_from_the_first(small, text, tmp_path):
-    made = ["--text", text, "--vocab", small / "vocab.txt", "--seq-length", 64, "--held-out", 20]
-    flags = [*made, *SMALL[2:-2], "--init", small, "--learning-rate", 1e-9]
+    data = ["--text", text, "--vocab", small / "vocab.txt", "--seq-length", 64, "--held-out", 20]
+    flags = [*data, *SMALL[2:-2], "--init", small, "--learning-rate", 1e-9]
     assert call("pretrain", *flags, "--output", tmp_path / "out") == 0
     assert bundle.read_info(tmp_path / "out").task.seq_length == 64
     assert_same_weights(small, tmp_path / "out", tolerance=1e-6)
@@ -217,15 +218,15 @@ def test_the_second_phase_goes_on_from_the_first(small, text, tmp_path):
 
 @pytest.mark.parametrize("head", tiered(["pretraining", "embedding", "encoder"], ["embedding"]))
 def test_a_bundle_with_another_head(head, small, shards, tmp_path):
-    """The same encoder; a second phase goes on from all that it has; it converts, verified."""
+    """It has the same encoder, a second phase starts from all of its weights, and it converts, verified."""
     out = tmp_path / "out"
     assert call("pretrain", "--shards", shards, *SMALL, "--output", out, "--head", head) == 0
     assert bundle.read_info(out).task.kind == head
-    made, expected = bundle.load(out), bundle.load(small)
-    encoder = getattr(made, "backbone", made)
-    for found, wanted in zip(encoder.weights, expected.backbone.weights, strict=True):
-        if "seed" not in wanted.path:
-            np.testing.assert_array_equal(found, wanted)
+    model, expected_model = bundle.load(out), bundle.load(small)
+    encoder = getattr(model, "backbone", model)
+    for actual, expected in zip(encoder.weights, expected_model.backbone.weights, strict=True):
+        if "seed" not in expected.path:
+            np.testing.assert_array_equal(actual, expected)
     package = tmp_path / "package.tflite"
     arguments = ["--model", out, "--quantize", "float32", "--output", package, "--limit", 16]
     assert call("convert", *arguments) == 0 and package.stat().st_size > 10_000
@@ -234,21 +235,20 @@ def test_a_bundle_with_another_head(head, small, shards, tmp_path):
         again = tmp_path / "again"
         assert call("pretrain", *flags, "--output", again, "--head", head) == 0
         for name in ("head", "order_head"):
-            for found, wanted in zip(
-                getattr(bundle.load(again), name).weights, getattr(made, name).weights, strict=True
-            ):
-                np.testing.assert_allclose(found, wanted, atol=1e-6)
+            layers = getattr(bundle.load(again), name), getattr(model, name)
+            for actual, expected in zip(*(layer.weights for layer in layers), strict=True):
+                np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
 @pytest.mark.slow
 def test_sentence_order_is_learned_only_if_asked(shards, tmp_path):
-    """Its head stays as it was made: only the pooler's gradient could come from it."""
+    """Only the sentence-order head gives the pooler a gradient."""
     flags = ["--shards", shards, *SMALL, "--steps", 2, "--weight-decay", 0]
     pooler = {}
     for name, extra in (("with", []), ("without", ["--no-sentence-order"])):
         assert call("pretrain", *flags, *extra, "--output", tmp_path / name) == 0
         pooler[name] = bundle.load(tmp_path / name).backbone.pooler
-    # The same seed: without it nothing asks the pooler to learn, and its bias stays at 0.
+    # Without that head's loss the pooler gets no gradient, and its bias stays at 0.
     assert not np.any(pooler["without"].bias) and np.abs(pooler["with"].bias).max() > 1e-3
 
 
@@ -262,15 +262,16 @@ entry.run(pretrain.main, pretrain.flags())
 
 
 @pytest.mark.slow
-def test_two_devices_are_as_one(small, shards, tmp_path):
-    """To rounding, with a batch's predictions unequally parted among them."""
+def test_two_devices_give_the_result_of_one(small, shards, tmp_path):
+    """Up to rounding, with a batch's predictions unequally split among them."""
     flags = [*SMALL, "--shards", shards, "--mirrored", "--output", tmp_path / "out"]
     command = [sys.executable, "-c", TWO_DEVICES, *flags]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "on 2 devices" in done.stderr
-    for one, two in zip(metrics(small)["curve"], metrics(tmp_path / "out")["curve"], strict=True):
-        assert two["masked_lm_loss"] == pytest.approx(one["masked_lm_loss"], abs=1e-4)
+    curves = metrics(small)["curve"], metrics(tmp_path / "out")["curve"]
+    for expected, actual in zip(*curves, strict=True):
+        assert actual["masked_lm_loss"] == pytest.approx(expected["masked_lm_loss"], abs=1e-4)
     assert_same_weights(small, tmp_path / "out", tolerance=2e-4)
 
 
@@ -278,12 +279,12 @@ def test_two_devices_are_as_one(small, shards, tmp_path):
 @pytest.mark.peers
 @pytest.mark.skipif(not JAX.exists(), reason=f"{JAX} is missing: `make test` makes it")
 def test_jax_pretrains_from_shards_without_tensorflow(small, shards, tmp_path):
-    """The run of TensorFlow to rounding, resumed after a kill; its bundle is one like any other."""
+    """Equal to TensorFlow's run up to rounding, also when resumed after a kill; the bundle loads in both."""
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     for name, folder in (("sqb_tf", "sqb_tf"), ("sqb_tflite", "tflite"), ("sqb_tools", "tools")):
         (tmp_path / name).symlink_to(ROOT / folder)  # its environment has no installation of ours
 
-    # Backends draw other numbers for fresh weights: both go on from a bundle, with no new head.
+    # The backends initialize weights differently, so both start from a bundle, without a new head.
     flags = ["--shards", shards, *SMALL[2:-2], "--init", small, "--no-sentence-order"]
     assert call("pretrain", *flags, "--output", tmp_path / "expected") == 0
 
@@ -358,13 +359,13 @@ def test_bad_shards_for_a_model(small, shards, text, tmp_path):
     rejects("unknown head 'span': expected one of", "pretrain", *flags, "--head", "span")
     rejects("unknown preset 'huge'", "pretrain", *flags, "--preset", "huge")
     rejects("save_every 0: expected at least 1", "pretrain", *flags, "--save-every", 0)
-    made = ["--text", text, "--held-out", 20, "--steps", 0, "--vocab-size", 150]
-    assert call("pretrain", *made, "--shards", tmp_path / "long", "--seq-length", 600) == 0
+    data = ["--text", text, "--held-out", 20, "--steps", 0, "--vocab-size", 150]
+    assert call("pretrain", *data, "--shards", tmp_path / "long", "--seq-length", 600) == 0
     long = ["--shards", tmp_path / "long", *flags[2:]]
     rejects("instances of 600 tokens: the model has 512 positions", "pretrain", *long)
-    assert call("pretrain", *made, "--shards", tmp_path / "cased", "--cased") == 0
-    other = ["--shards", tmp_path / "cased", *SMALL[2:-2], "--init", small]
-    rejects("its vocabulary is not that of the shards", "pretrain", *other, "--output", "o")
+    assert call("pretrain", *data, "--shards", tmp_path / "cased", "--cased") == 0
+    cased = ["--shards", tmp_path / "cased", *SMALL[2:-2], "--init", small]
+    rejects("its vocabulary is not that of the shards", "pretrain", *cased, "--output", "o")
 
 
 @pytest.mark.slow
