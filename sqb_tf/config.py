@@ -174,7 +174,7 @@ def _check_type(name: str, annotation: str, value: Any) -> None:
     fits = isinstance(value, types[annotation]) and not isinstance(value, bool)
     if not fits:
         raise InputError(f"{name}={value!r}: expected {annotation}")
-    if annotation == "int" and value < 1:
+    if isinstance(value, int) and annotation == "int" and value < 1:
         raise InputError(f"{name}={value}: expected at least 1")
 
 

@@ -36,7 +36,7 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-HUB_FILES = ("*.json", "vocab.txt", "*.safetensors", "pytorch_model*.bin")
+HUB_FILES = ["*.json", "vocab.txt", "*.safetensors", "pytorch_model*.bin"]
 HUB_NAME = "squeezebert/squeezebert-uncased"
 
 

@@ -1,1 +1,1 @@
-"""The model in Keras 3, on `keras.ops` alone."""
+"""The model in Keras 3, in `keras.ops` only."""

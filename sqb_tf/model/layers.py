@@ -21,8 +21,8 @@ from sqb_tf.model.elementwise import (
 
 # Added to the attention scores of padding. exp(-1e4) is 0 in float32, and the value fits in float16.
 MASK_BIAS = -1e4
-# The epsilon of the norms in the blocks. As in `transformers`, `layer_norm_eps` applies to the embeddings and
-# the masked LM only: its weights must give the same outputs here.
+# The epsilon of the norms in the blocks. As in `transformers`, whose weights must give the same outputs here,
+# `layer_norm_eps` applies to the embeddings and the masked LM only.
 BLOCK_NORM_EPS = 1e-12
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -13,8 +14,6 @@ from sqb_tf.training.state import RunState
 
 # Seconds between two saved states: the most training time that a kill can cost.
 SAVE_SECONDS = 60.0
-
-Logs = Mapping[str, float]
 
 
 def run_callbacks(
@@ -46,7 +45,7 @@ class TerminateOnNonFinite(keras.callbacks.Callback):
         super().__init__()
         self._state = state
 
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if not math.isfinite(logs["loss"]):
             self._state.step += 1
             raise self._state.diverged()
@@ -59,7 +58,7 @@ class SaveState(keras.callbacks.Callback):
         super().__init__()
         self._state, self._every, self._saved_at = state, every, time.monotonic()
 
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._state.step += 1
         if self._every:
             due = self._state.step % self._every == 0
@@ -78,5 +77,5 @@ class ShowProgress(keras.callbacks.Callback):
         self._state = state
         self._progress = Progress("training step", total_steps)
 
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._progress.update(self._state.step, f"loss {logs['loss']:.4f}")

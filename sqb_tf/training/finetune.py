@@ -118,6 +118,7 @@ def _build_model(
     """The model to train and its tokenizer: those of `init`, or new ones."""
     kind, labels = data.task.head, data.labels
     if init_model is None:
+        assert options.preset is not None  # the options have one of preset and init
         vocabulary = _vocabulary(data.task, options, directory)
         config = SqueezeBertConfig.for_training(options.preset, len(vocabulary), options.dropout)
         tokenizer = WordPieceTokenizer(vocabulary, options.lowercase)

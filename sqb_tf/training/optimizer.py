@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
@@ -40,7 +40,11 @@ class LinearWarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-class SummedGradients:
+# The mixin precedes an optimizer of Keras, which is its base for type checkers only.
+_Optimizer: Any = keras.optimizers.Optimizer if TYPE_CHECKING else object
+
+
+class SummedGradients(_Optimizer):
     """Sums gradients before a Keras optimizer clips and squares them. Mix it in before the optimizer.
 
     Embedding gradients are summed by row; Keras clips and squares the gradients of tokens that share a row

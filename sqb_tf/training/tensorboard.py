@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -25,7 +26,7 @@ class TensorBoardCurves(keras.callbacks.Callback):
         with writing(directory, tf.errors.OpError):
             self._writer = tf.summary.create_file_writer(str(directory))
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         step = self._state.step
         if step % LOG_STEPS == 0:
             rate = float(self.model.optimizer.learning_rate)

@@ -8,7 +8,7 @@ from typing import Any
 from sqb_tf.data.example import Example
 from sqb_tf.data.task import Task
 from sqb_tf.heads.head_type import TaskKind
-from sqb_tf.heads.registry import CLASSES, kind_of
+from sqb_tf.heads.registry import CLASSES
 from sqb_tf.progress import log
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.reservoir import ReservoirSample
@@ -42,7 +42,8 @@ class TrainingData:
     @classmethod
     def read(cls, task: Task, options: FinetuneOptions) -> TrainingData:
         """Reads both splits once; `InputError` as `survey`, or for an option of another head."""
-        settings = CLASSES[task.head].settings_of(
+        head_class = CLASSES[task.head]
+        settings = head_class.settings_of(
             task.spec.settings, options.seq_length, options.doc_stride
         )
         log(f"reading {task.data}")
@@ -51,7 +52,7 @@ class TrainingData:
             "dev": ReservoirSample(VERIFICATION_EXAMPLES),
         }
         labels, num_examples = survey(task, samples)
-        kind = kind_of(task.head, labels, task.paired, settings)
+        kind = head_class(labels, task.paired, settings)
         train, dev = samples["train"].items, samples["dev"].items
         return cls(task, kind, settings, num_examples, train, dev)
 

@@ -43,10 +43,14 @@ class Batches:
         """Micro batch `index`, counted from the start of the run."""
         step, part = divmod(index, self._options.accumulation)
         with self._lock:  # several threads read micro batches of one batch
-            batch = self._batch(step)
+            inputs, targets, weights = self._batch(step)
         size = self._options.computed_at_once
         rows = slice(part * size, (part + 1) * size)
-        return tuple({name: x[rows] for name, x in arrays.items()} for arrays in batch)
+
+        def take(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {name: array[rows] for name, array in arrays.items()}
+
+        return take(inputs), take(targets), take(weights)
 
     def dev(self) -> list[Batch]:
         """The held-out batches, masked alike in every run."""

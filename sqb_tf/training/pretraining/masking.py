@@ -83,7 +83,7 @@ class Masking:
         # Unused positions are all 0: they write back the token that is there.
         masked = np.where(used, self._mask(targets, random), targets)
         np.put_along_axis(word_ids, positions, masked, 1)
-        weights = used.astype(np.float32)
+        weights: np.ndarray = used.astype(np.float32)
         return (
             {
                 "input_word_ids": word_ids,

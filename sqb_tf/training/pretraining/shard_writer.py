@@ -44,6 +44,8 @@ def make_shards(directory: str | Path, options: ShardOptions) -> None:
             other options.
     """
     directory = Path(directory)
+    if options.text is None:
+        raise InputError("text: expected text files, or folders of .txt files")
     corpus = Corpus.find(options.text, options.held_out)
     source = _source(options, corpus)
     if (directory / INDEX).is_file():
@@ -100,8 +102,10 @@ def _write(
     corpus: Corpus,
     tokenizer: WordPieceTokenizer,
 ) -> None:
-    unigrams = np.zeros(len(tokenizer.vocabulary), np.int64)
-    samples = {split: ReservoirSample(size) for split, size in SAMPLE_TEXTS.items()}
+    unigrams: np.ndarray = np.zeros(len(tokenizer.vocabulary), np.int64)
+    samples: dict[str, ReservoirSample[str]] = {
+        split: ReservoirSample(size) for split, size in SAMPLE_TEXTS.items()
+    }
     with contextlib.ExitStack() as stack:
         writers = {split: _Writer(folder, split, stack) for split in ("train", "dev")}
         segmenter = Segmenter(tokenizer, options.seq_length)
@@ -109,15 +113,15 @@ def _write(
             tokens = instance.first + instance.second
             if not held_out:
                 np.add.at(unigrams, tokens, 1)
-            payload = np.zeros(2 + options.seq_length - NUM_SPECIAL, DTYPE)
+            payload: np.ndarray = np.zeros(2 + options.seq_length - NUM_SPECIAL, DTYPE)
             payload[:2] = len(instance.first), len(instance.second)
             payload[2 : 2 + len(tokens)] = tokens
             writers["dev" if held_out else "train"].write(payload.tobytes())
     for split, writer in writers.items():
         if not writer.counts:
             raise InputError(
-                f"{', '.join(options.text)}: no {split} instances: expected documents separated by blank "
-                f"lines, of which {options.held_out:g} per cent are held out"
+                f"{', '.join(options.text or ())}: no {split} instances: expected documents separated by "
+                f"blank lines, of which {options.held_out:g} per cent are held out"
             )
     records = {split: writer.counts for split, writer in writers.items()}
     log(f"{sum(records['train'])} instances to train on, {sum(records['dev'])} held out")
@@ -152,11 +156,16 @@ class _Writer:
 
     def write(self, payload: bytes) -> None:
         with writing(self._folder, tf.errors.OpError):
-            if not self.counts or self.counts[-1] == RECORDS:
-                if self._file is not None:
-                    self._file.close()
-                path = self._folder / shard_name(self._split, len(self.counts))
-                self._file = self._stack.enter_context(tf.io.TFRecordWriter(str(path)))
-                self.counts.append(0)
-            self._file.write(payload)
+            file = self._file
+            if file is None or self.counts[-1] == RECORDS:
+                file = self._open_next()
+            file.write(payload)
             self.counts[-1] += 1
+
+    def _open_next(self) -> tf.io.TFRecordWriter:
+        if self._file is not None:
+            self._file.close()
+        path = self._folder / shard_name(self._split, len(self.counts))
+        self._file = self._stack.enter_context(tf.io.TFRecordWriter(str(path)))
+        self.counts.append(0)
+        return self._file

@@ -122,7 +122,9 @@ class Shards:
         """The instances at `indices`, int `[n]`, in that order."""
         starts = np.cumsum([0, *self.index.records[split]])
         files = np.searchsorted(starts, indices, side="right") - 1
-        rows = np.empty((len(indices), self.index.payload_size // DTYPE.itemsize), np.int32)
+        rows: np.ndarray = np.empty(
+            (len(indices), self.index.payload_size // DTYPE.itemsize), np.int32
+        )
         for file in np.unique(files):
             in_file = files == file
             records = self._files[split][file][indices[in_file] - starts[file]]
