@@ -26,6 +26,7 @@ from sqb_tf.atomic_write import (
     staged_directory,
     staged_file,
 )
+from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.delimited import DelimitedFile
 from sqb_tf.data.example import Columns, Example
@@ -194,7 +195,7 @@ def read_info(directory: str | Path, kinds: Collection[str] = KINDS) -> BundleIn
     return info
 
 
-def load(directory: str | Path, kinds: Collection[str] = KINDS) -> Any:
+def load(directory: str | Path, kinds: Collection[str] = KINDS) -> LoadedModel:
     """The built Keras model of a bundle, with `.info`, `.labels`, `.tokenizer` and `.preprocessor`.
 
     Args:
@@ -219,7 +220,7 @@ def load(directory: str | Path, kinds: Collection[str] = KINDS) -> Any:
     return attach(load_model(info), info, tokenizer)
 
 
-def attach(model: Any, info: BundleInfo, tokenizer: Any) -> Any:
+def attach(model: Any, info: BundleInfo, tokenizer: Any) -> LoadedModel:
     """`model`, with what `load` promises: `.info`, `.labels`, `.tokenizer` and `.preprocessor`."""
     from sqb_tf.text.preprocessing import Preprocessor
 

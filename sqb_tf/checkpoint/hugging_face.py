@@ -16,11 +16,13 @@ import numpy as np
 from sqb_tf.atomic_write import staged_directory, writing
 from sqb_tf.checkpoint import bundle
 from sqb_tf.checkpoint.import_options import ImportOptions
+from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.checkpoint.saving import FILLER, fill_vocabulary
 from sqb_tf.checkpoint.transformers_folder import ARCHITECTURES, MODEL_TYPE, Folder, fetch, read
 from sqb_tf.config import OWN_FIELDS
 from sqb_tf.data.task_specs import PAIRED_KINDS
 from sqb_tf.errors import InputError
+from sqb_tf.line_file import write_lines
 from sqb_tf.text.preprocessing import check_seq_length
 from sqb_tf.text.vocabulary import read_vocabulary
 
@@ -200,7 +202,7 @@ def weight_names(model: Any, prefix: str | None = None) -> dict[str, Any]:
     return names
 
 
-def write(folder: Path, model: Any, info: bundle.BundleInfo) -> None:
+def write(folder: Path, model: LoadedModel, info: bundle.BundleInfo) -> None:
     """Writes the files of a transformers folder for a bundle's model (`sqb_tf.load`) and `info`."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -212,7 +214,7 @@ def write(folder: Path, model: Any, info: bundle.BundleInfo) -> None:
     with writing(folder / WEIGHTS, SafetensorError):
         save_file(arrays, folder / WEIGHTS, metadata={"format": "pt"})
     tokens = [token for i, token in enumerate(info.vocabulary) if token != FILLER.format(i)]
-    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    write_lines(folder / "vocab.txt", tokens)
     tokenizer = {
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": info.task.lowercase,

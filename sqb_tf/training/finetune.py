@@ -10,8 +10,10 @@ from typing import Any
 
 from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint import bundle
+from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.task import Task
+from sqb_tf.line_file import write_lines
 from sqb_tf.model import heads
 from sqb_tf.progress import log
 from sqb_tf.text.tokenizer import WordPieceTokenizer, learn_vocabulary
@@ -113,7 +115,7 @@ def _identity(data: TrainingData, options: FinetuneOptions) -> dict[str, Any]:
 
 
 def _build_model(
-    data: TrainingData, options: FinetuneOptions, directory: Path, init_model: Any
+    data: TrainingData, options: FinetuneOptions, directory: Path, init_model: LoadedModel | None
 ) -> tuple[Any, WordPieceTokenizer]:
     """The model to train and its tokenizer: those of `init`, or new ones."""
     kind, labels = data.task.head, data.labels
@@ -143,7 +145,7 @@ def _vocabulary(task: Task, options: FinetuneOptions, directory: Path) -> list[s
         texts = (text for e in examples for text in (e.text, e.pair) if text is not None)
         vocabulary = learn_vocabulary(texts, options.vocab_size, options.lowercase)
         with staged_file(learned) as staged:
-            staged.write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+            write_lines(staged, vocabulary)
     return read_vocabulary(learned)
 
 

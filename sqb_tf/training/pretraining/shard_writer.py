@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from sqb_tf.atomic_write import staged_directory, writing
 from sqb_tf.errors import InputError
+from sqb_tf.line_file import write_lines
 from sqb_tf.progress import Progress, log
 from sqb_tf.text.tokenizer import WordPieceTokenizer, learn_vocabulary
 from sqb_tf.text.vocabulary import MASK, read_vocabulary
@@ -127,7 +128,7 @@ def _write(
     log(f"{sum(records['train'])} instances to train on, {sum(records['dev'])} held out")
     index = Index(FORMAT, options.seq_length, options.lowercase, source, records, unigrams.tolist())
     (folder / INDEX).write_text(json.dumps(dataclasses.asdict(index)) + "\n", encoding="utf-8")
-    (folder / "vocab.txt").write_text("\n".join(tokenizer.vocabulary) + "\n", encoding="utf-8")
+    write_lines(folder / "vocab.txt", tokenizer.vocabulary)
     texts = {split: sample.items for split, sample in samples.items()}
     (folder / SAMPLES).write_text(json.dumps(texts, ensure_ascii=False) + "\n", encoding="utf-8")
 
