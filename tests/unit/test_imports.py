@@ -21,6 +21,12 @@ def test_mobile_side_imports_no_tool():
     assert importers("tflite", "sqb_tf")  # that the search finds imports at all
 
 
+def test_tests_share_fixtures_not_one_another():
+    modules = [path.stem for path in sources("tests") if path.stem.startswith("test_")]
+    assert not importers("tests", *modules)
+    assert importers("tests", "fixtures")
+
+
 def test_only_the_runner_imports_an_interpreter():
     found = {
         file
