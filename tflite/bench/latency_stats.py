@@ -58,12 +58,11 @@ def summarize_repeats(repeats: Sequence[Mapping[str, Any]]) -> Latency:
         "min": min(repeat["min"] for repeat in repeats),
         "p5": _median(repeats, "p5"),
         "median": _median(repeats, "median"),
-        "mean": mean,
         "p95": _median(repeats, "p95"),
         "std": math.sqrt(variance),
     }
     rounded = {k: None if v is None else round(float(v), _DIGITS) for k, v in values.items()}
-    return Latency(**rounded, count=int(counts.sum()))
+    return Latency(mean=round(mean, _DIGITS), count=int(counts.sum()), **rounded)
 
 
 def repeat_time(repeat: Mapping[str, Any]) -> float:

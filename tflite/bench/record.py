@@ -85,6 +85,10 @@ class TextSamples:
     tokens: tuple[int, ...]
     ms: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        for name in ("tokens", "ms"):  # lists, if they come from JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
 
 @dataclasses.dataclass(frozen=True)
 class TextLengths:
@@ -162,18 +166,19 @@ class Record:
             InputError: `name` and what is wrong with it.
         """
         _check_record(value, name)
-        nested = {
+        nested: dict[str, type] = {
             "latency_ms": Latency,
             "delegated": Delegation,
             "tool": Tool,
             "text": TextSource,
             "lengths": TextLengths,
+            "samples": TextSamples,
         }
-        fields = {
-            key: _build(kind, value.get(key), f"{key} of {name}") for key, kind in nested.items()
+        fields: dict[str, Any] = {
+            key: _build(cls_, value[key], f"{key} of {name}")
+            for key, cls_ in nested.items()
+            if value.get(key) is not None
         }
-        samples = _build(TextSamples, value.get("samples"), f"samples of {name}")
-        fields["samples"] = samples and TextSamples(tuple(samples.tokens), tuple(samples.ms))
         for key in ("samples_ms", "states", "throttled"):
             fields[key] = tuple(value.get(key) or ())
         interval, profile = value.get("ci95_ms"), value.get("profile")
@@ -198,6 +203,16 @@ class Record:
         return self.threads, self.delegate, self.core_mask
 
     @property
+    def text_tokens(self) -> tuple[int, ...]:
+        """Tokens of each text; empty for a record at a length."""
+        return self.samples.tokens if self.samples else ()
+
+    @property
+    def text_ms(self) -> tuple[float, ...]:
+        """Milliseconds of each text; empty for a record at a length."""
+        return self.samples.ms if self.samples else ()
+
+    @property
     def has_median(self) -> bool:
         """False where only the mean is known: builds of the tool before 2024 print no median."""
         return self.latency_ms.median is not None
@@ -205,7 +220,8 @@ class Record:
     @property
     def typical_ms(self) -> float:
         """The median; the mean where there is no median."""
-        return self.latency_ms.median if self.has_median else self.latency_ms.mean
+        times = self.latency_ms
+        return times.mean if times.median is None else times.median
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -335,13 +351,11 @@ def _check_record(value: Any, name: str) -> None:
         raise InputError(f"{name} has samples_ms that are not all numbers above 0")
 
 
-def _build(cls: type[T], value: Any, name: str) -> T | None:
-    """A dataclass from the keys of a JSON object that it knows; None from null."""
-    if value is None:
-        return None
+def _build(cls: type[T], value: Any, name: str) -> T:
+    """A dataclass from the keys of a JSON object that it knows."""
     if not isinstance(value, dict):
         raise InputError(f"{name} is no object")
-    fields = {field.name: field for field in dataclasses.fields(cls)}
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     absent = [
         field.name
         for field in fields.values()

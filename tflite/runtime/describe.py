@@ -79,25 +79,26 @@ def table(description: dict[str, Any]) -> str:
         f"{properties.get('kind')} for {properties.get('task')}, at most {limit} tokens, "
         f"{len(labels)} labels, {description['vocabulary_size']} tokens in the vocabulary",
     ]
-    signatures = [("signature", "tokens", "inputs", "outputs")]
+    signatures: list[tuple[str, ...]] = [("signature", "tokens", "inputs", "outputs")]
     for signature in description["signatures"]:
         tokens = str(signature["seq_length"] or "any")
         names = (", ".join(signature[key]) for key in ("inputs", "outputs"))
         signatures.append((signature["name"], tokens, *names))
-    operations = [("operation", "XNNPACK", "LiteRT")]
+    operations: list[tuple[str, ...]] = [("operation", "XNNPACK", "LiteRT")]
     ranked = sorted(description["operations"].items(), key=lambda item: -sum(item[1].values()))
     operations += [(name, str(n["xnnpack"] or ""), str(n["litert"] or "")) for name, n in ranked]
-    sizes = [("bytes", "MB", "share")]
+    sizes: list[tuple[str, ...]] = [("bytes", "MB", "share")]
     sizes += [
         (name, f"{count / 1e6:.3f}", f"{count / size:.1%}")
         for name, count in description["bytes"].items()
     ]
-    layers = [("layer", "tensors", "weights", "scales", "MB")]
+    layers: list[tuple[str, ...]] = [("layer", "tensors", "weights", "scales", "MB")]
     layers += [
         (x["name"], str(x["tensors"]), x["kind"], str(x["scales"]), f"{x['size_bytes'] / 1e6:.3f}")
         for x in description["layers"]
     ]
-    parts = ["\n".join(head), *map(align, (signatures, operations, sizes, layers))]
+    tables: list[list[tuple[str, ...]]] = [signatures, operations, sizes, layers]
+    parts = ["\n".join(head), *map(align, tables)]
     explorer = f"as a picture: pip install ai-edge-model-explorer; {description['model_explorer']}"
     return "\n\n".join([*parts, explorer])
 

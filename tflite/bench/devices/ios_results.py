@@ -88,11 +88,13 @@ def _read_console(text: str, name: str) -> dict[str, Any]:
 def _read_screen(text: str, name: str) -> dict[str, Any]:
     startup = re.search(r"Startup latency: ([\d.e+]+) ms", text)
     inference = re.search(r"Inference:\n(.*?)(?:\n\s*\n|\Z)", text.replace("\r\n", "\n"), re.S)
-    matches = {k: re.search(p, inference[1] if inference else "") for k, p in _SCREEN.items()}
-    if startup is None or None in matches.values():
-        missing = [key for key, match in matches.items() if match is None]
+    figures = {}
+    for key, pattern in _SCREEN.items():
+        if match := re.search(pattern, inference[1] if inference else ""):
+            figures[key] = float(match[1])
+    missing = [key for key in _SCREEN if key not in figures]
+    if startup is None or missing:
         raise InputError(f"{name}: no {', '.join(missing) or 'startup latency'} in it")
-    figures = {key: float(match[1]) for key, match in matches.items()}
     return {
         "latency_ms": Latency(
             mean=figures["mean"],

@@ -17,6 +17,7 @@ from sqb_tf.errors import InputError
 from ..plan import Measurement, Plan
 from ..record import Failure, Record
 from . import android, reconnect, tool
+from .adb import AdbShell
 from .binaries import Binary
 from .device_files import DeviceFiles
 from .device_inputs import PreparedPackage
@@ -84,6 +85,7 @@ class RemoteDevice:
         name = f"benchmark_model-{binary.sha256[:16]}"
         self.tool = Tool(self.shell, binary, name)
         if binary.is_app:
+            assert isinstance(self.shell, AdbShell), "only Android has apps"
             tool.install_app(self.shell, binary)
         else:
             self._files.copy(binary.path, name)
@@ -183,6 +185,7 @@ class RemoteDevice:
         for name, path in inputs.files.items():
             files[name] = self._files.copy(path, path.name)
         before = self._heat_gate.wait()
+        assert self.tool is not None, "the device is not open"
         output = self.tool.run(measurement, self.plan, inputs, files, profile)
         repeat = repeat_from_output(output, measurement.delegate)
         repeat |= {"profiled": profile, "states": [before, self._states.read()]}

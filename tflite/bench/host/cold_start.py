@@ -86,44 +86,56 @@ def evict_from_page_cache(path: str | Path) -> None:
 
 def summarize(starts: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
     """The median of each figure over several starts; None where the system does not report it."""
-    figures = {name: [start[name] for start in starts] for name in NAMES}
-    return {
-        name: None if None in values else round(statistics.median(values), 3)
-        for name, values in figures.items()
-    }
+    medians: dict[str, float | None] = {}
+    for name in NAMES:
+        values = [value for start in starts if (value := start[name]) is not None]
+        medians[name] = round(statistics.median(values), 3) if len(values) == len(starts) else None
+    return medians
 
 
 def _measure_here(
     path: str, threads: int, inputs: Mapping[str, np.ndarray]
 ) -> dict[str, float | None]:
-    peak_before, private_before = _memory("VmHWM"), _memory("RssAnon")
+    peak_before, private_before = _peak_memory(), _private_memory()
     start = time.perf_counter()
     run = Runner(path, threads).prepare(inputs)
     opened = time.perf_counter()
     run()
     end = time.perf_counter()
-    peak = _memory("VmHWM")
+    peak, private = _peak_memory(), _private_memory()
     values = (
         1e3 * (opened - start),
         1e3 * (end - opened),
         (peak - peak_before) / 1e6,
-        None if private_before is None else (_memory("RssAnon") - private_before) / 1e6,
+        None if private is None or private_before is None else (private - private_before) / 1e6,
         peak / 1e6,
     )
     return dict(zip(NAMES, values, strict=True))
 
 
-def _memory(name: str) -> int | None:
-    """Bytes of this process by Linux's names: `VmHWM`, the resident peak, or `RssAnon`, backed by no file.
+def _peak_memory() -> int:
+    """The peak of this process's resident memory in bytes.
 
-    Not `ru_maxrss`: on Linux it starts with the parent's, 800 MB under TensorFlow.
+    Not `ru_maxrss` on Linux: there it starts with the parent's, 800 MB under TensorFlow. macOS starts it
+    anew, and counts bytes.
     """
+    peak = _process_status("VmHWM")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if peak is None else peak
+
+
+def _private_memory() -> int | None:
+    """Bytes of this process's resident memory that no file backs; None where unknown (macOS)."""
+    return _process_status("RssAnon")
+
+
+def _process_status(name: str) -> int | None:
+    """Bytes of a line of Linux's /proc/self/status; None on other systems."""
     try:
         status = Path("/proc/self/status").read_text()
-    except OSError:  # macOS: its `ru_maxrss` starts anew and is in bytes; it has no `RssAnon`
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if name == "VmHWM" else None
-    return 1024 * int(re.search(rf"{name}:\s*(\d+) kB", status)[1])
+    except OSError:
+        return None
+    line = re.search(rf"{name}:\s*(\d+) kB", status)
+    return 1024 * int(line[1]) if line else None
 
 
 if __name__ == "__main__":

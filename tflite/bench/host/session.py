@@ -64,6 +64,7 @@ class HostMeasurement:
 
     def time_length(self) -> float:
         """Milliseconds of the run alone (`invoke`), the inputs being in place."""
+        assert self.length is not None, "texts are timed by time_text"
         run = self.subject.runner.prepare(self.subject.by_length[self.length])
         run()
         return _milliseconds(run)
@@ -87,8 +88,9 @@ class HostMeasurement:
         tokens = [_tokens(text) for text in subject.texts] if self.length is None else [self.length]
         signatures = {s.name: s for s in map(subject.info.signature_for, tokens)}
         samples_ms = tuple(round(sample, 4) for sample in self.samples_ms)
+        fields: dict[str, Any] = dict(cold_start.summarize(subject.cold_starts))
         if self.length is None:
-            fields: dict[str, Any] = {
+            fields |= {
                 "timed": "call",
                 "lengths": TextLengths(
                     min(tokens),
@@ -101,7 +103,7 @@ class HostMeasurement:
         else:
             (signature,) = signatures.values()
             padded = signature.seq_length not in (None, self.length)
-            fields = {"padded_to": signature.seq_length if padded else None}
+            fields["padded_to"] = signature.seq_length if padded else None
         return Record(
             package=subject.info.path,
             **package_fields(subject.info),
@@ -114,7 +116,6 @@ class HostMeasurement:
             latency_ms=latency_stats.summarize_samples(self.samples_ms),
             samples_ms=samples_ms,
             ci95_ms=latency_stats.sample_interval(self.samples_ms),
-            **cold_start.summarize(subject.cold_starts),
             **fields,
             **shared,
         )

@@ -209,7 +209,7 @@ def _test(old: Record, new: Record) -> _Test | None:
     if min(before.size, after.size) < MIN_SAMPLES:
         return None
     paired = old.seq_length is None
-    if paired and old.samples.tokens != new.samples.tokens:
+    if paired and old.text_tokens != new.text_tokens:
         return None
     # Without any spread the test would divide by zero, and any difference is certain.
     spread = (after - before) if paired else np.concatenate([before - before[0], after - after[0]])
@@ -226,7 +226,7 @@ def _test(old: Record, new: Record) -> _Test | None:
 
 
 def _samples(record: Record) -> Sequence[float]:
-    return record.samples.ms if record.seq_length is None else record.samples_ms
+    return record.text_ms if record.seq_length is None else record.samples_ms
 
 
 def _holm(p_values: Sequence[float]) -> list[float]:

@@ -98,11 +98,11 @@ def draw_curves(axes: Axes, records: Sequence[Record], looks: Looks, field: str)
         low, high = ([getattr(r.latency_ms, name) for r in banded] for name in ("p5", "p95"))
         x = [getattr(record, field) for record in banded]
         axes.fill_between(x, low, high, color=look.colour, alpha=0.18, linewidth=0)
-        x, y = zip(*((getattr(record, field), record.typical_ms) for record in series))
+        x, y = [getattr(r, field) for r in series], [r.typical_ms for r in series]
         axes.plot(x, y, look.dash, color=look.colour)
         for record in series:
             face = look.colour if record.has_median else "none"
-            style = {"color": look.colour, "markersize": 5, "markerfacecolor": face}
+            style: dict[str, Any] = {"color": look.colour, "markersize": 5, "markerfacecolor": face}
             axes.plot(getattr(record, field), record.typical_ms, look.marker, **style)
     axes.set(xlabel="tokens" if field == "seq_length" else field, ylabel="milliseconds per run")
     axes.set_xticks(sorted({getattr(record, field) for record in records}))
@@ -113,7 +113,7 @@ def draw_share(axes: Axes, records: Sequence[Record], looks: Looks, slowest: flo
     """The percentage of real texts that take at most a time, up to `slowest` milliseconds."""
     for look, series in lines(records, looks):
         for record in series:
-            times = sorted(record.samples.ms)
+            times = sorted(record.text_ms)
             ranks = 100 * np.arange(1, len(times) + 1) / len(times)
             axes.step(times, ranks, look.dash, where="post", color=look.colour)
     axes.set(xlabel="milliseconds per text", ylabel="% of the texts")
@@ -122,12 +122,10 @@ def draw_share(axes: Axes, records: Sequence[Record], looks: Looks, slowest: flo
 
 def draw_texts(axes: Axes, records: Sequence[Record], looks: Looks, slowest: float) -> None:
     """The time of each real text by its tokens, up to `slowest` milliseconds."""
-    style = {"alpha": 0.4, "markersize": 4, "markeredgewidth": 0}
+    style: dict[str, Any] = {"alpha": 0.4, "markersize": 4, "markeredgewidth": 0}
     for look, series in lines(records, looks):
         for record in series:
-            axes.plot(
-                record.samples.tokens, record.samples.ms, look.marker, color=look.colour, **style
-            )
+            axes.plot(record.text_tokens, record.text_ms, look.marker, color=look.colour, **style)
     axes.set(xlabel="tokens of the text", ylabel="milliseconds per text", ylim=(0, slowest))
 
 
@@ -141,7 +139,7 @@ def name_figure(records: Sequence[Record]) -> str:
 
 def slowest_text(records: Sequence[Record]) -> float:
     """The end of the time axes of real texts: above the slowest package's 99th percentile."""
-    return 1.15 * max(np.percentile(record.samples.ms, 99) for record in records)
+    return 1.15 * max(np.percentile(record.text_ms, 99) for record in records)
 
 
 def draw_bars(axes: Axes, bars: Sequence[Bar], xlabel: str) -> None:
@@ -156,7 +154,11 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], xlabel: str) -> None:
         if len(label) > LABEL_LETTERS:
             label = label[: LABEL_LETTERS - 1] + "…"
         axes.text(0, index - 0.08, label, va="bottom")
-        end = {"xy": (total, index + 0.2), "xytext": (4, 0), "textcoords": "offset points"}
+        end: dict[str, Any] = {
+            "xy": (total, index + 0.2),
+            "xytext": (4, 0),
+            "textcoords": "offset points",
+        }
         axes.annotate(bar.value, **end, va="center")
     axes.set(xlabel=xlabel, xlim=(0, 1.25 * max(totals)), ylim=(len(bars) - 0.5, -0.5), yticks=[])
     axes.grid(axis="y", visible=False)

@@ -9,6 +9,7 @@ import functools
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
@@ -131,7 +132,8 @@ def _by_recipe(compared: Sequence[Record], looks: Looks) -> Iterator[Panel]:
     if varies(ours, "recipe"):
         title = f"Latency by recipe, {describe_setting(ours[0])} ({drawing.name_figure(ours)})"
         unit = "milliseconds per run"
-        yield _bars("recipe", title, ours, looks, lambda r: r.typical_ms, unit, with_recipe=True)
+        times = [record.typical_ms for record in ours]
+        yield _bars("recipe", title, ours, looks, times, unit, with_recipe=True)
 
 
 def _speed_up(records: Sequence[Record], looks: Looks) -> Iterator[Panel]:
@@ -139,15 +141,16 @@ def _speed_up(records: Sequence[Record], looks: Looks) -> Iterator[Panel]:
     shown = comparable_group([record for record in candidates if speed_up(record, records)])
     if len(shown) > 1:
         title = f"Speed-up over BERT-base, {describe_setting(shown[0])}"
-        value = functools.partial(speed_up, records=records)
-        yield _bars("speed-up", title, shown, looks, value, "times as fast")
+        times = [speed_up(record, records) or 0.0 for record in shown]
+        yield _bars("speed-up", title, shown, looks, times, "times as fast")
 
 
 def _memory(compared: Sequence[Record], looks: Looks) -> Iterator[Panel]:
     shown = [record for record in compared if record.peak_memory_mb is not None]
     if len(shown) > 1:
         title = f"Memory that a package adds, {describe_setting(shown[0])}"
-        yield _bars("memory", title, shown, looks, lambda r: r.peak_memory_mb, "MB")
+        megabytes = [record.peak_memory_mb or 0.0 for record in shown]
+        yield _bars("memory", title, shown, looks, megabytes, "MB")
 
 
 def _bars(
@@ -155,16 +158,16 @@ def _bars(
     title: str,
     records: Sequence[Record],
     looks: Looks,
-    value: Callable[[Record], float],
+    values: Sequence[float],
     unit: str,
     with_recipe: bool = False,
 ) -> Panel:
     """A bar for each record; `with_recipe` adds the recipe to its label."""
     bars = []
-    for record in records:
+    for record, value in zip(records, values, strict=True):
         look = drawing.find_look(record, looks)
         label = look.label + (f" ({record.recipe})" if with_recipe else "")
-        bars.append(Bar(label, [(value(record), look.colour)], f"{value(record):.2f}"))
+        bars.append(Bar(label, [(value, look.colour)], f"{value:.2f}"))
     alt = f"{unit}: " + ", ".join(f"{bar.label} {bar.value}" for bar in bars)
     draw = functools.partial(drawing.draw_bars, bars=bars, xlabel=unit)
     return Panel(name, title, alt, draw, height=_height(bars))
@@ -174,8 +177,8 @@ def _profile(records: Sequence[Record], looks: Looks) -> Iterator[Panel]:
     shown = comparable_group([record for record in records if record.profile])
     if not shown:
         return
-    times = [_time_by_type(record.profile) for record in shown]
-    totals = sum(times, collections.Counter())
+    times = [_time_by_type(record.profile or ()) for record in shown]
+    totals = sum(times, collections.Counter[str]())
     types = {name: COLOURS[index] for index, (name, _) in enumerate(totals.most_common(TYPES))}
     bars = []
     for record, by_type in zip(shown, times, strict=True):
@@ -195,9 +198,9 @@ def _profile(records: Sequence[Record], looks: Looks) -> Iterator[Panel]:
     yield Panel("profile", title, alt, draw, legend, _height(bars))
 
 
-def _time_by_type(profile: Sequence[Operation]) -> collections.Counter:
+def _time_by_type(profile: Sequence[Operation]) -> collections.Counter[str]:
     """{type: milliseconds per run}, summed over the subgraphs, each of which has a row for the type."""
-    times = collections.Counter()
+    times: Any = collections.Counter()  # of floats
     for operation in profile:
         times[operation.type] += operation.avg_ms
     return times
@@ -209,7 +212,7 @@ def _real_text(records: Sequence[Record], looks: Looks) -> Iterator[Panel]:
         title = f"Share of real texts by time, {describe_threads(count)}"
         lines = list(drawing.lines(shown, looks))
         alt = "; ".join(
-            f"{look.label}: half within {np.median(record.samples.ms):.2f} ms"
+            f"{look.label}: half within {np.median(record.text_ms):.2f} ms"
             for look, series in lines
             for record in series
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -60,11 +61,11 @@ def plot_texts(records: Sequence[Record], path: Path) -> None:
             title = _panel_title(group, count, len(devices))
             share.set_title(f"{title}: share within a time")
             by_tokens.set_title(f"{title}: each text")
-        count = len(records[0].samples.ms)
+        count = len(records[0].text_ms)
         _finish(figure, records, looks, f"Real text, {count} texts at their own lengths", path)
 
 
-def _panels(rows: int, columns: int, **shared: str) -> tuple[Figure, np.ndarray]:
+def _panels(rows: int, columns: int, **shared: Any) -> tuple[Figure, np.ndarray]:
     # A Figure without pyplot needs no display.
     figure = Figure(figsize=(PANEL_INCHES[0] * max(columns, 1.3), PANEL_INCHES[1] * rows))
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
