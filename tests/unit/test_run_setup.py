@@ -5,9 +5,10 @@ import pytest
 from tensorflow.python.framework import config
 
 from sqb_tf.errors import InputError
+from sqb_tf.training.checks import check_request
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.reservoir import ReservoirSample
-from sqb_tf.training.run_setup import check_request, reproducible
+from sqb_tf.training.run_setup import reproducible
 
 
 def test_determinism_ends_with_the_run_even_if_it_fails():
