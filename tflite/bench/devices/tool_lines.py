@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 ERROR_LEVELS = ("ERROR", "FATAL", "E", "F")
 _PREFIX = re.compile(
@@ -38,6 +38,7 @@ def split_lines(text: str) -> list[tuple[str, str]]:
     lines = []
     for line in map(str.strip, text.split("\n")):
         prefix = _PREFIX.match(line)
+        assert prefix, "every part of a prefix is optional"
         lines.append((prefix["word"] or prefix["letter"] or "", line[prefix.end() :].strip()))
     return lines
 
@@ -50,7 +51,12 @@ def garbled(line: str, why: str = "a damaged line") -> NoReturn:
     raise ToolError("garbled", f"{why}: {quote(line)}")
 
 
-def match_one(patterns: Sequence[re.Pattern[str]], line: str) -> dict[str, str | None]:
+def match_one(patterns: Sequence[re.Pattern[str]], line: str) -> dict[str, Any]:
+    """The groups of the first pattern that matches the whole line: strings, None for an absent one.
+
+    Raises:
+        ToolError: garbled: none does.
+    """
     for pattern in patterns:
         if match := pattern.fullmatch(line):
             return match.groupdict()
