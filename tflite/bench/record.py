@@ -62,7 +62,7 @@ class Operation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tool:
+class ToolInfo:
     """The `benchmark_model` that measured; `mode` is `binary`, `app` or `ios app`."""
 
     name: str
@@ -151,7 +151,7 @@ class Record:
     throttled: tuple[str, ...] = ()
     profile: tuple[Operation, ...] | None = None
     hardware: Mapping[str, Any]
-    tool: Tool | None = None
+    tool: ToolInfo | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     date: str | None = None
     text: TextSource | None = None
@@ -169,7 +169,7 @@ class Record:
         nested: dict[str, type] = {
             "latency_ms": Latency,
             "delegated": Delegation,
-            "tool": Tool,
+            "tool": ToolInfo,
             "text": TextSource,
             "lengths": TextLengths,
             "samples": TextSamples,

@@ -10,7 +10,7 @@ from sqb_tf.errors import InputError
 
 from ...package.info import PackageInfo
 from ..latency_stats import repeat_time
-from ..record import Latency, Record, TextSource, Tool, package_fields
+from ..record import Latency, Record, TextSource, ToolInfo, package_fields
 from . import tool_output
 from .device_state import now
 from .ios_params import read_params
@@ -61,7 +61,7 @@ def read_record(
         timed="invoke",
         **read(text, str(log)),
         hardware={"name": phone, "cpu": "", "cores": None, "memory_gb": None, "os": system},
-        tool=Tool("benchmark_model (tflite)", None, "ios app"),
+        tool=ToolInfo("benchmark_model (tflite)", None, "ios app"),
         date=now(),
         text=TextSource("ids drawn from a range: the app takes no text", 0),
     )
