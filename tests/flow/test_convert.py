@@ -1,4 +1,4 @@
-"""sqb_tflite.conversion.converter: what is in the file that each recipe makes, and that it is the model."""
+"""sqb_tflite.conversion.converter: what the file of each recipe holds, and that it is the same function."""
 
 import flatbuffers
 import numpy as np
@@ -107,7 +107,7 @@ def test_only_built_in_operations(converted, recipe):
     codes = {code.builtinCode for code in graph.operatorCodes}
     assert FULLY_CONNECTED in codes
     assert schema.BuiltinOperator.CUSTOM not in codes
-    # The lowering's point: no convolutions, no look-ups that cannot have a scale a row (integers have one).
+    # The lowering's point: no convolutions, no look-ups that cannot have a scale per row (integers have one).
     assert schema.BuiltinOperator.CONV_2D not in codes
     integers = Recipe.named(recipe).activation_bits is not None
     assert (schema.BuiltinOperator.GATHER in codes) == integers
@@ -137,8 +137,8 @@ def test_fixed_lengths_answer_as_any_length(converted):
     }
     assert lengths == {16, 48}
     for inputs in dynamic.inputs(texts):
-        found, expected = fixed(inputs), dynamic(inputs)
-        np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=EXACT)
+        actual, expected = fixed(inputs), dynamic(inputs)
+        np.testing.assert_allclose(actual["probabilities"], expected["probabilities"], atol=EXACT)
 
 
 def test_lengths_of_one_file_share_their_weights(converted):
@@ -149,24 +149,24 @@ def test_lengths_of_one_file_share_their_weights(converted):
         for subgraph, inputs in operations(graph, code):
             used[graph.subgraphs.index(subgraph)].add(inputs[1].buffer)
     assert used[0] == used[1] != set()
-    # Nothing else of size is there twice either: every larger buffer is unlike every other.
+    # Nothing else of size is there twice either: every larger buffer is different from every other.
     large = [bytes(b.data) for b in graph.buffers if b.data is not None and len(b.data) > 64]
     assert len(set(large)) == len(large)
 
 
 def test_lengths_add_little_but_their_graphs(converted):
-    # Of its own each has its position embeddings (float32, 32 channels) and some shapes.
+    # Each length has its own position embeddings (float32, 32 channels) and some shapes.
     positions = (16 + 32) * 32 * 4
-    one, two = stored(converted("int8")), stored(converted("int8", 16, 32))
-    assert two - one < positions + 0.03 * one
+    single, double = stored(converted("int8")), stored(converted("int8", 16, 32))
+    assert double - single < positions + 0.03 * single
 
 
 def test_input_names_are_those_that_mediapipe_knows(converted):
     names = {"input_word_ids", "input_mask", "input_type_ids"}
     graph = graph_of(converted("int8", 16, 32))
     for subgraph, prefix in zip(graph.subgraphs, ("serving_default", "seq_32"), strict=True):
-        found = {subgraph.tensors[i].name.decode() for i in subgraph.inputs}
-        assert found == {f"{prefix}_{name}:0" for name in names}
+        inputs = {subgraph.tensors[i].name.decode() for i in subgraph.inputs}
+        assert inputs == {f"{prefix}_{name}:0" for name in names}
         assert [subgraph.tensors[i].name for i in subgraph.outputs] == [b"probabilities"]
     single = graph_of(converted("int8"))
     assert [s.signatureKey for s in single.signatureDefs] == [b"serving_default"]
@@ -176,25 +176,28 @@ def test_package_says_how_it_was_made(converted, vocabulary):
     package = unpack(converted("int8", 16, 32))
     assert package.vocabulary == vocabulary
     assert package.labels == LABELS
-    told = package.properties
-    assert told["recipe"] == "int8"
-    assert told["lowering"] == "group-fused"
-    assert told["kind"] == "classification"
-    assert told["paired"] is False
-    assert told["lowercase"] is True
-    assert told["seq_lengths"] == [16, 32]
-    assert told["max_seq_length"] == SEQ_LENGTH
-    assert told["calibration"]["texts"] > 1
-    assert told["calibration"]["tokens"] > told["calibration"]["texts"]
-    assert set(told["versions"]) >= {"tensorflow", "keras", "ai-edge-quantizer"}
+    properties = package.properties
+    assert properties["recipe"] == "int8"
+    assert properties["lowering"] == "group-fused"
+    assert properties["kind"] == "classification"
+    assert properties["paired"] is False
+    assert properties["lowercase"] is True
+    assert properties["seq_lengths"] == [16, 32]
+    assert properties["max_seq_length"] == SEQ_LENGTH
+    assert properties["calibration"]["texts"] > 1
+    assert properties["calibration"]["tokens"] > properties["calibration"]["texts"]
+    assert set(properties["versions"]) >= {"tensorflow", "keras", "ai-edge-quantizer"}
     assert unpack(converted("float32")).properties["calibration"] is None
 
 
 def test_auto_chooses_the_lowering_by_the_target(bundle_dir, converted):
     for target, lowering in (("cpu", "group-fused"), ("gpu", "grouped-conv")):
         content = sqb_tflite.convert(bundle_dir, "float32", target=target)
-        told = unpack(content).properties
-        assert told["lowering"] == lowering and told["lowering_reason"] == LOWERINGS[lowering]
+        properties = unpack(content).properties
+        assert (
+            properties["lowering"] == lowering
+            and properties["lowering_reason"] == LOWERINGS[lowering]
+        )
         assert content == converted("float32", lowering=lowering)
 
 
@@ -226,10 +229,10 @@ def test_calibration_text_shapes_the_biases_alone(converted, bundle_dir):
     other = sqb_tflite.convert(bundle_dir, "int8", calibration=["a bad end", "x y z"])
     assert unpack(other).properties["calibration"]["texts"] == 2
 
-    def constants(content: bytes, place: int) -> list[bytes]:
+    def constants(content: bytes, position: int) -> list[bytes]:
         graph = graph_of(content)
-        products = operations(graph, FULLY_CONNECTED)
-        return [bytes(graph.buffers[inputs[place].buffer].data) for _, inputs in products]
+        matmuls = operations(graph, FULLY_CONNECTED)
+        return [bytes(graph.buffers[inputs[position].buffer].data) for _, inputs in matmuls]
 
     assert constants(other, 1) == constants(converted("int8"), 1)
     for ours, theirs in zip(constants(other, 2), constants(converted("int8"), 2), strict=True):
@@ -276,7 +279,7 @@ def test_bundle_is_not_changed_by_converting(model, converted):
 
 
 def test_rounding_correction_centres_every_layers_error(model):
-    """On the calibration text, the mean error of each product's int8 weights is gone."""
+    """On the calibration text, the mean error of each matmul's int8 weights is gone."""
     inputs = samples(model.preprocessor, random_texts(12, seed=3))
     lowered = LoweredModel(model, "classification", SEQ_LENGTH)
     exact = {dense: dense.bias.numpy() for dense in lowered.dense_layers}
@@ -309,9 +312,9 @@ def test_rounding_is_to_255_steps_of_each_row():
 
 def test_calibration_samples_are_spread_over_the_texts(model):
     texts = ["film"] * 100 + ["bad"] * 100 + [""]
-    found = samples(model.preprocessor, texts)
-    words = [sample["input_word_ids"].numpy()[0, 1] for sample in found]
-    places = model.tokenizer.vocabulary.index
-    assert len(found) == 32
-    assert abs(words.count(places("film")) - 16) <= 2
-    assert set(words) == {places("film"), places("bad")}
+    inputs = samples(model.preprocessor, texts)
+    words = [sample["input_word_ids"].numpy()[0, 1] for sample in inputs]
+    id_of = model.tokenizer.vocabulary.index
+    assert len(inputs) == 32
+    assert abs(words.count(id_of("film")) - 16) <= 2
+    assert set(words) == {id_of("film"), id_of("bad")}

@@ -32,14 +32,14 @@ def model(bundle_dir):
 
 
 def kernels(content: bytes) -> dict[str, set[int]]:
-    """Types of the weights by the layer that their product is named after."""
-    graph, found = graph_of(content), {}
+    """Types of the weights by the layer that their matmul is named after."""
+    graph, types = graph_of(content), {}
     for subgraph in graph.subgraphs:
         for operation in subgraph.operators:
             if graph.operatorCodes[operation.opcodeIndex].builtinCode == FULLY_CONNECTED:
                 name = subgraph.tensors[operation.outputs[0]].name.decode().split("/MatMul")[0]
-                found.setdefault(name, set()).add(subgraph.tensors[operation.inputs[1]].type)
-    return found
+                types.setdefault(name, set()).add(subgraph.tensors[operation.inputs[1]].type)
+    return types
 
 
 def test_last_pattern_that_matches_counts():
@@ -54,7 +54,7 @@ def test_pattern_that_matches_nothing_names_itself_and_the_layers():
         mix.storage_types(LAYERS)
 
 
-def test_table_of_a_masked_lm_is_of_one_kind():
+def test_table_of_a_masked_lm_has_one_storage_type():
     layers = [*LAYERS, "head/decoder"]
     with pytest.raises(InputError, match="head/decoder is int8 and embeddings are int4"):
         RecipeSpec.read({"*": "int8", "embeddings": "int4"}).storage_types(layers)
@@ -97,10 +97,10 @@ def mixed(bundle_dir, tmp_path_factory):
 
 def test_mixed_recipe_stores_each_layer_as_it_says(mixed):
     content, patterns = mixed
-    found = kernels(content)
-    assert found["block_0/query_key_value"] == found["block_0/output_projection"] == {FLOAT32}
-    assert found["block_0/intermediate"] == found["block_1/intermediate"] == {INT4}
-    assert found["block_1/post_attention"] == found["block_1/key_value"] == {INT8}
+    stored = kernels(content)
+    assert stored["block_0/query_key_value"] == stored["block_0/output_projection"] == {FLOAT32}
+    assert stored["block_0/intermediate"] == stored["block_1/intermediate"] == {INT4}
+    assert stored["block_1/post_attention"] == stored["block_1/key_value"] == {INT8}
     assert {t.type for t in weights(graph_of(content), LOOKUP)} == {INT8}
     halves = [t for t in graph_of(content).subgraphs[0].tensors if t.type == FLOAT16]
     assert len(halves) >= 1
@@ -114,7 +114,7 @@ def test_mixed_recipe_runs(mixed, model):
         assert np.isclose(result["probabilities"].sum(), 1, atol=1e-5)
 
 
-def test_layers_of_a_model_are_named_by_place(model):
+def test_layers_of_a_model_are_named_by_position(model):
     layers = LoweredModel(model, "classification", 32).layers
     assert set(layers) == {
         "embeddings",
@@ -156,8 +156,8 @@ def test_integers_only(converted, recipe, bits):
         assert len(inputs[1].quantization.scale) == inputs[1].shape[0]
 
 
-def test_integers_only_are_of_a_fixed_length(converted, model):
-    """That of training, where none is given: accelerators take no other."""
+def test_integer_only_packages_have_a_fixed_length(converted, model):
+    """Without lengths, the one of training: accelerators take no dynamic one."""
     assert unpack(converted("int8-full")).properties["seq_lengths"] == [model.info.task.seq_length]
     runner = Runner(converted("int8-full", 16, 32))
     assert sorted(s.seq_length for s in runner.signatures.values()) == [16, 32]
@@ -177,11 +177,11 @@ def test_padding_changes_nothing_in_integers(converted, model):
         if inputs["input_word_ids"].shape[1] <= 16
     ]
     assert len(differences) >= 10
-    # Each length has scales of its own, of which a random model's answers show more than a trained one's.
+    # Each length has its own scales, which show more in a random model than in a trained one.
     assert np.mean(differences) < 0.06
 
 
-def test_weights_that_are_no_numbers_are_an_error(bundle_dir):
+def test_weights_that_are_nan_are_an_error(bundle_dir):
     broken = sqb_tf.load(bundle_dir)
     kernel = broken.backbone.pooler.kernel
     kernel.assign(np.full(kernel.shape, np.nan))
@@ -190,9 +190,9 @@ def test_weights_that_are_no_numbers_are_an_error(bundle_dir):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_gptq_errs_less_than_rounding_on_its_inputs(seed):
+def test_gptq_has_less_error_than_rounding_on_its_inputs(seed):
     rng = np.random.default_rng(seed)
-    # Inputs that depend on each other, as activations do: 24 of 48 directions.
+    # Correlated inputs, as activations are: 24 of 48 dimensions.
     x = rng.normal(size=(400, 24)) @ rng.normal(size=(24, 48))
     kernel = rng.normal(size=(16, 48)).astype(np.float32)
 
@@ -204,13 +204,13 @@ def test_gptq_errs_less_than_rounding_on_its_inputs(seed):
     assert error(ours) < 0.5 * error(clipped) < 0.5 * error(plain) * 1.2
 
 
-def test_what_gptq_gives_the_file_stores_exactly():
+def test_quantizer_stores_the_values_of_gptq_exactly():
     """Each row has a value at the end of its range, from which the quantizer takes the scale."""
     rng = np.random.default_rng(0)
     kernel = rng.standard_t(3, size=(32, 40)).astype(np.float32)
     x = rng.normal(size=(200, 40))
-    found = gptq(kernel, x.T @ x, 7)
-    np.testing.assert_allclose(round_rows(found, 7), found, rtol=1e-5, atol=1e-7)
+    rounded = gptq(kernel, x.T @ x, 7)
+    np.testing.assert_allclose(round_rows(rounded, 7), rounded, rtol=1e-5, atol=1e-7)
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def test_the_layer_that_suffers_most_comes_first(bundle_dir):
     model = sqb_tf.load(bundle_dir)
     kernel = model.backbone.blocks[0].output_projection.kernel
     values = kernel.numpy()
-    values[0, 0, :] *= 300  # one input of each row: nothing is left for the others of 16 steps
+    values[0, 0, :] *= 300  # one input of each row: 16 levels leave nothing for the others
     kernel.assign(values)
     lowered = LoweredModel(model, "classification", 32)
     before = [dense.kernel.numpy() for dense in lowered.dense_layers]
@@ -109,10 +109,10 @@ def test_search_without_a_mix_leaves_no_recipe(bundle_dir, tmp_path, monkeypatch
     ]
     assert call("convert", *flags) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"x.search.png", "out.json"}
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert found["package"] is None
-    assert found["search"]["for"] == "int4-all"
-    assert all(one["misses"] for one in found["search"]["tried"])
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert result["package"] is None
+    assert result["search"]["for"] == "int4-all"
+    assert all(attempt["misses"] for attempt in result["search"]["tried"])
 
 
 @pytest.mark.slow
@@ -122,7 +122,7 @@ def test_mixes_have_the_lowering_that_was_asked_for(bundle_dir):
     request = ConversionRequest.read(model, "int8", lowering="grouped-conv")
     first, *_ = find(request, examples, budget=1.0)
     assert unpack(first.content).properties["lowering"] == "grouped-conv"
-    assert "block_0/query" in first.patterns  # a layer that group-fused has not
+    assert "block_0/query" in first.patterns  # a layer that group-fused does not have
 
 
 def test_budget_of_nothing_is_an_error(bundle_dir):

@@ -1,4 +1,4 @@
-"""sqb_tflite.conversion.equalize: the same function, of evener channels."""
+"""sqb_tflite.conversion.equalize: the same function, with more even channels."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from sqb_tflite.conversion.lowering.model import LoweredModel
 
 
 def uneven(config_overrides: dict):
-    """A model of which some channels inside attention are 30 times larger than they might be."""
+    """A model with some channels inside attention 30 times larger than they need be."""
     model = random_classifier(**config_overrides)
     for block in model.backbone.blocks:
         attention = block.attention
@@ -36,8 +36,8 @@ def test_equalized_model_is_the_model(overrides):
     before = [dense.kernel.numpy() for dense in lowered.dense_layers]
     equalize(lowered, [row(inputs, index) for index in range(4)])
     for index in range(4):
-        found = lowered(**row(inputs, index))["probabilities"][0]
-        np.testing.assert_allclose(found, expected[index], atol=2 * EXACT)
+        actual = lowered(**row(inputs, index))["probabilities"][0]
+        np.testing.assert_allclose(actual, expected[index], atol=2 * EXACT)
     changed = [
         not np.array_equal(old, dense.kernel.numpy())
         for old, dense in zip(before, lowered.dense_layers, strict=True)
@@ -47,9 +47,9 @@ def test_equalized_model_is_the_model(overrides):
 
 def test_queries_and_keys_have_equal_ranges(bundle_dir):
     model = sqb_tf.load(bundle_dir)
-    given = samples(model.preprocessor, random_texts(8))
+    inputs = samples(model.preprocessor, random_texts(8))
     lowered = LoweredModel(model, "classification", 32)
-    equalize(lowered, given)
+    equalize(lowered, inputs)
     ranges: dict = {}
 
     def observe(dense, x):
@@ -57,7 +57,7 @@ def test_queries_and_keys_have_equal_ranges(bundle_dir):
         ranges[dense] = np.maximum(ranges.get(dense, 0), outputs.max(axis=(0, 1)))
 
     with lowered.observed_by(observe):
-        for sample in given:
+        for sample in inputs:
             lowered(**sample)
     for block in lowered.blocks:
         query, key, _ = (

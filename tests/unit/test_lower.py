@@ -63,8 +63,8 @@ def test_traced_functions_equal_keras_at_fixed_and_dynamic_length(model, lowerin
     expected = softmax(model(inputs, training=False).numpy())
     for signature in (lowered.signature(None), lowered.signature(16)):
         for index in range(2):
-            found = signature(**row(inputs, index))["probabilities"]
-            np.testing.assert_allclose(found[0], expected[index], atol=EXACT)
+            outputs = signature(**row(inputs, index))["probabilities"]
+            np.testing.assert_allclose(outputs[0], expected[index], atol=EXACT)
 
 
 @pytest.mark.parametrize("length", [13, 40, 100])
@@ -114,10 +114,10 @@ def test_every_kernel_weight_is_in_a_dense_layer_once(model):
 
 
 def test_groups_of_the_paper_are_fused(model):
-    """Layers of 4 independent quarters: one product a group for query, key and value together."""
+    """Layers of 4 independent quarters: one matmul per group for query, key and value together."""
     first, last = LoweredModel(model, "classification", 64).blocks
     assert [dense.kernel.shape for dense in first.mixer.sources[0].groups_dense] == [(24, 8)] * 4
-    # The last block asks for the first token only: keys and values of all, one query.
+    # The last block computes the first token only: keys and values of all tokens, one query.
     assert [len(source.groups_dense) for source in last.mixer.sources] == [4, 4]
     assert last.mixer.sources[1].groups_dense[0].kernel.shape == (16, 8)
 
