@@ -1,4 +1,4 @@
-"""From a Keras model and its tokenizer to a bundle, on disk or in memory: what is not given has a default."""
+"""From a Keras model and its tokenizer to a bundle, on disk or in memory, with defaults for the rest."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def save(
 ) -> None:
     """Writes a Keras model of `sqb_tf` as a bundle, which `sqb_tf.load` and every tool open.
 
-    A bundle at `directory` is replaced, once the new one is complete. A model of `sqb_tf.load` keeps what
-    its bundle says of everything that is not given here.
+    A bundle at `directory` is replaced, once the new one is complete. For a model of `sqb_tf.load`, the
+    defaults are its bundle's own values.
 
     Args:
         model: a model of `sqb_tf`, such as `SqueezeBertClassifier`.
@@ -84,28 +84,29 @@ def save(
     write(directory, contents)
 
 
-def as_loaded(model_or_directory: Any, **given: Any) -> Any:
+def as_loaded(model_or_directory: Any, **fields: Any) -> Any:
     """A model as `sqb_tf.load` gives it, from a bundle's folder, such a model, or a plain Keras model.
 
     Args:
-        model_or_directory: for a plain Keras model, `tokenizer` (and `labels`) must be given; it gets the
-            attributes of a loaded one.
-        given: of `save`; None stands for the default.
+        model_or_directory: a plain Keras model needs `tokenizer` (and `labels`), and gets the attributes of a
+            loaded one.
+        fields: arguments of `save`; None stands for the default.
 
     Raises:
-        InputError: as `load` and `save`; a folder together with what the bundle there says itself.
+        InputError: as `load` and `save`; fields for a bundle's folder, which has its own.
     """
-    given = {name: value for name, value in given.items() if value is not None}
+    fields = {name: value for name, value in fields.items() if value is not None}
     if isinstance(model_or_directory, (str, Path)):
-        if given:
+        if fields:
             raise InputError(
-                f"{model_or_directory}: a bundle has its own {', '.join(given)}: give those with a model"
+                f"{model_or_directory}: a bundle has its own {', '.join(fields)}, which only a Keras model "
+                "needs"
             )
         return load(model_or_directory)
     model = model_or_directory
-    if not given and isinstance(getattr(model, "info", None), BundleInfo):
+    if not fields and isinstance(getattr(model, "info", None), BundleInfo):
         return model
-    contents = bundle_contents(model, **given)
+    contents = bundle_contents(model, **fields)
     samples = {"calibration": contents.calibration, "verification": contents.verification}
     info = BundleInfo(
         None,
@@ -138,9 +139,9 @@ def bundle_contents(
     kind = _kind(model, task, known)
     vocabulary, cased = _vocabulary(model, tokenizer, known)
     samples = {}
-    for name, given in (("calibration", calibration), ("verification", verification)):
-        if given is not None:
-            samples[name] = [_example(item, f"{name}[{i}]") for i, item in enumerate(given)]
+    for name, items in (("calibration", calibration), ("verification", verification)):
+        if items is not None:
+            samples[name] = [_example(item, f"{name}[{i}]") for i, item in enumerate(items)]
         else:
             samples[name] = [] if known is None else known.sample(name)
     if not isinstance(task, TaskInfo):

@@ -10,10 +10,11 @@ from fixtures.models import LETTERS, WORDS, random_texts, tiny_config
 import sqb_tf
 import sqb_tflite
 from sqb_tf.checkpoint.bundle import TaskInfo
-from sqb_tf.checkpoint.saving import FILLER
+from sqb_tf.checkpoint.saving import FILLER, as_loaded
 from sqb_tf.errors import InputError
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
+from sqb_tflite.conversion.converter import ConversionRequest
 from sqb_tflite.conversion.recipes import Bounds, Recipe
 
 LABELS = ["bad", "good"]
@@ -178,12 +179,22 @@ def test_keras_model_needs_no_bundle(model, tokenizer, tmp_path):
     )
     assert release.report.misses == []
     assert release.manifest["model"] is None
-    assert release.manifest["verification"]["data"] == "the examples given"
+    assert release.manifest["verification"]["data"] == "examples="
     sqb_tf.save(clone(model), tmp_path / "b", tokenizer=tokenizer, labels=LABELS)
     content = sqb_tflite.convert(tmp_path / "b", "int8", calibration=TEXTS)
     assert content == release.content == package.read_bytes()
     # The model now has what a loaded one has.
     assert sqb_tflite.convert(plain, "int8", calibration=TEXTS) == content
+
+
+def test_pairs_are_known_by_the_samples(model, tokenizer):
+    """Of a Keras model nothing else says whether it takes single texts or pairs."""
+    fields = {"tokenizer": tokenizer, "labels": LABELS}
+    pairs = ConversionRequest.read(clone(model), "float32", calibration=[("a", "b")], **fields)
+    assert pairs.model.info.task.paired
+    examples = [sqb_tf.Example("a", "b", "good")]
+    assert as_loaded(clone(model), verification=examples, **fields).info.task.paired
+    assert not ConversionRequest.read(clone(model), "float32", **fields).model.info.task.paired
 
 
 def clone(model):
@@ -221,7 +232,7 @@ def test_missed_bounds_raise_and_write_nothing(model, tokenizer, tmp_path, monke
         (dict(recipe="int3"), r"unknown recipe 'int3'"),
         (dict(recipe="fp16", search=True), r"--search with fp16"),
         (dict(examples=None), r"no held-out examples to verify on: give some .* examples="),
-        (dict(examples=[sqb_tf.Example("a")]), r"examples\[0\]: no label, .* classification"),
+        (dict(examples=[sqb_tf.Example("a")]), r"verification\[0\]: no label, .* classification"),
         (dict(calibration=None), r"needs calibration text, .* in Python, calibration="),
     ],
 )

@@ -65,16 +65,18 @@ class ConversionRequest:
         calibration: Sequence[str] | Sequence[tuple[str, str]] | None = None,
         lowering: str = "auto",
         target: str = "cpu",
-        **given: Any,
+        **fields: Any,
     ) -> ConversionRequest:
-        """From the arguments of `convert`; `given` are those of a plain Keras model.
+        """From the arguments of `convert`; `fields` are those for a plain Keras model.
 
         Raises:
             InputError: as `convert`.
         """
         spec = RecipeSpec.read(recipe)
         lowering = choose_lowering(lowering, target)
-        model = as_loaded(model_or_directory, **given)
+        if any(value is not None for value in fields.values()):
+            fields["calibration"] = calibration  # which also says whether a Keras model takes pairs
+        model = as_loaded(model_or_directory, **fields)
         if spec.base.activation_bits and not seq_lengths:
             seq_lengths = [model.info.task.seq_length]
         for seq_length in seq_lengths or ():
@@ -137,9 +139,9 @@ def convert(
             recipe that needs it; a lowering that does not suit the recipe; an operation that is not a LiteRT
             built-in.
     """
-    given = {"tokenizer": tokenizer, "labels": labels, "task": task}
+    fields = {"tokenizer": tokenizer, "labels": labels, "task": task}
     request = ConversionRequest.read(
-        model_or_directory, recipe, seq_lengths, calibration, lowering, target, **given
+        model_or_directory, recipe, seq_lengths, calibration, lowering, target, **fields
     )
     return convert_request(request)
 

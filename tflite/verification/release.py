@@ -109,22 +109,25 @@ def release(
     spec = RecipeSpec.read(recipe)
     if search:
         spec.check_searchable()
-    given = {"tokenizer": tokenizer, "labels": labels, "task": task}
+    fields: dict[str, Any] = {"tokenizer": tokenizer, "labels": labels, "task": task}
+    examples = None if examples is None else list(examples)
+    if any(value is not None for value in fields.values()):
+        fields["verification"] = examples  # which also says whether a Keras model takes pairs
     request = ConversionRequest.read(
-        model_or_directory, spec, seq_lengths, calibration, lowering, **given
+        model_or_directory, spec, seq_lengths, calibration, lowering, **fields
     )
     name = _name(model_or_directory, request.model)
-    examples, source = _held_out(request.model, examples, source)
+    held_out, source = _held_out(request.model, examples, source)
     log(f"converting {name or 'the model'} to {spec.name}")
     log(f"lowering {request.lowering}: {LOWERINGS[request.lowering]}")
     content = converter.convert_request(request)
-    log(f"verifying on {len(examples)} held-out examples of {source}")
-    report = verify(request.model, content, examples)
+    log(f"verifying on {len(held_out)} held-out examples of {source}")
+    report = verify(request.model, content, held_out)
     tried: tuple[mixes.Attempt, ...] = ()
     searched = search and bool(report.misses)
     if searched:
         log(f"{spec.name} misses its bounds: searching for layers that must be finer")
-        tried = tuple(mixes.find(request, examples, search_budget))
+        tried = tuple(mixes.find(request, held_out, search_budget))
         _write_search(tried, files)
         if best := mixes.cheapest(tried):
             content, report = best.content, best.report
@@ -156,7 +159,7 @@ def _name(model_or_directory: Any, model: Any) -> str | None:
 
 
 def _held_out(
-    model: Any, examples: Iterable[Example] | None, source: str | None
+    model: Any, examples: list[Example] | None, source: str | None
 ) -> tuple[list[Example], str]:
     """The examples to verify on, and where they are from; `InputError` if there are none."""
     if examples is None:
@@ -165,7 +168,6 @@ def _held_out(
             "the model's own sample" if directory is None else f"{directory}/verification.jsonl"
         )
         examples = model.info.sample("verification")
-    examples = list(examples)
     if source is None:
         check_sample("examples", examples, model.info.task, with_labels=True)
     if not examples:
@@ -173,7 +175,7 @@ def _held_out(
             "no held-out examples to verify on: give some (--data; in Python, examples=, a list of "
             "sqb_tf.Example)"
         )
-    return examples, source or "the examples given"
+    return examples, source or "examples="
 
 
 def _write_search(tried: Sequence[mixes.Attempt], files: ReleaseFiles) -> None:
