@@ -17,6 +17,7 @@ from sqb_tf.checkpoint.bundle import (
     load,
     write,
 )
+from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.data.example import Example
 from sqb_tf.data.task_specs import PAIRED_KINDS, TASK_KINDS, TASKS
 from sqb_tf.errors import InputError
@@ -84,7 +85,7 @@ def save(
     write(directory, contents)
 
 
-def as_loaded(model_or_directory: Any, **fields: Any) -> Any:
+def as_loaded(model_or_directory: Any, **fields: Any) -> LoadedModel:
     """A model as `sqb_tf.load` gives it, from a bundle's folder, such a model, or a plain Keras model.
 
     Args:

@@ -18,6 +18,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 from sqb_tf.atomic_write import writing
+from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.checkpoint.saving import as_loaded
 from sqb_tf.errors import InputError
 from sqb_tf.heads.registry import kind_of
@@ -50,7 +51,7 @@ class ConversionRequest:
         calibration: texts or pairs of texts; None: the model's own sample.
     """
 
-    model: Any
+    model: LoadedModel
     recipe: RecipeSpec
     lowering: str
     seq_lengths: tuple[int, ...] = ()
