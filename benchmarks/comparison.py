@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
-from benchmarks import comparison_tables, matmul_limits, op_breakdown, readme
+from benchmarks import comparison_tables, matmul_limits, op_breakdown, output
 from benchmarks.performance_targets import (
     FLOAT32,
     INT4,
@@ -247,12 +247,11 @@ def main() -> None:
         "parts": parts,
         "peers": peers,
     }
-    content = json.dumps(goals, indent=2) + "\n"
-    (report / "goals.json").write_text(content, encoding="utf-8")
+    output.write_json(report / "goals.json", goals)
     text = comparison_tables.text(measured, goals)
     print(text)
     if args.readme:
-        readme.update(args.readme, "comparison", text)
+        output.update_markdown(args.readme, "comparison", text)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.op_breakdown import PARTS
+from benchmarks.output import markdown_table
 from benchmarks.performance_targets import Parts, Records
 
 # Column titles and record fields of opening a package.
@@ -61,7 +62,7 @@ def _packages(measured: Mapping[str, Records]) -> str:
         size = f"{record['size_bytes'] / 1e6:.1f}"
         loads = [_number(record[key], 0) for key in LOADS.values()]
         rows.append([Path(package).stem, *cells, size, *loads])
-    return _markdown(rows)
+    return markdown_table(rows)
 
 
 def _peers(peers: Mapping[str, Mapping[str, float]]) -> str:
@@ -74,7 +75,7 @@ def _peers(peers: Mapping[str, Mapping[str, float]]) -> str:
     head = ["transformers' SqueezeBERT in other runtimes, median ms (± std)"]
     head += [f"{length} tokens" for length in lengths]
     rows = [[name, *(row.get(n, "") for n in lengths)] for name, row in cells.items()]
-    return _markdown([head, *rows])
+    return markdown_table([head, *rows])
 
 
 def _targets(results: Sequence[Mapping[str, Any]]) -> str:
@@ -84,7 +85,7 @@ def _targets(results: Sequence[Mapping[str, Any]]) -> str:
         target = f"at most {target}" if result.get("at_most") else target
         bounds = [_number(result.get(name), 2) for name in BOUNDS]
         rows.append([result["what"], target, _number(result["measured"], 2), *bounds])
-    return _markdown(rows)
+    return markdown_table(rows)
 
 
 def _parts(parts: Parts) -> str:
@@ -93,7 +94,7 @@ def _parts(parts: Parts) -> str:
         for name, times in packages.items():
             cells = [_number(times[part], 2) for part in ("whole", *PARTS)]
             rows.append([name, tokens, *cells])
-    return _markdown(rows)
+    return markdown_table(rows)
 
 
 def _latency(record: Mapping[str, Any] | None) -> str:
@@ -106,9 +107,3 @@ def _latency(record: Mapping[str, Any] | None) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    """The first row is the header."""
-    ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(row) + " |" for row in ruled)

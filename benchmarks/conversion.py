@@ -19,6 +19,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
+from benchmarks import output
 from benchmarks.random_bundle import random_bundle
 
 STOCK, OURS = "stock dynamic range", "ours int8"
@@ -129,9 +130,8 @@ def report(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
         f"size {ratios['size_mb']:.2f}"
     )
     if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         result = {"preset": args.preset, "runs": rows, "medians": medians, "ratios": ratios}
-        Path(args.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        output.write_json(args.json, result)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ default temperature and alpha; dev chooses the epoch, test is reported.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
-from benchmarks import readme
+from benchmarks import output
 
 TEACHER, STUDENT = "squeezebert-small", "squeezebert-tiny"
 # Options of each student; the teacher's folder is added.
@@ -59,16 +58,15 @@ def train(folder: Path, limit: int | None, **options: Any) -> float:
 
 def table(report: dict[str, Any]) -> str:
     """The README's table."""
-    lines = ["| a student learns from | test accuracy | seeds |", "| --- | --- | --- |"]
+    rows = [["a student learns from", "test accuracy", "seeds"]]
     for name, values in report["rows"].items():
         cells = ", ".join(f"{value:.3f}" for value in values)
-        lines.append(f"| {name} | {statistics.mean(values):.3f} | {cells} |")
-    lines += [
-        "",
+        rows.append([name, f"{statistics.mean(values):.3f}", cells])
+    foot = (
         f"{STUDENT} on {report['limit']} of the demo's 6,000 training examples, {report['epochs']} epochs; "
-        f"the teacher, {TEACHER} on all of them, has {report['teacher']:.3f}.",
-    ]
-    return "\n".join(lines)
+        f"the teacher, {TEACHER} on all of them, has {report['teacher']:.3f}."
+    )
+    return f"{output.markdown_table(rows)}\n\n{foot}"
 
 
 def main() -> None:
@@ -91,12 +89,7 @@ def main() -> None:
             )
             for seed in range(args.seeds)
         ]
-    print(table(report))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if args.readme:
-        readme.update(args.readme, "distillation", table(report))
+    output.publish(args, "distillation", report, table(report))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ stand-in's medians with those of our runner on this machine.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import statistics
 import subprocess
@@ -23,7 +22,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
-from benchmarks import readme, simulated_devices
+from benchmarks import output, simulated_devices
 from benchmarks.simulated_devices import Phone, tool
 from sqb_tf.atomic_write import staged_file
 from sqb_tflite.bench.devices import fleet
@@ -126,11 +125,7 @@ def main() -> None:
                 "run_s": overhead(phone, str(path), binary, args.rounds),
                 "median_ms": agreement(phone, str(path), binary, args.rounds),
             }
-    print(summary(figures))
-    if args.readme:
-        readme.update(args.readme, "harness", summary(figures))
-    with staged_file(args.json) as staged:
-        staged.write_text(json.dumps(figures, indent=2) + "\n")
+    output.publish(args, "harness", figures, summary(figures))
 
 
 def summary(figures: dict) -> str:

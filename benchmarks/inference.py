@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
-from benchmarks import readme
+from benchmarks import output
 from benchmarks.random_bundle import SHARED_DATA, random_bundle
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "benchmark.py"
@@ -89,7 +89,7 @@ def main() -> None:
     lines = [f"{name}: {value:.2f}x" for name, value in speed_ups.items()]
     print("\n".join(lines))
     if args.readme:
-        readme.update(args.readme, "benchmark", summary(records, lines))
+        output.update_markdown(args.readme, "benchmark", summary(records, lines))
 
 
 def summary(records: list[dict[str, Any]], lines: list[str]) -> str:
@@ -109,7 +109,7 @@ def summary(records: list[dict[str, Any]], lines: list[str]) -> str:
         rows.setdefault(name, {})[record["package"]] = value
     sizes = {record["package"]: record["size_bytes"] / 1e6 for record in shown}
     head = [f"{Path(name).stem}, {sizes[name]:.1f} MB" for name in columns]
-    table = [["median ms ± std", *head], ["---"] * (len(columns) + 1)]
+    table = [["median ms ± std", *head]]
     table += [
         [name, *(values.get(column, "") for column in columns)] for name, values in rows.items()
     ]
@@ -117,7 +117,7 @@ def summary(records: list[dict[str, Any]], lines: list[str]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in shown[0]["versions"].items())
     processor, date = host_info.processor(host), shown[0]["date"][:10]
     foot = f"1 thread of {processor}; {versions}; {date}. {'. '.join(lines)}."
-    return "\n".join("| " + " | ".join(row) + " |" for row in table) + f"\n\n{foot}"
+    return f"{output.markdown_table(table)}\n\n{foot}"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ projection after it). It reports every recipe's accuracy on dev, plain and stres
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
-from benchmarks import readme
+from benchmarks import output
 from benchmarks.random_bundle import SHARED_DATA
 
 SST2 = SHARED_DATA / "glue" / "SST-2"
@@ -145,15 +144,15 @@ def accuracies(model: Any, examples: list[Any]) -> dict[str, float]:
 
 def table(accuracy: dict[str, dict[str, float]]) -> str:
     """A row for each recipe: accuracy and loss in points, plain and stressed."""
-    lines = ["| SST-2 dev accuracy | plain | lost | outliers | lost |", "|---|---|---|---|---|"]
+    rows = [["SST-2 dev accuracy", "plain", "lost", "outliers", "lost"]]
     for recipe in accuracy["plain"]:
         cells = []
         for name in ("plain", "stressed"):
             value = accuracy[name][recipe]
             lost = accuracy[name]["float32"] - value
             cells += [f"{value:.4f}", f"{100 * lost:+.2f}"]
-        lines.append(f"| {recipe} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append([recipe, *cells])
+    return output.markdown_table(rows)
 
 
 def main() -> None:
@@ -176,10 +175,10 @@ def main() -> None:
         if name == "stressed":
             rescale(model)
         accuracy[name] = accuracies(model, examples)
-    (folder / "accuracy.json").write_text(json.dumps(accuracy, indent=2) + "\n", encoding="utf-8")
+    output.write_json(folder / "accuracy.json", accuracy)
     print(table(accuracy))
     if args.readme:
-        readme.update(args.readme, "outliers", table(accuracy))
+        output.update_markdown(args.readme, "outliers", table(accuracy))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks.output import write_json
+
 # Layers, hidden size, attention heads; the feed-forward is 4 times as wide, with 4 groups, as in the paper.
 SIZES = {
     "1 x 128": (1, 128, 4),
@@ -122,8 +126,7 @@ def main() -> None:
     from sqb_tflite.bench.plan import Plan
 
     register()
-    work, output = Path(args.work), Path(args.output)
-    output.mkdir(parents=True, exist_ok=True)
+    work, folder = Path(args.work), Path(args.output)
     accuracies, packages = {}, {}
     for name in SIZES:
         stem = name.replace(" ", "")
@@ -153,8 +156,8 @@ def main() -> None:
         f"{host_info.processor(records[0].hardware)}"
     )
     report = {"rows": rows, "epochs": args.epochs, "hardware": dict(records[0].hardware)}
-    (output / "presets.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    plot(rows, subtitle, output / "presets.png")
+    write_json(folder / "presets.json", report)
+    plot(rows, subtitle, folder / "presets.png")
 
 
 if __name__ == "__main__":

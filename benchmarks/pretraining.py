@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
-from benchmarks import readme
+from benchmarks import output
 from benchmarks.random_bundle import SHARED_DATA
 
 TEXT = ("openstax-ccby", "wikitext-2")
@@ -105,26 +105,22 @@ def tune(name: str, init: Path | None, seed: int, rate: float, work: Path) -> fl
 
 def table(report: dict[str, Any]) -> str:
     """The README's table."""
-    lines = [
-        "| mean (each seed) | from scratch | from the pretrained bundle |",
-        "| --- | --- | --- |",
-    ]
+    rows = [["mean (each seed)", "from scratch", "from the pretrained bundle"]]
     for name, row in report["rows"].items():
         cells = [
             f"{statistics.mean(values):.3f} ({', '.join(f'{v:.3f}' for v in values)})"
             for values in (row["scratch"], row["pretrained"])
         ]
-        lines.append(f"| {name}, {row['metric']} | {' | '.join(cells)} |")
+        rows.append([f"{name}, {row['metric']}", *cells])
     metrics = report["pretraining"]
     options = metrics["options"]
-    lines += [
-        "",
+    foot = (
         f"squeezebert-small after {options['steps']:,} steps of {options['batch_size']} x 128 tokens "
         f"({metrics['seconds'] / 60:.0f} minutes on 2 cores): held-out masked-LM loss "
         f"{metrics['metric']['value']:.3f}, {metrics['below_unigram']:.1%} below the loss of the unigram "
-        f"frequencies, {metrics['unigram_loss']:.3f} ({metrics['held_out_predictions']:,} predictions).",
-    ]
-    return "\n".join(lines)
+        f"frequencies, {metrics['unigram_loss']:.3f} ({metrics['held_out_predictions']:,} predictions)."
+    )
+    return f"{output.markdown_table(rows)}\n\n{foot}"
 
 
 def draw(metrics: dict[str, Any], path: Path) -> None:
@@ -158,12 +154,7 @@ def main() -> None:
             for start, init in (("scratch", None), ("pretrained", bundle))
         }
         report["rows"][name] = {"metric": "F1" if task == "mrpc" else "accuracy", **row}
-    print(table(report))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if args.readme:
-        readme.update(args.readme, "pretraining", table(report))
+    output.publish(args, "pretraining", report, table(report))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks import output
+
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "sqb_tf" / "demo" / "train.tsv"
 WORDS = 8  # of a short line
@@ -167,12 +171,12 @@ ROWS = {
 def table(report: Mapping[str, Any]) -> str:
     """The figures in Markdown: a row for each, a column for each version."""
     figures = report["figures"]
-    rows = [["", "at most", *figures], ["---"] * (2 + len(figures))]
+    rows = [["", "at most", *figures]]
     for key, title in ROWS.items():
         cells = [_cell(values.get(key)) for values in figures.values()]
         if any(cells):
             rows.append([title, _cell(TARGETS.get(key)), *cells])
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines = [output.markdown_table(rows)]
     if "lines_speed_up" in report:
         lines += [
             "",
@@ -227,8 +231,7 @@ def main() -> None:
         report["lines_speed_up"] = now / previous
     print(table(report))
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        output.write_json(args.json, report)
 
 
 if __name__ == "__main__":

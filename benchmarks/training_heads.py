@@ -8,7 +8,6 @@ computes every position. Multiple choice has half as many examples, of two choic
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
-from benchmarks import readme
+from benchmarks import output
 from benchmarks import training_step as steps
 from benchmarks.torch_training_step import CLASSES, LEARNING_RATE, NUM_LABELS, WEIGHT_DECAY
 
@@ -70,22 +69,25 @@ def measure(head: str, config: Any, args: argparse.Namespace) -> dict[str, dict[
 
 def table(report: dict[str, Any]) -> str:
     """The README's table."""
-    lines = [
-        "| head, seconds per training step | ours | `transformers` in PyTorch | slower than ours by |",
-        "| --- | --- | --- | --- |",
-    ]
-    for head, rows in report["rows"].items():
-        cells = [
-            f"{row['median']:.2f} ({row['min']:.2f} to {row['max']:.2f})" for row in rows.values()
+    rows = [
+        [
+            "head, seconds per training step",
+            "ours",
+            "`transformers` in PyTorch",
+            "slower than ours by",
         ]
-        ratio = rows["torch"]["median"] / rows["ours"]["median"]
-        lines.append(f"| {head} | {' | '.join(cells)} | {ratio:.2f}x |")
-    lines += [
-        "",
-        f"{report['preset']}, batch {report['batch_size']} x {report['seq_length']} tokens, float32, "
-        f"{report['threads']} threads of {report['cpu']}, {report['steps']} steps.",
     ]
-    return "\n".join(lines)
+    for head, times in report["rows"].items():
+        cells = [
+            f"{row['median']:.2f} ({row['min']:.2f} to {row['max']:.2f})" for row in times.values()
+        ]
+        ratio = times["torch"]["median"] / times["ours"]["median"]
+        rows.append([head, *cells, f"{ratio:.2f}x"])
+    foot = (
+        f"{report['preset']}, batch {report['batch_size']} x {report['seq_length']} tokens, float32, "
+        f"{report['threads']} threads of {report['cpu']}, {report['steps']} steps."
+    )
+    return f"{output.markdown_table(rows)}\n\n{foot}"
 
 
 def main() -> None:
@@ -107,12 +109,7 @@ def main() -> None:
     for head in CLASSES:
         report["rows"][head] = measure(head, config, args)
         keras.backend.clear_session(free_memory=True)
-    print(table(report))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if args.readme:
-        readme.update(args.readme, "heads", table(report))
+    output.publish(args, "heads", report, table(report))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from unittest import mock
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
-from benchmarks import readme
+from benchmarks import output
 from benchmarks.torch_training_step import LEARNING_RATE, WEIGHT_DECAY, random_batch
 from benchmarks.training_matmuls import matmuls_step
 
@@ -303,24 +303,24 @@ def times(report: dict[str, Any], key: str, name: str) -> str:
 
 def markdown(report: dict[str, Any]) -> str:
     """The README's table."""
-    lines = [
-        f"| seconds per training step, {report['precision']} | median (min to max) | first step "
-        "| slower than ours by | upper bound (matmuls only) |",
-        "| --- | --- | --- | --- | --- |",
+    header = [
+        f"seconds per training step, {report['precision']}",
+        "median (min to max)",
+        "first step",
     ]
+    rows = [[*header, "slower than ours by", "upper bound (matmuls only)"]]
     for name, row in report["rows"].items():
-        lines.append(
-            f"| {TITLES[name]} | {row['median']:.2f} ({row['min']:.2f} to {row['max']:.2f}) "
-            f"| {row['first']:.1f} | {times(report, 'times_faster_than', name)} "
-            f"| {times(report, 'upper_bound_matmuls_only', name)} |"
-        )
+        median = f"{row['median']:.2f} ({row['min']:.2f} to {row['max']:.2f})"
+        ratios = [
+            times(report, key, name) for key in ("times_faster_than", "upper_bound_matmuls_only")
+        ]
+        rows.append([TITLES[name], median, f"{row['first']:.1f}", *ratios])
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    lines += [
-        "",
+    foot = (
         f"{report['preset']}, batch {report['batch_size']} x {report['seq_length']} tokens, "
-        f"{report['threads']} threads of {report['cpu']}, {report['steps']} steps; {versions}.",
-    ]
-    return "\n".join(lines)
+        f"{report['threads']} threads of {report['cpu']}, {report['steps']} steps; {versions}."
+    )
+    return f"{output.markdown_table(rows)}\n\n{foot}"
 
 
 def main() -> None:
@@ -361,12 +361,7 @@ def main() -> None:
         "upper_bound_matmuls_only": ratios(rows, "matmuls"),
         "all_steps": results,
     }
-    print(table(report))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if args.readme:
-        readme.update(args.readme, f"training {args.precision}", markdown(report))
+    output.publish(args, f"training {args.precision}", report, markdown(report), table(report))
 
 
 if __name__ == "__main__":

@@ -5,29 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .linux_proc import (
-    BOOT_ID,
-    CORES,
-    FREQUENCIES,
-    GOVERNOR,
-    MEMORY,
-    clusters,
-    frequencies,
-    memory_gb,
-    script,
-    sections,
-    simd,
-)
+from . import linux_proc
 from .shells import Shell
 
 SYSTEM = "android"
-_DESCRIBE = script("getprop", MEMORY, CORES, GOVERNOR, "cat /proc/cpuinfo")
-_STATE = script(
+_DESCRIBE = linux_proc.script(
+    "getprop", linux_proc.MEMORY, linux_proc.CORES, linux_proc.GOVERNOR, "cat /proc/cpuinfo"
+)
+_STATE = linux_proc.script(
     "dumpsys battery",
     "dumpsys thermalservice 2>/dev/null",
-    FREQUENCIES,
+    linux_proc.FREQUENCIES,
     "dumpsys power 2>/dev/null | grep mWakefulness=",
-    BOOT_ID,
+    linux_proc.BOOT_ID,
 )
 # android.os.Temperature.TYPE_SKIN: the temperature that throttling depends on.
 _SKIN = 3
@@ -39,7 +29,7 @@ input keyevent KEYCODE_KEEP_SCREEN_ONUP"""
 
 def describe(shell: Shell) -> dict[str, Any]:
     """Name, CPU, cores, clusters, memory, OS, ABIs, by the keys of `host_info.describe_host`."""
-    properties, memory, cores, governor, cpuinfo = sections(shell.run(_DESCRIBE).text, 5)
+    properties, memory, cores, governor, cpuinfo = linux_proc.sections(shell.run(_DESCRIBE).text, 5)
     values = dict(re.findall(r"^\[(.+?)\]: \[(.*)\]$", properties, re.M))
 
     def first(*names: str) -> str:
@@ -53,10 +43,10 @@ def describe(shell: Shell) -> dict[str, Any]:
         "name": model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip(),
         "cpu": f"{first('ro.soc.manufacturer')} {chip}".strip()
         or (hardware[1] if hardware else ""),
-        "simd": simd(cpuinfo),
+        "simd": linux_proc.simd(cpuinfo),
         "cores": len(cores.split("\n")),
-        "clusters": clusters(cores),
-        "memory_gb": memory_gb(memory),
+        "clusters": linux_proc.clusters(cores),
+        "memory_gb": linux_proc.memory_gb(memory),
         "os": f"Android {first('ro.build.version.release')} (API {first('ro.build.version.sdk')})",
         "abi": abis[0],
         "abis": abis,
@@ -68,7 +58,7 @@ def describe(shell: Shell) -> dict[str, Any]:
 
 def state(shell: Shell) -> dict[str, Any]:
     """Temperature (of the skin where the device reports it, else of the battery), battery, clocks, limits."""
-    battery, thermal, cpu, power, boot = sections(shell.run(_STATE).text, 5)
+    battery, thermal, cpu, power, boot = linux_proc.sections(shell.run(_STATE).text, 5)
     values = dict(re.findall(r"^\s*(\w[\w ]*?): (\S+)\s*$", battery, re.M))
     skin = [
         float(value)
@@ -78,7 +68,7 @@ def state(shell: Shell) -> dict[str, Any]:
     tenths = values.get("temperature", "")
     status = re.search(r"Thermal Status: (\d)", thermal)
     wakefulness = re.search(r"mWakefulness=(\w+)", power)
-    clocks, capped = frequencies(cpu)
+    clocks, capped = linux_proc.frequencies(cpu)
     level = int(status[1]) if status else 0
     reasons = [f"thermal status {level} ({_STATUS[min(level, 6)]})"] if level else []
     return {

@@ -5,45 +5,37 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .linux_proc import (
-    BOOT_ID,
-    CORES,
-    FREQUENCIES,
-    GOVERNOR,
-    MEMORY,
-    clusters,
-    frequencies,
-    memory_gb,
-    script,
-    sections,
-    simd,
-)
+from . import linux_proc
 from .shells import Shell
 
 SYSTEM = "linux"
-_DESCRIBE = script(
-    "uname -nsrm", MEMORY, CORES, GOVERNOR, "cat /proc/cpuinfo /proc/device-tree/model 2>/dev/null"
+_DESCRIBE = linux_proc.script(
+    "uname -nsrm",
+    linux_proc.MEMORY,
+    linux_proc.CORES,
+    linux_proc.GOVERNOR,
+    "cat /proc/cpuinfo /proc/device-tree/model 2>/dev/null",
 )
-_STATE = script(
+_STATE = linux_proc.script(
     "cat /sys/class/thermal/thermal_zone*/temp 2>/dev/null",
     "cat /proc/loadavg",
-    FREQUENCIES,
-    BOOT_ID,
+    linux_proc.FREQUENCIES,
+    linux_proc.BOOT_ID,
 )
 
 
 def describe(shell: Shell) -> dict[str, Any]:
     """Name, CPU, cores, clusters, memory, OS, ABI, by the keys of `host_info.describe_host`."""
-    names, memory, cores, governor, cpuinfo = sections(shell.run(_DESCRIBE).text, 5)
+    names, memory, cores, governor, cpuinfo = linux_proc.sections(shell.run(_DESCRIBE).text, 5)
     system, node, release, machine = names.split()[:4]
     model = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", cpuinfo, re.M)
     return {
         "name": node,
         "cpu": model[1] if model else machine,
-        "simd": simd(cpuinfo),
+        "simd": linux_proc.simd(cpuinfo),
         "cores": len(cores.split("\n")),
-        "clusters": clusters(cores),
-        "memory_gb": memory_gb(memory),
+        "clusters": linux_proc.clusters(cores),
+        "memory_gb": linux_proc.memory_gb(memory),
         "os": f"{system} {release} {machine}",
         "abi": machine,
         "abis": [machine],
@@ -53,9 +45,9 @@ def describe(shell: Shell) -> dict[str, Any]:
 
 def state(shell: Shell) -> dict[str, Any]:
     """Temperature of the warmest zone in degrees Celsius, load, clocks, limits."""
-    zones, load, cpu, boot = sections(shell.run(_STATE).text, 4)
+    zones, load, cpu, boot = linux_proc.sections(shell.run(_STATE).text, 4)
     temperatures = [int(word) / 1000 for word in zones.split() if word.isdigit()]
-    clocks, capped = frequencies(cpu)
+    clocks, capped = linux_proc.frequencies(cpu)
     return {
         "temperature_c": max(temperatures, default=None),
         "load_average": float(load.split()[0]) if load.split() else None,

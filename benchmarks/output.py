@@ -1,0 +1,45 @@
+"""Where the results of a benchmark go: a table, a JSON file, and a marked place in a Markdown file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def publish(
+    args: argparse.Namespace, name: str, report: Any, markdown: str, shown: str | None = None
+) -> None:
+    """Prints the results, and writes them as `--json` and `--readme` say.
+
+    Args:
+        name: of the markers in the Markdown file, see `update_markdown`.
+        shown: printed in place of `markdown`.
+    """
+    print(shown or markdown)
+    if args.json:
+        write_json(args.json, report)
+    if args.readme:
+        update_markdown(args.readme, name, markdown)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes a JSON file, and the folder that it is in."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def update_markdown(path: str | Path, name: str, content: str) -> None:
+    """Replaces the text between `<!-- name -->` and `<!-- /name -->` in the file."""
+    path, begin, end = Path(path), f"<!-- {name} -->", f"<!-- /{name} -->"
+    head, rest = path.read_text(encoding="utf-8").split(begin)
+    tail = rest.split(end)[1]
+    path.write_text(f"{head}{begin}\n{content}\n{end}{tail}", encoding="utf-8")
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is the header."""
+    ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(row) + " |" for row in ruled)
