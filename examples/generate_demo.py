@@ -9,7 +9,7 @@ The grammar below is written by hand. Its small notation:
   twice in one row;
 * ``[a|b|]`` is replaced with one of the alternatives, the last of which is empty here;
 * a leading ``+`` marks a command, which may take "can you", "please" and the like in front;
-* in pair frames ``<1>`` and ``<2>`` are two phrases that change places between the two rows.
+* in pair frames ``<1>`` and ``<2>`` are two phrases, which are swapped in the second row.
 
 One filler in seven of every slot is held out of the training split.
 """
@@ -1594,12 +1594,12 @@ def is_action(command: str) -> bool:
 
 
 def commands_without(labels: Iterable[str]) -> list[str]:
-    """All short commands except those of the given labels."""
+    """All short commands except those of `labels`."""
     return [core for label, cores in CORES.items() if label not in labels for core in cores]
 
 
 def is_held_out(index: int) -> bool:
-    """Whether the filler at this place of its slot is kept out of the training split."""
+    """Whether the filler at this index of its slot is held out of the training split."""
     return index % HELD_OUT_EVERY == 3
 
 
@@ -1611,7 +1611,7 @@ class Grammar:
         self.held_out_share = held_out_share
 
     def fill(self, template: str, labels: Iterable[str] = ()) -> str:
-        """Replace all slots and alternatives; ``{cmd}`` and ``{act}`` avoid the given labels."""
+        """Replace all slots and alternatives; ``{cmd}`` and ``{act}`` avoid `labels`."""
         used: set[str] = set()
         text = template
         while match := TOKEN.search(text):
@@ -1646,10 +1646,10 @@ class Grammar:
 
     def tricky(self, label: str) -> str:
         """A request that mentions other intents."""
-        kind = self.rng.random()
-        if kind < 0.7:
+        draw = self.rng.random()
+        if draw < 0.7:
             frame = self.rng.choice(TRICKY[label])
-        elif kind < 0.85:
+        elif draw < 0.85:
             frame = f"{self.rng.choice(BEFORE)}, {self.rng.choice(CORES[label])}"
         else:
             frame = f"+{self.rng.choice(CORES[label])}, {self.rng.choice(AFTER)}"
@@ -1657,14 +1657,20 @@ class Grammar:
 
     def pair(self) -> tuple[Row, Row]:
         """Two requests with the same words and different labels."""
-        kinds = [self._group_pair, self._command_pair, self._action_pair, self._noun_pair]
-        make = self.rng.choices([*kinds, self._drop_pair], weights=[44, 23, 12, 11, 10])[0]
-        frame, parts, labels = make()
+        makers = {
+            self._group_pair: 44,
+            self._command_pair: 23,
+            self._action_pair: 12,
+            self._noun_pair: 11,
+            self._drop_pair: 10,
+        }
+        make_pair = self.rng.choices(list(makers), weights=list(makers.values()))[0]
+        frame, parts, labels = make_pair()
         decides, frame = int(frame[0]) - 1, frame[2:]
         frame, first, second = self.fill("\n".join([frame, *parts]), labels).split("\n")
-        as_is = frame.replace("<1>", first).replace("<2>", second)
+        in_order = frame.replace("<1>", first).replace("<2>", second)
         swapped = frame.replace("<1>", second).replace("<2>", first)
-        return (as_is, labels[decides]), (swapped, labels[1 - decides])
+        return (in_order, labels[decides]), (swapped, labels[1 - decides])
 
     def _group_pair(self) -> PairSpec:
         group = self.rng.choices(GROUPS, weights=[len(group[4]) for group in GROUPS])[0]
@@ -1730,7 +1736,7 @@ def add_slips(text: str, rng: random.Random) -> str:
 
 
 def add_manners(text: str, rng: random.Random) -> str:
-    """Take the ``+`` off and put a greeting, "can you" or "please" around some texts."""
+    """Remove the ``+`` and put a greeting, "can you" or "please" around some texts."""
     command, text = text.startswith("+"), text.removeprefix("+")
     if command and rng.random() < 0.35:
         text = f"{rng.choice(POLITE)} {text}"
@@ -1748,28 +1754,28 @@ def is_question(text: str) -> bool:
 
 
 def sentence_case(text: str, rng: random.Random) -> str:
-    """Write a text the careful way."""
+    """Capitalize and punctuate a text as in careful writing."""
     end = "?" if is_question(text) else rng.choice("...!")
     text = re.sub(r"\bi\b", "I", text)
     return text[0].upper() + text[1:] + end
 
 
 def set_commas(text: str, rng: random.Random, keep: bool) -> str:
-    """Leave the commas, make them dots or, unless they are to be kept, leave them out."""
-    kind = rng.random()
-    if kind < 0.1:
+    """Keep the commas, replace them with dots or, unless `keep`, remove them."""
+    draw = rng.random()
+    if draw < 0.1:
         return text.replace(", ", "... ")
-    return text if keep or kind < 0.6 else text.replace(",", "")
+    return text if keep or draw < 0.6 else text.replace(",", "")
 
 
 def set_case(text: str, rng: random.Random) -> str:
-    """Lower case mostly; sometimes as in the grammar, capitals, or a capital for every word."""
-    kind = rng.random()
-    if kind < 0.80:
+    """Mostly lower case; sometimes as in the grammar, all capitals, or a capital for every word."""
+    draw = rng.random()
+    if draw < 0.80:
         return text.lower()
-    if kind < 0.92:
+    if draw < 0.92:
         return text
-    if kind < 0.95:
+    if draw < 0.95:
         return text.upper()
     return " ".join(word.capitalize() for word in text.split(" "))
 
@@ -1792,7 +1798,7 @@ def dress(text: str, seed: int, keep_commas: bool = False) -> str:
 
 
 class Split:
-    """The rows of one split; ``seen`` is shared, so that no request comes up twice anywhere."""
+    """The rows of one split; ``seen`` is shared by all splits, so that every request is unique."""
 
     def __init__(self, rng: random.Random, seen: set[str]) -> None:
         self.rng = rng
@@ -1801,7 +1807,7 @@ class Split:
         self.counts: Counter[str] = Counter()
 
     def add(self, rows: Iterable[Row], keep_commas: bool = False) -> bool:
-        """Add rows in one style, unless one of them is there already; say whether they were."""
+        """Add rows in one style unless one of them exists already; returns whether they were added."""
         rows = list(rows)
         seed = self.rng.getrandbits(32)
         dressed = [(dress(text, seed, keep_commas), label) for text, label in rows]
@@ -1816,7 +1822,7 @@ class Split:
     def add_pair(self, pair: tuple[Row, Row]) -> bool:
         """Add a mirrored pair.
 
-        Commas stay where a message could swallow the words behind it, or "cancel that" the next.
+        Commas stay where the words that follow could be read as part of a message or of "cancel that".
         """
         (first, first_label), (second, second_label) = pair
         if Counter(words(first)) != Counter(words(second)):
@@ -1826,7 +1832,7 @@ class Split:
 
 
 def build_split(name: str, rng: random.Random, seen: set[str]) -> list[Row]:
-    """Make the rows of one split, in random order."""
+    """Build the rows of one split, in random order."""
     per_label, pairs, tricky = SPLITS[name]
     grammar = Grammar(rng, 0.0 if name == "train" else HELD_OUT_SHARE)
     split = Split(rng, seen)
@@ -1843,7 +1849,7 @@ def build_split(name: str, rng: random.Random, seen: set[str]) -> list[Row]:
 
 
 def build(seed: int) -> dict[str, list[Row]]:
-    """Make all splits."""
+    """Build all splits."""
     rng = random.Random(seed)
     seen: set[str] = set()
     return {name: build_split(name, rng, seen) for name in SPLITS}
@@ -1856,7 +1862,7 @@ def write_tsv(path: Path, rows: Iterable[Row]) -> None:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description="Write train.tsv, dev.tsv and test.tsv.")
     parser.add_argument(
         "--out",
