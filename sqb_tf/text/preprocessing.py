@@ -10,18 +10,6 @@ import tensorflow_text as tf_text
 from sqb_tf.errors import InputError
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 
-# [CLS] a [SEP] b [SEP]: the shortest input that holds a token of each text.
-MIN_SEQ_LENGTH = 5
-
-
-def check_seq_length(seq_length: int, max_position_embeddings: int) -> None:
-    """`InputError` unless inputs of `seq_length` tokens can be made and the model has positions for them."""
-    if not MIN_SEQ_LENGTH <= seq_length <= max_position_embeddings:
-        raise InputError(
-            f"seq_length {seq_length}: expected {MIN_SEQ_LENGTH} to {max_position_embeddings} "
-            "(the model's max_position_embeddings)"
-        )
-
 
 class Preprocessor:
     """`[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`, cut to `seq_length` tokens.

@@ -13,6 +13,7 @@ from sqb_tf.line_file import read_lines
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 REQUIRED_TOKENS = (PAD, UNK, CLS, SEP)
+SUFFIX = "##"  # begins the tokens that continue a word
 MIN_VOCAB_SIZE = 32  # of a learned one
 
 
@@ -35,7 +36,7 @@ def read_vocabulary(path: str | Path) -> list[str]:
 
 def begins_word(vocabulary: Sequence[str]) -> np.ndarray:
     """Whether each token begins a word, bool `[vocab_size]`."""
-    return np.array([not token.startswith("##") for token in vocabulary])
+    return np.array([not token.startswith(SUFFIX) for token in vocabulary])
 
 
 def check_vocabulary(vocabulary: Sequence[str]) -> None:

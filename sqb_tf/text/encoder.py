@@ -1,0 +1,146 @@
+"""Texts or pairs of texts -> the three model inputs, in NumPy: the runtime's encoder, without TensorFlow.
+
+Its ids are exactly those of the tf.data pipelines (tokenizer.py, preprocessing.py); why it is our own and
+what that costs is in docs/decisions/001-text-encoder.md.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sqb_tf.errors import InputError
+from sqb_tf.text.characters import Characters
+from sqb_tf.text.vocabulary import REQUIRED_TOKENS, begins_word, check_vocabulary, read_vocabulary
+from sqb_tf.text.wordpiece import WordPiece
+
+# [CLS] a [SEP] b [SEP]: the shortest input that holds a token of each text.
+MIN_SEQ_LENGTH = 5
+
+
+def check_seq_length(seq_length: int, max_position_embeddings: int) -> None:
+    """`InputError` unless inputs of `seq_length` tokens can be made and the model has positions for them."""
+    if not MIN_SEQ_LENGTH <= seq_length <= max_position_embeddings:
+        raise InputError(
+            f"seq_length {seq_length}: expected {MIN_SEQ_LENGTH} to {max_position_embeddings} "
+            "(the model's max_position_embeddings)"
+        )
+
+
+class TextEncoder:
+    """`[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`, truncated to `seq_length` tokens.
+
+    The longer of two texts is truncated first (`longest_first` of `transformers`).
+
+    Args:
+        vocabulary: the tokens in the order of their ids, or the path of a `vocab.txt`.
+        lowercase: fold case and strip accents, as BERT's uncased models do.
+        seq_length: tokens of an input at most, `MIN_SEQ_LENGTH` or more.
+
+    Raises:
+        InputError: a vocabulary without the special tokens or with one token twice, a `seq_length` that
+            is too short; from every method, text with a lone surrogate.
+    """
+
+    def __init__(
+        self, vocabulary: Sequence[str] | str | Path, lowercase: bool, seq_length: int
+    ) -> None:
+        if isinstance(vocabulary, (str, Path)):
+            vocabulary = read_vocabulary(vocabulary)
+        else:
+            check_vocabulary(vocabulary)
+        if seq_length < MIN_SEQ_LENGTH:
+            raise InputError(f"seq_length {seq_length}: expected at least {MIN_SEQ_LENGTH}")
+        self.vocabulary = list(vocabulary)
+        self.lowercase = lowercase
+        self.seq_length = seq_length
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id = map(
+            self.vocabulary.index, REQUIRED_TOKENS
+        )
+        characters = Characters(lowercase)
+        self._normalize = characters.normalize
+        self._wordpiece = WordPiece(self.vocabulary, self.unk_id, characters)
+
+    @functools.cached_property
+    def begins_word(self) -> np.ndarray:
+        """Whether each token begins a word, bool `[vocab_size]`."""
+        return begins_word(self.vocabulary)
+
+    def with_seq_length(self, seq_length: int) -> TextEncoder:
+        """The same encoder for inputs of another length."""
+        return TextEncoder(self.vocabulary, self.lowercase, seq_length)
+
+    def ids(self, text: str) -> list[int]:
+        """The ids of a text: no special tokens, not truncated."""
+        return self._wordpiece.ids(text.translate(self._normalize))
+
+    def with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of a text, int32 `[n]`, and their offsets in it, int64 `[n, 2]`: first and end character.
+
+        The characters are those of `text` itself, before normalization; the end is exclusive. If one
+        character becomes several tokens (as a Hangul syllable does), each of them has its offsets.
+        """
+        replacements = [self._normalize[ord(character)] for character in text]
+        # The character of the text that each normalized one is from; at the end, the text's end.
+        origins = np.repeat(np.arange(len(text) + 1), [*map(len, replacements), 1])
+        pieces = self._wordpiece.pieces("".join(replacements))
+        ids, first, end = np.array(pieces, np.int64).reshape(-1, 3).T
+        offsets = np.stack([origins[first], origins[end]], axis=1)
+        # A token that ends inside a character ends with the last token of that character.
+        for i in np.flatnonzero(offsets[:-1, 0] >= offsets[:-1, 1])[::-1]:
+            offsets[i, 1] = offsets[i + 1, 1]
+        return ids.astype(np.int32), offsets
+
+    def word_positions(self, text: str) -> np.ndarray:
+        """The position in the inputs of each word's first piece, int64 `[words]`.
+
+        Words are separated by single spaces. A word without a piece, or truncated, has -1.
+        """
+        sizes = np.array([len(self.ids(word)) for word in text.split(" ")])
+        positions = 1 + np.cumsum(sizes) - sizes
+        return np.where((sizes > 0) & (positions < self.seq_length - 1), positions, -1)
+
+    def inputs(self, text: str, pair: str | None = None) -> dict[str, np.ndarray]:
+        """The inputs of one text or pair at its own length, int32 `[1, tokens]`."""
+        ids, first = self._row(text, pair)
+        types = np.zeros((1, len(ids)), np.int32)
+        types[0, first:] = 1
+        return {
+            "input_word_ids": np.array([ids], np.int32),
+            "input_mask": np.ones((1, len(ids)), np.int32),
+            "input_type_ids": types,
+        }
+
+    def __call__(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        length: int | None = None,
+    ) -> dict[str, np.ndarray]:
+        """The inputs of a batch, int32 `[n, length]`; `length` defaults to the longest row's."""
+        pairs = [None] * len(texts) if pairs is None else pairs
+        rows = [self._row(text, pair) for text, pair in zip(texts, pairs, strict=True)]
+        if length is None:
+            length = max((len(ids) for ids, _ in rows), default=0)
+        words = np.full((len(rows), length), self.pad_id, np.int32)
+        mask, types = np.zeros_like(words), np.zeros_like(words)
+        for i, (ids, first) in enumerate(rows):
+            size = min(len(ids), length)
+            words[i, :size], mask[i, :size], types[i, first:size] = ids[:size], 1, 1
+        return {"input_word_ids": words, "input_mask": mask, "input_type_ids": types}
+
+    def _row(self, text: str, pair: str | None) -> tuple[list[int], int]:
+        """The ids of an input with its special tokens, and where those of the pair begin."""
+        first = self.ids(text)
+        if pair is None:
+            ids = [self.cls_id, *first[: self.seq_length - 2], self.sep_id]
+            return ids, len(ids)
+        second, room = self.ids(pair), self.seq_length - 3
+        # The closed form of "drop a token of the longer text, of the second if they are equally long".
+        first = first[: max(room - len(second), (room + 1) // 2)]
+        second = second[: room - len(first)]
+        ids = [self.cls_id, *first, self.sep_id, *second, self.sep_id]
+        return ids, len(first) + 2
