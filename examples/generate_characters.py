@@ -15,7 +15,7 @@ from sqb_tf.atomic_write import staged_file
 from sqb_tf.text.characters import SYLLABLES, TABLE
 
 HEADER = f"""\
-# What tensorflow-text {tf_text.__version__} does with each character; made by examples/generate_characters.py.
+# Each character in tensorflow-text {tf_text.__version__}. Made by examples/generate_characters.py.
 # Ranges of code points in hexadecimal, first and last. [space] separates words, [word] is a word by itself.
 # [cased] and [uncased] say what characters become: +offset or -offset, or =code,points (= alone: nothing).
 # Characters in no section stay as they are; Hangul syllables are decomposed by arithmetic.

@@ -309,15 +309,14 @@ def _baseline_packages(package: str, names: list[str], length: int) -> list[str]
 
     if not names:
         return []
-    preprocessor = Runner(package).preprocessor
+    encoder = Runner(package).encoder
     requested = [
         baselines.Baseline(name, recipe, length)
         for name in names
         for recipe in ("float32", "dynamic")
     ]
-    tokenizer = preprocessor.tokenizer
     paths = baselines.convert_baselines(
-        requested, BASELINES, tokenizer.vocabulary, tokenizer.lowercase
+        requested, BASELINES, encoder.vocabulary, encoder.lowercase
     )
     return [str(path) for path in paths]
 

@@ -23,7 +23,7 @@ from sqb_tf.config import OWN_FIELDS
 from sqb_tf.data.task_specs import PAIRED_KINDS
 from sqb_tf.errors import InputError
 from sqb_tf.line_file import write_lines
-from sqb_tf.text.preprocessing import check_seq_length
+from sqb_tf.text.encoder import check_seq_length
 from sqb_tf.text.vocabulary import read_vocabulary
 
 WEIGHTS = "model.safetensors"

@@ -161,7 +161,7 @@ def bundle_contents(
         task = dataclasses.replace(
             defaults, seq_length=length, lowercase=cased if lowercase is None else lowercase
         )
-    from sqb_tf.text.preprocessing import check_seq_length
+    from sqb_tf.text.encoder import check_seq_length
 
     check_seq_length(task.seq_length, model.config.max_position_embeddings)
     check_sample("calibration", samples["calibration"], task)

@@ -17,6 +17,7 @@ from sqb_tf.heads.head_type import (
     Passage,
     Row,
 )
+from sqb_tf.text.encoder import TextEncoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,7 @@ class ChoiceKind(IndexedKind):
     def keras_inputs(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         return {name: np.asarray(values)[:, np.newaxis] for name, values in inputs.items()}
 
-    def _passages(self, preprocessor: Any, rows: Sequence[Row]) -> list[list[Passage]]:
+    def _passages(self, encoder: TextEncoder, rows: Sequence[Row]) -> list[list[Passage]]:
         return [[Passage(text, choice) for choice in split_choices(pair)] for text, pair in rows]
 
     def result(self, row: Row, passages: Sequence[Passage], outputs: Sequence[Outputs]) -> Choice:

@@ -13,6 +13,7 @@ import numpy as np
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.heads.metrics import METRICS
+from sqb_tf.text.encoder import TextEncoder
 
 # A text, or a pair of them.
 Row = tuple[str, str | None]
@@ -57,11 +58,11 @@ class HeadKind:
         """The inputs of the Keras model for passages that the package takes one by one."""
         return inputs
 
-    def passages(self, preprocessor: Any, rows: Sequence[Row]) -> list[list[Passage]]:
+    def passages(self, encoder: TextEncoder, rows: Sequence[Row]) -> list[list[Passage]]:
         """What the model is run on for each example; `InputError` for a pair where it takes texts, or so."""
-        return self._passages(preprocessor, list(check_pairing(rows, self.paired)))
+        return self._passages(encoder, list(check_pairing(rows, self.paired)))
 
-    def _passages(self, preprocessor: Any, rows: Sequence[Row]) -> list[list[Passage]]:
+    def _passages(self, encoder: TextEncoder, rows: Sequence[Row]) -> list[list[Passage]]:
         return [[Passage(*row)] for row in rows]
 
 
@@ -115,7 +116,7 @@ class TaskKind(HeadKind, abc.ABC):
     def _goals(self, examples: Sequence[Example]) -> Any:
         return np.array([self.target(e) for e in examples])
 
-    def rows(self, examples: Iterable[Example], preprocessor: Any) -> Iterable[Example]:
+    def rows(self, examples: Iterable[Example], encoder: TextEncoder) -> Iterable[Example]:
         """What is trained on: re-iterable, the examples themselves or what they are cut into."""
         return examples
 
@@ -154,7 +155,7 @@ class TaskKind(HeadKind, abc.ABC):
     def results(
         self,
         rows: Iterable[Row],
-        preprocessor: Any,
+        encoder: TextEncoder,
         run: Callable[[Sequence[Passage]], Iterator[Outputs]],
         batch_size: int,
     ) -> Iterator[tuple[Row, Any]]:
@@ -164,7 +165,7 @@ class TaskKind(HeadKind, abc.ABC):
         """
         rows = iter(rows)
         while chunk := list(itertools.islice(rows, batch_size)):
-            passages = self.passages(preprocessor, chunk)
+            passages = self.passages(encoder, chunk)
             outputs = run([passage for some in passages for passage in some])
             for row, some in zip(chunk, passages, strict=True):
                 yield row, self.result(row, some, list(itertools.islice(outputs, len(some))))

@@ -25,6 +25,7 @@ from sqb_tf.heads.head_type import (
     TaskKind,
 )
 from sqb_tf.heads.metrics import answer_f1, exact_match
+from sqb_tf.text.encoder import TextEncoder
 
 # Of run_squad.py: tokens of a question, and of a step from window to window.
 MAX_QUESTION, DOC_STRIDE = 64, 128
@@ -137,8 +138,8 @@ class SpanKind(TaskKind):
         """The texts of the right answers of each question."""
         return [[text for _, text in parse_answers(e, "the data")] for e in examples]
 
-    def rows(self, examples: Iterable[Example], preprocessor: Any) -> Iterable[Example]:
-        return _TrainingWindows(examples, preprocessor, self.settings)
+    def rows(self, examples: Iterable[Example], encoder: TextEncoder) -> Iterable[Example]:
+        return _TrainingWindows(examples, encoder, self.settings)
 
     def count(self, rows: Iterable[Example], num_examples: int) -> int:
         return sum(1 for _ in rows)
@@ -155,8 +156,8 @@ class SpanKind(TaskKind):
         loss = {name: super(SpanKind, self).compiled()["loss"] for name in names}
         return {"loss": loss, "loss_weights": dict.fromkeys(names, 0.5)}
 
-    def _passages(self, preprocessor: Any, rows: Sequence[Row]) -> list[list[Passage]]:
-        return windows(preprocessor, rows, self.settings.doc_stride)
+    def _passages(self, encoder: TextEncoder, rows: Sequence[Row]) -> list[list[Passage]]:
+        return windows(encoder, rows, self.settings.doc_stride)
 
     def result(self, row: Row, passages: Sequence[Window], outputs: Sequence[Outputs]) -> Answers:
         return Answers(best_answers(row[1], passages, outputs, self.settings))
@@ -190,15 +191,15 @@ class _TrainingWindows:
     """
 
     def __init__(
-        self, examples: Iterable[Example], preprocessor: Any, settings: SpanSettings
+        self, examples: Iterable[Example], encoder: TextEncoder, settings: SpanSettings
     ) -> None:
-        self._examples, self._preprocessor, self._settings = examples, preprocessor, settings
+        self._examples, self._encoder, self._settings = examples, encoder, settings
 
     def __iter__(self) -> Iterator[Example]:
         examples = iter(self._examples)
         while block := list(itertools.islice(examples, BLOCK)):
             rows = [(e.text, e.pair) for e in block]
-            found = windows(self._preprocessor, rows, self._settings.doc_stride)
+            found = windows(self._encoder, rows, self._settings.doc_stride)
             for example, some in zip(block, found, strict=True):
                 answers = parse_answers(example, "the data")
                 for window in some:
@@ -231,7 +232,7 @@ def _longest_question(seq_length: int) -> int:
 
 
 def windows(
-    preprocessor: Any, rows: Sequence[Row], doc_stride: int | None = None
+    encoder: TextEncoder, rows: Sequence[Row], doc_stride: int | None = None
 ) -> list[list[Window]]:
     """The windows of each (question, context): all of the context, in pieces that fit the inputs.
 
@@ -239,23 +240,19 @@ def windows(
     and ends at a word's end. Of a word longer than a whole window the rest is left out. Long questions are
     cut.
     """
-    tokenizer, seq_length = preprocessor.tokenizer, preprocessor.seq_length
-    questions, contexts = (list(dict.fromkeys(texts)) for texts in zip(*rows, strict=True))
+    seq_length = encoder.seq_length
     longest = _longest_question(seq_length)
     asked = {
-        question: _shortened(tokenizer, question, ids, offsets, longest)
-        for question, (ids, offsets) in zip(
-            questions, tokenizer.with_offsets(questions), strict=True
-        )
+        question: _shortened(encoder, question, longest) for question in {text for text, _ in rows}
     }
-    tokens = dict(zip(contexts, tokenizer.with_offsets(contexts), strict=True))
+    tokens = {context: encoder.with_offsets(context) for context in {pair for _, pair in rows}}
     found = []
     for question, context in rows:
         shown, size = asked[question]
         ids, offsets = tokens[context]
         room = seq_length - 3 - size
         stride = min(doc_stride or default_stride(seq_length), room)
-        bounds = _bounds(tokenizer.begins_word[ids], room, stride)
+        bounds = _bounds(encoder.begins_word[ids], room, stride)
         found.append([_window(shown, size, context, offsets, *bound, room) for bound in bounds])
     return found
 
@@ -270,14 +267,13 @@ def _window(
     return Window(question, text, first=size + 2, offsets=part[:room])
 
 
-def _shortened(
-    tokenizer: Any, text: str, ids: np.ndarray, offsets: np.ndarray, longest: int
-) -> tuple[str, int]:
+def _shortened(encoder: TextEncoder, text: str, longest: int) -> tuple[str, int]:
     """The beginning of a question with at most `longest` tokens, and how many it has."""
+    ids, offsets = encoder.with_offsets(text)
     kept = longest
     while len(ids) > longest:
         text = text[: offsets[kept - 1, 1]]
-        ((ids, offsets),) = tokenizer.with_offsets([text])
+        ids, offsets = encoder.with_offsets(text)
         kept -= 1  # a word cut in two may have more pieces
     return text, len(ids)
 

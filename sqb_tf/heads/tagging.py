@@ -16,6 +16,7 @@ from sqb_tf.heads.head_type import (
     Row,
     TaskKind,
 )
+from sqb_tf.text.encoder import TextEncoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Tagging:
 
 @dataclasses.dataclass(frozen=True)
 class TaggedPassage(Passage):
-    """A text with its `Preprocessor.word_places` `[words]`."""
+    """A text with its `TextEncoder.word_positions` `[words]`."""
 
     places: np.ndarray
 
@@ -54,9 +55,8 @@ class TaggingKind(TaskKind):
     def batch(self, preprocessor: Any, inputs: Any, texts: Any, targets: Any) -> tuple:
         return inputs, *preprocessor.tag_targets(texts, targets, preprocessor.length(inputs))
 
-    def _passages(self, preprocessor: Any, rows: Sequence[Row]) -> list[list[Passage]]:
-        places = preprocessor.word_places([text for text, _ in rows]).numpy()
-        return [[TaggedPassage(*row, where)] for row, where in zip(rows, places, strict=True)]
+    def _passages(self, encoder: TextEncoder, rows: Sequence[Row]) -> list[list[Passage]]:
+        return [[TaggedPassage(*row, encoder.word_positions(row[0]))] for row in rows]
 
     def result(self, row: Row, passages: Sequence[Passage], outputs: Sequence[Outputs]) -> Tagging:
         (scores,) = outputs[0].values()
@@ -84,7 +84,7 @@ def tags_of(labels: Sequence[str], scores: np.ndarray, places: np.ndarray) -> tu
     Args:
         labels: the tags, in the order of the scores.
         scores: of one text, `[tokens, labels]`.
-        places: `Preprocessor.word_places` of the text, `[words]`; a word at -1 is in no entity.
+        places: `TextEncoder.word_positions` of the text, `[words]`; a word at -1 is in no entity.
     """
     best = scores.argmax(-1)
     outside = OUTSIDE if OUTSIDE in labels else labels[0]

@@ -6,6 +6,7 @@ what that costs is in docs/decisions/001-text-encoder.md.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,8 +53,7 @@ class TextEncoder:
             vocabulary = read_vocabulary(vocabulary)
         else:
             check_vocabulary(vocabulary)
-        if seq_length < MIN_SEQ_LENGTH:
-            raise InputError(f"seq_length {seq_length}: expected at least {MIN_SEQ_LENGTH}")
+        _check_shortest(seq_length)
         self.vocabulary = list(vocabulary)
         self.lowercase = lowercase
         self.seq_length = seq_length
@@ -71,7 +71,10 @@ class TextEncoder:
 
     def with_seq_length(self, seq_length: int) -> TextEncoder:
         """The same encoder for inputs of another length."""
-        return TextEncoder(self.vocabulary, self.lowercase, seq_length)
+        _check_shortest(seq_length)
+        encoder = copy.copy(self)  # which shares what is learned about characters
+        encoder.seq_length = seq_length
+        return encoder
 
     def ids(self, text: str) -> list[int]:
         """The ids of a text: no special tokens, not truncated."""
@@ -144,3 +147,8 @@ class TextEncoder:
         second = second[: room - len(first)]
         ids = [self.cls_id, *first, self.sep_id, *second, self.sep_id]
         return ids, len(first) + 2
+
+
+def _check_shortest(seq_length: int) -> None:
+    if seq_length < MIN_SEQ_LENGTH:
+        raise InputError(f"seq_length {seq_length}: expected at least {MIN_SEQ_LENGTH}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from sqb_tf.errors import InputError
+from sqb_tf.text.encoder import TextEncoder
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 
 
@@ -20,6 +21,12 @@ class Preprocessor:
     def __init__(self, tokenizer: WordPieceTokenizer, seq_length: int) -> None:
         self.tokenizer = tokenizer
         self.seq_length = seq_length
+
+    @functools.cached_property
+    def encoder(self) -> TextEncoder:
+        """The same encoding outside the graph, with offsets and word positions."""
+        tokenizer = self.tokenizer
+        return TextEncoder(tokenizer.vocabulary, tokenizer.lowercase, self.seq_length)
 
     def ragged(
         self, texts: Sequence[str] | tf.Tensor, pairs: Sequence[str] | tf.Tensor | None = None

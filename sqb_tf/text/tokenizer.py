@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import sentencepiece
 import tensorflow as tf
 import tensorflow_text as tf_text
@@ -127,31 +126,3 @@ class WordPieceTokenizer:
         """Token ids of each text."""
         texts = tf.convert_to_tensor(texts, dtype=tf.string)
         return self._tokenizer.tokenize(texts)
-
-    def with_offsets(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Token ids `[n]` of each text, and where in it they stand: `[n, 2]`, first and end character.
-
-        The characters are the text's own, before lowercasing and the rest; a token's end is one past its
-        last. Of a character that becomes several tokens (as a Hangul syllable), all have its place.
-        """
-        found = self._tokenizer.tokenize_with_offsets(tf.constant(list(texts), tf.string))
-        ends = found[0].row_splits.numpy()[1:-1]
-        rows = zip(*(np.split(part.flat_values.numpy(), ends) for part in found), strict=True)
-        return [
-            (ids, _characters(text, first, end))
-            for text, (ids, first, end) in zip(texts, rows, strict=True)
-        ]
-
-
-def _characters(text: str, first: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Places in bytes of the UTF-8 text as places in characters `[n, 2]`, none of them empty."""
-    if not text.isascii():
-        # What is not a byte that continues a character begins one.
-        begins = (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80
-        before = np.concatenate([[0], np.cumsum(begins)])
-        first, end = before[first + 1] - 1, before[end]
-    offsets = np.stack([first, end], axis=1)
-    # Normalization gives the bytes of a character to the last of its pieces.
-    for place in np.flatnonzero(offsets[:-1, 0] >= offsets[:-1, 1])[::-1]:
-        offsets[place, 1] = offsets[place + 1, 1]
-    return offsets

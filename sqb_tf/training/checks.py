@@ -34,7 +34,7 @@ def check_finetune(task: Task, output: str | Path, options: FinetuneOptions) -> 
     Raises:
         InputError: any of them is wrong, or they do not go together.
     """
-    from sqb_tf.text.preprocessing import check_seq_length
+    from sqb_tf.text.encoder import check_seq_length
 
     bundle.check_target(output)
     config = read_config(options)

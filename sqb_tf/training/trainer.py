@@ -71,7 +71,7 @@ class FinetuneTrainer:
         self.data, self.options, self.model, self.directory = data, options, model, directory
         self.task, self.kind, self.teacher = data.task, data.kind, teacher
         self.preprocessor = Preprocessor(tokenizer, options.seq_length)
-        self.rows = self.kind.rows(self.task.split("train"), self.preprocessor)
+        self.rows = self.kind.rows(self.task.split("train"), self.preprocessor.encoder)
         num_rows = self.kind.count(self.rows, data.num_examples)
         self.steps_per_epoch = math.ceil(num_rows / options.batch_size)
         self.total_steps = self.steps_per_epoch * options.epochs
@@ -177,7 +177,7 @@ class FinetuneTrainer:
     def evaluate(self) -> float:
         """The model's metric on dev."""
         rows = ((e.text, e.pair) for e in self.dev)
-        found = self.kind.results(rows, self.preprocessor, self._outputs, PREDICTION_BATCH)
+        found = self.kind.results(rows, self.preprocessor.encoder, self._outputs, PREDICTION_BATCH)
         name = self.task.metric_name
         return self.kind.scores([name], [result for _, result in found], self.dev_goals)[name]
 

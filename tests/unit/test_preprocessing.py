@@ -8,7 +8,8 @@ import tensorflow as tf
 from fixtures.models import random_texts
 
 from sqb_tf.errors import InputError
-from sqb_tf.text.preprocessing import Preprocessor, check_seq_length
+from sqb_tf.text.encoder import check_seq_length
+from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 
 

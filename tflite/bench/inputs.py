@@ -15,6 +15,7 @@ from sqb_tf.data.delimited import DelimitedFile
 from sqb_tf.data.lines import numbered_lines
 from sqb_tf.data.task import DEMO, Task
 from sqb_tf.errors import InputError
+from sqb_tf.text.encoder import MIN_SEQ_LENGTH
 
 from ..runtime.runner import Runner
 
@@ -56,8 +57,8 @@ class Text:
 
 
 def encode_texts(runner: Runner, text: Text) -> list[dict[str, np.ndarray]]:
-    """Inputs `[1, tokens]` of every text at its own length, by the package's preprocessing."""
-    passages = runner.task_kind.passages(runner.preprocessor, text.examples)
+    """Inputs `[1, tokens]` of every text at its own length, by the package's encoder."""
+    passages = runner.task_kind.passages(runner.encoder, text.examples)
     return list(runner.inputs((p.text, p.pair) for batch in passages for p in batch))
 
 
@@ -69,21 +70,13 @@ def encode_length(runner: Runner, text: Text, length: int) -> dict[str, np.ndarr
     Raises:
         InputError: a length too short to hold text, or texts without a token.
     """
-    from sqb_tf.text.preprocessing import MIN_SEQ_LENGTH, Preprocessor  # late: imports TensorFlow
-
     if length < MIN_SEQ_LENGTH:
         raise InputError(f"length {length}: expected at least {MIN_SEQ_LENGTH} tokens")
     # Every text has a token or more, so as many texts as tokens are enough.
     examples = list(itertools.islice(itertools.cycle(text.examples), length))
     first = " ".join(text for text, _ in examples)
     second = " ".join(pair or text for text, pair in examples) if runner.paired else None
-    cut = Preprocessor(runner.preprocessor.tokenizer, length)
-    word_ids, type_ids = cut.ragged([first], None if second is None else [second])
-    ids = word_ids.numpy() if word_ids.row_lengths()[0] == length else None
-    if ids is None:
+    inputs = runner.encoder.with_seq_length(length).inputs(first, second)
+    if inputs["input_word_ids"].shape[1] < length:
         raise InputError(f"{text.source}: too little text for {length} tokens: expected words")
-    return {
-        "input_word_ids": ids,
-        "input_mask": np.ones_like(ids),
-        "input_type_ids": type_ids.numpy(),
-    }
+    return inputs

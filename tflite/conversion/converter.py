@@ -22,7 +22,7 @@ from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.checkpoint.saving import as_loaded
 from sqb_tf.errors import InputError
 from sqb_tf.heads.registry import kind_of
-from sqb_tf.text.preprocessing import check_seq_length
+from sqb_tf.text.encoder import check_seq_length
 
 from ..package import container
 from ..runtime.runner import fit
@@ -288,7 +288,7 @@ def calibration_samples(model: Any, calibration: Any, limit: int) -> list[dict[s
     else:
         rows = [row if task.paired else (row, None) for row in calibration]
     kind = kind_of(task.kind, model.labels, task.paired, task.settings)
-    passages = [p for some in kind.passages(model.preprocessor, rows) for p in some]
+    passages = [p for some in kind.passages(model.preprocessor.encoder, rows) for p in some]
     texts, pairs = [p.text for p in passages], [p.pair for p in passages]
     return calibrate.samples(model.preprocessor, texts, pairs if task.paired else None, limit)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,10 +21,11 @@ from sqb_tf.heads.head_type import Passage, Row, check_pairing
 from sqb_tf.heads.registry import kind_of
 from sqb_tf.heads.spans import Answer
 from sqb_tf.heads.tagging import Tagging
+from sqb_tf.text.encoder import TextEncoder
 
 from ..package import container
 
-# Texts tokenized at once; what is in memory of a stream.
+# Examples of a stream that are in memory at once.
 BATCH_SIZE = 64
 # Outputs with a place for each token, by kind.
 TOKEN_OUTPUTS = {
@@ -78,7 +80,6 @@ class Runner:
         self.task_kind = kind_of(
             self.kind, self.labels, self.paired, self.package.properties.get("settings")
         )
-        self._preprocessor = None
 
     def __call__(
         self, inputs: Mapping[str, np.ndarray], signature: str | None = None
@@ -174,56 +175,37 @@ class Runner:
         """Whether the package takes pairs of texts."""
         return bool(self.package.properties.get("paired"))
 
-    @property
-    def preprocessor(self):
-        """The preprocessing that the package was trained with, from its own vocabulary."""
-        if self._preprocessor is None:
-            # Late: TensorFlow takes seconds to import and raw tensors do not need it.
-            from sqb_tf.text.preprocessing import Preprocessor
-            from sqb_tf.text.tokenizer import WordPieceTokenizer
+    @functools.cached_property
+    def encoder(self) -> TextEncoder:
+        """The encoding of text that the package was trained with, from its own vocabulary.
 
-            properties = self.package.properties
-            if not {"lowercase", "max_seq_length"} <= properties.keys():
-                raise InputError(
-                    "the package does not say how its text is prepared: expected one of "
-                    "tools/convert.py"
-                )
-            longest = max((s.seq_length or 0) for s in self.signatures.values())
-            self._preprocessor = Preprocessor(
-                WordPieceTokenizer(self.package.vocabulary, properties["lowercase"]),
-                longest or properties["max_seq_length"],
+        Raises:
+            InputError: a package that does not say how its text is encoded.
+        """
+        properties = self.package.properties
+        if not {"lowercase", "max_seq_length"} <= properties.keys():
+            raise InputError(
+                "the package does not say how its text is prepared: expected one of "
+                "tools/convert.py"
             )
-        return self._preprocessor
+        longest = max((s.seq_length or 0) for s in self.signatures.values())
+        return TextEncoder(
+            self.package.vocabulary,
+            properties["lowercase"],
+            longest or properties["max_seq_length"],
+        )
 
-    def inputs(
-        self, examples: Iterable[Row], batch_size: int = BATCH_SIZE
-    ) -> Iterator[dict[str, np.ndarray]]:
+    def inputs(self, examples: Iterable[Row]) -> Iterator[dict[str, np.ndarray]]:
         """The model's inputs `[1, length]` of each (text, pair or None), streamed."""
-        examples = check_pairing(examples, self.paired)
-        while chunk := list(itertools.islice(examples, batch_size)):
-            texts, pairs = [text for text, _ in chunk], [pair for _, pair in chunk]
-            word_ids, type_ids = self.preprocessor.ragged(texts, pairs if self.paired else None)
-            ends = word_ids.row_splits.numpy()[1:-1]
-            # In NumPy: a row taken out of a ragged tensor costs 2 ms, more than a small model's run.
-            for word, kind in zip(
-                np.split(word_ids.flat_values.numpy(), ends),
-                np.split(type_ids.flat_values.numpy(), ends),
-                strict=True,
-            ):
-                yield {
-                    "input_word_ids": word[np.newaxis],
-                    "input_mask": np.ones_like(word[np.newaxis]),
-                    "input_type_ids": kind[np.newaxis],
-                }
+        for text, pair in check_pairing(examples, self.paired):
+            yield self.encoder.inputs(text, pair)
 
-    def outputs(
-        self, examples: Iterable[Row], batch_size: int = BATCH_SIZE
-    ) -> Iterator[dict[str, np.ndarray]]:
+    def outputs(self, examples: Iterable[Row]) -> Iterator[dict[str, np.ndarray]]:
         """The named outputs of each (text, pair or None) without the axis of one, streamed.
 
         Of outputs with a place for each token, those of the text's own tokens.
         """
-        for inputs in self.inputs(examples, batch_size):
+        for inputs in self.inputs(examples):
             length = inputs["input_word_ids"].shape[1]
             per_token = TOKEN_OUTPUTS.get(self.kind, ())
             yield {
@@ -245,9 +227,9 @@ class Runner:
             )
 
         def run(passages: Sequence[Passage]) -> Iterator[dict[str, np.ndarray]]:
-            return self.outputs(((p.text, p.pair) for p in passages), batch_size)
+            return self.outputs((p.text, p.pair) for p in passages)
 
-        return self.task_kind.results(rows, self.preprocessor, run, batch_size)
+        return self.task_kind.results(rows, self.encoder, run, batch_size)
 
     def classify(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None

@@ -40,7 +40,7 @@ class BundlePredictor:
                 for row in zip(*found.values(), strict=True):
                     yield dict(zip(found, row, strict=True))
 
-        return self.task_kind.results(rows, self.model.preprocessor, run, batch_size)
+        return self.task_kind.results(rows, self.model.preprocessor.encoder, run, batch_size)
 
 
 def keras_outputs(model: Any, inputs: Any) -> np.ndarray:

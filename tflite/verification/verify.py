@@ -120,7 +120,7 @@ def verify(
     goals = kind.goals(examples) if judged else None
     rows = [(e.text, e.pair) for e in examples]
     # The package's windows of a long context, which a fixed length may make shorter.
-    passages = kind.passages(runner.preprocessor, rows)
+    passages = kind.passages(runner.encoder, rows)
     flat = [passage for some in passages for passage in some]
     tensors: dict[str, _Error] = {}
     decisions = _Decisions(task.kind)
@@ -179,7 +179,7 @@ def _both(
     kind, paired = model.info.task.kind, model.info.task.paired
     per_token = TOKEN_OUTPUTS.get(kind, ())
     # A fixed length may cut texts: outputs for each token are compared on what is left.
-    preprocessor = runner.preprocessor if per_token else model.preprocessor
+    encoder = runner.encoder if per_token else model.preprocessor
     size = 4 if "logits" in per_token else KERAS_BATCH  # a vocabulary of scores for every token
     order = sorted(
         range(len(passages)), key=lambda i: len(passages[i].text + (passages[i].pair or ""))
@@ -187,7 +187,7 @@ def _both(
     for start in range(0, len(order), size):
         places = order[start : start + size]
         chosen = [passages[i] for i in places]
-        (inputs,) = prediction_batches(chosen, preprocessor, paired, size)
+        (inputs,) = prediction_batches(chosen, encoder, paired, size)
         lengths = np.sum(inputs["input_mask"], axis=1)
         batch = named_outputs(model, inputs)
         found = runner.outputs((p.text, p.pair) for p in chosen)
