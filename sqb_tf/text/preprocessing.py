@@ -57,7 +57,7 @@ class Preprocessor:
         ids = self.ragged(tf.gather(texts, each.value_rowids()), each.flat_values)
         return each.with_values(ids[0]), each.with_values(ids[1])
 
-    def word_places(self, texts: Sequence[str] | tf.Tensor) -> tf.RaggedTensor:
+    def word_positions(self, texts: Sequence[str] | tf.Tensor) -> tf.RaggedTensor:
         """Where the first piece of every word is in the inputs of `texts`, int64 `[n, None]`.
 
         Words are parted by single spaces. One without a piece of its own, or cut off, has -1.
@@ -68,9 +68,9 @@ class Preprocessor:
         # Pieces before the word in the batch, less those before its text.
         before = ends - sizes
         first = tf.gather(tf.concat([[0], ends], 0), words.row_starts())
-        places = 1 + before - tf.gather(first, words.value_rowids())
-        kept = (sizes > 0) & (places < self.seq_length - 1)
-        return words.with_values(tf.where(kept, places, -1))
+        positions = 1 + before - tf.gather(first, words.value_rowids())
+        kept = (sizes > 0) & (positions < self.seq_length - 1)
+        return words.with_values(tf.where(kept, positions, -1))
 
     def tag_targets(
         self, texts: tf.Tensor, tags: tf.Tensor, length: tf.Tensor | int
@@ -79,12 +79,12 @@ class Preprocessor:
 
         A word's tag stands at its first piece, with a weight of 1; all else weighs 0.
         """
-        places = self.word_places(texts)
+        positions = self.word_positions(texts)
         ids = tf.strings.to_number(tf.strings.split(tags, " ").flat_values, tf.int32)
-        kept = places.flat_values >= 0
-        rows = tf.boolean_mask(places.value_rowids(), kept)
-        where = tf.stack([rows, tf.boolean_mask(places.flat_values, kept)], axis=1)
-        shape = tf.stack([places.nrows(), tf.cast(length, tf.int64)])
+        kept = positions.flat_values >= 0
+        rows = tf.boolean_mask(positions.value_rowids(), kept)
+        where = tf.stack([rows, tf.boolean_mask(positions.flat_values, kept)], axis=1)
+        shape = tf.stack([positions.nrows(), tf.cast(length, tf.int64)])
         ids = tf.scatter_nd(where, tf.boolean_mask(ids, kept), shape)
         return ids, tf.scatter_nd(where, tf.ones_like(rows, tf.float32), shape)
 
@@ -119,7 +119,7 @@ class Preprocessor:
 
 def _cut(ids: tf.RaggedTensor, lengths: tf.Tensor | int) -> tf.RaggedTensor:
     """The first `lengths` (a number, or one for each row) ids of every row."""
-    places = tf.ragged.range(ids.row_lengths())
+    positions = tf.ragged.range(ids.row_lengths())
     limits = tf.broadcast_to(tf.cast(lengths, tf.int64), [ids.nrows()])
-    kept = places.with_flat_values(places.flat_values < tf.gather(limits, ids.value_rowids()))
+    kept = positions.with_flat_values(positions.flat_values < tf.gather(limits, ids.value_rowids()))
     return tf.ragged.boolean_mask(ids, kept)

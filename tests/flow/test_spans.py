@@ -25,8 +25,7 @@ from sqb_tf.heads.spans import (
     check_stride,
     windows,
 )
-from sqb_tf.text.preprocessing import Preprocessor
-from sqb_tf.text.tokenizer import WordPieceTokenizer, read_vocabulary
+from sqb_tf.text.encoder import TextEncoder
 
 # Accents, both ways of writing them, CJK, emoji of several code points, ligatures, Hangul, controls.
 ODD = (
@@ -36,9 +35,9 @@ ODD = (
 
 
 @pytest.fixture(scope="module")
-def real_tokenizer(shared_data):
-    """BERT's uncased one."""
-    return WordPieceTokenizer(read_vocabulary(shared_data / "vocab/bert-base-uncased-vocab.txt"))
+def real_encoder(shared_data) -> TextEncoder:
+    """With BERT's uncased vocabulary."""
+    return TextEncoder(shared_data / "vocab/bert-base-uncased-vocab.txt", True, 128)
 
 
 # --- Offsets -------------------------------------------------------------------------------------
@@ -47,12 +46,12 @@ def real_tokenizer(shared_data):
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_offsets_are_of_the_text_as_it_was(lowercase):
     """The slices spell the tokens, after the normalization that BERT does."""
-    tokenizer = WordPieceTokenizer(VOCABULARY, lowercase)
+    encoder = TextEncoder(VOCABULARY, lowercase, 32)
     text = "The film\t was  É e\u0301d, not\u00adgood!?"
-    ((ids, offsets),) = tokenizer.with_offsets([text])
-    assert ids.tolist() == tokenizer([text]).to_list()[0]
+    ids, offsets = encoder.with_offsets(text)
+    assert ids.tolist() == encoder.ids(text)
     for token, (start, end) in zip(ids, offsets, strict=True):
-        spelled = tokenizer.vocabulary[token].removeprefix("##")
+        spelled = encoder.vocabulary[token].removeprefix("##")
         there = text[start:end].replace("\u00ad", "")
         if lowercase:
             there = unicodedata.normalize("NFD", there.lower()).replace("\u0301", "")
@@ -60,26 +59,22 @@ def test_offsets_are_of_the_text_as_it_was(lowercase):
 
 
 def test_odd_characters_are_in_one_piece():
-    tokenizer = WordPieceTokenizer([*VOCABULARY, "東", "ᄒ", "##ᅡ", "##ᆫ"])
-    texts = [ODD, "東x京", "한", "é" * 3, "", " \u200d "]
-    for text, (ids, offsets) in zip(texts, tokenizer.with_offsets(texts), strict=True):
+    encoder = TextEncoder([*VOCABULARY, "東", "ᄒ", "##ᅡ", "##ᆫ"], True, 32)
+    for text in (ODD, "東x京", "한", "é" * 3, "", " \u200d "):
+        ids, offsets = encoder.with_offsets(text)
         assert len(ids) == len(offsets)
         assert (offsets[:, 0] < offsets[:, 1]).all() and (np.diff(offsets, axis=0) >= 0).all()
         pieces = {text[start:end] for start, end in offsets}
         assert not any(unicodedata.combining(piece[0]) for piece in pieces)
-    ((_, offsets),) = tokenizer.with_offsets(["x 한"])
+    _, offsets = encoder.with_offsets("x 한")
     assert offsets.tolist() == [[0, 1], [2, 3], [2, 3], [2, 3]]
-    ((_, offsets),) = tokenizer.with_offsets(["a re\u0301! 😀b"])
+    _, offsets = encoder.with_offsets("a re\u0301! 😀b")
     assert offsets.tolist() == [[0, 1], [2, 3], [3, 5], [5, 6], [7, 9]]
 
 
-def test_real_answers_are_recoverable_from_offsets(squad_dev, real_tokenizer):
+def test_real_answers_are_recoverable_from_offsets(squad_dev, real_encoder):
     """All but those that begin or end within a word that is one token."""
-    tokens = {e.pair: None for e in squad_dev}
-    for context, (_, offsets) in zip(
-        tokens, real_tokenizer.with_offsets(list(tokens)), strict=True
-    ):
-        tokens[context] = offsets
+    tokens = {pair: real_encoder.with_offsets(pair)[1] for pair in {e.pair for e in squad_dev}}
     answers = within = 0
     for example in squad_dev:
         offsets = tokens[example.pair]
@@ -99,15 +94,15 @@ def test_real_answers_are_recoverable_from_offsets(squad_dev, real_tokenizer):
 # --- Windows -------------------------------------------------------------------------------------
 
 
-def check_windows(preprocessor: Preprocessor, rows: list, stride: int) -> list[list[Window]]:
+def check_windows(encoder: TextEncoder, rows: list, stride: int) -> list[list[Window]]:
     """Windows hold every token of their contexts, in inputs of the right form."""
-    found = windows(preprocessor, rows, stride)
+    found = windows(encoder, rows, stride)
     flat = [window for some in found for window in some]
-    inputs = preprocessor([w.text for w in flat], [w.pair for w in flat])
-    lengths = inputs["input_mask"].numpy().sum(-1)
-    assert lengths.max() <= preprocessor.seq_length
-    by_window = iter(zip(inputs["input_word_ids"].numpy(), lengths, strict=True))
-    whole = preprocessor.tokenizer.with_offsets([context for _, context in rows])
+    inputs = encoder([w.text for w in flat], [w.pair for w in flat])
+    lengths = inputs["input_mask"].sum(-1)
+    assert lengths.max() <= encoder.seq_length
+    by_window = iter(zip(inputs["input_word_ids"], lengths, strict=True))
+    whole = [encoder.with_offsets(context) for _, context in rows]
     for some, (ids, offsets) in zip(found, whole, strict=True):
         places = {tuple(span): i for i, span in reversed(list(enumerate(offsets.tolist())))}
         end = 0
@@ -125,26 +120,26 @@ def check_windows(preprocessor: Preprocessor, rows: list, stride: int) -> list[l
 
 @pytest.mark.parametrize(("seq_length", "stride"), [(5, 1), (12, 3), (20, 6), (32, 15), (64, 128)])
 def test_windows_hold_all_of_the_context(seq_length, stride):
-    preprocessor = Preprocessor(WordPieceTokenizer(VOCABULARY), seq_length)
+    encoder = TextEncoder(VOCABULARY, True, seq_length)
     contexts = [
         text if len(text) < 4 else text + "."
         for text in random_texts(40, seed=3)
         if seq_length > 8 or max(map(len, text.split())) < 2
     ] or ["a . a . a"]
     rows = [(question, context) for context in contexts for question in ("the end?", "is it?")]
-    found = check_windows(preprocessor, rows, stride)
+    found = check_windows(encoder, rows, stride)
     assert (max(map(len, found)) > 1) == (seq_length < 64)
 
 
 @pytest.mark.slow
-def test_windows_of_real_contexts(squad_dev, real_tokenizer):
+def test_windows_of_real_contexts(squad_dev, real_encoder):
     rows = [(e.text, e.pair) for e in squad_dev[::10]]
-    check_windows(Preprocessor(real_tokenizer, 128), rows, 42)
+    check_windows(real_encoder, rows, 42)
 
 
 def test_window_steps_are_at_most_the_stride():
-    preprocessor = Preprocessor(WordPieceTokenizer(VOCABULARY), 13)
-    ((one, *others, last),) = windows(preprocessor, [("is it?", "a film was good " * 8)], 3)
+    encoder = TextEncoder(VOCABULARY, True, 13)
+    ((one, *others, last),) = windows(encoder, [("is it?", "a film was good " * 8)], 3)
     # [CLS] is i ##t ? [SEP], then 6 of 32 words, from every third on.
     assert one.first == 6 and len(one.offsets) == 6 and len(others) == 8
     assert [w.offsets[0, 0] for w in (one, *others)][:4] == [0, 11, 23, 32 + 2]
@@ -152,10 +147,10 @@ def test_window_steps_are_at_most_the_stride():
 
 
 def test_long_questions_and_words_are_cut():
-    preprocessor = Preprocessor(WordPieceTokenizer(VOCABULARY), 16)
+    encoder = TextEncoder(VOCABULARY, True, 16)
     question, word = "is it a good film or a bad one?", "".join(LETTERS[:20])
-    (some,) = windows(preprocessor, [(question, f"a {word} end")], None)
-    inputs = preprocessor([w.text for w in some], [w.pair for w in some])["input_word_ids"]
+    (some,) = windows(encoder, [(question, f"a {word} end")], None)
+    inputs = encoder([w.text for w in some], [w.pair for w in some])["input_word_ids"]
     assert inputs.shape[1] == 16
     assert question.startswith(some[0].text) and len(some[0].text) < len(question)
     assert [w.pair for w in some] == ["a", word, "end"]
@@ -174,24 +169,23 @@ def test_strides_that_leave_text_out():
 
 
 @pytest.mark.slow
-def test_targets_are_the_tokens_of_the_answer(squad_dev, real_tokenizer):
+def test_targets_are_the_tokens_of_the_answer(squad_dev, real_encoder):
     """Joined again they are the answer, but for what is left of its first and last word."""
     kind = kind_of("span", (), True, {"doc_stride": 42})
-    preprocessor = Preprocessor(real_tokenizer, 128)
     examples = squad_dev[::25]
     contexts = {e.id: e for e in examples}
     held = set()
-    for row in kind.rows(examples, preprocessor):
+    for row in kind.rows(examples, real_encoder):
         first, last = kind.target(row)
         if (first, last) == (0, 0):
             continue
         held.add(row.id)
         _, answer = answers_of(contexts[row.id])[0]
-        ids = preprocessor([row.text], [row.pair])["input_word_ids"].numpy()[0]
+        ids = real_encoder.inputs(row.text, row.pair)["input_word_ids"][0]
         assert 0 < first <= last < len(ids) - 1
-        pieces = [real_tokenizer.vocabulary[i].removeprefix("##") for i in ids[first : last + 1]]
-        wanted = real_tokenizer([answer]).to_list()[0]
-        spelled = "".join(real_tokenizer.vocabulary[i].removeprefix("##") for i in wanted)
+        pieces = [real_encoder.vocabulary[i].removeprefix("##") for i in ids[first : last + 1]]
+        wanted = real_encoder.ids(answer)
+        spelled = "".join(real_encoder.vocabulary[i].removeprefix("##") for i in wanted)
         assert spelled.replace("[UNK]", "") in "".join(pieces) or "[UNK]" in pieces
     missed = contexts.keys() - held
     assert len(missed) < 0.01 * len(contexts)  # longer than what two windows share
@@ -205,10 +199,10 @@ def test_a_window_that_cuts_the_answer_aims_at_cls():
     assert answer_places(window, 9, "a film") == (0, 0)
     assert answer_places(window, 19, "good end") == (0, 0)
     assert answer_places(window, 40, "end") == (0, 0)
-    kind, preprocessor = kind_of("span"), Preprocessor(WordPieceTokenizer(VOCABULARY), 32)
+    kind, encoder = kind_of("span"), TextEncoder(VOCABULARY, True, 32)
     for answers, expected in (("[]", [0, 0]), ('[[2, "film"], [0, "a"]]', [6, 6])):
         # [CLS] is i ##t [SEP] a film [SEP]
-        (row,) = kind.rows([Example("is it", "a film", answers, "1")], preprocessor)
+        (row,) = kind.rows([Example("is it", "a film", answers, "1")], encoder)
         assert kind.target(row) == expected
 
 

@@ -18,9 +18,9 @@ from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import metrics
 from sqb_tf.heads.tagging import tags_of
+from sqb_tf.text.encoder import TextEncoder
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
-from sqb_tf.text.vocabulary import read_vocabulary
 from sqb_tf.training.survey import survey
 
 NAMES, PLACES, OTHERS = (
@@ -112,14 +112,13 @@ def test_splits_are_found_by_name(tmp_path):
 @pytest.mark.parametrize("seq_length", [8, 32])
 def test_places_are_of_the_first_pieces(seq_length):
     """Word by word: a word's first piece stands after all pieces of the words before it."""
-    preprocessor = Preprocessor(WordPieceTokenizer(VOCABULARY), seq_length)
+    encoder = TextEncoder(VOCABULARY, True, seq_length)
     texts = ["the filmed plot", "a", "xyz good ,bad!\u200d \u200d end", " the  end", "é É ééé The"]
-    found = preprocessor.word_places(texts).to_list()
-    for text, places in zip(texts, found, strict=True):
+    for text in texts:
         words = text.split(" ")
-        sizes = [len(preprocessor.tokenizer([word])[0]) for word in words]
+        sizes = [len(encoder.ids(word)) for word in words]
         starts = np.cumsum([1, *sizes[:-1]])
-        assert places == [
+        assert encoder.word_positions(text).tolist() == [
             int(start) if size and start < seq_length - 1 else -1
             for start, size in zip(starts, sizes, strict=True)
         ]
@@ -127,17 +126,12 @@ def test_places_are_of_the_first_pieces(seq_length):
 
 @pytest.mark.slow
 def test_real_words_align_with_the_pieces_of_the_whole_text(shared_data):
-    vocabulary = read_vocabulary(shared_data / "vocab" / "bert-base-uncased-vocab.txt")
-    tokenizer = WordPieceTokenizer(vocabulary)
-    preprocessor = Preprocessor(tokenizer, 512)
+    encoder = TextEncoder(shared_data / "vocab" / "bert-base-uncased-vocab.txt", True, 512)
     texts = [example.text for example in Task("conll", shared_data / "ner").split("dev")]
-    ids = preprocessor(texts)["input_word_ids"].numpy()
     checked = 0
-    for text, row, places in zip(
-        texts, ids, preprocessor.word_places(texts).to_list(), strict=True
-    ):
-        pieces = tokenizer(text.split(" ")).to_list()
-        for place, expected in zip(places, pieces, strict=True):
+    for text, row in zip(texts, encoder(texts)["input_word_ids"], strict=True):
+        pieces = map(encoder.ids, text.split(" "))
+        for place, expected in zip(encoder.word_positions(text), pieces, strict=True):
             assert (place < 0) == (not expected)
             assert row[place : place + len(expected)].tolist() == expected or place < 0
             checked += 1
