@@ -6,6 +6,7 @@ https://arxiv.org/abs/2012.15524), its treatment of long words and of odd vocabu
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 
 from sqb_tf.text.characters import Characters, is_space, is_word
@@ -15,6 +16,9 @@ from sqb_tf.text.vocabulary import SUFFIX
 MAX_WORD_BYTES = 100
 # A word of at most so many characters is not too long, whatever they are.
 SURELY_SHORT = MAX_WORD_BYTES // 4
+
+# Words whose pieces are kept: 5 MB, none being longer than MAX_WORD_BYTES.
+KEPT = 16_384
 
 # An id, and the first and end character of its piece in the normalized text.
 Piece = tuple[int, int, int]
@@ -36,6 +40,8 @@ class WordPiece:
         self._first = {token: i for i, token in enumerate(vocabulary) if token[:2] != SUFFIX}
         self._inner = {token[2:]: i for i, token in enumerate(vocabulary) if token[:2] == SUFFIX}
         self._known = self._first, self._inner
+        # Three times as fast with a small vocabulary, which splits most words; as fast with BERT's.
+        self._match = functools.lru_cache(KEPT)(self._longest_match)
         # Whitespace inside tokens, and then what they begin with.
         self._spaces = set(filter(is_space, set("".join(vocabulary))))
         self._prefixes = [_prefixes(some) if self._spaces else set() for some in self._known]
@@ -50,7 +56,7 @@ class WordPiece:
             if index is not None and len(word) <= SURELY_SHORT:
                 ids.append(index)
             else:
-                ids += [index for index, _ in self._split(word)]
+                ids += self._split(word)[0]
         return ids
 
     def pieces(self, text: str) -> list[Piece]:
@@ -58,17 +64,25 @@ class WordPiece:
         spans = self._spaced_words if self._has_spaced_pieces(text) else self._words
         pieces: list[Piece] = []
         for word, position in spans(text):
-            for index, size in self._split(word):
+            for index, size in zip(*self._split(word), strict=True):
                 pieces.append((index, position, position + size))
                 position += size
         return pieces
 
-    def _split(self, word: str) -> list[tuple[int, int]]:
+    def _split(self, word: str) -> tuple[list[int], list[int]]:
         """The pieces of a word: ids, and sizes in characters."""
+        if len(word) > MAX_WORD_BYTES:
+            return [self._unknown_id], [len(word)]
+        return self._match(word)
+
+    def _longest_match(self, word: str) -> tuple[list[int], list[int]]:
+        """`_split` for words that are kept."""
         size = len(word)
+        unknown = [self._unknown_id], [size]
         if size > SURELY_SHORT and len(word.encode()) > MAX_WORD_BYTES:
-            return [(self._unknown_id, size)]
-        pieces: list[tuple[int, int]] = []
+            return unknown
+        ids: list[int] = []
+        sizes: list[int] = []
         known, start = self._first, 0
         while start < size:
             for end in range(size, start, -1):
@@ -76,10 +90,11 @@ class WordPiece:
                 if index is not None:
                     break
             else:
-                return [(self._unknown_id, size)]
-            pieces.append((index, end - start))
+                return unknown
+            ids.append(index)
+            sizes.append(end - start)
             known, start = self._inner, end
-        return pieces
+        return ids, sizes
 
     def _words(self, text: str) -> Iterator[tuple[str, int]]:
         """The words of a normalized text, each with its position."""
