@@ -46,13 +46,14 @@ def train(folder: Path, limit: int | None, **options: Any) -> float:
     from sqb_tf.data.task import DEMO, Task
     from sqb_tf.training.finetune import finetune
     from sqb_tf.training.options import FinetuneOptions
-    from sqb_tflite.verification.keras_backend import BundlePredictor, evaluate
+    from sqb_tflite.verification.evaluate import evaluate
+    from sqb_tflite.verification.keras_backend import BundleBackend
 
     if not (folder / "metrics.json").is_file():
         print(f"training {folder}", file=sys.stderr)
         settings = FinetuneOptions(vocab_size=4000, batch_size=32, seq_length=64, **options)
         finetune(Task("classification", DEMO, limit=limit), folder, settings, resume=True)
-    result = evaluate(BundlePredictor(folder), Task("classification", DEMO), "test")
+    result = evaluate(BundleBackend(folder), Task("classification", DEMO), "test")
     return result["metrics"]["accuracy"]
 
 

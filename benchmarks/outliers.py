@@ -104,14 +104,17 @@ def stock_full_integer(model: Any, seq_length: int = 64) -> Any:
     from sqb_tflite.conversion.calibration import samples
     from sqb_tflite.conversion.lowering.model import LoweredModel
     from sqb_tflite.runtime.runner import fit
+    from sqb_tflite.verification.keras_backend import BundleBackend
 
+    backend = BundleBackend(model)
     lowered = LoweredModel(model, "classification", seq_length)
     texts = [e.text for e in model.info.sample("calibration")]
 
     def fitted(sample: dict[str, Any]) -> dict[str, np.ndarray]:
         return {name: fit(np.asarray(values), seq_length) for name, values in sample.items()}
 
-    representative = [fitted(sample) for sample in samples(model.preprocessor, texts, limit=64)]
+    requests = backend.requests([(text, None) for text in texts])
+    representative = [fitted(sample) for sample in samples(requests, limit=64)]
     with tempfile.TemporaryDirectory() as folder:
         signature = lowered.signature(seq_length)
         lowered.functions = [signature]

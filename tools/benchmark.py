@@ -315,9 +315,7 @@ def _baseline_packages(package: str, names: list[str], length: int) -> list[str]
         for name in names
         for recipe in ("float32", "dynamic")
     ]
-    paths = baselines.convert_baselines(
-        requested, BASELINES, encoder.vocabulary, encoder.lowercase
-    )
+    paths = baselines.convert_baselines(requested, BASELINES, encoder.vocabulary, encoder.lowercase)
     return [str(path) for path in paths]
 
 

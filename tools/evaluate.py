@@ -7,6 +7,7 @@ from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.options import option
 from sqb_tools import arguments, entry, results
+from sqb_tools.backends import open_backend
 from sqb_tools.shared_options import AnswerOptions, DataOptions
 
 EPILOG = """examples:
@@ -48,16 +49,11 @@ def main(args: argparse.Namespace) -> int:
         bundle.read_info(options.model)
     for _ in task.split(options.split):  # bad data is reported before TensorFlow is imported
         pass
-    runner = None
-    if options.package:
-        from sqb_tflite.runtime.runner import Runner
+    from sqb_tflite.verification.evaluate import evaluate
 
-        runner = Runner(options.package)
-    from sqb_tflite.verification.keras_backend import BundlePredictor, evaluate
-
-    predictor = runner or BundlePredictor(options.model)
-    predictor.task_kind.change(answers.settings)
-    result = evaluate(predictor, task, options.split, options.predictions, options.nbest)
+    backend = open_backend(options.package, options.model)
+    backend.head = backend.head.update_settings(answers.settings)
+    result = evaluate(backend, task, options.split, options.predictions, options.nbest)
     lines = [
         f"{name} {value:.4f} ({result['examples']} examples)"
         for name, value in result["metrics"].items()

@@ -5,12 +5,11 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
 
-from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.options import argument, option
 from sqb_tools import arguments, entry, results
+from sqb_tools.backends import open_backend
 from sqb_tools.shared_options import AnswerOptions
 
 EPILOG = """examples:
@@ -60,71 +59,25 @@ def main(args: argparse.Namespace) -> int:
     answers = arguments.read(AnswerOptions, args)
     if options.jsonl and args.json == "-":
         raise InputError("give --jsonl or --json -, not both: each writes to standard output")
-    predictor = _predictor(options)
-    predictor.task_kind.change(answers.settings)
-    if options.context and predictor.kind != "span":
-        raise InputError(f"--context is for question answering: the model is a {predictor.kind}")
-    rows = []
-    examples = (
-        _questions(options) if predictor.kind == "span" else _examples(options, predictor.paired)
-    )
-    for (text, pair), found in predictor.stream(examples, options.batch_size):
-        row = {"text": text, **({"pair": pair} if pair is not None else {})}
-        row |= dataclasses.asdict(found)
-        if args.json:
-            rows.append(row)
-        if options.jsonl:
-            print(json.dumps(row, ensure_ascii=False))
-        elif args.json != "-":
-            print(found.line(text, pair))
-    if args.json:
-        results.write_json(args, {"predictions": rows})
-    return entry.DONE
-
-
-def _predictor(options: PredictOptions) -> Any:
-    """The interpreter's side or the Keras side; the first needs no TensorFlow."""
-    if options.package:
-        from sqb_tflite.runtime.runner import Runner
-
-        return Runner(options.package, options.threads)
-    bundle.read_info(options.model)  # a bad one is reported before TensorFlow is imported
-    from sqb_tflite.verification.keras_backend import BundlePredictor
-
-    return BundlePredictor(options.model)
-
-
-def _examples(options: PredictOptions, paired: bool) -> Iterator[tuple[str, str | None]]:
-    """The texts of the lines; an empty one is an error."""
-    for where, line in _lines(options):
-        text, tab, pair = line.partition("\t")
-        if paired and not (text.strip() and pair.strip()):
-            raise InputError(f"{where}: expected two texts separated by a tab")
-        if not paired:
-            text, pair = text + tab + pair, None
-        if not text.strip():
-            raise InputError(f"{where}: the text is empty")
-        yield text, pair
-
-
-def _questions(options: PredictOptions) -> Iterator[tuple[str, str]]:
-    """Questions with their contexts: of `--context`, or of the JSON objects in the lines."""
+    backend = open_backend(options.package, options.model, options.threads)
+    head = backend.head = backend.head.update_settings(answers.settings)
+    if options.context and not head.answers_questions:
+        raise InputError(f"--context is for question answering: the model is a {head.name}")
     context = None if options.context is None else _read_context(options.context)
-    for where, line in _lines(options):
-        row = {"question": line, "context": context}
-        if context is None:
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise InputError(
-                    f"{where}: not JSON: {error}: expected an object with question and context, or "
-                    "--context FILE"
-                ) from None
-        for key in ("question", "context"):
-            value = row.get(key) if isinstance(row, dict) else None
-            if not isinstance(value, str) or not value.strip():
-                raise InputError(f"{where}: no {key}: expected an object with question and context")
-        yield row["question"], row["context"]
+    rows = (head.parse_line(line, where, context) for where, line in _lines(options))
+    records = []
+    for (text, pair), result in backend.stream(rows, options.batch_size):
+        record = {"text": text, **({"pair": pair} if pair is not None else {})}
+        record |= dataclasses.asdict(result)
+        if args.json:
+            records.append(record)
+        if options.jsonl:
+            print(json.dumps(record, ensure_ascii=False))
+        elif args.json != "-":
+            print(result.line(text, pair))
+    if args.json:
+        results.write_json(args, {"predictions": records})
+    return entry.DONE
 
 
 def _read_context(path: str) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sqb_tf.errors import InputError
+from sqb_tf.heads.registry import TEXT_NAMES
 from sqb_tf.options import check_choices, option
 from sqb_tf.training.checks import check_pretrain
-from sqb_tf.training.pretraining.options import BUNDLE_HEADS, PretrainOptions, ShardOptions
+from sqb_tf.training.pretraining.options import PretrainOptions, ShardOptions
 from sqb_tf.training.pretraining.shards import Shards
 from sqb_tools import arguments, entry, results
 from sqb_tools.shared_options import SavingOptions
@@ -42,7 +43,7 @@ class RunOptions(SavingOptions):
         metavar="DIR",
         fallback="OUTPUT.shards",
     )
-    head: str = option("masked_lm", "head of the bundle", group="model", choices=BUNDLE_HEADS)
+    head: str = option("masked_lm", "head of the bundle", group="model", choices=TEXT_NAMES)
     backend: str = option(
         "tensorflow",
         "Keras backend; jax needs no TensorFlow",

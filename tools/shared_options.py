@@ -7,9 +7,10 @@ from typing import Any
 
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task import Task
-from sqb_tf.data.task_specs import TASK_KINDS, TASKS
+from sqb_tf.data.task_specs import TASKS
 from sqb_tf.data.texts import read_texts
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
 from sqb_tf.options import check_choices, option
 
 
@@ -90,7 +91,7 @@ class HeldOutOptions(DataOptions):
         if self.data is None:
             sample = info.sample("verification")[: self.limit]
             return sample, f"{info.directory}/verification.jsonl"
-        if info.task.kind not in TASK_KINDS:  # a head without labels
+        if info.task.kind not in registry.TASK_NAMES:  # a head without labels
             texts = read_texts(self.data, paired=info.task.paired)
             rows = [(text, None) if isinstance(text, str) else text for text in texts]
             return [Example(*row) for row in rows][: self.limit], self.data

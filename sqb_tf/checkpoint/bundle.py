@@ -30,8 +30,9 @@ from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.delimited import DelimitedFile
 from sqb_tf.data.example import Columns, Example
-from sqb_tf.data.task_specs import KINDS, TASK_KINDS
 from sqb_tf.errors import InputError, one_line
+from sqb_tf.heads import registry
+from sqb_tf.heads.head import Head
 from sqb_tf.line_file import read_lines, write_lines
 
 WEIGHTS = "model.weights.h5"
@@ -45,7 +46,7 @@ class TaskInfo:
     """`task.json`: what a bundle's model was trained for, and how."""
 
     task: str  # a key of sqb_tf.data.task_specs.TASKS; of an imported model, its kind
-    kind: str  # the head, one of sqb_tf.data.task_specs.KINDS
+    kind: str  # the head, one of sqb_tf.heads.registry.NAMES
     paired: bool = False  # takes two texts
     seq_length: int = DEFAULT_SEQ_LENGTH  # longest input of training, in tokens
     lowercase: bool = True
@@ -66,8 +67,10 @@ class TaskInfo:
             info = cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path}: cannot be read as a task record: {error}") from None
-        if info.kind not in KINDS:
-            raise InputError(f"{path}: kind {info.kind!r}: expected one of {', '.join(KINDS)}")
+        if info.kind not in registry.NAMES:
+            raise InputError(
+                f"{path}: kind {info.kind!r}: expected one of {', '.join(registry.NAMES)}"
+            )
         return info
 
 
@@ -110,6 +113,12 @@ class BundleInfo:
     task: TaskInfo
     samples: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)
 
+    @property
+    def head(self) -> Head:
+        """The head, bound to the bundle's labels, pairing and settings."""
+        head = registry.get(self.task.kind)
+        return head(self.labels, self.task.paired, self.task.settings)
+
     def sample(self, which: str) -> list[Example]:
         """The `calibration` or `verification` sample.
 
@@ -119,7 +128,7 @@ class BundleInfo:
         if self.directory is None:
             return list(self.samples.get(which, ()))
         columns = PAIR_COLUMNS if self.task.paired else SAMPLE_COLUMNS
-        if which == "calibration" or self.task.kind not in TASK_KINDS:
+        if which == "calibration" or self.task.kind not in registry.TASK_NAMES:
             columns = dataclasses.replace(columns, label=None)
         return list(DelimitedFile(self.directory / f"{which}.jsonl", columns))
 
@@ -161,7 +170,7 @@ def check_target(directory: str | Path) -> None:
     check_writable(path)
 
 
-def read_info(directory: str | Path, kinds: Collection[str] = KINDS) -> BundleInfo:
+def read_info(directory: str | Path, kinds: Collection[str] = registry.NAMES) -> BundleInfo:
     """A bundle without its weights. Imports no TensorFlow.
 
     Args:
@@ -195,7 +204,7 @@ def read_info(directory: str | Path, kinds: Collection[str] = KINDS) -> BundleIn
     return info
 
 
-def load(directory: str | Path, kinds: Collection[str] = KINDS) -> LoadedModel:
+def load(directory: str | Path, kinds: Collection[str] = registry.NAMES) -> LoadedModel:
     """The built Keras model of a bundle, with `.info`, `.labels`, `.tokenizer` and `.preprocessor`.
 
     Args:

@@ -18,10 +18,10 @@ from sqb_tf.checkpoint import bundle
 from sqb_tf.checkpoint.import_options import ImportOptions
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.checkpoint.saving import FILLER, fill_vocabulary
-from sqb_tf.checkpoint.transformers_folder import ARCHITECTURES, MODEL_TYPE, Folder, fetch, read
+from sqb_tf.checkpoint.transformers_folder import MODEL_TYPE, Folder, fetch, read
 from sqb_tf.config import OWN_FIELDS
-from sqb_tf.data.task_specs import PAIRED_KINDS
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
 from sqb_tf.line_file import write_lines
 from sqb_tf.text.encoder import check_seq_length
 from sqb_tf.text.vocabulary import read_vocabulary
@@ -46,14 +46,7 @@ _ENCODER_LAYERS = {
     "pooler": "pooler.dense",
 }
 _HEAD_LAYERS = {
-    "classifier_head": "classifier",
-    "token_head": "classifier",
-    "choice_head": "classifier",
-    "span_head": "qa_outputs",
-    "masked_lm_head/transform": "cls.predictions.transform.dense",
-    "masked_lm_head/norm": "cls.predictions.transform.LayerNorm",
-    "masked_lm_head": "cls.predictions",
-    "sentence_order_head": "cls.seq_relationship",
+    ours: theirs for head in registry.HEADS.values() for ours, theirs in head.hf_layers.items()
 }
 # Our variable name -> theirs.
 _VARIABLES = {
@@ -85,7 +78,7 @@ def import_bundle(options: ImportOptions, command: str = "") -> bundle.BundleInf
     task = bundle.TaskInfo(
         task=kind,
         kind=kind,
-        paired=options.paired or kind in PAIRED_KINDS,
+        paired=options.paired or registry.get(kind).always_paired,
         seq_length=options.seq_length or config.max_position_embeddings,
         lowercase=folder.lowercase,
         data=options.source,
@@ -142,7 +135,7 @@ def build(folder: Folder, kind: str | None = None) -> Any:
 
     Args:
         folder: the folder's contents.
-        kind: the head, a key of `ARCHITECTURES`; None: that of the weights.
+        kind: the head, by name; None: that of the weights.
 
     Raises:
         InputError: a weight that is missing, left over, or of another shape than the config's.
@@ -155,7 +148,7 @@ def build(folder: Folder, kind: str | None = None) -> Any:
     prefix = PREFIX if any(name.startswith(PREFIX) for name in arrays) else ""
     _drop_derived(folder.path, arrays, prefix)
     weights = weight_names(model, prefix)
-    _check_names(folder.path, ARCHITECTURES[kind], weights, arrays)
+    _check_names(folder.path, registry.get(kind).hf_class, weights, arrays)
     for name, weight in weights.items():
         value = _transpose_kernel(arrays[name], weight)
         if value.shape != tuple(weight.shape):
@@ -227,9 +220,9 @@ def write(folder: Path, model: LoadedModel, info: bundle.BundleInfo) -> None:
 
 def _settings(info: bundle.BundleInfo) -> dict[str, Any]:
     """The `config.json` of a transformers folder."""
-    kind, config = info.task.kind, info.config
+    head, config = registry.get(info.task.kind), info.config
     settings = {
-        "architectures": [ARCHITECTURES[kind]],
+        "architectures": [head.hf_class],
         "model_type": MODEL_TYPE,
         **{name: value for name, value in config.to_dict().items() if name not in OWN_FIELDS},
         "embedding_size": config.hidden_size,
@@ -239,10 +232,8 @@ def _settings(info: bundle.BundleInfo) -> dict[str, Any]:
     if info.labels:
         settings["id2label"] = {str(i): label for i, label in enumerate(info.labels)}
         settings["label2id"] = {label: i for i, label in enumerate(info.labels)}
-    if kind == "classification":
-        settings["problem_type"] = "single_label_classification"
-    elif kind == "regression":
-        settings["problem_type"] = "regression"
+    if head.hf_problem_type is not None:
+        settings["problem_type"] = head.hf_problem_type
     return settings
 
 

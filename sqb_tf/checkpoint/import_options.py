@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sqb_tf.data.task_specs import KINDS
+from sqb_tf.heads.registry import NAMES
 from sqb_tf.options import check_choices, option
 
 
@@ -19,7 +19,7 @@ class ImportOptions:
         metavar="DIR or REPO_ID",
     )
     head: str | None = option(
-        None, "head of the model", group="model", choices=KINDS, fallback="that of the weights"
+        None, "head of the model", group="model", choices=NAMES, fallback="that of the weights"
     )
     vocabulary: str | None = option(
         None,

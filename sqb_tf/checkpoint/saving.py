@@ -19,8 +19,9 @@ from sqb_tf.checkpoint.bundle import (
 )
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.data.example import Example
-from sqb_tf.data.task_specs import PAIRED_KINDS, TASK_KINDS, TASKS
+from sqb_tf.data.task_specs import TASKS
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
 from sqb_tf.progress import warn
 from sqb_tf.text.vocabulary import read_vocabulary
 
@@ -146,7 +147,7 @@ def bundle_contents(
         else:
             samples[name] = [] if known is None else known.sample(name)
     if not isinstance(task, TaskInfo):
-        paired = kind in PAIRED_KINDS or any(
+        paired = registry.get(kind).always_paired or any(
             e.pair is not None for s in samples.values() for e in s
         )
         if known is not None and task in (None, known.task.task):
@@ -179,9 +180,7 @@ def bundle_contents(
 
 def _kind(model: Any, task: str | TaskInfo | None, known: BundleInfo | None) -> str:
     """The head of a model: by its task, its bundle, its class, in this order."""
-    from sqb_tf.model import heads
-
-    kinds = [name for name, (cls, _) in heads.HEADS.items() if type(model) is cls]
+    kinds = registry.names_of_model(model)
     if not kinds:
         raise InputError(
             f"{type(model).__name__}: expected a model of sqb_tf, such as SqueezeBertClassifier"
@@ -192,8 +191,10 @@ def _kind(model: Any, task: str | TaskInfo | None, known: BundleInfo | None) -> 
         kind = TASKS[task].head if task in TASKS else task
     elif known is not None:
         return known.task.kind
-    else:  # a classifier is one of two
-        return "regression" if getattr(model, "num_labels", None) == 1 else kinds[0]
+    else:  # a classifier may have two heads: one output is a regression's
+        outputs = getattr(model, "num_labels", 0)
+        fixed = {kind: registry.get(kind).fixed_labels or () for kind in kinds}
+        return next((kind for kind in kinds if len(fixed[kind]) == outputs), kinds[0])
     if kind not in kinds:
         raise InputError(
             f"task {getattr(task, 'task', task)!r} is for {kind}: a {type(model).__name__} is for "
@@ -245,12 +246,13 @@ def _labels(
     model: Any, kind: str, labels: Sequence[str] | None, known: BundleInfo | None
 ) -> list[str]:
     outputs = getattr(model, "num_labels", 0)
-    if kind == "regression" and outputs != 1:
-        raise InputError(f"a regression has one output, the model has {outputs}")
+    fixed = registry.get(kind).fixed_labels
+    if fixed is not None and outputs != len(fixed):
+        raise InputError(f"a {kind} has {len(fixed)} output, the model has {outputs}")
     if labels is None and known is not None:
         labels = known.labels
-    elif labels is None and kind == "regression":
-        labels = ["score"]
+    elif labels is None and fixed is not None:
+        labels = fixed
     elif labels is None and outputs:
         raise InputError(
             f"the model has {outputs} outputs without names: give labels=, one name for each"
@@ -286,7 +288,7 @@ def check_sample(
         if (example.pair is not None) != task.paired:
             expected = "pairs of texts" if task.paired else "single texts"
             raise InputError(f"{name}[{index}]: the model takes {expected}")
-        if with_labels and task.kind in TASK_KINDS and example.label is None:
+        if with_labels and task.kind in registry.TASK_NAMES and example.label is None:
             raise InputError(
                 f"{name}[{index}]: no label, which the metric of a {task.kind} needs: give "
                 "sqb_tf.Example(text, label=name)"

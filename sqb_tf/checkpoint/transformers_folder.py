@@ -16,20 +16,11 @@ import numpy as np
 
 from sqb_tf.config import OWN_FIELDS, SqueezeBertConfig
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
+from sqb_tf.heads.head import Head
 
 MODEL_TYPE = "squeezebert"
-# The class of `transformers` for each kind of bundle.
-ARCHITECTURES = {
-    "classification": "SqueezeBertForSequenceClassification",
-    "regression": "SqueezeBertForSequenceClassification",
-    "token_classification": "SqueezeBertForTokenClassification",
-    "span": "SqueezeBertForQuestionAnswering",
-    "multiple_choice": "SqueezeBertForMultipleChoice",
-    "masked_lm": "SqueezeBertForMaskedLM",
-    "pretraining": "SqueezeBertForMaskedLM",  # which has no sentence order, and passes it over
-    "embedding": "SqueezeBertModel",
-    "encoder": "SqueezeBertModel",
-}
+CLASSIFIER = "classifier.weight"
 WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -72,38 +63,46 @@ class Folder:
 
     @property
     def kind(self) -> str:
-        """The head, from the weights and, where they are ambiguous, from the config."""
-        names = set(self.arrays)
-        if any(name.startswith("cls.seq_relationship.") for name in names):
-            return "pretraining"
-        if any(name.startswith("cls.") for name in names):
-            return "masked_lm"
-        if any(name.startswith("qa_outputs.") for name in names):
-            return "span"
-        if "classifier.weight" not in names:
-            return "encoder"
+        """The name of its head: by its weights and, where several heads have those, by the config.
+
+        Raises:
+            InputError: a multi-label classifier.
+        """
+        layers = {name.rpartition(".")[0] for name in self.arrays}
+
+        def match(head: type[Head]) -> tuple[int, int]:
+            theirs = set(head.hf_layers.values())
+            return len(theirs & layers), -len(theirs - layers)
+
+        best = max(map(match, registry.HEADS.values()))
+        heads = [head for head in registry.HEADS.values() if match(head) == best]
         architecture = (self.settings.get("architectures") or [""])[0]
-        for kind in ("token_classification", "multiple_choice"):
-            if architecture == ARCHITECTURES[kind]:
-                return kind
+        if architecture not in {head.hf_class for head in heads}:
+            architecture = heads[0].hf_class
+        heads = [head for head in heads if head.hf_class == architecture]
         problem = self.settings.get("problem_type")
-        if problem == "multi_label_classification":
+        if problem == "multi_label_classification" and any(h.hf_problem_type for h in heads):
             raise InputError(f"{self.path / 'config.json'}: problem_type {problem}: not supported")
-        return "classification" if len(self.arrays["classifier.weight"]) > 1 else "regression"
+        fitting = (head.name for head in heads if head.fits_folder(self._num_labels))
+        return next(fitting, heads[0].name)
+
+    @property
+    def _num_labels(self) -> int:
+        """Rows of the classifier, 0 without one."""
+        return len(self.arrays.get(CLASSIFIER, ()))
 
     def labels(self, kind: str) -> list[str]:
-        """The label names of a classifier, ["score"] for a regressor, none for another head.
+        """The label names of a head: the config's, or those that the head fixes.
 
         Raises:
             InputError: the number of label names in the config is not the number of the classifier's rows.
         """
-        if kind == "regression":
-            return ["score"]
-        if kind not in ("classification", "token_classification"):
-            return []
-        if "classifier.weight" not in self.arrays:
-            raise InputError(f"{self.path}: no classifier.weight, which {kind} needs")
-        count = len(self.arrays["classifier.weight"])
+        fixed = registry.get(kind).fixed_labels
+        if fixed is not None:
+            return list(fixed)
+        if CLASSIFIER not in self.arrays:
+            raise InputError(f"{self.path}: no {CLASSIFIER} in it, which {kind} needs")
+        count = self._num_labels
         names = self.settings.get("id2label")
         if names is None:
             return [f"LABEL_{i}" for i in range(count)]
@@ -114,7 +113,7 @@ class Folder:
         if len(labels) != count or len(set(labels)) != count:
             raise InputError(
                 f"{self.path / 'config.json'}: id2label {names}: expected a name for each of the "
-                f"{count} rows of classifier.weight"
+                f"{count} rows of {CLASSIFIER}"
             )
         return labels
 

@@ -111,13 +111,3 @@ TASKS = {
     "rte": _glue("sentence1", "sentence2", "label", _ENTAILMENT),
     "wnli": _glue("sentence1", "sentence2", "label", {"0": "not_entailment", "1": "entailment"}),
 }
-# The heads that can be fine-tuned, converted and verified.
-TASK_KINDS = ("classification", "regression", "token_classification", "span", "multiple_choice")
-# Those that always take two texts: question and context; text and choices.
-PAIRED_KINDS = ("span", "multiple_choice")
-KINDS = (*TASK_KINDS, "masked_lm", "pretraining", "embedding", "encoder")
-
-
-def spec_of(task: str, head: str) -> TaskSpec:
-    """The spec of a bundle's task; of one that is none of `TASKS`, as an imported one, its head's first."""
-    return TASKS.get(task) or next(spec for spec in TASKS.values() if spec.head == head)

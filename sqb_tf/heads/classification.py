@@ -1,32 +1,28 @@
-"""Labels and numbers of texts, or of pairs of texts."""
+"""A label for a text, or for a pair of texts."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
-from sqb_tf.data.example import Example
-from sqb_tf.errors import InputError
-from sqb_tf.heads.head_type import (
-    IndexedKind,
-    Outputs,
-    Passage,
-    Row,
-)
+from sqb_tf.data.example import Example, TextPair
+from sqb_tf.heads.head import Output, Outputs, Request
+from sqb_tf.heads.metrics import accuracy, f1, matthews
+from sqb_tf.heads.task_head import IndexedHead
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
-    """The result for one text: the top label, and every label's score in the order of the labels."""
+    """The result for one text: the top label, and the score of every label in the labels' order."""
 
     label: str
     scores: dict[str, float]
 
     @classmethod
-    def of(cls, labels: Sequence[str], scores: np.ndarray) -> Classification:
+    def from_scores(cls, labels: Sequence[str], scores: np.ndarray) -> Classification:
         """The classification of an output vector `[labels]`."""
         named = {label: float(score) for label, score in zip(labels, scores, strict=True)}
         return cls(labels[int(scores.argmax())], named)
@@ -37,50 +33,40 @@ class Classification:
         return f"{self.label}\t{self.scores[self.label]:.4f}\t{shown}"
 
 
-class ClassificationKind(IndexedKind):
+class ClassificationHead(IndexedHead):
     """One of several labels."""
 
-    def target(self, example: Example) -> int:
+    name = "classification"
+    keras_class = "sqb_tf.model.heads.SqueezeBertClassifier"
+    pooled_only = True
+    outputs = (Output("probabilities", softmax=True),)
+    hf_class = "SqueezeBertForSequenceClassification"
+    hf_layers: ClassVar = {"classifier_head": "classifier"}
+    hf_problem_type = "single_label_classification"
+    metrics: ClassVar = {"accuracy": accuracy, "f1": f1, "matthews": matthews}
+    distillation_loss = "cross_entropy"
+
+    @classmethod
+    def fits_folder(cls, num_labels: int) -> bool:
+        return num_labels > 1
+
+    def target(self, example: Example) -> int | float:
         return self.label_ids[example.label]
 
-    def result(
-        self, row: Row, passages: Sequence[Passage], outputs: Sequence[Outputs]
+    def decode(
+        self, row: TextPair, requests: Sequence[Request], outputs: Sequence[Outputs]
     ) -> Classification:
         (scores,) = outputs[0].values()
-        return Classification.of(self.labels, scores)
+        return Classification.from_scores(self.labels, scores)
 
     def decisions(self, result: Classification) -> list[str]:
         return [result.label]
 
-    def outputs(self, results: Sequence[Classification]) -> np.ndarray:
-        return np.array([list(one.scores.values()) for one in results])
+    def metric_inputs(self, results: Sequence[Classification]) -> np.ndarray:
+        return np.array([list(result.scores.values()) for result in results])
 
-    def answer(self, result: Classification, names: Mapping[str, str]) -> str:
+    def format_prediction(self, result: Classification, names: Mapping[str, str]) -> str:
         return names.get(result.label, result.label)
 
 
-class RegressionKind(ClassificationKind):
-    """A number."""
-
-    fixed_labels = ("score",)
-    target_dtype = "float32"
-
-    def labels_of(self, example: Example, source: str) -> Iterable[str]:
-        try:
-            finite = np.isfinite(float(example.label))
-        except ValueError:
-            finite = False
-        if not finite:
-            raise InputError(f"{source}: target {example.label!r} is not a number")
-        return ()
-
-    def target(self, example: Example) -> float:
-        return float(example.label)
-
-    def compiled(self) -> dict[str, Any]:
-        import keras
-
-        return {"loss": keras.losses.MeanSquaredError()}
-
-    def answer(self, result: Classification, names: Mapping[str, str]) -> str:
-        return f"{next(iter(result.scores.values())):.4f}"
+HEAD = ClassificationHead

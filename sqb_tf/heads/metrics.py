@@ -1,8 +1,7 @@
-"""The metrics of the tasks, on a model's outputs; higher is better.
+"""The metrics of the tasks; higher is better.
 
-Those of texts are GLUE's, on outputs `[n, labels]` (`[n, 1]` in regression) and targets `[n]`; those of
-tagged words seqeval's, on the tags of each text; those of answers SQuAD's, on the answer to each question
-and all that are right.
+For texts, GLUE's: outputs `[n, labels]` (`[n, 1]` in regression) and targets `[n]`. For tagged words,
+seqeval's: the tags of each text. For answers, SQuAD's: the answer to each question, and all right answers.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
 
 
 def f1(outputs: np.ndarray, targets: np.ndarray) -> float:
-    """F1 of the label with id 1 (MRPC, QQP); 0 where it is neither there nor given."""
+    """F1 of the label with id 1 (MRPC, QQP); 0 where no example has or gets it."""
     from sklearn.metrics import f1_score
 
     return float(f1_score(targets, outputs.argmax(-1), zero_division=0.0))
 
 
 def matthews(outputs: np.ndarray, targets: np.ndarray) -> float:
-    """Matthews' correlation coefficient (CoLA); 0 where all answers are one."""
+    """Matthews' correlation coefficient (CoLA); 0 where all answers are the same."""
     from sklearn.metrics import matthews_corrcoef
 
     return float(matthews_corrcoef(targets, outputs.argmax(-1)))
@@ -51,7 +50,7 @@ def spearman(outputs: np.ndarray, targets: np.ndarray) -> float:
 
 def _correlation(function, outputs: np.ndarray, targets: np.ndarray) -> float:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a constant correlates with nothing: not a number
+        warnings.simplefilter("ignore")  # a constant correlates with nothing: NaN
         value = float(function(outputs[:, 0], targets).statistic) if len(targets) > 1 else np.nan
     return 0.0 if np.isnan(value) else value
 
@@ -64,24 +63,26 @@ def entity_f1(outputs: Sequence[list[str]], targets: Sequence[list[str]]) -> flo
 
 
 def tag_accuracy(outputs: Sequence[list[str]], targets: Sequence[list[str]]) -> float:
-    """Share of the words with their own tag."""
+    """Share of the words with the right tag."""
     pairs = [
-        p for one, other in zip(outputs, targets, strict=True) for p in zip(one, other, strict=True)
+        pair
+        for tags, expected in zip(outputs, targets, strict=True)
+        for pair in zip(tags, expected, strict=True)
     ]
-    return float(np.mean([one == other for one, other in pairs]))
+    return float(np.mean([tag == expected for tag, expected in pairs]))
 
 
 def exact_match(outputs: Sequence[str], targets: Sequence[list[str]]) -> float:
-    """Share of the answers that are one of the right ones, but for case, punctuation and articles.
+    """Share of the answers that are one of the right ones, ignoring case, punctuation and articles.
 
-    As SQuAD's evaluation scripts, 1.1 and 2.0 (Rajpurkar et al. 2016, 2018); where there is no right
-    answer, the empty one is.
+    As in SQuAD's evaluation scripts, 1.1 and 2.0 (Rajpurkar et al. 2016, 2018); where there is no right
+    answer, the empty one is right.
     """
-    return _mean_of_best(lambda one, other: float(one == other), outputs, targets)
+    return _mean_of_best(lambda words, right: float(words == right), outputs, targets)
 
 
 def answer_f1(outputs: Sequence[str], targets: Sequence[list[str]]) -> float:
-    """Mean F1 of the words that an answer has in common with the right one nearest to it, as there."""
+    """Mean F1 of the words that an answer shares with the most similar right answer, as in those scripts."""
     return _mean_of_best(_words_f1, outputs, targets)
 
 
@@ -92,9 +93,9 @@ def _mean_of_best(
 ) -> float:
     best = []
     for answer, right in zip(outputs, targets, strict=True):
-        # An answer of nothing but articles and punctuation is none.
-        words = [w for w in map(answer_words, right) if w] or [[]]
-        best.append(max(score(answer_words(answer), one) for one in words))
+        # A right answer of nothing but articles and punctuation does not count.
+        candidates = [words for words in map(answer_words, right) if words] or [[]]
+        best.append(max(score(answer_words(answer), words) for words in candidates))
     return float(np.mean(best))
 
 
@@ -104,20 +105,9 @@ def answer_words(answer: str) -> list[str]:
     return re.sub(r"\b(a|an|the)\b", " ", kept).split()
 
 
-def _words_f1(one: list[str], other: list[str]) -> float:
-    if not one or not other:
-        return float(one == other)
-    common = sum((collections.Counter(one) & collections.Counter(other)).values())
-    # 2 p r / (p + r) with precision common / len(one), recall common / len(other)
-    return 2 * common / (len(one) + len(other))
-
-
-METRICS = {
-    "accuracy": accuracy,
-    "f1": f1,
-    "matthews": matthews,
-    "pearson": pearson,
-    "spearman": spearman,
-    "entity_f1": entity_f1,
-    "tag_accuracy": tag_accuracy,
-}
+def _words_f1(words: list[str], right: list[str]) -> float:
+    if not words or not right:
+        return float(words == right)
+    common = sum((collections.Counter(words) & collections.Counter(right)).values())
+    # 2 p r / (p + r) with precision common / len(words), recall common / len(right)
+    return 2 * common / (len(words) + len(right))

@@ -1,30 +1,41 @@
-"""The kinds of tasks by name."""
+"""The heads by name. Each file of this folder that assigns `HEAD` describes one, and needs no other entry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib
+import pkgutil
 from typing import Any
 
-from sqb_tf.heads.choices import ChoiceKind
-from sqb_tf.heads.classification import ClassificationKind, RegressionKind
-from sqb_tf.heads.head_type import HeadKind, TaskKind
-from sqb_tf.heads.spans import SpanKind
-from sqb_tf.heads.tagging import TaggingKind
-
-CLASSES: dict[str, type[TaskKind]] = {
-    "classification": ClassificationKind,
-    "regression": RegressionKind,
-    "token_classification": TaggingKind,
-    "span": SpanKind,
-    "multiple_choice": ChoiceKind,
-}
+import sqb_tf.heads
+from sqb_tf.errors import unknown_name
+from sqb_tf.heads.head import Head
+from sqb_tf.heads.task_head import TaskHead
 
 
-def kind_of(
-    name: str,
-    labels: Sequence[str] = (),
-    paired: bool = False,
-    settings: Mapping[str, Any] | None = None,
-) -> HeadKind:
-    """The kind of a name of `layouts.KINDS`: a `TaskKind` for those of `layouts.TASK_KINDS`."""
-    return CLASSES.get(name, HeadKind)(labels, paired, settings)
+def _find() -> dict[str, type[Head]]:
+    modules = [
+        importlib.import_module(f"sqb_tf.heads.{module.name}")
+        for module in pkgutil.iter_modules(sqb_tf.heads.__path__)
+        if module.name != __name__.rpartition(".")[2]
+    ]
+    return {module.HEAD.name: module.HEAD for module in modules if hasattr(module, "HEAD")}
+
+
+HEADS = _find()
+NAMES = tuple(HEADS)
+# The heads that learn from labelled examples, and those that learn from text alone.
+TASK_NAMES = tuple(name for name, head in HEADS.items() if issubclass(head, TaskHead))
+TEXT_NAMES = tuple(name for name in NAMES if name not in TASK_NAMES)
+
+
+def get(name: str) -> type[Head]:
+    """The description of a head; `InputError` for a name that is none of `NAMES`."""
+    if name not in HEADS:
+        raise unknown_name("head", name, NAMES)
+    return HEADS[name]
+
+
+def names_of_model(model: Any) -> list[str]:
+    """The heads that have a Keras model's class."""
+    path = f"{type(model).__module__}.{type(model).__name__}"
+    return [name for name, head in HEADS.items() if head.keras_class == path]

@@ -1,11 +1,13 @@
-"""The task heads on the backbone.
+"""The heads on the backbone, as Keras models.
 
-Every head takes `SqueezeBertBackbone`'s three inputs and gives float32 outputs, under mixed precision
-too, so that losses are computed in float32. Shapes are `transformers`' of the head of the same name.
+Every head takes `SqueezeBertBackbone`'s three inputs and outputs float32, under mixed precision too, so that
+losses are computed in float32. Shapes are those of the same head in `transformers`. Which head has which
+class is in `sqb_tf.heads`.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import keras
@@ -13,6 +15,7 @@ from keras import ops
 
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
 from sqb_tf.model import layers
 from sqb_tf.model.backbone import (
     ConfiguredModel,
@@ -74,15 +77,15 @@ class SqueezeBertClassifier(ConfiguredModel):
         self.head = head
 
     def with_first_tokens(self) -> keras.Model:
-        """The same layers as a model that gives what lies before its answer too.
+        """The same layers as a model that also outputs the states before its logits, for distillation.
 
-        Outputs: `logits`, and `first_token_states` `[batch, num_hidden_layers, hidden_size]` in float32, the
-        first token's after every block. They are what a student of it may learn from, and be taught by.
+        Outputs: `logits`, and `first_token_states` `[batch, num_hidden_layers, hidden_size]` in float32: the
+        first token's state after every block.
         """
         inputs = token_inputs()
-        found = self.backbone.with_first_tokens()(inputs)
-        dropped = self.get_layer("classifier_dropout")(found["pooled_output"])
-        states = ops.cast(found["first_token_states"], "float32")
+        states = self.backbone.with_first_tokens()(inputs)
+        dropped = self.get_layer("classifier_dropout")(states["pooled_output"])
+        states = ops.cast(states["first_token_states"], "float32")
         outputs = {"logits": self.head(dropped), "first_token_states": states}
         return keras.Model(inputs, outputs, name=f"{self.name}_first_tokens")
 
@@ -129,8 +132,8 @@ class SqueezeBertSpanLabeler(ConfiguredModel):
     """Where an answer starts and ends in the text: extractive question answering.
 
     Inputs as `SqueezeBertBackbone`, the question first; outputs `start_logits` and `end_logits`, each
-    `[batch, length]`. Compile with `SparseCategoricalCrossentropy(from_logits=True)` for both, on the places
-    of the answer's first and last token.
+    `[batch, length]`. Compile with `SparseCategoricalCrossentropy(from_logits=True)` for both, on the
+    positions of the answer's first and last token.
     """
 
     def __init__(
@@ -185,7 +188,7 @@ class SqueezeBertMultipleChoice(ConfiguredModel):
 class MaskedLMHead(keras.layers.Layer):
     """Hidden states `[..., hidden_size]` -> logits over the vocabulary `[..., vocab_size]` in float32.
 
-    Dense layer, activation and norm, then a product with the word embeddings (tied) and a bias, as in
+    Dense layer, activation and norm, then a matmul with the word embeddings (tied) and a bias, as in
     BERT (Devlin et al. 2019, section 3.1 and its reference code).
     """
 
@@ -221,10 +224,10 @@ class MaskedLMHead(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
 class SqueezeBertMaskedLM(ConfiguredModel):
-    """The masked language model: which token stands at every place.
+    """The masked language model: which token is at every position.
 
     Inputs as `SqueezeBertBackbone`; output: logits `[batch, length, vocab_size]`. `SqueezeBertPretrainer`
-    has the same weights and computes the masked places alone.
+    has the same weights and computes the masked positions only.
     """
 
     def __init__(
@@ -245,11 +248,11 @@ class SqueezeBertMaskedLM(ConfiguredModel):
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
 class SqueezeBertPretrainer(ConfiguredModel):
-    """Masked LM at the masked places, and sentence order (Lan et al. 2020, section 3.1).
+    """Masked LM at the masked positions, and sentence order (Lan et al. 2020, section 3.1).
 
     Inputs as `SqueezeBertBackbone` and `masked_positions` int32 `[batch, predictions]`; outputs
-    `masked_lm_logits` `[batch, predictions, vocab_size]` and `sentence_order_logits` `[batch, 2]`, of which 1
-    means that the two texts are swapped. Fill up `masked_positions` with 0, at a `sample_weight` of 0.
+    `masked_lm_logits` `[batch, predictions, vocab_size]` and `sentence_order_logits` `[batch, 2]`: class 1
+    means that the two texts are swapped. Pad `masked_positions` with 0, with a `sample_weight` of 0.
     """
 
     def __init__(
@@ -278,9 +281,9 @@ class SqueezeBertPretrainer(ConfiguredModel):
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
 class SqueezeBertEmbedder(ConfiguredModel):
-    """A vector of length 1 for a text, of which the product with another's is their similarity.
+    """A vector of length 1 for a text; the dot product of two is the texts' similarity.
 
-    Inputs as `SqueezeBertBackbone`; output: `[batch, hidden_size]`, the mean of the tokens but padding
+    Inputs as `SqueezeBertBackbone`; output: `[batch, hidden_size]`, the mean of all tokens except padding
     (`pooling="mean"`, Reimers and Gurevych 2019, section 3) or the first one's state (`"first"`).
     """
 
@@ -307,21 +310,10 @@ class SqueezeBertEmbedder(ConfiguredModel):
         return {**super().get_config(), "pooling": self.pooling}
 
 
-# The head of each kind of sqb_tf.tasks.task.KINDS, and whether it is given the number of labels.
-HEADS: dict[str, tuple[type[ConfiguredModel], bool]] = {
-    "classification": (SqueezeBertClassifier, True),
-    "regression": (SqueezeBertClassifier, True),
-    "token_classification": (SqueezeBertTokenClassifier, True),
-    "span": (SqueezeBertSpanLabeler, False),
-    "multiple_choice": (SqueezeBertMultipleChoice, False),
-    "masked_lm": (SqueezeBertMaskedLM, False),
-    "pretraining": (SqueezeBertPretrainer, False),
-    "embedding": (SqueezeBertEmbedder, False),
-    "encoder": (SqueezeBertBackbone, False),
-}
-
-
-def build(kind: str, config: SqueezeBertConfig, num_labels: int = 1) -> ConfiguredModel:
-    """A fresh model of a kind, `num_labels` for those that have labels."""
-    model_class, labelled = HEADS[kind]
-    return model_class(config, num_labels) if labelled else model_class(config)
+def build(name: str, config: SqueezeBertConfig, num_labels: int = 1) -> ConfiguredModel:
+    """A fresh model of a head of `sqb_tf.heads.registry`, with `num_labels` where the head has labels."""
+    head = registry.get(name)
+    module, _, class_name = head.keras_class.rpartition(".")
+    model_class = getattr(importlib.import_module(module), class_name)
+    # A head without labels takes no number of them.
+    return model_class(config) if head.fixed_labels == () else model_class(config, num_labels)

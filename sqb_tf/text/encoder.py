@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,23 +98,31 @@ class TextEncoder:
             offsets[i, 1] = offsets[i + 1, 1]
         return ids.astype(np.int32), offsets
 
-    def word_positions(self, text: str) -> np.ndarray:
-        """The position in the inputs of each word's first piece, int64 `[words]`.
+    def words(self, text: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The inputs of a text, and the position of each word's first token in them, int64 `[words]`.
 
-        Words are separated by single spaces. A word without a piece, or truncated, has -1.
+        Words are separated by single spaces. A word without a token, or truncated, has -1.
         """
-        sizes = np.array([len(self.ids(word)) for word in text.split(" ")])
+        words = [self.ids(word) for word in text.split(" ")]
+        sizes = np.array([len(ids) for ids in words])
         positions = 1 + np.cumsum(sizes) - sizes
-        return np.where((sizes > 0) & (positions < self.seq_length - 1), positions, -1)
+        kept = (sizes > 0) & (positions < self.seq_length - 1)
+        return self.join(list(itertools.chain(*words))), np.where(kept, positions, -1)
 
     def inputs(self, text: str, pair: str | None = None) -> dict[str, np.ndarray]:
         """The inputs of one text or pair at its own length, int32 `[1, tokens]`."""
-        ids, first = self._row(text, pair)
-        types = np.zeros((1, len(ids)), np.int32)
+        return self.join(self.ids(text), None if pair is None else self.ids(pair))
+
+    def join(
+        self, ids: Sequence[int], pair_ids: Sequence[int] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The inputs of one text or pair from its `ids`, truncated, int32 `[1, tokens]`."""
+        row, first = self._row(ids, pair_ids)
+        types = np.zeros((1, len(row)), np.int32)
         types[0, first:] = 1
         return {
-            "input_word_ids": np.array([ids], np.int32),
-            "input_mask": np.ones((1, len(ids)), np.int32),
+            "input_word_ids": np.array([row], np.int32),
+            "input_mask": np.ones((1, len(row)), np.int32),
             "input_type_ids": types,
         }
 
@@ -125,7 +134,10 @@ class TextEncoder:
     ) -> dict[str, np.ndarray]:
         """The inputs of a batch, int32 `[n, length]`; `length` defaults to the longest row's."""
         pairs = [None] * len(texts) if pairs is None else pairs
-        rows = [self._row(text, pair) for text, pair in zip(texts, pairs, strict=True)]
+        rows = [
+            self._row(self.ids(text), None if pair is None else self.ids(pair))
+            for text, pair in zip(texts, pairs, strict=True)
+        ]
         if length is None:
             length = max((len(ids) for ids, _ in rows), default=0)
         words = np.full((len(rows), length), self.pad_id, np.int32)
@@ -135,18 +147,17 @@ class TextEncoder:
             words[i, :size], mask[i, :size], types[i, first:size] = ids[:size], 1, 1
         return {"input_word_ids": words, "input_mask": mask, "input_type_ids": types}
 
-    def _row(self, text: str, pair: str | None) -> tuple[list[int], int]:
+    def _row(self, first: Sequence[int], second: Sequence[int] | None) -> tuple[list[int], int]:
         """The ids of an input with its special tokens, and where those of the pair begin."""
-        first = self.ids(text)
-        if pair is None:
-            ids = [self.cls_id, *first[: self.seq_length - 2], self.sep_id]
-            return ids, len(ids)
-        second, room = self.ids(pair), self.seq_length - 3
+        if second is None:
+            row = [self.cls_id, *first[: self.seq_length - 2], self.sep_id]
+            return row, len(row)
+        room = self.seq_length - 3
         # The closed form of "drop a token of the longer text, of the second if they are equally long".
         first = first[: max(room - len(second), (room + 1) // 2)]
         second = second[: room - len(first)]
-        ids = [self.cls_id, *first, self.sep_id, *second, self.sep_id]
-        return ids, len(first) + 2
+        row = [self.cls_id, *first, self.sep_id, *second, self.sep_id]
+        return row, len(first) + 2
 
 
 def _check_shortest(seq_length: int) -> None:

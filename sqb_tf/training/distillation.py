@@ -14,6 +14,7 @@ from keras import ops
 
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
 from sqb_tf.model.backbone import token_inputs
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.teacher import Teacher
@@ -38,7 +39,7 @@ class DistillationLoss(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Loss of each example, `[batch]`."""
         labels, teacher = y_true[:, 0], y_true[:, 1:]
-        if self.kind == "regression":
+        if registry.get(self.kind).distillation_loss == "squared_error":
             hard, soft = (ops.square(y_pred[:, 0] - y) for y in (labels, teacher[:, 0]))
         else:
             hard = ops.sparse_categorical_crossentropy(

@@ -1,4 +1,4 @@
-"""Examples -> batches for `model.fit`; passages -> batches for `model.predict_on_batch`."""
+"""Examples -> batches for `model.fit`; and batches for `model.predict_on_batch`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from sqb_tf.data.example import Example
-from sqb_tf.heads.head_type import Passage, TaskKind
+from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.text.preprocessing import Preprocessor
 
 # The shuffle buffer holds texts, not tensors: some 20 MB at 200 bytes each.
@@ -24,9 +24,9 @@ SORTED_BATCHES = 100
 
 
 def example_stream(
-    rows: Iterable[Example], kind: TaskKind, with_index: bool = False
+    rows: Iterable[Example], head: TaskHead, with_index: bool = False
 ) -> tf.data.Dataset:
-    """(text, pair, target) of each training row: scalar strings, and the target of `kind.target`.
+    """(text, pair, target) of each training row: scalar strings, and the target of `head.target`.
 
     With `with_index` a target is a vector of 2: the target and the row's index.
     """
@@ -34,14 +34,14 @@ def example_stream(
     def blocks():
         examples, done = iter(rows), 0
         while block := list(itertools.islice(examples, BLOCK)):
-            targets = [kind.target(example) for example in block]
+            targets = [head.target(example) for example in block]
             if with_index:
                 targets = np.column_stack([targets, np.arange(done, done + len(block))])
             done += len(block)
             texts = [example.text for example in block]
             yield texts, [example.pair or "" for example in block], targets
 
-    target = tf.TensorSpec((None, *kind.target_shape), kind.target_dtype)
+    target = tf.TensorSpec((None, *head.target_shape), head.target_dtype)
     if with_index:
         target = tf.TensorSpec((None, 2), tf.float64)
     text = tf.TensorSpec((None,), tf.string)
@@ -50,7 +50,7 @@ def example_stream(
 
 @dataclasses.dataclass(frozen=True)
 class TrainingBatches:
-    """The batches of a training set, as `kind.batch` forms them.
+    """The batches of a training set, as `head.batch` forms them.
 
     An epoch is shuffled, then sorted by length within `SORTED_BATCHES` batches (which are shuffled again),
     so that there is little padding and yet every epoch has exactly `ceil(examples / batch_size)` batches.
@@ -58,15 +58,15 @@ class TrainingBatches:
     Args:
         examples: an `example_stream`.
         preprocessor: text -> ids.
-        kind: the head.
+        head: what is learned.
         batch_size: examples of a batch.
         seed: decides the order, together with the epoch's index.
-        batch_targets: the targets of a batch from those of its examples, instead of `kind.batch`'s.
+        batch_targets: the targets of a batch from those of its examples, instead of `head.batch`'s.
     """
 
     examples: tf.data.Dataset
     preprocessor: Preprocessor
-    kind: TaskKind
+    head: TaskHead
     batch_size: int
     seed: int
     batch_targets: Callable[[tf.Tensor], Any] | None = None
@@ -82,7 +82,7 @@ class TrainingBatches:
     def _sort(self, chunk: Any, seed: Any) -> tf.data.Dataset:
         """The batches of a chunk of examples, each of texts of nearly equal length, shuffled."""
         texts, pairs, targets = chunk
-        word_ids, type_ids = self.kind.ragged(self.preprocessor, texts, pairs)
+        word_ids, type_ids = self.head.ragged(self.preprocessor, texts, pairs)
         lengths = word_ids.row_lengths(axis=-1)
         if word_ids.ragged_rank > 1:  # several choices: the longest counts
             lengths = tf.reduce_max(lengths, axis=1)
@@ -96,16 +96,16 @@ class TrainingBatches:
             row_targets = tf.gather(targets, rows)
             if self.batch_targets is not None:
                 return inputs, self.batch_targets(row_targets)
-            return self.kind.batch(self.preprocessor, inputs, tf.gather(texts, rows), row_targets)
+            return self.head.batch(self.preprocessor, inputs, tf.gather(texts, rows), row_targets)
 
         return tf.data.Dataset.from_tensor_slices(starts).map(batch)
 
 
 def prediction_batches(
-    passages: Iterable[Passage], preprocessor: Preprocessor, paired: bool, batch_size: int
+    examples: Iterable[Example], preprocessor: Preprocessor, paired: bool, batch_size: int
 ) -> Iterator[dict[str, tf.Tensor]]:
-    """The model inputs of the passages in their order, each batch padded to its longest passage."""
-    passages = iter(passages)
-    while batch := list(itertools.islice(passages, batch_size)):
-        pairs = [passage.pair for passage in batch] if paired else None
-        yield preprocessor([passage.text for passage in batch], pairs)
+    """The model inputs of the examples in their order, each batch padded to its longest."""
+    examples = iter(examples)
+    while batch := list(itertools.islice(examples, batch_size)):
+        pairs = [example.pair for example in batch] if paired else None
+        yield preprocessor([example.text for example in batch], pairs)

@@ -8,7 +8,7 @@ from sqb_tf.data.conll import OUTSIDE
 from sqb_tf.data.example import Example
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
-from sqb_tf.heads.registry import CLASSES
+from sqb_tf.heads import registry
 from sqb_tf.training.reservoir import ReservoirSample
 
 
@@ -26,7 +26,7 @@ def survey(
             of the task's head.
     """
     train, dev = task.split("train"), task.split("dev")
-    head = CLASSES[task.head]()
+    head = registry.get(task.head)()
     counts = {"train": 0, "dev": 0}
     labels: dict[str, set[str]] = {"train": set(), "dev": set()}
     for which, split in (("train", train), ("dev", dev)):
@@ -34,7 +34,7 @@ def survey(
             counts[which] += 1
             if samples is not None:
                 samples[which].offer(example)
-            labels[which].update(head.labels_of(example, split.name))
+            labels[which].update(head.read_labels(example, split.name))
         if not counts[which]:
             raise InputError(f"{split.name}: no {which} examples in it")
     if head.fixed_labels is not None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from sqb_tf.checkpoint import bundle, model_garden
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
 
 if TYPE_CHECKING:
     from sqb_tf.text.preprocessing import Preprocessor
 
-KINDS = ("classification", "regression")
+# The heads that can teach, and learn from a teacher.
+KINDS = [name for name in registry.TASK_NAMES if registry.get(name).distillation_loss]
 
 
 @dataclasses.dataclass(frozen=True)

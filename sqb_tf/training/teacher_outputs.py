@@ -14,7 +14,6 @@ import tensorflow as tf
 from sqb_tf.atomic_write import staged_file
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
-from sqb_tf.heads.head_type import Passage
 from sqb_tf.progress import log, track
 from sqb_tf.training.pipeline import prediction_batches
 from sqb_tf.training.teacher import Teacher
@@ -98,8 +97,7 @@ def _compute(
     """Logits, and states unless `layers` is empty, as `TeacherOutputs` holds them, batch by batch."""
     preprocessor, model = teacher.load()
     predict = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
-    passages = (Passage(example.text, example.pair) for example in task.split("train"))
-    for inputs in prediction_batches(passages, preprocessor, task.paired, BATCH):
+    for inputs in prediction_batches(task.split("train"), preprocessor, task.paired, BATCH):
         outputs = predict(inputs)
         arrays = [outputs["logits"].numpy()[:, order].astype(np.float32)]
         if layers:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import keras
 import numpy as np
 
 from sqb_tf.checkpoint import bundle
-from sqb_tf.heads.head_type import Outputs, Passage
 from sqb_tf.model import heads
+from sqb_tf.model.keras_backend import KerasBackend
 from sqb_tf.progress import log
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
@@ -24,7 +23,7 @@ from sqb_tf.training.distillation import distillation_losses, distillation_model
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
 from sqb_tf.training.options import FinetuneOptions
-from sqb_tf.training.pipeline import TrainingBatches, example_stream, prediction_batches
+from sqb_tf.training.pipeline import TrainingBatches, example_stream
 from sqb_tf.training.quantization_aware import QuantizationAware
 from sqb_tf.training.state import RunState
 from sqb_tf.training.teacher_outputs import TeacherOutputs
@@ -69,11 +68,12 @@ class FinetuneTrainer:
         teacher: TeacherOutputs | None = None,
     ) -> None:
         self.data, self.options, self.model, self.directory = data, options, model, directory
-        self.task, self.kind, self.teacher = data.task, data.kind, teacher
+        self.task, self.head, self.teacher = data.task, data.head, teacher
         self.preprocessor = Preprocessor(tokenizer, options.seq_length)
-        self.rows = self.kind.rows(self.task.split("train"), self.preprocessor.encoder)
-        num_rows = self.kind.count(self.rows, data.num_examples)
-        self.steps_per_epoch = math.ceil(num_rows / options.batch_size)
+        encoder = self.preprocessor.encoder
+        self.units = self.head.training_units(self.task.split("train"), encoder)
+        num_units = self.head.count_units(self.units, data.num_examples)
+        self.steps_per_epoch = math.ceil(num_units / options.batch_size)
         self.total_steps = self.steps_per_epoch * options.epochs
         self.trained_model = self._compile()
         self.state = RunState(directory / STATE, self.trained_model)
@@ -82,13 +82,13 @@ class FinetuneTrainer:
         if options.quantize_aware is not None:
             self.quantization = QuantizationAware(model, options.quantize_aware)
         self.dev = self.task.split("dev")
-        self.dev_goals = self.kind.goals(list(self.dev))
+        self.dev_references = self.head.references(list(self.dev))
 
     def _compile(self) -> keras.Model:
         """The compiled model to train: the model itself, or with a teacher its `distillation_model`."""
         options, trained_model = self.options, self.model
         if self.teacher is None:
-            losses = self.kind.compiled()
+            losses = self.head.compile_arguments()
         else:
             trained_model = distillation_model(self.model, self.teacher, options.seed)
             losses = distillation_losses(self.task.head, options, self.teacher)
@@ -129,13 +129,13 @@ class FinetuneTrainer:
                     verbose=0,
                 )
         best_epoch = (state.best_step - 1) // self.steps_per_epoch + 1
-        return TrainingSummary(best_epoch, state.best_step, len(self.dev_goals))
+        return TrainingSummary(best_epoch, state.best_step, len(self.dev_references))
 
     def _batches(self) -> TrainingBatches:
         return TrainingBatches(
-            example_stream(self.rows, self.kind, with_index=self.teacher is not None),
+            example_stream(self.units, self.head, with_index=self.teacher is not None),
             self.preprocessor,
-            self.kind,
+            self.head,
             self.options.batch_size,
             self.options.seed,
             None if self.teacher is None else self.teacher.targets,
@@ -175,19 +175,16 @@ class FinetuneTrainer:
         return self.model, self.evaluate()
 
     def evaluate(self) -> float:
-        """The model's metric on dev."""
-        rows = ((e.text, e.pair) for e in self.dev)
-        found = self.kind.results(rows, self.preprocessor.encoder, self._outputs, PREDICTION_BATCH)
+        """The model's metric on dev; an error where an output is not finite."""
+        encoder = self.preprocessor.encoder
+        backend = KerasBackend(self.model, self.head, encoder, PREDICTION_BATCH, self._predict)
+        results = [result for _, result in backend.stream(e.texts for e in self.dev)]
         name = self.task.metric_name
-        return self.kind.scores([name], [result for _, result in found], self.dev_goals)[name]
+        return self.head.scores([name], results, self.dev_references)[name]
 
-    def _outputs(self, passages: Sequence[Passage]) -> Iterator[Outputs]:
-        """The named outputs of each passage; an `InputError` where one is not finite."""
-        paired = self.kind.paired
-        for inputs in prediction_batches(passages, self.preprocessor, paired, PREDICTION_BATCH):
-            outputs = self.model.predict_on_batch(self.kind.keras_inputs(inputs))
-            outputs = outputs if isinstance(outputs, dict) else {"logits": outputs}
-            if not all(np.isfinite(values).all() for values in outputs.values()):
-                raise self.state.diverged()
-            for row in zip(*outputs.values(), strict=True):
-                yield dict(zip(outputs, row, strict=True))
+    def _predict(self, inputs: Any) -> Any:
+        """The model's outputs for a batch."""
+        outputs = self.model.predict_on_batch(inputs)
+        if not all(np.isfinite(values).all() for values in keras.tree.flatten(outputs)):
+            raise self.state.diverged()
+        return outputs

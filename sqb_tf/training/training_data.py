@@ -7,8 +7,8 @@ from typing import Any
 
 from sqb_tf.data.example import Example
 from sqb_tf.data.task import Task
-from sqb_tf.heads.head_type import TaskKind
-from sqb_tf.heads.registry import CLASSES
+from sqb_tf.heads import registry
+from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.progress import log
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.reservoir import ReservoirSample
@@ -25,7 +25,7 @@ class TrainingData:
 
     Attributes:
         task: the splits, as streams.
-        kind: the head, with the data's labels and the run's settings.
+        head: with the data's labels and the run's settings.
         settings: the head's settings, as `TaskInfo.settings` records them.
         num_examples: training examples.
         calibration: a sample of the training examples.
@@ -33,7 +33,7 @@ class TrainingData:
     """
 
     task: Task
-    kind: TaskKind
+    head: TaskHead
     settings: dict[str, Any]
     num_examples: int
     calibration: list[Example]
@@ -42,8 +42,7 @@ class TrainingData:
     @classmethod
     def read(cls, task: Task, options: FinetuneOptions) -> TrainingData:
         """Reads both splits once; `InputError` as `survey`, or for an option of another head."""
-        head_class = CLASSES[task.head]
-        settings = head_class.settings_of(
+        settings = registry.get(task.head).training_settings(
             task.spec.settings, options.seq_length, options.doc_stride
         )
         log(f"reading {task.data}")
@@ -52,11 +51,11 @@ class TrainingData:
             "dev": ReservoirSample(VERIFICATION_EXAMPLES),
         }
         labels, num_examples = survey(task, samples)
-        kind = head_class(labels, task.paired, settings)
+        head = registry.get(task.head)(labels, task.paired, settings)
         train, dev = samples["train"].items, samples["dev"].items
-        return cls(task, kind, settings, num_examples, train, dev)
+        return cls(task, head, settings, num_examples, train, dev)
 
     @property
     def labels(self) -> list[str]:
         """Label names in the order of the outputs."""
-        return self.kind.labels
+        return list(self.head.labels)

@@ -17,8 +17,7 @@ import sqb_tf
 import sqb_tflite
 from sqb_tf.errors import InputError
 from sqb_tflite.conversion import converter
-from sqb_tflite.conversion.calibration import samples
-from sqb_tflite.conversion.converter import check_operations
+from sqb_tflite.conversion.converter import calibration_samples, check_operations
 from sqb_tflite.conversion.gptq import round_and_correct, round_rows
 from sqb_tflite.conversion.lowering.model import LoweredModel
 from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
@@ -273,14 +272,14 @@ def test_bundle_is_not_changed_by_converting(model, converted):
     before = model.get_weights()
     lowered = LoweredModel(model, "classification", SEQ_LENGTH)
     kinds = dict.fromkeys(lowered.layers, "int4")
-    round_and_correct(lowered, samples(model.preprocessor, random_texts(4)), kinds)
+    round_and_correct(lowered, calibration_samples(model, random_texts(4), 32), kinds)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
 def test_rounding_correction_centres_every_layers_error(model):
     """On the calibration text, the mean error of each matmul's int8 weights is gone."""
-    inputs = samples(model.preprocessor, random_texts(12, seed=3))
+    inputs = calibration_samples(model, random_texts(12, seed=3), 32)
     lowered = LoweredModel(model, "classification", SEQ_LENGTH)
     exact = {dense: dense.bias.numpy() for dense in lowered.dense_layers}
     seen = {dense: [] for dense in lowered.dense_layers}
@@ -312,7 +311,7 @@ def test_rounding_is_to_255_steps_of_each_row():
 
 def test_calibration_samples_are_spread_over_the_texts(model):
     texts = ["film"] * 100 + ["bad"] * 100 + [""]
-    inputs = samples(model.preprocessor, texts)
+    inputs = calibration_samples(model, texts, 32)
     words = [sample["input_word_ids"].numpy()[0, 1] for sample in inputs]
     id_of = model.tokenizer.vocabulary.index
     assert len(inputs) == 32

@@ -3,7 +3,7 @@
 import pytest
 from fixtures.tiers import recipes
 
-from sqb_tf.data.task_specs import KINDS
+from sqb_tf.heads import registry
 from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
 from sqb_tflite.runtime.runner import Runner
 
@@ -25,7 +25,7 @@ def test_classifier_is_xnnpacks(recipe, length, lowering, converted):
         assert outside <= {"EMBEDDING_LOOKUP", "CAST", "RESHAPE", "DEQUANTIZE"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", registry.NAMES)
 def test_every_head_is_xnnpacks(kind, package_of):
     assert _outside(Runner(package_of(kind, "int8"))) <= OF_IDS
 

@@ -22,7 +22,7 @@ import sqb_tf
 from sqb_tf.checkpoint import bundle
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
-from sqb_tf.heads.registry import kind_of
+from sqb_tf.heads import registry
 from sqb_tf.model.heads import SqueezeBertClassifier
 from sqb_tf.training import teacher_outputs as teacher_module
 from sqb_tf.training.distillation import (
@@ -199,7 +199,7 @@ def test_targets_belong_to_their_texts(bundle_dir, tmp_path):
     (tmp_path / "dev.tsv").write_text("text\tlabel\na\t1\n")
     indices = np.arange(90, dtype=np.float32)[:, None]
     outputs = TeacherOutputs(indices, np.float16(indices[:, None] * [1, 2]))
-    kind = kind_of("regression")
+    kind = registry.get("regression")()
     examples = example_stream(Task("regression", tmp_path).split("train"), kind, with_index=True)
     preprocessor, _ = find_teacher(bundle_dir).load()
 

@@ -14,18 +14,22 @@ from fixtures.tiers import every_mixer, recipes, tiered
 import sqb_tflite
 from sqb_tf.checkpoint import bundle
 from sqb_tf.data.example import Example
-from sqb_tf.data.task_specs import KINDS, PAIRED_KINDS, TASK_KINDS
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
 from sqb_tf.model import heads
 from sqb_tflite.conversion.lowering.heads import HEADS
 from sqb_tflite.conversion.lowering.model import LoweredModel
 from sqb_tflite.conversion.recipes import Recipe
-from sqb_tflite.runtime.runner import TOKEN_OUTPUTS, Runner
-from sqb_tflite.verification.keras_backend import named_outputs
+from sqb_tflite.runtime.runner import Runner
+from sqb_tflite.verification.keras_backend import BundleBackend
 from sqb_tflite.verification.verify import verify
 
-OTHER_KINDS = [kind for kind in KINDS if kind not in TASK_KINDS]
-every_kind = pytest.mark.parametrize("kind", KINDS)
+PAIRED = [name for name, head in registry.HEADS.items() if head.always_paired]
+PER_TOKEN = {
+    name: [output.name for output in head.outputs if output.per_token]
+    for name, head in registry.HEADS.items()
+}
+every_kind = pytest.mark.parametrize("kind", registry.NAMES)
 # float32 rounding of some 100 operations on values about 1, and the vocabulary's logits about 6.
 ROUNDING = 3e-5
 
@@ -34,7 +38,7 @@ RECIPES = recipes()
 
 
 def test_every_kind_is_lowered_and_every_recipe_tested():
-    assert set(HEADS) == set(KINDS)
+    assert set(HEADS) == set(registry.NAMES)
     tested = {recipe.values[0] for recipe in RECIPES}
     assert tested == set(Recipe.names())
 
@@ -46,20 +50,20 @@ def test_lowered_model_is_the_keras_model(kind, mixer, model_of):
     lowered = LoweredModel(model, kind, 32)
     for text in TEXTS[:5]:
         inputs = model.preprocessor([text])
-        found, expected = lowered(**inputs), named_outputs(model, inputs)
+        found, expected = lowered(**inputs), BundleBackend(model).batch_outputs(inputs)
         assert found.keys() == expected.keys()
         for name, values in expected.items():
             assert found[name].shape == values.shape
             np.testing.assert_allclose(found[name], values, atol=ROUNDING, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", OTHER_KINDS)
+@pytest.mark.parametrize("kind", registry.TEXT_NAMES)
 @pytest.mark.parametrize("recipe", RECIPES)
 @every_mixer
 def test_every_recipe_is_verified(kind, recipe, mixer, model_of, package_of):
     model, content = model_of(kind, mixer), package_of(kind, recipe, mixer=mixer)
     report = verify(model, content, [Example(text) for text in TEXTS])
-    assert set(report.tensors) == set(named_outputs(model, model.preprocessor(["a"])))
+    assert list(report.tensors) == [output.name for output in registry.get(kind).outputs]
     assert report.metric == {"name": None, "keras": None, "package": None, "drop": None}
     assert report.sqnr_db >= Recipe.named(recipe).bounds.sqnr_db, report.table()
     assert "same decision" in report.table() and "Keras" not in report.table()
@@ -70,24 +74,26 @@ def test_every_recipe_is_verified(kind, recipe, mixer, model_of, package_of):
 
 
 @every_mixer
-@pytest.mark.parametrize("kind", [*OTHER_KINDS, *PAIRED_KINDS])
+@pytest.mark.parametrize("kind", [*registry.TEXT_NAMES, *PAIRED])
 def test_fixed_length_gives_the_same_for_the_texts_own_tokens(kind, mixer, package_of):
     dynamic, fixed = (
         Runner(package_of(kind, "float32", length, mixer)) for length in (None, (32,))
     )
-    texts = [(text, "a plot" if kind in PAIRED_KINDS else None) for text in TEXTS[:10]]
-    for one, other in zip(dynamic.outputs(texts), fixed.outputs(texts), strict=True):
+    texts = [(text, "a plot" if kind in PAIRED else None) for text in TEXTS[:10]]
+    for one, other in zip(
+        dynamic.run(dynamic.requests(texts)), fixed.run(fixed.requests(texts)), strict=True
+    ):
         for name, values in one.items():
             np.testing.assert_allclose(other[name], values, atol=ROUNDING, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", TOKEN_OUTPUTS)
+@pytest.mark.parametrize("kind", [name for name, outputs in PER_TOKEN.items() if outputs])
 def test_outputs_have_a_place_for_every_token(kind, model_of, package_of):
     runner, model = Runner(package_of(kind, "float32")), model_of(kind)
-    paired = kind in PAIRED_KINDS
-    (outputs,) = runner.outputs([("the film was good", "bad" if paired else None)])
+    paired = kind in PAIRED
+    (outputs,) = runner.run(runner.requests([("the film was good", "bad" if paired else None)]))
     tokens = len(model.tokenizer(["the film was good"])[0]) + (4 if paired else 2)
-    for name in TOKEN_OUTPUTS[kind]:
+    for name in PER_TOKEN[kind]:
         assert len(outputs[name]) == tokens
 
 
@@ -115,7 +121,7 @@ def test_the_vocabulary_is_in_the_file_once(recipe, tmp_path):
     assert sizes["masked_lm"] - sizes["encoder"] < table / 2
 
 
-@pytest.mark.parametrize("kind", OTHER_KINDS)
+@pytest.mark.parametrize("kind", registry.TEXT_NAMES)
 def test_kinds_without_a_label_for_a_text_say_so(kind, package_of, model_of, tmp_path):
     (tmp_path / "a.tflite").write_bytes(package_of(kind, "int8"))
     with pytest.raises(InputError, match=f"a package for {kind} has no label for a text"):

@@ -17,7 +17,7 @@ from sqb_tf.data.choices import ChoicesFile
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
-from sqb_tf.heads.registry import kind_of
+from sqb_tf.heads import registry
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 from sqb_tf.training.pipeline import TrainingBatches, example_stream
@@ -121,7 +121,7 @@ def test_bad_rows_are_named(rows, message, tmp_path):
 
 def test_batches_hold_every_choice_as_a_pair():
     texts = random_texts(90, seed=2)
-    kind = kind_of("multiple_choice", (), True)
+    kind = registry.get("multiple_choice")((), True)
     examples = [
         Example(text, "\t".join(texts[3 * i : 3 * i + 3]), str(i % 3))
         for i, text in enumerate(texts[:30])
@@ -154,18 +154,18 @@ def test_batches_hold_every_choice_as_a_pair():
 
 
 def test_choices_of_any_number_are_judged():
-    kind = kind_of("multiple_choice", (), True)
+    kind = registry.get("multiple_choice")((), True)
     examples = [Example("a", "b\tc", "1"), Example("a", "b\tc\td", "2")]
-    rows = [(e.text, e.pair) for e in examples]
-    logits = iter([0.0, 2.0, 1.0, 3.0, 2.0])
+    logits = [[0.0, 2.0], [1.0, 3.0, 2.0]]
     results = [
-        r for _, r in kind.results(rows, None, lambda p: ({"logits": [next(logits)]} for _ in p), 8)
+        kind.decode(e.texts, [], [{"logits": [value]} for value in values])
+        for e, values in zip(examples, logits, strict=True)
     ]
     assert [r.choice for r in results] == [1, 1]
-    assert kind.scores(["accuracy"], results, kind.goals(examples)) == {"accuracy": 0.5}
+    assert kind.scores(["accuracy"], results, kind.references(examples)) == {"accuracy": 0.5}
     np.testing.assert_allclose(results[0].scores, np.exp([0, 2]) / np.exp([0, 2]).sum())
-    with pytest.raises(InputError, match="label '2': expected the place of a choice"):
-        kind.goals([Example("a", "b\tc", "2")])
+    with pytest.raises(InputError, match="label '2': expected the index of a choice"):
+        kind.references([Example("a", "b\tc", "2")])
 
 
 def test_choices_are_learned_converted_and_verified(chooser, data, tmp_path, capsys):

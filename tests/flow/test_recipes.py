@@ -110,7 +110,7 @@ def test_mixed_recipe_stores_each_layer_as_it_says(mixed):
 
 def test_mixed_recipe_runs(mixed, model):
     runner = Runner(mixed[0])
-    for result in runner.outputs([(text, None) for text in random_texts(5)]):
+    for result in runner.run(runner.requests([(text, None) for text in random_texts(5)])):
         assert np.isclose(result["probabilities"].sum(), 1, atol=1e-5)
 
 
@@ -161,7 +161,7 @@ def test_integer_only_packages_have_a_fixed_length(converted, model):
     assert unpack(converted("int8-full")).properties["seq_lengths"] == [model.info.task.seq_length]
     runner = Runner(converted("int8-full", 16, 32))
     assert sorted(s.seq_length for s in runner.signatures.values()) == [16, 32]
-    for result in runner.outputs([(text, None) for text in random_texts(5)]):
+    for result in runner.run(runner.requests([(text, None) for text in random_texts(5)])):
         assert result["probabilities"].dtype == np.float32
         assert np.isclose(result["probabilities"].sum(), 1, atol=0.02)
 
@@ -173,7 +173,7 @@ def test_padding_changes_nothing_in_integers(converted, model):
         np.abs(
             runner(inputs, "seq_16")["probabilities"] - runner(inputs, "seq_48")["probabilities"]
         )
-        for inputs in runner.inputs((text, None) for text in random_texts(20, seed=3))
+        for inputs in runner.inputs([(text, None) for text in random_texts(20, seed=3)])
         if inputs["input_word_ids"].shape[1] <= 16
     ]
     assert len(differences) >= 10

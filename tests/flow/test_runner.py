@@ -10,7 +10,7 @@ import sqb_tf
 from sqb_tf.errors import InputError
 from sqb_tf.heads.classification import Classification
 from sqb_tflite.runtime.runner import Runner, Signature
-from sqb_tflite.verification.keras_backend import BundlePredictor, keras_outputs
+from sqb_tflite.verification.keras_backend import BundleBackend
 
 # Float32 against Keras: outputs up to 1, as derived in test_lower, and probabilities of steep logits.
 EXACT = 2e-5
@@ -35,7 +35,7 @@ def model(bundle_dir):
 
 def test_labels_and_scores_are_the_models(runner, model):
     texts = random_texts(70)  # more than one batch
-    expected = keras_outputs(model, model.preprocessor(texts))
+    expected = BundleBackend(model).batch_outputs(model.preprocessor(texts))["probabilities"]
     results = runner.classify(texts)
     assert len(results) == 70
     for found, scores in zip(results, expected, strict=True):
@@ -47,7 +47,7 @@ def test_labels_and_scores_are_the_models(runner, model):
 
 
 def test_classification_names_the_best_score():
-    found = Classification.of(["a", "b", "c"], np.array([0.2, 0.7, 0.1]))
+    found = Classification.from_scores(["a", "b", "c"], np.array([0.2, 0.7, 0.1]))
     assert found == Classification("b", {"a": 0.2, "b": 0.7, "c": 0.1})
 
 
@@ -55,7 +55,8 @@ def test_raw_inputs_give_named_outputs(runner, model):
     inputs = {k: v.numpy() for k, v in model.preprocessor(["a good film"]).items()}
     outputs = runner(inputs)
     assert outputs.keys() == {"probabilities"}
-    np.testing.assert_allclose(outputs["probabilities"], keras_outputs(model, inputs), atol=EXACT)
+    expected = BundleBackend(model).batch_outputs(inputs)
+    np.testing.assert_allclose(outputs["probabilities"], expected["probabilities"], atol=EXACT)
 
 
 def test_prepared_run_is_the_same_run(fixed, runner):
@@ -129,7 +130,7 @@ def test_empty_text_has_an_answer(runner):
 def test_pairs_give_what_keras_gives(paired_bundle_dir, converted):
     runner = Runner(converted("float32", directory=paired_bundle_dir))
     texts, pairs = random_texts(8, seed=1), random_texts(8, seed=2)
-    predictor = BundlePredictor(paired_bundle_dir)
+    predictor = BundleBackend(paired_bundle_dir)
     expected = [found for _, found in predictor.stream(zip(texts, pairs))]
     for found, keras in zip(runner.classify(texts, pairs), expected, strict=True):
         assert found.label == keras.label
@@ -153,13 +154,13 @@ def test_regression_gives_the_score(regression_bundle_dir, converted):
 
 
 def test_single_text_package_rejects_pairs(runner, bundle_dir):
-    for predictor in (runner, BundlePredictor(bundle_dir)):
+    for predictor in (runner, BundleBackend(bundle_dir)):
         with pytest.raises(InputError, match="takes single texts"):
             list(predictor.stream([("a", "b")]))
 
 
 def test_streams_are_lazy_and_in_order(runner, bundle_dir):
-    for predictor in (runner, BundlePredictor(bundle_dir)):
+    for predictor in (runner, BundleBackend(bundle_dir)):
         given = 0
 
         def endless():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fixtures.commands import TOOLS, start_python
 
-from sqb_tf.data.task_specs import TASK_KINDS
+from sqb_tf.heads.registry import TASK_NAMES
 
 # Imported by a tool or `Runner`, these would be seconds of start and hundreds of MB.
 HEAVY = ("tensorflow", "tensorflow_text", "tf_keras", "keras", "sentencepiece")
@@ -43,7 +43,7 @@ def test_a_text_is_classified(package):
 
 def test_every_head_gives_results(package_of, tmp_path):
     """Windows of contexts, positions of words and choices included."""
-    for kind in TASK_KINDS:
+    for kind in TASK_NAMES:
         (tmp_path / f"{kind}.tflite").write_bytes(package_of(kind, "float32"))
     out = run(
         "from pathlib import Path\n"
@@ -96,14 +96,14 @@ def test_inputs_of_devices(package, tmp_path):
     """What a phone or a remote machine is given, before anything is sent there."""
     run(
         "from pathlib import Path\n"
-        "from sqb_tflite.bench.devices import device_inputs, fleet, ios, remote\n"
+        "from sqb_tflite.bench.devices import device_inputs, fleet, ios_params\n"
         "from sqb_tflite.bench.inputs import Text\n"
-        "from sqb_tflite.runtime.runner import Runner\n"
+        "from sqb_tflite.package.info import PackageInfo\n"
         "package, folder = map(Path, sys.argv[1:])\n"
-        "runner, content = Runner(package), package.read_bytes()\n"
-        "payload = device_inputs.prepare(runner, content, Text.demo(), 16, folder)\n"
-        "assert payload.length == 16 and len(payload.files) == 3\n"
-        "assert ios.params(str(package), 16, 1, 5)",
+        "info = PackageInfo.read(package)\n"
+        "prepared = device_inputs.prepare_package(info, Text.demo(), [16], folder)\n"
+        "assert prepared.inputs[16].length == 16 and len(prepared.inputs[16].files) == 3\n"
+        "assert ios_params.write_params(str(package), 16, 1, 5)",
         package,
         tmp_path,
     )

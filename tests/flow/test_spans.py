@@ -14,17 +14,9 @@ from fixtures.models import (
 
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
-from sqb_tf.heads.registry import kind_of
-from sqb_tf.heads.spans import (
-    Answer,
-    Answers,
-    SpanSettings,
-    Window,
-    answer_places,
-    best_answers,
-    check_stride,
-    windows,
-)
+from sqb_tf.heads import registry
+from sqb_tf.heads.span import Answer, Answers, SpanSettings, best_answers
+from sqb_tf.heads.windows import Window, answer_positions, check_stride, windows
 from sqb_tf.text.encoder import TextEncoder
 
 # Accents, both ways of writing them, CJK, emoji of several code points, ligatures, Hangul, controls.
@@ -95,27 +87,28 @@ def test_real_answers_are_recoverable_from_offsets(squad_dev, real_encoder):
 
 
 def check_windows(encoder: TextEncoder, rows: list, stride: int) -> list[list[Window]]:
-    """Windows hold every token of their contexts, in inputs of the right form."""
-    found = windows(encoder, rows, stride)
-    flat = [window for some in found for window in some]
-    inputs = encoder([w.text for w in flat], [w.pair for w in flat])
-    lengths = inputs["input_mask"].sum(-1)
-    assert lengths.max() <= encoder.seq_length
-    by_window = iter(zip(inputs["input_word_ids"], lengths, strict=True))
-    whole = [encoder.with_offsets(context) for _, context in rows]
-    for some, (ids, offsets) in zip(found, whole, strict=True):
-        places = {tuple(span): i for i, span in reversed(list(enumerate(offsets.tolist())))}
+    """Windows hold every token of their contexts, in inputs of the right form, and are texts themselves."""
+    cut = windows(encoder, rows, stride)
+    for (question, context), parts in zip(rows, cut, strict=True):
+        ids, offsets = encoder.with_offsets(context)
+        positions = {tuple(span): i for i, span in reversed(list(enumerate(offsets.tolist())))}
         end = 0
-        for window in some:
-            row, length = next(by_window)
-            assert window.first + len(window.offsets) == length - 1
-            begin = places[tuple(window.offsets[0])] if len(window.offsets) else 0
+        for window in parts:
+            assert len(window) <= encoder.seq_length
+            assert window.first + len(window.offsets) == len(window) - 1
+            begin = positions[tuple(window.offsets[0])] if len(window.offsets) else 0
             assert begin <= end  # no gap
             end = begin + len(window.offsets)
             np.testing.assert_array_equal(window.offsets, offsets[begin:end])
-            np.testing.assert_array_equal(row[window.first : length - 1], ids[begin:end])
+            word_ids = window.inputs["input_word_ids"][0]
+            np.testing.assert_array_equal(word_ids[window.first : -1], ids[begin:end])
+            # The training pipeline tokenizes a window as a text of its own.
+            part = context[window.offsets[0, 0] : window.offsets[-1, 1]] if end > begin else ""
+            expected = encoder.inputs(question[: window.question_end], part)
+            for name, values in expected.items():
+                np.testing.assert_array_equal(window.inputs[name], values)
         assert end == len(ids)
-    return found
+    return cut
 
 
 @pytest.mark.parametrize(("seq_length", "stride"), [(5, 1), (12, 3), (20, 6), (32, 15), (64, 128)])
@@ -149,12 +142,15 @@ def test_window_steps_are_at_most_the_stride():
 def test_long_questions_and_words_are_cut():
     encoder = TextEncoder(VOCABULARY, True, 16)
     question, word = "is it a good film or a bad one?", "".join(LETTERS[:20])
-    (some,) = windows(encoder, [(question, f"a {word} end")], None)
-    inputs = encoder([w.text for w in some], [w.pair for w in some])["input_word_ids"]
-    assert inputs.shape[1] == 16
-    assert question.startswith(some[0].text) and len(some[0].text) < len(question)
-    assert [w.pair for w in some] == ["a", word, "end"]
-    assert len(some[1].offsets) == 16 - 1 - some[1].first
+    context = f"a {word} end"
+    (parts,) = windows(encoder, [(question, context)], None)
+    assert [len(window) for window in parts] == [10, 16, 10]
+    kept = question[: parts[0].question_end]
+    assert question.startswith(kept) and len(kept) < len(question)
+    assert parts[0].first == len(encoder.ids(kept)) + 2
+    texts = [context[w.offsets[0, 0] : w.offsets[-1, 1]] for w in parts]
+    assert texts[0] == "a" and texts[2] == "end"
+    assert word.startswith(texts[1]) and len(parts[1].offsets) == 16 - 1 - parts[1].first
 
 
 def test_strides_that_leave_text_out():
@@ -171,11 +167,11 @@ def test_strides_that_leave_text_out():
 @pytest.mark.slow
 def test_targets_are_the_tokens_of_the_answer(squad_dev, real_encoder):
     """Joined again they are the answer, but for what is left of its first and last word."""
-    kind = kind_of("span", (), True, {"doc_stride": 42})
+    kind = registry.get("span")((), True, {"doc_stride": 42})
     examples = squad_dev[::25]
     contexts = {e.id: e for e in examples}
     held = set()
-    for row in kind.rows(examples, real_encoder):
+    for row in kind.training_units(examples, real_encoder):
         first, last = kind.target(row)
         if (first, last) == (0, 0):
             continue
@@ -192,17 +188,17 @@ def test_targets_are_the_tokens_of_the_answer(squad_dev, real_encoder):
 
 
 def test_a_window_that_cuts_the_answer_aims_at_cls():
-    window = Window("q", "film was good", 4, np.array([[10, 14], [15, 18], [19, 23]]))
-    assert answer_places(window, 15, "was") == (5, 5)
-    assert answer_places(window, 10, "film was good") == (4, 6)
-    assert answer_places(window, 14, " was ") == (5, 5)
-    assert answer_places(window, 9, "a film") == (0, 0)
-    assert answer_places(window, 19, "good end") == (0, 0)
-    assert answer_places(window, 40, "end") == (0, 0)
-    kind, encoder = kind_of("span"), TextEncoder(VOCABULARY, True, 32)
+    window = Window({}, 4, np.array([[10, 14], [15, 18], [19, 23]]), 1)
+    assert answer_positions(window, 15, "was") == (5, 5)
+    assert answer_positions(window, 10, "film was good") == (4, 6)
+    assert answer_positions(window, 14, " was ") == (5, 5)
+    assert answer_positions(window, 9, "a film") == (0, 0)
+    assert answer_positions(window, 19, "good end") == (0, 0)
+    assert answer_positions(window, 40, "end") == (0, 0)
+    kind, encoder = registry.get("span")(), TextEncoder(VOCABULARY, True, 32)
     for answers, expected in (("[]", [0, 0]), ('[[2, "film"], [0, "a"]]', [6, 6])):
         # [CLS] is i ##t [SEP] a film [SEP]
-        (row,) = kind.rows([Example("is it", "a film", answers, "1")], encoder)
+        (row,) = kind.training_units([Example("is it", "a film", answers, "1")], encoder)
         assert kind.target(row) == expected
 
 
@@ -221,7 +217,7 @@ def outputs_of(start: list[float], end: list[float]) -> dict[str, np.ndarray]:
 
 
 def best(start: list[float], end: list[float], **settings):
-    window = Window("is it", CONTEXT, 3, OFFSETS)
+    window = Window({}, 3, OFFSETS, 5)
     return best_answers(CONTEXT, [window], [outputs_of(start, end)], SpanSettings(**settings))
 
 
@@ -254,8 +250,8 @@ def test_the_empty_answer_wins_by_the_threshold():
 def test_the_better_window_wins():
     """Of a span in both windows the better score counts; the empty answer's is the lower one."""
     parts = [
-        Window("q", "the film was", 3, OFFSETS[:3]),
-        Window("q", "film was good", 3, OFFSETS[1:]),
+        Window({}, 3, OFFSETS[:3], 1),
+        Window({}, 3, OFFSETS[1:], 1),
     ]
     outputs = [outputs_of([4, 0, 2, 0], [4, 0, 2, 0]), outputs_of([1, 3, 0, 1], [1, 1, 0, 3])]
     settings = SpanSettings(null_threshold=0.0)
@@ -270,7 +266,7 @@ def test_decoding_is_a_search_of_all_pairs():
     rng = np.random.default_rng(0)
     text = " ".join("abcdefghij")
     offsets = np.array([[2 * i, 2 * i + 1] for i in range(10)])
-    window = Window("is it", text, 3, offsets)
+    window = Window({}, 3, offsets, 5)
     for _ in range(20):
         start, end = rng.normal(size=(2, 11))
         settings = SpanSettings(max_answer_length=4, n_best=10)
@@ -288,7 +284,7 @@ def test_settings_are_checked(setting):
     with pytest.raises(InputError, match=f"{setting} 0: expected at least 1"):
         SpanSettings(**{setting: 0})
     with pytest.raises(InputError, match="max_answer_length: for question answering only"):
-        kind_of("classification").change({"max_answer_length": 3})
+        registry.get("classification")().update_settings({"max_answer_length": 3})
 
 
 def test_an_answer_that_ties_with_the_best_is_as_good():
@@ -297,7 +293,7 @@ def test_an_answer_that_ties_with_the_best_is_as_good():
     keras = Answers((first, near, far))
 
     def same(*given: Answer) -> list[bool]:
-        return kind_of("span").same(keras, Answers(given))
+        return registry.get("span")().same_decisions(keras, Answers(given))
 
     assert same(first, near) == same(near, first) == [True, True]
     assert same(far, first) == [True, False]

@@ -21,8 +21,8 @@ from sqb_tf.checkpoint.bundle import write as write_bundle
 from sqb_tf.data.squad import SquadFile
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
 from sqb_tf.heads.metrics import answer_f1, exact_match
-from sqb_tf.heads.registry import kind_of
 from sqb_tf.model import heads
 
 NAMES, CITIES = ["ann", "bob", "eve", "kim"], ["rome", "oslo", "lima"]
@@ -109,7 +109,7 @@ def test_metrics_are_the_official_ones(squad_dev, shared_data):
         changes += [f"The {text.upper()}!", rng.choice(squad_dev).text, ""]
         predictions[example.id] = rng.choice(changes)
     dataset = json.loads((shared_data / "squad" / "dev-v1.1.json").read_text())["data"]
-    goals = kind_of("span").goals(squad_dev)
+    goals = registry.get("span")().references(squad_dev)
     found = [predictions[e.id] for e in squad_dev]
     ours = 100 * exact_match(found, goals), 100 * answer_f1(found, goals)
     official = squad_evaluate_v1_1.evaluate(dataset, predictions)

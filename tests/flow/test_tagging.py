@@ -17,7 +17,7 @@ from sqb_tf.data.example import Example
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import metrics
-from sqb_tf.heads.tagging import tags_of
+from sqb_tf.heads.token_classification import word_tags
 from sqb_tf.text.encoder import TextEncoder
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
@@ -118,7 +118,7 @@ def test_places_are_of_the_first_pieces(seq_length):
         words = text.split(" ")
         sizes = [len(encoder.ids(word)) for word in words]
         starts = np.cumsum([1, *sizes[:-1]])
-        assert encoder.word_positions(text).tolist() == [
+        assert encoder.words(text)[1].tolist() == [
             int(start) if size and start < seq_length - 1 else -1
             for start, size in zip(starts, sizes, strict=True)
         ]
@@ -131,7 +131,7 @@ def test_real_words_align_with_the_pieces_of_the_whole_text(shared_data):
     checked = 0
     for text, row in zip(texts, encoder(texts)["input_word_ids"], strict=True):
         pieces = map(encoder.ids, text.split(" "))
-        for place, expected in zip(encoder.word_positions(text), pieces, strict=True):
+        for place, expected in zip(encoder.words(text)[1], pieces, strict=True):
             assert (place < 0) == (not expected)
             assert row[place : place + len(expected)].tolist() == expected or place < 0
             checked += 1
@@ -149,7 +149,7 @@ def test_tag_targets_by_hand():
 
 def test_tags_of_words():
     scores = np.eye(3)[[2, 1, 0, 2]]
-    assert tags_of(["O", "B", "I"], scores, np.array([1, 3, -1])) == ("B", "I", "O")
+    assert word_tags(["O", "B", "I"], scores, np.array([1, 3, -1])) == ("B", "I", "O")
 
 
 def test_entity_f1_by_hand():

@@ -10,15 +10,18 @@ from fixtures.models import random_texts
 import sqb_tf
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
+from sqb_tf.heads.token_classification import WordsRequest
 from sqb_tflite.conversion.recipes import Bounds, Recipe
 from sqb_tflite.runtime.runner import Runner
 from sqb_tflite.verification.verify import (
-    _Decisions,
     _Error,
     _misses,
     verify,
 )
 
+# Three words, each one token.
+REQUEST = WordsRequest({}, np.array([0, 1, 2]))
 BOUNDS = Bounds(drop=0.02, agreement=0.9, sqnr_db=30.0, reason="")
 
 
@@ -177,8 +180,8 @@ def test_bounds_are_ordered_by_precision():
     assert float32.sqnr_db > fp16.sqnr_db > int8.sqnr_db
 
 
-def sqnr(expected: np.ndarray, got: np.ndarray, centred: bool = False) -> float:
-    error = _Error(centred)
+def sqnr(expected: np.ndarray, got: np.ndarray, centered: bool = False) -> float:
+    error = _Error(centered)
     for one, other in zip(expected, got, strict=True):
         error.add(one, other)
     return error.summary()["sqnr_db"]
@@ -192,35 +195,39 @@ def test_sqnr_by_hand():
     assert np.isnan(sqnr(expected, np.array([[np.nan, 4.0]])))
     # A regression's offset is no signal: 3 and 4 differ from their mean by 0.5 each, 0.5 in all.
     noisy = expected.T + np.array([[0.03], [-0.04]])
-    assert sqnr(expected.T, noisy, centred=True) == pytest.approx(10 * np.log10(0.5 / 0.0025))
+    assert sqnr(expected.T, noisy, centered=True) == pytest.approx(10 * np.log10(0.5 / 0.0025))
 
 
 def test_decisions_by_hand():
-    tokens = _Decisions("token_classification")
+    def agreement(name: str, *outputs: tuple[dict, dict]) -> float:
+        """Of a head, for the outputs of two models for some texts."""
+        head = registry.get(name)(["O", "B", "I"], registry.get(name).always_paired)
+        sides = zip(*outputs, strict=True)
+        results = [[head.decode(("a b c", None), [REQUEST], [o]) for o in side] for side in sides]
+        return head.agreement(*results)
+
     scores = np.eye(3)  # three tokens with labels 0, 1, 2
-    tokens.add({"probabilities": scores}, {"probabilities": scores[[0, 1, 1]]})
-    tokens.add({"probabilities": scores[:1]}, {"probabilities": scores[:1]})
-    assert tokens.agreement() == 3 / 4
-    spans = _Decisions("span")
-    spans.add(
-        {"start_logits": scores[0], "end_logits": scores[2]},
-        {"start_logits": scores[0], "end_logits": scores[1]},
-    )
-    assert spans.agreement() == 1 / 2
+    tagged = [(scores, scores[[0, 1, 1]]), (scores[[0, 0, 0]], scores[[0, 0, 0]])]
+    named = [tuple({"probabilities": values} for values in pair) for pair in tagged]
+    assert agreement("token_classification", *named) == 5 / 6
+    tokens = {"logits": scores}, {"logits": scores[[0, 1, 1]]}
+    order = {"sentence_order_logits": np.array([1, 0])}, {"sentence_order_logits": np.array([2, 1])}
+    assert agreement("masked_lm", tokens) == 2 / 3
+    assert agreement("pretraining", tuple(a | b for a, b in zip(tokens, order))) == 3 / 4
     # Angles 0, 10 and 30 degrees; the package turns the last one to 5.
-    vectors = _Decisions("embedding")
+    vectors = []
     for one, other in ((0, 0), (10, 10), (30, 5)):
         expected, got = (np.array([np.cos(a), np.sin(a)]) for a in np.radians([one, other]))
-        vectors.add({"embedding": 3 * expected}, {"embedding": got})
+        vectors.append(({"embedding": 3 * expected}, {"embedding": got}))
     # The nearest to them were 1, 0, 1; now 2, 2 and either (5 from both, up to rounding).
-    assert vectors.agreement() in (0, 1 / 3)
+    assert agreement("embedding", *vectors) in (0, 1 / 3)
     # Of an encoder the mean over tokens is what is near.
-    tokens = _Decisions("encoder")
+    states = []
     for one, other in ((0, 0), (10, 25), (30, 30)):
         angles = np.radians([[one - 5, one + 5], [other - 5, other + 5]])
         expected, got = (np.stack([np.cos(a), np.sin(a)], axis=-1) for a in angles)
-        tokens.add({"sequence_output": expected}, {"sequence_output": got})
-    assert tokens.agreement() == 2 / 3  # the nearest were 1, 0, 1 and are 1, 2, 1
+        states.append(({"sequence_output": expected}, {"sequence_output": got}))
+    assert agreement("encoder", *states) == 2 / 3  # the nearest were 1, 0, 1 and are 1, 2, 1
 
 
 def test_examples_may_be_in_any_order(model, converted, examples):

@@ -13,7 +13,7 @@ from fixtures.commands import ROOT
 from fixtures.models import random_inputs, randomize, tiny_config
 
 from sqb_tf.config import SqueezeBertConfig
-from sqb_tf.data.task_specs import KINDS
+from sqb_tf.heads import registry
 from sqb_tf.model import heads
 
 JAX = Path(os.environ.get("SQB_JAX_PYTHON", ROOT / ".venv-jax/bin/python"))
@@ -23,7 +23,7 @@ BATCH, CHOICES, LENGTH = 6, 2, 9
 # Heads that read the mean of the tokens, and the tokens.
 SEPARABLE = {"separable classification": "classification", "separable encoder": "encoder"}
 CONVOLUTIONS = tiny_config(token_mixer="separable_conv")
-every_case = pytest.mark.parametrize("name", [*KINDS, *SEPARABLE])
+every_case = pytest.mark.parametrize("name", [*registry.NAMES, *SEPARABLE])
 
 pytestmark = [
     pytest.mark.peers,
@@ -51,7 +51,7 @@ def jax_results(tmp_path_factory) -> Path:
     """A folder with JAX's results for every head, and for a classifier with dropout."""
     folder = tmp_path_factory.mktemp("jax")
     rng = np.random.default_rng(0)
-    cases = {kind: (kind, tiny_config()) for kind in KINDS}
+    cases = {kind: (kind, tiny_config()) for kind in registry.NAMES}
     cases |= {name: (kind, CONVOLUTIONS) for name, kind in SEPARABLE.items()}
     cases["dropout"] = ("classification", tiny_config(hidden_dropout_prob=0.5))
     for name, (kind, config) in cases.items():

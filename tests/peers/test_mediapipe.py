@@ -19,7 +19,7 @@ from sqb_tf.training.demo import finetune_demo
 from sqb_tf.training.finetune import finetune
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tflite.conversion.recipes import Recipe
-from sqb_tflite.verification.keras_backend import keras_outputs
+from sqb_tflite.verification.keras_backend import BundleBackend
 
 ROOT = REPOSITORY
 PYTHON = Path(os.environ.get("SQB_MEDIAPIPE_PYTHON", ROOT / ".venv-mediapipe/bin/python"))
@@ -73,7 +73,9 @@ def assert_agreement(model, package: bytes, texts: list[str], folder: Path) -> N
     """
     labels = mediapipe_labels(package, [normalized(text) for text in texts], folder)
     assert labels == [result.label for result in sqb_tflite.Runner(package).classify(texts)]
-    outputs = [keras_outputs(model, model.preprocessor([text]))[0] for text in texts]
+    backend = BundleBackend(model)
+    requests = backend.requests([(text, None) for text in texts])
+    outputs = [output["probabilities"] for output in backend.run(requests)]
     expected = [model.labels[int(scores.argmax())] for scores in outputs]
     same = [label == keras for label, keras in zip(labels, expected, strict=True)]
     assert np.mean(same) >= Recipe.INT8.bounds.agreement

@@ -265,7 +265,7 @@ def test_word_positions_are_the_preprocessors(seq_length, lowercase):
     texts = ["", " ", "the  filmed plot ", "a \u200d \xad b\xa0c É!", *random_texts(50, seed=5)]
     texts += list(generated(500, seed=11))
     expected = preprocessor.word_positions(texts).to_list()
-    assert [encoder.word_positions(text).tolist() for text in texts] == expected
+    assert [encoder.words(text)[1].tolist() for text in texts] == expected
 
 
 # --- By hand -------------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ def test_an_encoder_of_another_length(vocabulary):
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a good \udfff film", "\ud83d\ude00"])
-@pytest.mark.parametrize("method", ["ids", "inputs", "with_offsets", "word_positions"])
+@pytest.mark.parametrize("method", ["ids", "inputs", "with_offsets", "words"])
 def test_lone_surrogates_are_refused(vocabulary, lowercase, method, text):
     encoder = TextEncoder(vocabulary, lowercase, 8)
     with pytest.raises(InputError, match=r"lone surrogate U\+D[8F]..: expected Unicode text"):

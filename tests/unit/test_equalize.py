@@ -7,7 +7,7 @@ from fixtures.models import random_inputs, random_texts, softmax
 from fixtures.tiers import tiered
 
 import sqb_tf
-from sqb_tflite.conversion.calibration import samples
+from sqb_tflite.conversion.converter import calibration_samples
 from sqb_tflite.conversion.equalize import equalize
 from sqb_tflite.conversion.lowering.model import LoweredModel
 
@@ -47,7 +47,7 @@ def test_equalized_model_is_the_model(overrides):
 
 def test_queries_and_keys_have_equal_ranges(bundle_dir):
     model = sqb_tf.load(bundle_dir)
-    inputs = samples(model.preprocessor, random_texts(8))
+    inputs = calibration_samples(model, random_texts(8), 32)
     lowered = LoweredModel(model, "classification", 32)
     equalize(lowered, inputs)
     ranges: dict = {}

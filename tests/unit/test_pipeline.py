@@ -9,8 +9,7 @@ from fixtures.models import random_texts
 
 from sqb_tf.data.example import Example
 from sqb_tf.data.task import Split
-from sqb_tf.heads.head_type import Passage
-from sqb_tf.heads.registry import kind_of
+from sqb_tf.heads import registry
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 from sqb_tf.training import pipeline
@@ -27,12 +26,12 @@ def preprocessor(vocabulary):
 def examples():
     """The texts, each with its index as its target."""
     split = Split([Example(text, text, str(i)) for i, text in enumerate(TEXTS)], "texts")
-    return pipeline.example_stream(split, kind_of("regression"))
+    return pipeline.example_stream(split, registry.get("regression")())
 
 
 def epoch(examples, preprocessor, batch_size=10, seed=0, number=0, paired=False, skip=0) -> list:
     """The batches (inputs, indices) of an epoch."""
-    kind = kind_of("regression", ["score"], paired)
+    kind = registry.get("regression")(["score"], paired)
     batches = pipeline.TrainingBatches(examples, preprocessor, kind, batch_size, seed).epoch(
         number, skip
     )
@@ -104,7 +103,7 @@ def test_texts_of_a_batch_have_nearly_equal_lengths(examples, preprocessor):
 
 
 def test_prediction_keeps_the_order(preprocessor):
-    passages = [Passage(text, None) for text in TEXTS]
+    passages = [Example(text) for text in TEXTS]
     batches = list(pipeline.prediction_batches(passages, preprocessor, False, 64))
     assert [len(inputs["input_mask"]) for inputs in batches] == [64, 64, 64, 11]
     for start, inputs in zip(range(0, 203, 64), batches, strict=True):
@@ -116,7 +115,7 @@ def test_prediction_keeps_the_order(preprocessor):
 def test_stream_gives_every_example_whatever_its_blocks(monkeypatch, block):
     monkeypatch.setattr(pipeline, "BLOCK", block)
     split = Split([Example(t, label="xy"[i % 2]) for i, t in enumerate(TEXTS)], "texts")
-    stream = pipeline.example_stream(split, kind_of("classification", ["y", "x"]))
+    stream = pipeline.example_stream(split, registry.get("classification")(["y", "x"]))
     for _ in range(2):  # once per epoch
         rows = list(stream.as_numpy_iterator())
         assert [text.decode() for text, _, _ in rows] == TEXTS
@@ -137,6 +136,6 @@ def test_stream_does_not_read_ahead_of_its_shuffle_buffer():
         def __iter__(self):
             return endless()
 
-    stream = pipeline.example_stream(Split(Source(), "endless"), kind_of("regression"))
+    stream = pipeline.example_stream(Split(Source(), "endless"), registry.get("regression")())
     assert len(list(stream.take(3))) == 3
     assert num_read <= 4 * pipeline.BLOCK  # a block or a few ahead

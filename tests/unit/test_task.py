@@ -7,7 +7,7 @@ from fixtures.models import random_texts
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task import DEMO, Task
 from sqb_tf.errors import InputError
-from sqb_tf.heads.registry import kind_of
+from sqb_tf.heads import registry
 from sqb_tf.training.survey import survey
 
 
@@ -139,8 +139,8 @@ def test_bad_arguments_raise_errors(folder):
 
 def test_targets_by_hand():
     examples = [Example("a", label="2"), Example("b", label="1"), Example("c", label="2")]
-    assert kind_of("classification", ["1", "2"]).goals(examples).tolist() == [1, 0, 1]
-    assert kind_of("regression", ["score"]).goals(examples).tolist() == [2.0, 1.0, 2.0]
+    assert registry.get("classification")(["1", "2"]).references(examples).tolist() == [1, 0, 1]
+    assert registry.get("regression")(["score"]).references(examples).tolist() == [2.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,6 @@ def test_targets_by_hand():
 )
 def test_targets_of_another_model_raise_error(labels, kind, message):
     with pytest.raises(InputError, match=message):
-        kind_of(kind, labels).goals([Example("a", label="z")])
+        registry.get(kind)(labels).references([Example("a", label="z")])
     with pytest.raises(InputError, match="no examples"):
-        kind_of(kind, labels).goals([])
+        registry.get(kind)(labels).references([])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +57,9 @@ class Text:
         return cls(list(itertools.islice(examples, limit)), str(path))
 
 
-def encode_texts(runner: Runner, text: Text) -> list[dict[str, np.ndarray]]:
+def encode_texts(runner: Runner, text: Text) -> list[Mapping[str, np.ndarray]]:
     """Inputs `[1, tokens]` of every text at its own length, by the package's encoder."""
-    passages = runner.task_kind.passages(runner.encoder, text.examples)
-    return list(runner.inputs((p.text, p.pair) for batch in passages for p in batch))
+    return runner.inputs(text.examples)
 
 
 def encode_length(runner: Runner, text: Text, length: int) -> dict[str, np.ndarray]:

@@ -7,26 +7,22 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from sqb_tf.errors import InputError
-from sqb_tf.text.preprocessing import Preprocessor
+from sqb_tf.heads.head import Request
 
 # Most texts used. Means over tokens need few: 32 texts have hundreds to thousands of tokens. Ranges of
 # activations and 4-bit rounding need more.
 FEW, MANY = 32, 128
 
 
-def samples(
-    preprocessor: Preprocessor,
-    texts: Sequence[str],
-    pairs: Sequence[str | None] | None = None,
-    limit: int = FEW,
-) -> list[dict[str, tf.Tensor]]:
-    """The model's inputs `[1, length]` for at most `limit` texts, spread evenly over the sequence.
+def samples(requests: Sequence[Request], limit: int = FEW) -> list[dict[str, tf.Tensor]]:
+    """The inputs `[1, length]` of at most `limit` requests, spread evenly over them.
 
     Raises:
-        InputError: no texts, or only empty ones.
+        InputError: no requests.
     """
-    usable = [i for i, text in enumerate(texts) if text.strip()]
-    if not usable:
+    if not requests:
         raise InputError("the calibration text is empty: give at least one line of real text")
-    spread = usable[:: max(1, len(usable) // limit)][:limit]
-    return [preprocessor([texts[i]], None if pairs is None else [pairs[i]]) for i in spread]
+    spread = requests[:: max(1, len(requests) // limit)][:limit]
+    return [
+        {name: tf.constant(values) for name, values in request.inputs.items()} for request in spread
+    ]

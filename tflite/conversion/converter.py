@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,6 @@ from sqb_tf.atomic_write import writing
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.checkpoint.saving import as_loaded
 from sqb_tf.errors import InputError
-from sqb_tf.heads.registry import kind_of
 from sqb_tf.text.encoder import check_seq_length
 
 from ..package import container
@@ -287,10 +287,9 @@ def calibration_samples(model: Any, calibration: Any, limit: int) -> list[dict[s
             )
     else:
         rows = [row if task.paired else (row, None) for row in calibration]
-    kind = kind_of(task.kind, model.labels, task.paired, task.settings)
-    passages = [p for some in kind.passages(model.preprocessor.encoder, rows) for p in some]
-    texts, pairs = [p.text for p in passages], [p.pair for p in passages]
-    return calibrate.samples(model.preprocessor, texts, pairs if task.paired else None, limit)
+    rows = [row for row in rows if row[0].strip()]
+    requests = model.info.head.encode(rows, model.preprocessor.encoder)
+    return calibrate.samples(list(itertools.chain.from_iterable(requests)), limit)
 
 
 def _calibration_record(samples: Sequence[dict[str, tf.Tensor]]) -> dict[str, Any]:

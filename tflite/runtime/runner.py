@@ -1,4 +1,4 @@
-"""Running a package through LiteRT: the only place that imports an interpreter."""
+"""Running a package through LiteRT: the only file that imports an interpreter."""
 
 from __future__ import annotations
 
@@ -13,28 +13,18 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from sqb_tf.data.choices import join_choices
-from sqb_tf.data.task_specs import TASK_KINDS
+from sqb_tf.data.example import TextPair
 from sqb_tf.errors import InputError
-from sqb_tf.heads.choices import Choice
+from sqb_tf.heads import registry
+from sqb_tf.heads.backend import Backend
 from sqb_tf.heads.classification import Classification
-from sqb_tf.heads.head_type import Passage, Row, check_pairing
-from sqb_tf.heads.registry import kind_of
-from sqb_tf.heads.spans import Answer
-from sqb_tf.heads.tagging import Tagging
+from sqb_tf.heads.head import Outputs, Request
+from sqb_tf.heads.multiple_choice import Choice
+from sqb_tf.heads.span import Answer
+from sqb_tf.heads.token_classification import Tagging
 from sqb_tf.text.encoder import TextEncoder
 
 from ..package import container
-
-# Examples of a stream that are in memory at once.
-BATCH_SIZE = 64
-# Outputs with a place for each token, by kind.
-TOKEN_OUTPUTS = {
-    "token_classification": ("probabilities",),
-    "span": ("start_logits", "end_logits"),
-    "masked_lm": ("logits",),
-    "pretraining": ("logits",),
-    "encoder": ("sequence_output",),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +41,7 @@ class Signature:
     scales: Mapping[str, tuple[float, int]]
 
 
-class Runner:
+class Runner(Backend):
     """A packaged `.tflite`, run on the CPU (XNNPACK) with `num_threads` threads.
 
     Raises:
@@ -77,9 +67,10 @@ class Runner:
             reason = str(error).splitlines()[0]
             raise InputError(f"{name}: LiteRT cannot open it: {reason}") from None
         self.signatures = {key: _signature(key, r) for key, r in self._runners.items()}
-        self.task_kind = kind_of(
-            self.kind, self.labels, self.paired, self.package.properties.get("settings")
-        )
+        properties = self.package.properties
+        head = registry.get(properties.get("kind", "classification"))
+        paired = bool(properties.get("paired"))
+        self.head = head(self.labels, paired, properties.get("settings") or {})
 
     def __call__(
         self, inputs: Mapping[str, np.ndarray], signature: str | None = None
@@ -101,12 +92,12 @@ class Runner:
     def prepare(
         self, inputs: Mapping[str, np.ndarray], signature: str | None = None
     ) -> Callable[[], None]:
-        """Does what `__call__` does before the run (resize, allocate, copy); returns the run alone.
+        """Does what `__call__` does before the run (resize, allocate, copy); returns the run, to time it.
 
-        For timing it. What is returned holds until this runner is used again.
+        The returned function is valid until this runner is used again.
         """
         chosen, inputs = self._fitted(inputs, signature)
-        # Through what the runner keeps to itself: public methods reach the first signature only.
+        # Private attributes, because public methods reach the first signature only.
         runner = self._runners[chosen.name]
         wrapper, subgraph = runner._interpreter_wrapper, runner._subgraph_index
         for name, values in inputs.items():
@@ -121,22 +112,22 @@ class Runner:
     def operations(self) -> list[tuple[str, bool]]:
         """The first signature's operations: built-in name, and whether the XNNPACK delegate runs it."""
         runner = next(iter(self._runners.values()))
-        # Which is when the delegate takes its part; `allocate_tensors` refuses where there are runners.
+        # Allocation applies the delegate; `allocate_tensors` refuses while there are signature runners.
         runner._interpreter_wrapper.AllocateTensors(runner._subgraph_index)
         details = self.interpreter._get_ops_details()
         delegates = [op for op in details if op["op_name"] == "DELEGATE"]
         plain = [op for op in details if op["op_name"] != "DELEGATE"]
-        maker = {tensor: op for op in plain for tensor in op["outputs"]}
-        inside: set[int] = set()
+        producer = {tensor: op for op in plain for tensor in op["outputs"]}
+        delegated: set[int] = set()
         for delegate in delegates:
-            # What a delegate runs is what lies between its inputs and its outputs.
-            given, wanted = set(delegate["inputs"]), list(delegate["outputs"])
-            while wanted:
-                op = maker.get(wanted.pop())
-                if op is not None and op["index"] not in inside:
-                    inside.add(op["index"])
-                    wanted += [tensor for tensor in op["inputs"] if tensor not in given]
-        return [(op["op_name"], op["index"] in inside) for op in plain]
+            # A delegate runs the operations between its inputs and its outputs.
+            inputs, pending = set(delegate["inputs"]), list(delegate["outputs"])
+            while pending:
+                op = producer.get(pending.pop())
+                if op is not None and op["index"] not in delegated:
+                    delegated.add(op["index"])
+                    pending += [tensor for tensor in op["inputs"] if tensor not in inputs]
+        return [(op["op_name"], op["index"] in delegated) for op in plain]
 
     def _fitted(
         self, inputs: Mapping[str, np.ndarray], signature: str | None
@@ -165,28 +156,13 @@ class Runner:
         """Names of the scores, in the order of the output."""
         return self.package.labels or ["score"]
 
-    @property
-    def kind(self) -> str:
-        """What the model is for, one of `sqb_tf.data.task_specs.KINDS`."""
-        return self.package.properties.get("kind", "classification")
-
-    @property
-    def paired(self) -> bool:
-        """Whether the package takes pairs of texts."""
-        return bool(self.package.properties.get("paired"))
-
     @functools.cached_property
     def encoder(self) -> TextEncoder:
-        """The encoding of text that the package was trained with, from its own vocabulary.
-
-        Raises:
-            InputError: a package that does not say how its text is encoded.
-        """
+        """The text encoder that the package was trained with, from its own vocabulary."""
         properties = self.package.properties
         if not {"lowercase", "max_seq_length"} <= properties.keys():
             raise InputError(
-                "the package does not say how its text is prepared: expected one of "
-                "tools/convert.py"
+                "the package does not say how its text is prepared: expected one of tools/convert.py"
             )
         longest = max((s.seq_length or 0) for s in self.signatures.values())
         return TextEncoder(
@@ -195,52 +171,32 @@ class Runner:
             longest or properties["max_seq_length"],
         )
 
-    def inputs(self, examples: Iterable[Row]) -> Iterator[dict[str, np.ndarray]]:
-        """The model's inputs `[1, length]` of each (text, pair or None), streamed."""
-        for text, pair in check_pairing(examples, self.paired):
-            yield self.encoder.inputs(text, pair)
-
-    def outputs(self, examples: Iterable[Row]) -> Iterator[dict[str, np.ndarray]]:
-        """The named outputs of each (text, pair or None) without the axis of one, streamed.
-
-        Of outputs with a place for each token, those of the text's own tokens.
-        """
-        for inputs in self.inputs(examples):
-            length = inputs["input_word_ids"].shape[1]
-            per_token = TOKEN_OUTPUTS.get(self.kind, ())
+    def run(self, requests: Iterable[Request]) -> Iterator[Outputs]:
+        for request in requests:
+            values = self(request.inputs)
             yield {
-                name: values[0, :length] if name in per_token else values[0]
-                for name, values in self(inputs).items()
+                output.name: values[output.name][0, : len(request) if output.per_token else None]
+                for output in self.head.outputs
             }
-
-    def stream(
-        self, rows: Iterable[Row], batch_size: int = BATCH_SIZE
-    ) -> Iterator[tuple[Row, Any]]:
-        """Each (text, pair or None) with its result, in order, at constant memory.
-
-        Results are `Classification`s, `Tagging`s, `Answers` or `Choice`s, by the package's kind.
-        """
-        if self.kind not in TASK_KINDS:
-            raise InputError(
-                f"a package for {self.kind} has no label for a text: expected one for "
-                f"{' or '.join(TASK_KINDS)}"
-            )
-
-        def run(passages: Sequence[Passage]) -> Iterator[dict[str, np.ndarray]]:
-            return self.outputs((p.text, p.pair) for p in passages)
-
-        return self.task_kind.results(rows, self.encoder, run, batch_size)
 
     def classify(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None
     ) -> list[Classification | Tagging]:
-        """Labels with scores of `texts` (or of pairs of texts), or the tags of their words.
+        """Labels with scores for `texts` (or for pairs of texts), or the tags of their words.
 
         Raises:
-            InputError: a package of pairs without `pairs`, or the reverse.
+            InputError: a package for pairs without `pairs`, or the reverse.
         """
         rows = zip(texts, itertools.repeat(None) if pairs is None else pairs)
-        return [found for _, found in self.stream(rows)]
+        return [result for _, result in self.stream(rows)]
+
+    def tag(self, texts: Sequence[str]) -> list[Tagging]:
+        """The tag of each word; words are separated by single spaces.
+
+        Raises:
+            InputError: a package that is not for token classification.
+        """
+        return self._results("token_classification", ((text, None) for text in texts))
 
     def answer(self, question: str, context: str) -> list[Answer]:
         """The answers to a question, best first: slices of the context, or empty for "none in it".
@@ -248,7 +204,8 @@ class Runner:
         Raises:
             InputError: a package that is not for question answering.
         """
-        return list(self._only("span", question, context).answers)
+        (result,) = self._results("span", [(question, context)])
+        return list(result.answers)
 
     def choose(self, text: str, choices: Sequence[str]) -> Choice:
         """Which of the choices goes with a text.
@@ -258,17 +215,26 @@ class Runner:
         """
         if not choices:
             raise InputError("no choices: expected two texts or more")
-        return self._only("multiple_choice", text, join_choices(choices))
+        (result,) = self._results("multiple_choice", [(text, join_choices(choices))])
+        return result
 
-    def _only(self, kind: str, text: str, pair: str) -> Any:
-        """The result for one pair, by a package of `kind`."""
-        if self.kind != kind:
-            raise InputError(f"a package for {self.kind}: expected one for {kind}")
-        ((_, found),) = self.stream([(text, pair)])
-        return found
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """A vector of length 1 for each text, float32 `[n, hidden]`.
+
+        Raises:
+            InputError: a package that is not for embedding.
+        """
+        vectors = self._results("embedding", ((text, None) for text in texts))
+        return np.array(vectors, np.float32).reshape(len(vectors), -1)
+
+    def _results(self, head: str, rows: Iterable[TextPair]) -> list[Any]:
+        """The results for rows, by a package with this head."""
+        if head != self.kind:
+            raise InputError(f"a package for {self.kind}: expected one for {head}")
+        return [result for _, result in self.results(rows)]
 
 
-def _signature(key: str, runner: object) -> Signature:
+def _signature(key: str, runner: Any) -> Signature:
     inputs, outputs = runner.get_input_details(), runner.get_output_details()
     length = int(inputs["input_word_ids"]["shape_signature"][1])
     scales = {name: details["quantization"] for name, details in outputs.items()}

@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sqb_tf.data.example import Example
-from sqb_tf.data.task_specs import TASK_KINDS, spec_of
+from sqb_tf.data.example import Example, TextPair
+from sqb_tf.data.task_specs import TASKS
 from sqb_tf.errors import InputError
-from sqb_tf.heads.head_type import (
-    Outputs,
-    Passage,
-    Row,
-    TaskKind,
-)
-from sqb_tf.heads.registry import kind_of
+from sqb_tf.heads.head import Head, Outputs
+from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.progress import track
-from sqb_tf.training.pipeline import prediction_batches
 
 from ..conversion.recipes import Bounds, Recipe
-from ..runtime.runner import TOKEN_OUTPUTS, Runner
-from .keras_backend import named_outputs
-
-KERAS_BATCH = 32
+from ..runtime.runner import Runner
+from .keras_backend import BundleBackend
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What verification found; `misses` says which bounds were missed, empty when none."""
+    """The result of a verification; `misses` says which bounds were missed, empty when none."""
 
     examples: int
     metric: dict[str, Any]  # name, keras, package, drop; None each where there is no metric
@@ -91,10 +83,10 @@ def verify(
 ) -> Report:
     """Runs `examples` through `model` (of `sqb_tf.load`) and through the packaged bytes.
 
-    Agreement is the share of decisions that are the same: the label of a text, the tag of a word, the span of
-    an answer (ties count as the same, `tasks.spans.TIE`), the choice, the token at a place, and of embeddings
-    which other text is the nearest. Kinds without a metric of labelled texts are judged by agreement and by
-    the tensors. The bounds are those of the package's recipe, or of `bounds_of`.
+    Agreement is the share of decisions that are the same, by the head's `agreement`: the label of a text, the
+    tag of a word, the span of an answer (ties count as the same), the choice, the token at a position; for
+    embeddings, which other text is the nearest. Heads without labels are evaluated by agreement and by the
+    outputs alone. The bounds are those of the package's recipe, or of `bounds_of`.
 
     Raises:
         InputError: no examples, a package that cannot be opened or that holds another model's labels.
@@ -112,165 +104,111 @@ def verify(
             "the package does not name its recipe, which sets its bounds: expected one of "
             "tools/convert.py"
         )
-    task = model.info.task
-    kind = kind_of(task.kind, model.labels, task.paired, task.settings)
-    judged = task.kind in TASK_KINDS
+    head: Head = model.info.head
+    references = head.references(examples) if isinstance(head, TaskHead) else None
     recipe = Recipe.named(runner.package.properties["recipe"])
     bounds = (bounds_of or recipe).bounds
-    goals = kind.goals(examples) if judged else None
-    rows = [(e.text, e.pair) for e in examples]
-    # The package's windows of a long context, which a fixed length may make shorter.
-    passages = kind.passages(runner.encoder, rows)
-    flat = [passage for some in passages for passage in some]
-    tensors: dict[str, _Error] = {}
-    decisions = _Decisions(task.kind)
-    expected, got = {}, {}
-    for index, one, other in track(_both(model, runner, flat), "verify", len(flat)):
-        for name, values in one.items():
-            tensors.setdefault(name, _Error(task.kind == "regression")).add(values, other[name])
-        if judged:
-            expected[index], got[index] = one, other
-        else:
-            decisions.add(one, other)
+    keras = BundleBackend(model, head.verification_batch)
+    errors = {output.name: _Error(output.centered) for output in head.outputs}
+    expected, actual = {}, {}
+    compared = _compare(keras, runner, [e.texts for e in examples], errors)
+    for index, *results in track(compared, "verify", len(examples)):
+        expected[index], actual[index] = results
 
-    metric: dict[str, Any] = dict.fromkeys(("name", "keras", "package", "drop"))
-    if judged:
-        name = spec_of(task.task, task.kind).metrics[0]
-        found = [_results(kind, rows, passages, outputs) for outputs in (expected, got)]
-        for one, other in zip(*found, strict=True):
-            decisions.count(kind.same(one, other))
-        keras, package = (kind.scores([name], results, goals)[name] for results in found)
-        metric = {"name": name, "keras": keras, "package": package, "drop": keras - package}
-    errors = {name: error.summary() for name, error in tensors.items()}
-    agreement = decisions.agreement()
-    sqnr_db = float(np.min([error["sqnr_db"] for error in errors.values()]))
+    ours, theirs = ([results[i] for i in range(len(examples))] for results in (expected, actual))
+    metric = _metric(head, model.info.task.task, references, ours, theirs)
+    tensors = {name: error.summary() for name, error in errors.items()}
+    agreement = head.agreement(ours, theirs)
+    sqnr_db = float(np.min([error["sqnr_db"] for error in tensors.values()]))
     return Report(
         examples=len(examples),
         metric=metric,
         agreement=agreement,
-        max_abs_error=max(error["max_abs_error"] for error in errors.values()),
+        max_abs_error=max(error["max_abs_error"] for error in tensors.values()),
         sqnr_db=sqnr_db,
         size_bytes=len(path) if isinstance(path, bytes) else Path(path).stat().st_size,
         recipe=recipe.label,
         bounds=bounds,
-        tensors=errors,
+        tensors=tensors,
         misses=_misses(bounds, len(examples), metric["drop"] or 0.0, agreement, sqnr_db),
     )
 
 
-def _results(
-    kind: TaskKind,
-    rows: Sequence[Row],
-    passages: Sequence[Sequence[Passage]],
-    outputs: dict[int, Outputs],
-) -> list[Any]:
-    """The result for each example, from the outputs of all passages by their place."""
-    in_order = (outputs[i] for i in range(len(outputs)))
-    return [
-        kind.result(row, some, list(itertools.islice(in_order, len(some))))
-        for row, some in zip(rows, passages, strict=True)
+def _metric(
+    head: Head, task: str, references: Any, ours: Sequence[Any], theirs: Sequence[Any]
+) -> dict[str, Any]:
+    """The report's `metric`: that of the task, of an imported model's its head's."""
+    if not isinstance(head, TaskHead):
+        return dict.fromkeys(("name", "keras", "package", "drop"))
+    name = TASKS[task].metrics[0] if task in TASKS else next(iter(head.metrics))
+    keras, package = (head.scores([name], r, references)[name] for r in (ours, theirs))
+    return {"name": name, "keras": keras, "package": package, "drop": keras - package}
+
+
+def _compare(
+    keras: BundleBackend, runner: Runner, rows: Sequence[TextPair], errors: dict[str, _Error]
+) -> Iterator[tuple[int, Any, Any]]:
+    """(index, Keras' result, the package's) of every row, shortest rows first; adds to `errors`."""
+    head = keras.head
+    theirs = head.encode(rows, runner.encoder)
+    # A fixed length may truncate a text. Outputs per token are compared on what is left of it; any other
+    # output is compared with that of the whole text.
+    per_token = any(output.per_token for output in head.outputs)
+    ours = theirs if per_token else head.encode(rows, keras.encoder)
+    # By length, so that Keras pads little.
+    order = sorted(range(len(rows)), key=lambda i: max(map(len, ours[i])))
+    streams = [
+        backend.run(request for i in order for request in requests[i])
+        for backend, requests in ((keras, ours), (runner, theirs))
     ]
+    for i in order:
+        expected, actual = (list(itertools.islice(s, len(theirs[i]))) for s in streams)
+        _add_errors(errors, expected, actual)
+        yield (
+            i,
+            head.decode(rows[i], ours[i], expected),
+            head.decode(rows[i], theirs[i], actual),
+        )
 
 
-def _both(
-    model: Any, runner: Runner, passages: Sequence[Passage]
-) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """(place, Keras' outputs, the package's) of every passage, in batches of about equal length."""
-    kind, paired = model.info.task.kind, model.info.task.paired
-    per_token = TOKEN_OUTPUTS.get(kind, ())
-    # A fixed length may cut texts: outputs for each token are compared on what is left.
-    encoder = runner.encoder if per_token else model.preprocessor
-    size = 4 if "logits" in per_token else KERAS_BATCH  # a vocabulary of scores for every token
-    order = sorted(
-        range(len(passages)), key=lambda i: len(passages[i].text + (passages[i].pair or ""))
-    )
-    for start in range(0, len(order), size):
-        places = order[start : start + size]
-        chosen = [passages[i] for i in places]
-        (inputs,) = prediction_batches(chosen, encoder, paired, size)
-        lengths = np.sum(inputs["input_mask"], axis=1)
-        batch = named_outputs(model, inputs)
-        found = runner.outputs((p.text, p.pair) for p in chosen)
-        for row, (index, other) in enumerate(zip(places, found, strict=True)):
-            one = {
-                name: values[row, : lengths[row]] if name in per_token else values[row]
-                for name, values in batch.items()
-            }
-            yield index, one, other
+def _add_errors(
+    errors: dict[str, _Error], expected: Sequence[Outputs], actual: Sequence[Outputs]
+) -> None:
+    for one, other in zip(expected, actual, strict=True):
+        for name, error in errors.items():
+            error.add(one[name], other[name])
 
 
 class _Error:
     """Signal and noise of one output, summed over the examples.
 
-    With `centred`, what all values have in common is not signal: of a regression's scores, only how they
-    differ tells texts apart.
+    With `centered`, the signal is how far values are from their mean, see `Output.centered`.
     """
 
-    def __init__(self, centred: bool) -> None:
-        self._centred = centred
+    def __init__(self, centered: bool) -> None:
+        self._centered = centered
         self._count = 0
         self._sum = self._squares = self._noise = self._largest = 0.0
 
-    def add(self, expected: np.ndarray, got: np.ndarray) -> None:
-        """Takes one example's values in."""
-        expected, error = expected.astype(float), got.astype(float) - expected
+    def add(self, expected: np.ndarray, actual: np.ndarray) -> None:
+        """Adds one example's values."""
+        expected, error = expected.astype(float), actual.astype(float) - expected
         self._count += expected.size
         self._sum += expected.sum()
         self._squares += (expected**2).sum()
         self._noise += (error**2).sum()
-        # np.maximum, unlike max, lets not-a-number through.
+        # np.maximum, unlike max, propagates NaN.
         self._largest = np.maximum(self._largest, np.abs(error).max())
 
     def summary(self) -> dict[str, float]:
-        """The largest error, and signal to noise in decibels, 200 for equal values."""
-        signal = self._squares - (self._sum**2 / self._count if self._centred else 0.0)
+        """The largest error, and the signal-to-noise ratio in dB, 200 for equal values."""
+        signal = self._squares - (self._sum**2 / self._count if self._centered else 0.0)
         sqnr = np.minimum(200.0, 10 * np.log10(signal / self._noise)) if self._noise else 200.0
         return {"max_abs_error": float(self._largest), "sqnr_db": float(sqnr)}
 
 
-class _Decisions:
-    """Counts how often both models decide the same."""
-
-    def __init__(self, kind: str) -> None:
-        # Vectors of which not one place is the answer, but the nearest other text. An encoder's are the means
-        # of its tokens: what it pools is not trained by a masked LM, and may be much the same for all texts.
-        self._vectors = {"embedding": "embedding", "encoder": "sequence_output"}.get(kind)
-        self._same = self._total = 0
-        self._seen: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, expected: dict[str, np.ndarray], got: dict[str, np.ndarray]) -> None:
-        """Takes one example's outputs in."""
-        if self._vectors is not None:
-            pair = expected[self._vectors], got[self._vectors]
-            self._seen.append(tuple(x.mean(axis=0) if x.ndim > 1 else x for x in pair))
-            return
-        for name, values in expected.items():
-            self.count((values.argmax(-1) == got[name].argmax(-1)).flat)
-
-    def count(self, same: Iterable[bool]) -> None:
-        """Takes in which decisions are the same."""
-        same = list(same)
-        self._same += sum(same)
-        self._total += len(same)
-
-    def agreement(self) -> float:
-        """The share that is the same."""
-        if self._vectors is None:
-            return float(self._same / self._total)
-        nearest = [_nearest(np.stack(vectors)) for vectors in zip(*self._seen, strict=True)]
-        return float(np.mean(nearest[0] == nearest[1]))
-
-
-def _nearest(vectors: np.ndarray) -> np.ndarray:
-    """For each row, the other one at the smallest angle."""
-    vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-    similarity = vectors @ vectors.T
-    np.fill_diagonal(similarity, -np.inf)
-    return similarity.argmax(-1)
-
-
 def _allowed_drop(bounds: Bounds, examples: int) -> float:
-    """One example may always fall: a bound under 1/n would ask a small sample for more than it says."""
+    """The bound, or one example: a small sample cannot show a drop below 1/n."""
     return max(bounds.drop, 1 / examples) if bounds.drop else 0.0
 
 
@@ -283,7 +221,7 @@ def _misses(
 ) -> list[str]:
     """The bounds that were missed, each with both figures."""
     misses = []
-    # Not-a-number is a miss too, so every bound is asked whether it is kept.
+    # "not <=" rather than ">": NaN is a miss too.
     if not drop <= _allowed_drop(bounds, examples) + 1e-9:
         misses.append(f"metric drop {drop:.4f} > {_allowed_drop(bounds, examples):.4f}")
     if not agreement >= _needed_agreement(bounds, examples) - 1e-9:

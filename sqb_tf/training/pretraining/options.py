@@ -11,8 +11,6 @@ from sqb_tf.text.vocabulary import MIN_VOCAB_SIZE
 from sqb_tf.training.options import TextOptions, TrainingOptions, check_at_least
 
 OPTIMIZERS = ("adamw", "lamb")
-# What a bundle may have on its encoder: each is there after pretraining, or needs no weights.
-BUNDLE_HEADS = ("masked_lm", "pretraining", "embedding", "encoder")
 # SqueezeBERT's, arXiv 2006.11316 section 4.2: LAMB, 2.5e-3 at 8192 examples a step (and a warm-up of 0.28).
 PAPER_RATE, PAPER_BATCH = 2.5e-3, 8192
 

@@ -14,12 +14,13 @@ from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError, unknown_name
+from sqb_tf.heads import registry
 from sqb_tf.model import heads
 from sqb_tf.model.heads import MaskedLMHead
 from sqb_tf.progress import log
 from sqb_tf.training.checks import check_request
 from sqb_tf.training.dtype_policy import dtype_policy
-from sqb_tf.training.pretraining.options import BUNDLE_HEADS, PretrainOptions
+from sqb_tf.training.pretraining.options import PretrainOptions
 from sqb_tf.training.pretraining.pretrainer import Pretrainer
 from sqb_tf.training.pretraining.shards import Shards
 from sqb_tf.training.run_directory import open_run_directory, remove_run_directory
@@ -46,7 +47,7 @@ def pretrain(
         resume: continue exactly from the last state in `OUTPUT.training`.
         save_every: steps between two saved states; None: once a minute.
         command: the command line, for the bundle's record.
-        head: the bundle's head, one of `BUNDLE_HEADS`.
+        head: the bundle's head, one of `registry.TEXT_NAMES`.
 
     Returns:
         The contents of the bundle's `metrics.json`: the held-out masked-LM loss in nats, its perplexity,
@@ -58,8 +59,8 @@ def pretrain(
     """
     output = Path(output)
     check_request(output, save_every)
-    if head not in BUNDLE_HEADS:
-        raise unknown_name("head", head, BUNDLE_HEADS)
+    if head not in registry.TEXT_NAMES:
+        raise unknown_name("head", head, registry.TEXT_NAMES)
     with reproducible(options.seed):
         with _device_scope(options), dtype_policy(options.precision):
             trainer = _prepare(shards, output, options, resume)

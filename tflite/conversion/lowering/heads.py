@@ -1,7 +1,7 @@
 """The heads of the lowered model: the last block's states `[1, tokens, hidden]` -> named outputs.
 
 Each takes the trained model and the word embeddings of the lowered one, and is called with the states and
-the mask `[1, tokens]` in float32.
+the mask `[1, tokens]` in float32. Its outputs are those of the description in `sqb_tf.heads` with its name.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def _dense(layer: Any, name: str) -> Dense:
 
 
 def _token_sum(hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """The sum of the tokens but padding, `[1, hidden]`."""
+    """The sum of all tokens except padding, `[1, hidden]`."""
     return tf.reduce_sum(hidden * mask[..., tf.newaxis], axis=1)
 
 
 class Pooler(tf.Module):
-    """What the config pools, the first token or the mean, through the dense tanh layer: `[1, hidden]`."""
+    """The first token or the mean, as the config says, through the dense tanh layer: `[1, hidden]`."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -46,12 +46,12 @@ class Pooler(tf.Module):
     def _pool(self, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         if not self.first_token:
             return _token_sum(hidden, mask) / tf.maximum(tf.reduce_sum(mask), 1.0)
-        # Of one token it is there already: the reshape costs nothing, a slice would be an operation.
+        # With one token there is nothing to slice: a reshape is free, a slice would be an operation.
         return tf.reshape(hidden if hidden.shape[1] == 1 else first_token(hidden), [1, -1])
 
 
 class PooledHead(tf.Module):
-    """`logits` `[1, 1]` of a regression, or of one choice of several."""
+    """`logits` `[1, 1]`: a regression's, or those of one choice."""
 
     def __init__(self, model: Any, word_table: tf.Variable) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class SpanHead(tf.Module):
 
 
 class MaskedLMHead(tf.Module):
-    """`logits` `[1, tokens, vocab_size]`. The table is the embeddings' own: in the file once."""
+    """`logits` `[1, tokens, vocab_size]`. The table is the embeddings' own, so the file has it once."""
 
     def __init__(self, model: Any, word_table: tf.Variable) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class EmbeddingHead(tf.Module):
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
         first = self.pooling == "first"
         pooled = tf.reshape(first_token(hidden), [1, -1]) if first else _token_sum(hidden, mask)
-        # Written out: XNNPACK has no L2_NORMALIZATION, which the converter makes of `l2_normalize`.
+        # Written out: `l2_normalize` becomes L2_NORMALIZATION, which XNNPACK does not have.
         squares = tf.reduce_sum(pooled * pooled, axis=-1, keepdims=True)
         return {"embedding": pooled * tf.math.rsqrt(tf.maximum(squares, 1e-12))}
 
@@ -161,5 +161,3 @@ HEADS: dict[str, Callable[[Any, tf.Variable], tf.Module]] = {
     "embedding": EmbeddingHead,
     "encoder": EncoderHead,
 }
-# Whose head reads the pooled output alone: where that is the first token's, the last block computes no other.
-POOLED_KINDS = ("classification", "regression", "multiple_choice")

@@ -23,10 +23,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from sqb_tf.heads import registry
 from sqb_tf.model.backbone import INPUT_NAMES
 from sqb_tf.model.layers import MASK_BIAS
 
-from .heads import HEADS, POOLED_KINDS
+from .heads import HEADS
 from .layers import (
     Block,
     Dense,
@@ -76,7 +77,7 @@ class LoweredModel(tf.Module):
         )
         self.embedding_norm = LayerNorm(tables.layer_norm)
         self.attends = backbone.config.token_mixer == "self_attention"
-        first_only = kind in POOLED_KINDS and backbone.config.pools_first_token
+        first_only = registry.get(kind).pooled_only and backbone.config.pools_first_token
         last = len(backbone.blocks) - 1 if first_only else None
         self.blocks, norm = [], self.embedding_norm
         for index, block in enumerate(backbone.blocks):

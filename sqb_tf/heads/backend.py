@@ -1,0 +1,90 @@
+"""The way of a text: rows to requests, requests to outputs, outputs to results."""
+
+from __future__ import annotations
+
+import abc
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sqb_tf.data.example import TextPair
+from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
+from sqb_tf.heads.head import Head, Outputs, Request
+from sqb_tf.heads.task_head import TaskHead
+from sqb_tf.text.encoder import TextEncoder
+
+# Rows encoded at once; the memory of a stream.
+BATCH_SIZE = 64
+
+
+class Backend(abc.ABC):
+    """What runs a model: the interpreter for a package, Keras for a bundle.
+
+    Attributes:
+        head: bound to the model; may be replaced by one with other settings.
+        encoder: of the model's own vocabulary and input length.
+    """
+
+    head: Head
+
+    @property
+    @abc.abstractmethod
+    def encoder(self) -> TextEncoder: ...
+
+    @abc.abstractmethod
+    def run(self, requests: Iterable[Request]) -> Iterator[Outputs]:
+        """The named outputs of each request, streamed; per-token ones for the request's own tokens."""
+
+    @property
+    def kind(self) -> str:
+        """The name of the head."""
+        return self.head.name
+
+    @property
+    def labels(self) -> list[str]:
+        """Label names, in the order of the outputs."""
+        return list(self.head.labels)
+
+    @property
+    def paired(self) -> bool:
+        """Whether the model takes pairs of texts."""
+        return self.head.paired
+
+    def requests(self, rows: Sequence[TextPair]) -> list[Request]:
+        """The requests of all rows, one after another; a row may need several."""
+        return list(itertools.chain.from_iterable(self.head.encode(rows, self.encoder)))
+
+    def inputs(self, rows: Sequence[TextPair]) -> list[Mapping[str, np.ndarray]]:
+        """The inputs of all requests for rows, int32 `[1, tokens]` by name, each at its own length."""
+        return [request.inputs for request in self.requests(rows)]
+
+    def stream(
+        self, rows: Iterable[TextPair], batch_size: int = BATCH_SIZE
+    ) -> Iterator[tuple[TextPair, Any]]:
+        """Each row with its result, in order, at constant memory: `batch_size` rows at once.
+
+        Raises:
+            InputError: a head that has no result for people, as a masked language model's; a row that is a
+                pair for a model of single texts, or the reverse.
+        """
+        if not isinstance(self.head, TaskHead):
+            raise InputError(
+                f"a package for {self.kind} has no label for a text: expected one for "
+                f"{' or '.join(registry.TASK_NAMES)}"
+            )
+        return self.results(rows, batch_size)
+
+    def results(
+        self, rows: Iterable[TextPair], batch_size: int = BATCH_SIZE
+    ) -> Iterator[tuple[TextPair, Any]]:
+        """`stream` for any head, vectors and token ids included."""
+        rows = iter(rows)
+        while chunk := list(itertools.islice(rows, batch_size)):
+            encoded = self.head.encode(chunk, self.encoder)
+            outputs = self.run(itertools.chain.from_iterable(encoded))
+            for row, requests in zip(chunk, encoded, strict=True):
+                row_outputs = list(itertools.islice(outputs, len(requests)))
+                yield row, self.head.decode(row, requests, row_outputs)

@@ -1,0 +1,34 @@
+"""The encoder alone: a state for every token, and the pooled output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sqb_tf.data.example import TextPair
+from sqb_tf.heads.embedding import EmbeddingHead
+from sqb_tf.heads.head import Output, Outputs, Request
+
+
+class EncoderHead(EmbeddingHead):
+    """No head. Compared as an embedder whose vector is the mean of the tokens' states.
+
+    Not the pooled output: a masked LM does not train it, and it may be nearly the same for all texts.
+    """
+
+    name = "encoder"
+    keras_class = "sqb_tf.model.backbone.SqueezeBertBackbone"
+    outputs = (Output("sequence_output", per_token=True), Output("pooled_output"))
+
+    @classmethod
+    def fits_folder(cls, num_labels: int) -> bool:
+        return True
+
+    def decode(
+        self, row: TextPair, requests: Sequence[Request], outputs: Sequence[Outputs]
+    ) -> np.ndarray:
+        return outputs[0]["sequence_output"].mean(axis=0)
+
+
+HEAD = EncoderHead

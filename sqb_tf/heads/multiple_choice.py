@@ -1,0 +1,89 @@
+"""The right one of several choices."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sqb_tf.data.choices import SEPARATOR, split_choices
+from sqb_tf.data.example import Example, TextPair
+from sqb_tf.errors import InputError
+from sqb_tf.heads.head import Output, Outputs, Request, softmax
+from sqb_tf.heads.metrics import accuracy
+from sqb_tf.heads.task_head import IndexedHead
+from sqb_tf.text.encoder import TextEncoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The result for a text with several choices: the index of the best one, and each one's probability."""
+
+    choice: int
+    scores: tuple[float, ...]
+
+    def line(self, text: str, pair: str | None) -> str:
+        """For people: index, its score, text and choice."""
+        chosen = split_choices(pair)[self.choice]
+        return f"{self.choice}\t{self.scores[self.choice]:.4f}\t{text}\t{chosen}"
+
+
+class MultipleChoiceHead(IndexedHead):
+    """One of several choices: an example's pair is the choices, its label the index of the right one."""
+
+    name = "multiple_choice"
+    keras_class = "sqb_tf.model.heads.SqueezeBertMultipleChoice"
+    fixed_labels = ()
+    always_paired = True
+    pooled_only = True
+    outputs = (Output("logits"),)
+    hf_class = "SqueezeBertForMultipleChoice"
+    hf_layers: ClassVar = {"choice_head": "classifier"}
+    metrics: ClassVar = {"accuracy": accuracy}
+
+    def read_labels(self, example: Example, source: str) -> Iterable[str]:
+        indices = map(str, range(len(split_choices(example.pair))))
+        if example.label not in indices:
+            raise InputError(f"{source}: label {example.label!r}: expected the index of a choice")
+        return ()
+
+    def target(self, example: Example) -> int:
+        return int(example.label)
+
+    def ragged(self, preprocessor: Any, texts: Any, pairs: Any) -> tuple[Any, Any]:
+        """As for every head, but for each choice: `[n, choices, None]`."""
+        return preprocessor.choices(texts, pairs, SEPARATOR)
+
+    def keras_inputs(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Each request is one choice: `[n, 1, tokens]`."""
+        return {name: np.asarray(values)[:, np.newaxis] for name, values in inputs.items()}
+
+    def _encode(self, rows: Sequence[TextPair], encoder: TextEncoder) -> list[list[Request]]:
+        return [
+            [Request(encoder.inputs(text, choice)) for choice in split_choices(pair)]
+            for text, pair in rows
+        ]
+
+    def decode(
+        self, row: TextPair, requests: Sequence[Request], outputs: Sequence[Outputs]
+    ) -> Choice:
+        logits = np.array([output["logits"][0] for output in outputs], float)
+        return Choice(int(logits.argmax()), tuple(softmax(logits).tolist()))
+
+    def decisions(self, result: Choice) -> list[int]:
+        return [result.choice]
+
+    def metric_inputs(self, results: Sequence[Choice]) -> np.ndarray:
+        # Examples may differ in their number of choices.
+        most = max(len(result.scores) for result in results)
+        return np.array(
+            [[*result.scores, *[-1.0] * (most - len(result.scores))] for result in results]
+        )
+
+    def format_prediction(self, result: Choice, names: Mapping[str, str]) -> str:
+        return str(result.choice)
+
+
+HEAD = MultipleChoiceHead

@@ -1,0 +1,53 @@
+"""A number for a text, or for a pair of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sqb_tf.data.example import Example
+from sqb_tf.errors import InputError
+from sqb_tf.heads.classification import Classification, ClassificationHead
+from sqb_tf.heads.head import Output
+from sqb_tf.heads.metrics import pearson, spearman
+
+
+class RegressionHead(ClassificationHead):
+    """A number: a classifier with one output and no softmax."""
+
+    name = "regression"
+    fixed_labels = ("score",)
+    outputs = (Output("logits", centered=True),)
+    hf_problem_type = "regression"
+    metrics: ClassVar = {"pearson": pearson, "spearman": spearman}
+    target_dtype = "float32"
+    distillation_loss = "squared_error"
+
+    @classmethod
+    def fits_folder(cls, num_labels: int) -> bool:
+        return num_labels == 1
+
+    def read_labels(self, example: Example, source: str) -> Iterable[str]:
+        try:
+            finite = np.isfinite(float(example.label))
+        except ValueError:
+            finite = False
+        if not finite:
+            raise InputError(f"{source}: target {example.label!r} is not a number")
+        return ()
+
+    def target(self, example: Example) -> float:
+        return float(example.label)
+
+    def compile_arguments(self) -> dict[str, Any]:
+        import keras
+
+        return {"loss": keras.losses.MeanSquaredError()}
+
+    def format_prediction(self, result: Classification, names: Mapping[str, str]) -> str:
+        return f"{next(iter(result.scores.values())):.4f}"
+
+
+HEAD = RegressionHead

@@ -1,0 +1,177 @@
+"""What the heads have that learn from labelled examples."""
+
+from __future__ import annotations
+
+import abc
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sqb_tf.data.example import Example, TextPair
+from sqb_tf.errors import InputError
+from sqb_tf.heads.head import Head, Outputs, Request
+from sqb_tf.text.encoder import TextEncoder
+
+
+class TaskHead(Head, abc.ABC):
+    """A head that learns from labelled examples and is scored on them.
+
+    Attributes:
+        metrics: name -> function of `metric_inputs` and `references`; higher is better, the first one is
+            the head's own.
+        target_dtype: of a training target in tf.data.
+        target_shape: of one.
+        distillation_loss: `cross_entropy` or `squared_error`, by which it learns from a teacher; None: it
+            cannot.
+    """
+
+    fixed_labels: ClassVar[tuple[str, ...] | None] = None
+    metrics: ClassVar[Mapping[str, Callable[[Any, Any], float]]]
+    target_dtype: ClassVar[str] = "int32"
+    target_shape: ClassVar[tuple[int, ...]] = ()
+    distillation_loss: ClassVar[str | None] = None
+
+    @functools.cached_property
+    def label_ids(self) -> dict[str, int]:
+        """The position of each label in the outputs."""
+        return {label: i for i, label in enumerate(self.labels)}
+
+    # --- From the data to training batches ---
+
+    @classmethod
+    def training_settings(
+        cls, settings: Mapping[str, Any], seq_length: int, doc_stride: int | None
+    ) -> dict[str, Any]:
+        """The settings to fine-tune with: the task's and the options'; `InputError` for bad ones."""
+        if doc_stride is not None:
+            raise InputError("doc_stride is for question answering only")
+        return dict(settings)
+
+    def read_labels(self, example: Example, source: str) -> Iterable[str]:
+        """The labels in an example of the file `source`; `InputError` if its label cannot be one."""
+        return (str(example.label),)
+
+    def references(self, examples: Sequence[Example]) -> Any:
+        """The gold labels, as the metrics take them.
+
+        Raises:
+            InputError: no examples, a label that the model does not have, one that cannot be a label.
+        """
+        if not examples:
+            raise InputError("no examples in the data")
+        labels = {label for e in examples for label in self.read_labels(e, "the data")}
+        unknown = sorted(labels - set(self.labels)) if self.fixed_labels is None else []
+        if unknown:
+            raise InputError(
+                f"labels that the model does not have: {', '.join(unknown)}; it has "
+                f"{', '.join(self.labels)}"
+            )
+        return self._references(examples)
+
+    def _references(self, examples: Sequence[Example]) -> Any:
+        return np.array([self.target(e) for e in examples])
+
+    def training_units(
+        self, examples: Iterable[Example], encoder: TextEncoder
+    ) -> Iterable[Example]:
+        """What is trained on: re-iterable, the examples themselves or the pieces they are cut into."""
+        return examples
+
+    def count_units(self, units: Iterable[Example], num_examples: int) -> int:
+        """The number of training units of so many examples."""
+        return num_examples
+
+    @abc.abstractmethod
+    def target(self, example: Example) -> Any:
+        """The target of a training unit."""
+
+    def ragged(self, preprocessor: Any, texts: Any, pairs: Any) -> tuple[Any, Any]:
+        """Word ids and type ids of string tensors `[n]`, in the graph: ragged `[n, None]`."""
+        return preprocessor.ragged(texts, pairs if self.paired else None)
+
+    def batch(self, preprocessor: Any, inputs: Any, texts: Any, targets: Any) -> tuple:
+        """What `model.fit` takes, in the graph: inputs, targets, and weights if not all are 1."""
+        return inputs, targets
+
+    def compile_arguments(self) -> dict[str, Any]:
+        """The loss, as arguments of `model.compile`."""
+        import keras  # late: `--help` and the runtime do without it
+
+        # Targets with weights: the mean over the weights. Targets without: each counts the same.
+        loss = keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        )
+        return {"loss": loss}
+
+    # --- From texts to results ---
+
+    def parse_line(self, line: str, where: str, context: str | None) -> TextPair:
+        """The row in a line of text: one text, or two separated by a tab.
+
+        Args:
+            line: without its end.
+            where: the line's place, for messages.
+            context: for questions without their own.
+
+        Raises:
+            InputError: an empty text, one text instead of two.
+        """
+        text, tab, pair = line.partition("\t")
+        if self.paired and not (text.strip() and pair.strip()):
+            raise InputError(f"{where}: expected two texts separated by a tab")
+        row = (text, pair) if self.paired else (text + tab + pair, None)
+        if not row[0].strip():
+            raise InputError(f"{where}: the text is empty")
+        return row
+
+    @abc.abstractmethod
+    def decode(self, row: TextPair, requests: Sequence[Request], outputs: Sequence[Outputs]) -> Any:
+        """The result for a row, from the outputs of its requests."""
+
+    # --- Scores ---
+
+    @abc.abstractmethod
+    def decisions(self, result: Any) -> Sequence[Any]:
+        """What a result decides: verification counts how many of these stay the same."""
+
+    def same_decisions(self, expected: Any, actual: Any) -> list[bool]:
+        pairs = zip(self.decisions(expected), self.decisions(actual), strict=True)
+        return [one == other for one, other in pairs]
+
+    @abc.abstractmethod
+    def metric_inputs(self, results: Sequence[Any]) -> Any:
+        """Results as the metrics take them."""
+
+    def scores(
+        self, names: Iterable[str], results: Sequence[Any], references: Any
+    ) -> dict[str, float]:
+        """The metrics of `names`."""
+        inputs = self.metric_inputs(results)
+        return {name: self.metrics[name](inputs, references) for name in names}
+
+    @abc.abstractmethod
+    def format_submission(
+        self, examples: Sequence[Example], results: Sequence[Any], names: Mapping[str, str]
+    ) -> Iterator[str]:
+        """The lines of a file of predictions, as the task's server takes it.
+
+        `names` maps labels to what the task's files call them, where that differs.
+        """
+
+
+class IndexedHead(TaskHead):
+    """A head with one prediction for each example, which GLUE's server takes by the example's index."""
+
+    def format_submission(
+        self, examples: Sequence[Example], results: Sequence[Any], names: Mapping[str, str]
+    ) -> Iterator[str]:
+        """A header, then the index of every example and its prediction."""
+        yield "index\tprediction"
+        for index, result in enumerate(results):
+            yield f"{index}\t{self.format_prediction(result, names)}"
+
+    @abc.abstractmethod
+    def format_prediction(self, result: Any, names: Mapping[str, str]) -> str:
+        """A result as the file states it."""
