@@ -265,7 +265,9 @@ class _Log:
             self._note(f"{label} runs", int(match[2]), line)
 
 
-def _output(log: _Log, flavor: str, phases: Sequence[Statistics | None], init_ms: float) -> Output:
+def _output(
+    log: _Log, flavor: str, phases: tuple[Statistics | None, Statistics], init_ms: float
+) -> Output:
     warmup, inference = phases
     return Output(
         flavor=flavor,
@@ -292,7 +294,7 @@ def _tflite_output(log: _Log) -> Output:
     for name, detailed, summarized in pairs:
         if None not in (detailed, summarized) and f"{detailed:g}" != f"{summarized:g}":
             garbled(line, f"{name} is {detailed:g} elsewhere")
-    phases = to_milliseconds(warmup), to_milliseconds(inference)
+    phases = warmup and to_milliseconds(warmup), to_milliseconds(inference)
     return _output(log, "tflite", phases, timings["init"] / 1e3)
 
 
@@ -301,23 +303,25 @@ def _litert_output(log: _Log) -> Output:
     required = [label for label in _RESULTS if label.startswith(("Model", "Inference"))]
     if missing := [label for label in required if label not in log.facts]:
         garbled(log.facts["results"][1], f"no {missing[0]} after")
+    values = {label: value for label, (value, _) in log.facts.items()}
     rounded = Statistics(
-        count=log.facts["Inference (avg) runs"][0],
-        min=log.value("Inference (min)"),
-        max=log.value("Inference (max)"),
-        mean=log.value("Inference (avg)"),
-        std=log.value("Inference (std)"),
+        count=values["Inference (avg) runs"],
+        min=values["Inference (min)"],
+        max=values["Inference (max)"],
+        mean=values["Inference (avg)"],
+        std=values["Inference (std)"],
         median=None,
         p5=None,
         p95=None,
         first=None,
     )
     check_statistics(rounded, 0.02, log.facts["Inference (avg)"][1])
-    init_ms, session = log.value("Model initialization"), log.value("session")
+    init_ms, session = values["Model initialization"], values.get("session")
     pairs = [("Model initialization", init_ms, session)]
     warmup, inference = None, rounded
     if log.runs:
-        warmup, inference = map(to_milliseconds, log.phases())
+        warmup, inference = log.phases()
+        warmup, inference = warmup and to_milliseconds(warmup), to_milliseconds(inference)
         pairs += [
             ("Inference (avg)", rounded.mean, inference.mean),
             ("Inference (min)", rounded.min, inference.min),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..record import Operation
 from .tool_lines import INTEGER, NUMBER, garbled, match_one, number
@@ -80,6 +82,16 @@ def _separate_by_tabs(line: str) -> str:
     return re.sub(" {2,}", "\t", line)
 
 
+def _check_shares(operations: Sequence[Operation]) -> None:
+    """Checks each share, which is far from exact in a short profile: times are cut to microseconds."""
+    total = sum(row.avg_ms for row in operations)
+    for row in operations if total else ():
+        share = 100 * row.avg_ms / total
+        slack = 0.002 + 100 * 0.001 * (len(operations) + 1) / total
+        if abs(row.percent - share) > slack:
+            garbled(row.type, f"{row.percent}% of the time in the profile, not {share:.3f}%")
+
+
 @dataclass
 class _Draft:
     """A profile being read."""
@@ -96,17 +108,8 @@ class _Draft:
             garbled(name, "incomplete profile")
         if {len(self.nodes), sum(row.count for row in self.operations)} != {self.executed}:
             garbled(name, f"profile does not list the {self.executed} nodes executed")
-        self._check_shares()
+        _check_shares(self.operations)
         return Profile(self.subgraph, tuple(self.operations), tuple(self.nodes))
-
-    def _check_shares(self) -> None:
-        """Checks each share, which is far from exact in a short profile: times are cut to microseconds."""
-        total = sum(row.avg_ms for row in self.operations)
-        for row in self.operations if total else ():
-            share = 100 * row.avg_ms / total
-            slack = 0.002 + 100 * 0.001 * (len(self.operations) + 1) / total
-            if abs(row.percent - share) > slack:
-                garbled(row.type, f"{row.percent}% of the time in the profile, not {share:.3f}%")
 
 
 class ProfileReader:
@@ -155,9 +158,9 @@ class ProfileReader:
                 garbled(line, "a table without a title")
             return False
         elif self._columns is None:
-            self._read_header(line)
+            self._read_header(line, self._title)
         else:
-            self._read_row(line)
+            self._read_row(line, self._title, self._columns)
         return True
 
     def _begin(self, subgraph: str) -> None:
@@ -174,31 +177,31 @@ class ProfileReader:
             setattr(self._draft, part, [])
         self._title, self._columns = title, None
 
-    def _read_header(self, line: str) -> None:
+    def _read_header(self, line: str, title: str) -> None:
         cells = _separate_by_tabs(line).split("\t")
         columns = ", ".join(cell.strip("[]").lower().replace("_", " ") for cell in cells)
-        if columns not in _COLUMNS or ("count" in columns) != self._title.startswith("Summary"):
-            garbled(line, f"not the columns of {self._title}")
+        if columns not in _COLUMNS or ("count" in columns) != title.startswith("Summary"):
+            garbled(line, f"not the columns of {title}")
         self._columns = columns
 
-    def _read_row(self, line: str) -> None:
-        fields = match_one([_row_pattern(self._columns)], _separate_by_tabs(line))
+    def _read_row(self, line: str, title: str, columns: str) -> None:
+        fields = match_one([_row_pattern(columns)], _separate_by_tabs(line))
         figure = functools.partial(number, line=line, form=".3f")
         average, percent = figure(fields["avg"]), fields["percent"].removesuffix("%")
         if percent.endswith("nan") and average:
             garbled(line)
-        figures = {
+        figures: dict[str, Any] = {
             "avg_ms": average,
             "percent": 0.0 if percent.endswith("nan") else figure(percent),
             "memory_kb": figure(fields["memory"]),
             "times_called": int(fields["times"]),
         }
-        if self._title == "Run Order":
+        draft = self._draft
+        assert draft is not None, "a title begins a profile"
+        if title == "Run Order" and draft.nodes is not None:
             name = re.sub(":[0-9]+$", "", fields["name"])
             if name.startswith("[") and name.endswith("]"):
                 name = name[1:-1]
-            self._draft.nodes.append(Node(fields["type"], name, figure(fields["first"]), **figures))
-        elif self._title == "Summary by node type":
-            self._draft.operations.append(
-                Operation(fields["type"], int(fields["count"]), **figures)
-            )
+            draft.nodes.append(Node(fields["type"], name, figure(fields["first"]), **figures))
+        elif title == "Summary by node type" and draft.operations is not None:
+            draft.operations.append(Operation(fields["type"], int(fields["count"]), **figures))

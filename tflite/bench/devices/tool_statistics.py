@@ -9,6 +9,7 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from .tool_lines import (
     INTEGER,
@@ -50,7 +51,7 @@ class Statistics:
 def read_statistics(line: str) -> Statistics | None:
     """The statistics of a `count=` line, in microseconds as printed; None for no runs."""
     fields = match_one(_STATISTICS, line)
-    values = {
+    values: dict[str, Any] = {
         name: None if fields.get(name) is None else int(fields[name])
         for name in ("count", "min", "max", "std", "median", "p5", "p95", "first", "curr")
     }
@@ -79,8 +80,8 @@ def check_statistics(figures: Statistics, slack: float, line: str) -> None:
     """
     spread = figures.max - figures.min
     slack += 1e-5 * figures.max
-    ordered = [figures.min, figures.p5, figures.median, figures.p95, figures.max]
-    ordered = [value for value in ordered if value is not None]
+    order = [figures.min, figures.p5, figures.median, figures.p95, figures.max]
+    ordered = [value for value in order if value is not None]
     if figures.count < 1:
         garbled(line, "no runs")
     if ordered != sorted(ordered):
@@ -96,10 +97,11 @@ def check_statistics(figures: Statistics, slack: float, line: str) -> None:
         garbled(line, "the median is too far from the mean")
 
 
-def to_milliseconds(us: Statistics | None) -> Statistics | None:
-    if us is None:
-        return None
-    count, *values = dataclasses.astuple(us)
-    return Statistics(
-        count, *(None if value is None else round(value / 1e3, 9) for value in values)
-    )
+def to_milliseconds(microseconds: Statistics) -> Statistics:
+    """Divides everything but the count by 1000."""
+    times = dataclasses.asdict(microseconds)
+    count = times.pop("count")
+    scaled: dict[str, Any] = {
+        name: None if us is None else round(us / 1e3, 9) for name, us in times.items()
+    }
+    return Statistics(count=count, **scaled)
