@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import textwrap
 from pathlib import Path
 
 from sqb_tf.checkpoint import bundle
@@ -22,18 +23,19 @@ from sqb_tools.shared_options import HeldOutOptions
 DEMO_BUNDLE = Path("runs/demo")
 
 
-def bounds_text(recipe: Recipe) -> str:
-    """A recipe's bounds, for `--help`."""
+def recipe_text(recipe: Recipe) -> str:
+    """A recipe and its bounds, for `--help`."""
     bounds = recipe.bounds
-    return (
-        f"bounds: at most {100 * bounds.drop:g} points lost, {bounds.agreement:.1%} of the decisions the "
-        f"same, {bounds.sqnr_db:g} dB"
+    text = (
+        f"{recipe.label:<9} {recipe.summary} (bounds: at most {100 * bounds.drop:g} points lost, "
+        f"{bounds.agreement:.1%} of the decisions the same, {bounds.sqnr_db:g} dB)"
     )
+    return textwrap.fill(text, 100, initial_indent="  ", subsequent_indent=" " * 12)
 
 
 EPILOG = (
     "recipes:\n"
-    + "\n".join(f"  {r.label:<9} {r.summary} ({bounds_text(r)})" for r in Recipe)
+    + "\n".join(map(recipe_text, Recipe))
     + """
 
 examples:
@@ -84,7 +86,7 @@ class ConvertOptions:
     )
     lowering: str = option(
         "auto",
-        "how the graph is shaped, exactly; auto is group-fused",
+        "how the graph is built, with the same results; auto is group-fused",
         group="conversion",
         choices=("auto", *LOWERINGS),
     )
