@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 
+from sqb_tf.data.lines import decoded_lines, numbered_lines
 from sqb_tf.errors import InputError
 from sqb_tf.options import argument, option
 from sqb_tools import arguments, entry, results
@@ -81,15 +82,12 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _read_context(path: str) -> str:
-    from sqb_tf.data.lines import numbered_lines
-
+    """The text of a UTF-8 file."""
     return "".join(line for _, line in numbered_lines(path))
 
 
 def _lines(options: PredictOptions) -> Iterator[tuple[str, str]]:
-    """(where it stands, line) of the arguments, of `--input` or of standard input."""
-    from sqb_tf.data.lines import decoded_lines, numbered_lines
-
+    """(location, line) of the arguments, of `--input` or of standard input."""
     if options.texts:
         lines, name = enumerate(options.texts, 1), "argument"
     elif options.input:

@@ -8,6 +8,7 @@ from sqb_tf.checkpoint import bundle
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
+from sqb_tf.text.encoder import check_seq_length
 from sqb_tf.text.vocabulary import read_vocabulary
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pretraining.corpus import Corpus
@@ -34,8 +35,6 @@ def check_finetune(task: Task, output: str | Path, options: FinetuneOptions) -> 
     Raises:
         InputError: any of them is wrong, or they do not go together.
     """
-    from sqb_tf.text.encoder import check_seq_length
-
     bundle.check_target(output)
     config = read_config(options)
     check_seq_length(options.seq_length, config.max_position_embeddings)
