@@ -89,7 +89,7 @@ class TextEncoder:
         """
         replacements = [self._normalize[ord(character)] for character in text]
         # The character of the text that each normalized one is from; at the end, the text's end.
-        origins = np.repeat(np.arange(len(text) + 1), [*map(len, replacements), 1])
+        origins: np.ndarray = np.repeat(np.arange(len(text) + 1), [*map(len, replacements), 1])
         pieces = self._wordpiece.pieces("".join(replacements))
         ids, first, end = np.array(pieces, np.int64).reshape(-1, 3).T
         offsets = np.stack([origins[first], origins[end]], axis=1)
@@ -118,7 +118,7 @@ class TextEncoder:
     ) -> dict[str, np.ndarray]:
         """The inputs of one text or pair from its `ids`, truncated, int32 `[1, tokens]`."""
         row, first = self._row(ids, pair_ids)
-        types = np.zeros((1, len(row)), np.int32)
+        types: np.ndarray = np.zeros((1, len(row)), np.int32)
         types[0, first:] = 1
         return {
             "input_word_ids": np.array([row], np.int32),
@@ -133,14 +133,14 @@ class TextEncoder:
         length: int | None = None,
     ) -> dict[str, np.ndarray]:
         """The inputs of a batch, int32 `[n, length]`; `length` defaults to the longest row's."""
-        pairs = [None] * len(texts) if pairs is None else pairs
+        seconds = [None] * len(texts) if pairs is None else pairs
         rows = [
             self._row(self.ids(text), None if pair is None else self.ids(pair))
-            for text, pair in zip(texts, pairs, strict=True)
+            for text, pair in zip(texts, seconds, strict=True)
         ]
         if length is None:
             length = max((len(ids) for ids, _ in rows), default=0)
-        words = np.full((len(rows), length), self.pad_id, np.int32)
+        words: np.ndarray = np.full((len(rows), length), self.pad_id, np.int32)
         mask, types = np.zeros_like(words), np.zeros_like(words)
         for i, (ids, first) in enumerate(rows):
             size = min(len(ids), length)

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from sqb_tf.errors import InputError
+from sqb_tf.text.encoder import MIN_SEQ_LENGTH
 
 from ...package.info import PackageInfo
 from .device_inputs import value_ranges
@@ -24,8 +25,6 @@ def write_params(package: str, length: int, threads: int, runs: int) -> str:
     Raises:
         InputError: not a package, or a length that it does not take.
     """
-    from sqb_tf.text.preprocessing import MIN_SEQ_LENGTH  # late: imports TensorFlow
-
     info = PackageInfo.read(package)
     longest = info.max_seq_length
     if not MIN_SEQ_LENGTH <= length <= longest:
