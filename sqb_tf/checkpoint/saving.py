@@ -139,7 +139,7 @@ def bundle_contents(
     known = getattr(model, "info", None)
     known = known if isinstance(known, BundleInfo) else None
     kind = _kind(model, task, known)
-    vocabulary, cased = _vocabulary(model, tokenizer, known)
+    vocabulary, lowercases = _vocabulary(model, tokenizer, known)
     samples = {}
     for name, items in (("calibration", calibration), ("verification", verification)):
         if items is not None:
@@ -147,20 +147,15 @@ def bundle_contents(
         else:
             samples[name] = [] if known is None else known.sample(name)
     if not isinstance(task, TaskInfo):
-        paired = registry.get(kind).always_paired or any(
-            e.pair is not None for s in samples.values() for e in s
-        )
-        if known is not None and task in (None, known.task.task):
-            defaults = known.task
-        else:
-            settings = TASKS[task].settings if task in TASKS else {}
-            defaults = TaskInfo(task or kind, kind, paired, settings=dict(settings))
+        paired = any(e.pair is not None for examples in samples.values() for e in examples)
         length = seq_length or getattr(tokenizer, "seq_length", None)
         if length is None:
             length = known.task.seq_length if known else DEFAULT_SEQ_LENGTH
             length = min(length, model.config.max_position_embeddings)
         task = dataclasses.replace(
-            defaults, seq_length=length, lowercase=cased if lowercase is None else lowercase
+            _default_task(kind, task, paired, known),
+            seq_length=length,
+            lowercase=lowercases if lowercase is None else lowercase,
         )
     from sqb_tf.text.encoder import check_seq_length
 
@@ -175,6 +170,16 @@ def bundle_contents(
         samples["calibration"],
         samples["verification"],
         {"metric": task.metric} if metrics is None else metrics,
+    )
+
+
+def _default_task(kind: str, name: str | None, paired: bool, known: BundleInfo | None) -> TaskInfo:
+    """The model's bundle's record, if it is for the same task; else a new one."""
+    if known is not None and name in (None, known.task.task):
+        return known.task
+    settings = TASKS[name].settings if name in TASKS else {}
+    return TaskInfo(
+        name or kind, kind, paired or registry.get(kind).always_paired, settings=dict(settings)
     )
 
 

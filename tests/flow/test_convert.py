@@ -16,8 +16,9 @@ from fixtures.tiers import FREQUENT, recipes
 import sqb_tf
 import sqb_tflite
 from sqb_tf.errors import InputError
-from sqb_tflite.conversion import converter
-from sqb_tflite.conversion.converter import calibration_samples, check_operations
+from sqb_tflite.conversion import checks
+from sqb_tflite.conversion.checks import check_operations
+from sqb_tflite.conversion.converter import calibration_samples
 from sqb_tflite.conversion.gptq import round_and_correct, round_rows
 from sqb_tflite.conversion.lowering.model import LoweredModel
 from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
@@ -260,11 +261,11 @@ def test_bad_argument_raises_error(bundle_dir, arguments, message):
 
 
 def test_too_little_memory_is_an_error_before_the_system_says_so(bundle_dir, monkeypatch):
-    assert converter.available_memory() > 1e8
-    monkeypatch.setattr(converter, "available_memory", lambda: 250_000_000)
+    assert checks.available_memory() > 1e8
+    monkeypatch.setattr(checks, "available_memory", lambda: 250_000_000)
     with pytest.raises(InputError, match=r"takes about 0\.3 GB of memory, 0\.2 GB are available"):
         sqb_tflite.convert(bundle_dir)
-    monkeypatch.setattr(converter, "available_memory", lambda: None)
+    monkeypatch.setattr(checks, "available_memory", lambda: None)
     assert sqb_tflite.convert(bundle_dir, "float32")
 
 

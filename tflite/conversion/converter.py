@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import itertools
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
 import tensorflow as tf
-from ai_edge_litert import schema_py_generated as schema
 
 from sqb_tf.atomic_write import writing
 from sqb_tf.checkpoint.loaded_model import LoadedModel
@@ -28,15 +24,17 @@ from ..package import container
 from ..runtime.runner import fit
 from . import calibration as calibrate
 from . import gptq
+from .checks import (
+    check_convolutions,
+    check_finite,
+    check_memory,
+    check_operations,
+    not_built_in,
+)
 from .equalize import equalize
 from .lowering.model import LoweredModel
 from .quantize import quantize_activations, quantize_weights
 from .recipes import LOWERINGS, Recipe, RecipeSpec, choose_lowering
-
-# Memory that a conversion takes beside the loaded model: bytes in all, and bytes for each byte of its
-# weights in float32. squeezebert-base (204 MB) took 1.3 GB in int8 and 1.6 in int8-full, squeezebert-small
-# (8 MB) 0.35.
-MEMORY_BASE, MEMORY_PER_BYTE = 3e8, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,14 +147,14 @@ def convert(
 
 def convert_request(request: ConversionRequest) -> bytes:
     """The bytes of the package that `request` describes; errors as of `convert`."""
-    _check_finite(request.model)
-    _check_memory(request.model)
+    check_finite(request.model)
+    check_memory(request.model)
     lowered = request.lower()
     samples: list[dict[str, tf.Tensor]] = []
     storage: dict[str, str] = {}
     if request.recipe.weights is not None:
         storage = request.recipe.storage_types(lowered.layers)
-        _check_convolutions(lowered, storage)
+        check_convolutions(lowered, storage)
         limit = calibrate.FEW if request.recipe.base is Recipe.INT8 else calibrate.MANY
         samples = calibration_samples(request.model, request.calibration, limit)
         if request.recipe.base.activation_bits:
@@ -218,59 +216,6 @@ def _pack(
     )
 
 
-def _check_convolutions(lowered: LoweredModel, storage: Mapping[str, str]) -> None:
-    coarse = [layer for layer in lowered.convolutions if storage[layer] == "int4"]
-    if coarse:
-        raise InputError(
-            f"--lowering grouped-conv: 4 bits in {coarse[0]} would run on a reference kernel, 20 times "
-            "slower (XNNPACK has none for CONV_2D): use --lowering group-fused, or int8"
-        )
-
-
-def _check_finite(model: Any) -> None:
-    for weight in model.weights:
-        if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
-            raise InputError(
-                f"weight {weight.path} has values that are NaN or infinite: the training diverged; "
-                "convert an earlier bundle or train with a lower --learning-rate"
-            )
-
-
-def _check_memory(model: Any) -> None:
-    """`InputError` where memory is short: the system would kill the process without a message."""
-    needed = MEMORY_BASE + MEMORY_PER_BYTE * 4 * model.count_params()
-    available = available_memory()
-    if available is not None and available < needed:
-        raise InputError(
-            f"converting this model takes about {needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB "
-            "are available: end other programs, or convert it on a larger machine"
-        )
-
-
-def available_memory() -> int | None:
-    """Bytes that this process may still take, of the machine or its container; None: unknown."""
-    limits = []
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        limits += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
-    with contextlib.suppress(OSError, ValueError):  # ValueError: "max", no limit
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        limits.append(limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    return min(limits, default=None)
-
-
-def check_operations(content: bytes) -> None:
-    """Raises an `InputError` that names every operation of a flatbuffer that is not a LiteRT built-in."""
-    model = schema.Model.GetRootAs(content, 0)
-    foreign = set()
-    for index in range(model.OperatorCodesLength()):
-        code = model.OperatorCodes(index)
-        if code.BuiltinCode() == schema.BuiltinOperator.CUSTOM:
-            foreign.add(code.CustomCode().decode())
-    if foreign:
-        raise _not_built_in(foreign)
-
-
 def calibration_samples(model: Any, calibration: Any, limit: int) -> list[dict[str, tf.Tensor]]:
     """Inputs `[1, length]` for at most `limit` passages of `convert`'s `calibration`.
 
@@ -330,11 +275,4 @@ def _run(converter: tf.lite.TFLiteConverter) -> bytes:
         foreign = re.findall(r"(?:Flex|tf\.)(\w+)", str(error).partition("ops: ")[2].split("\n")[0])
         if not foreign:
             raise
-        raise _not_built_in(foreign) from None
-
-
-def _not_built_in(names: Iterable[str]) -> InputError:
-    return InputError(
-        f"operations that are not LiteRT built-ins: {', '.join(sorted(names))}. Such a file needs "
-        "Select-TF or custom operations, which apps do not have"
-    )
+        raise not_built_in(foreign) from None

@@ -116,39 +116,35 @@ def release(
     request = ConversionRequest.read(
         model_or_directory, spec, seq_lengths, calibration, lowering, **fields
     )
-    name = _name(model_or_directory, request.model)
     held_out, source = _held_out(request.model, examples, source)
+    name = _name(model_or_directory, request.model)
     log(f"converting {name or 'the model'} to {spec.name}")
     log(f"lowering {request.lowering}: {LOWERINGS[request.lowering]}")
     content = converter.convert_request(request)
     log(f"verifying on {len(held_out)} held-out examples of {source}")
     report = verify(request.model, content, held_out)
-    tried: tuple[mixes.Attempt, ...] = ()
-    searched = search and bool(report.misses)
-    if searched:
-        log(f"{spec.name} misses its bounds: searching for layers that must be finer")
-        tried = tuple(mixes.find(request, held_out, search_budget))
-        _write_search(tried, files)
+    tried = None
+    if report.misses and search:
+        tried = _search(request, held_out, search_budget, files)
         if best := mixes.cheapest(tried):
             content, report = best.content, best.report
-    written = allow_loss or not report.misses
-    info = PackageInfo.read(content)
-    manifest = {
-        "package": str(files.package) if written else None,
-        "model": name,
-        "sha256": info.sha256,
-        "verification": {**report.to_dict(), "data": source},
-        **info.manifest(),
-    }
-    if searched:
-        manifest["search"] = {"for": spec.name, "tried": [attempt.summary() for attempt in tried]}
-    if not written:
-        raise BoundsMissed(files.package, Release(content, report, manifest, tried))
-    # The manifest gets its name first, as the inner of the two.
-    with staged_file(files.package) as staged, staged_file(files.manifest) as staged_manifest:
-        staged_manifest.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        staged.write_bytes(content)
-    return Release(content, report, manifest, tried, files.package)
+    written = files.package if allow_loss or not report.misses else None
+    result = Release(
+        content,
+        report,
+        manifest={
+            "package": None if written is None else str(written),
+            "model": name,
+            **_package_record(content, report, source),
+            **_search_record(spec, tried),
+        },
+        tried=tuple(tried or ()),
+        path=written,
+    )
+    if result.path is None:
+        raise BoundsMissed(files.package, result)
+    _write(result, files)
+    return result
 
 
 def _name(model_or_directory: Any, model: Any) -> str | None:
@@ -178,8 +174,12 @@ def _held_out(
     return examples, source or "examples="
 
 
-def _write_search(tried: Sequence[mixes.Attempt], files: ReleaseFiles) -> None:
-    """Every attempt as a picture, and a mix within the bounds as a recipe."""
+def _search(
+    request: ConversionRequest, held_out: Sequence[Example], budget: float, files: ReleaseFiles
+) -> list[mixes.Attempt]:
+    """Every mix that was tried, drawn as a picture; the cheapest within the bounds becomes a recipe file."""
+    log(f"{request.recipe.name} misses its bounds: searching for layers that must be finer")
+    tried = mixes.find(request, held_out, budget)
     with staged_file(files.search_plot) as staged:
         mixes.plot(tried, staged)
     log(f"what was tried: {files.search_plot}")
@@ -189,3 +189,27 @@ def _write_search(tried: Sequence[mixes.Attempt], files: ReleaseFiles) -> None:
         log(f"the mix as a recipe: {files.search_recipe}")
     else:
         log("no mix keeps the bounds within --search-budget")
+    return tried
+
+
+def _package_record(content: bytes, report: Report, source: str) -> dict[str, Any]:
+    """What the manifest says of the package: its hash, how it was verified, what it says of itself."""
+    info = PackageInfo.read(content)
+    verification = {**report.to_dict(), "data": source}
+    return {"sha256": info.sha256, "verification": verification, **info.manifest()}
+
+
+def _search_record(
+    spec: RecipeSpec, tried: Sequence[mixes.Attempt] | None
+) -> dict[str, dict[str, Any]]:
+    """What the manifest says of a search; nothing if there was none."""
+    if tried is None:
+        return {}
+    return {"search": {"for": spec.name, "tried": [attempt.summary() for attempt in tried]}}
+
+
+def _write(release: Release, files: ReleaseFiles) -> None:
+    """Package and manifest; the manifest gets its name first, as the inner of the two."""
+    with staged_file(files.package) as staged, staged_file(files.manifest) as staged_manifest:
+        staged_manifest.write_text(json.dumps(release.manifest, indent=2) + "\n", encoding="utf-8")
+        staged.write_bytes(release.content)
