@@ -10,7 +10,7 @@ from fixtures.paths import GOLDEN
 import sqb_tf
 import sqb_tflite
 from sqb_tflite.runtime.describe import describe
-from sqb_tflite.verification.keras_backend import named_outputs
+from sqb_tflite.verification.keras_backend import BundleBackend
 from sqb_tflite.verification.verify import verify
 
 PREVIOUS = GOLDEN / "previous"
@@ -33,7 +33,7 @@ def test_bundle_answers_as_it_did(head, folder):
     model, expected = sqb_tf.load(folder / head), EXPECTED[head]
     texts, pairs = zip(*expected["rows"], strict=True)
     inputs = model.preprocessor(texts, None if pairs[0] is None else pairs)
-    outputs = named_outputs(model, inputs)
+    outputs = BundleBackend(model).batch_outputs(inputs)
     assert set(outputs) == set(expected["outputs"])
     for name, values in outputs.items():
         np.testing.assert_allclose(values, expected["outputs"][name], atol=FLOAT)

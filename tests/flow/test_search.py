@@ -9,8 +9,7 @@ from fixtures.commands import call, rejects
 from fixtures.models import random_texts
 
 import sqb_tf
-from sqb_tflite.conversion.calibration import samples
-from sqb_tflite.conversion.converter import ConversionRequest
+from sqb_tflite.conversion.converter import ConversionRequest, calibration_samples
 from sqb_tflite.conversion.lowering.model import LoweredModel
 from sqb_tflite.conversion.recipes import Bounds, Recipe
 from sqb_tflite.package.container import unpack
@@ -65,7 +64,7 @@ def test_the_layer_that_suffers_most_comes_first(bundle_dir):
     lowered = LoweredModel(model, "classification", 32)
     before = [dense.kernel.numpy() for dense in lowered.dense_layers]
     kinds = dict.fromkeys(lowered.layers, "int4") | {"head": "float32"}
-    order = by_sensitivity(lowered, samples(model.preprocessor, random_texts(6)), kinds)
+    order = by_sensitivity(lowered, calibration_samples(model, random_texts(6), 6), kinds)
     assert sorted(order) == sorted(set(lowered.layers) - {"head"})
     assert order.index("block_0/output_projection") < 3
     for dense, old in zip(lowered.dense_layers, before, strict=True):
