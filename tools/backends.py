@@ -12,6 +12,7 @@ def open_backend(package: str | None, model: str | None, threads: int = 1) -> Ba
         from sqb_tflite.runtime.runner import Runner
 
         return Runner(package, threads)
+    assert model is not None  # the tools check that one of the two is named
     bundle.read_info(model)  # a bad one is reported before TensorFlow is imported
     from sqb_tflite.verification.keras_backend import BundleBackend
 
