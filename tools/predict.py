@@ -89,7 +89,8 @@ def _read_context(path: str) -> str:
 def _lines(options: PredictOptions) -> Iterator[tuple[str, str]]:
     """(location, line) of the arguments, of `--input` or of standard input."""
     if options.texts:
-        lines, name = enumerate(options.texts, 1), "argument"
+        lines: Iterator[tuple[int, str]] = enumerate(options.texts, 1)
+        name = "argument"
     elif options.input:
         lines, name = numbered_lines(options.input), str(options.input)
     else:

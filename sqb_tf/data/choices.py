@@ -77,6 +77,6 @@ def join_choices(choices: Sequence[str]) -> str:
     return SEPARATOR.join(" ".join(choice.split()) for choice in choices)
 
 
-def split_choices(pair: str) -> list[str]:
+def split_choices(pair: str | None) -> list[str]:
     """The choices in an example's pair."""
-    return pair.split(SEPARATOR)
+    return (pair or "").split(SEPARATOR)

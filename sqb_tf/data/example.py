@@ -21,6 +21,11 @@ class Example:
     id: str | None = None
 
     @property
+    def label_text(self) -> str:
+        """The label, empty where there is none."""
+        return self.label or ""
+
+    @property
     def texts(self) -> TextPair:
         """The example without its label."""
         return self.text, self.pair

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Backend(abc.ABC):
         """The requests of all rows, one after another; a row may need several."""
         return list(itertools.chain.from_iterable(self.head.encode(rows, self.encoder)))
 
-    def inputs(self, rows: Sequence[TextPair]) -> list[Mapping[str, np.ndarray]]:
+    def inputs(self, rows: Sequence[TextPair]) -> list[dict[str, np.ndarray]]:
         """The inputs of all requests for rows, int32 `[1, tokens]` by name, each at its own length."""
         return [request.inputs for request in self.requests(rows)]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from sqb_tf.data.example import Example, TextPair
-from sqb_tf.heads.head import Output, Outputs, Request
+from sqb_tf.heads.head import Output, Outputs
 from sqb_tf.heads.metrics import accuracy, f1, matthews
 from sqb_tf.heads.task_head import IndexedHead
 
@@ -39,7 +39,7 @@ class ClassificationHead(IndexedHead):
     name = "classification"
     keras_class = "sqb_tf.model.heads.SqueezeBertClassifier"
     pooled_only = True
-    outputs = (Output("probabilities", softmax=True),)
+    outputs: ClassVar[tuple[Output, ...]] = (Output("probabilities", softmax=True),)
     hf_class = "SqueezeBertForSequenceClassification"
     hf_layers: ClassVar = {"classifier_head": "classifier"}
     hf_problem_type = "single_label_classification"
@@ -51,10 +51,10 @@ class ClassificationHead(IndexedHead):
         return num_labels > 1
 
     def target(self, example: Example) -> int | float:
-        return self.label_ids[example.label]
+        return self.label_ids[example.label_text]
 
     def decode(
-        self, row: TextPair, requests: Sequence[Request], outputs: Sequence[Outputs]
+        self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
     ) -> Classification:
         (scores,) = outputs[0].values()
         return Classification.from_scores(self.labels, scores)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from sqb_tf.data.example import TextPair
-from sqb_tf.heads.head import Head, Output, Outputs, Request
+from sqb_tf.heads.head import Head, Output, Outputs
 
 
 class EmbeddingHead(Head):
@@ -15,7 +16,7 @@ class EmbeddingHead(Head):
 
     name = "embedding"
     keras_class = "sqb_tf.model.heads.SqueezeBertEmbedder"
-    outputs = (Output("embedding"),)
+    outputs: ClassVar[tuple[Output, ...]] = (Output("embedding"),)
     hf_class = "SqueezeBertModel"
 
     @classmethod
@@ -23,7 +24,7 @@ class EmbeddingHead(Head):
         return False  # its weights are an encoder's: a folder does not say which of the two it is
 
     def decode(
-        self, row: TextPair, requests: Sequence[Request], outputs: Sequence[Outputs]
+        self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
     ) -> np.ndarray:
         return outputs[0]["embedding"]
 

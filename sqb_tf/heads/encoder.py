@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from sqb_tf.data.example import TextPair
 from sqb_tf.heads.embedding import EmbeddingHead
-from sqb_tf.heads.head import Output, Outputs, Request
+from sqb_tf.heads.head import Output, Outputs
 
 
 class EncoderHead(EmbeddingHead):
@@ -26,7 +27,7 @@ class EncoderHead(EmbeddingHead):
         return True
 
     def decode(
-        self, row: TextPair, requests: Sequence[Request], outputs: Sequence[Outputs]
+        self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
     ) -> np.ndarray:
         return outputs[0]["sequence_output"].mean(axis=0)
 

@@ -46,7 +46,7 @@ class Output:
 class Request:
     """The inputs of one run of the model, int32 `[1, tokens]` by name; a row may need several."""
 
-    inputs: Mapping[str, np.ndarray]
+    inputs: dict[str, np.ndarray]
 
     def __len__(self) -> int:
         return self.inputs["input_word_ids"].shape[1]
@@ -112,11 +112,32 @@ class Head:
 
     # --- The way of a text ---
 
-    def encode(self, rows: Sequence[TextPair], encoder: TextEncoder) -> list[list[Request]]:
+    def parse_line(self, line: str, where: str, context: str | None) -> TextPair:
+        """The row in a line of text: one text, or two separated by a tab.
+
+        Args:
+            line: without its end.
+            where: the line's place, for messages.
+            context: for questions without their own.
+
+        Raises:
+            InputError: an empty text, one text instead of two.
+        """
+        text, tab, pair = line.partition("\t")
+        if self.paired and not (text.strip() and pair.strip()):
+            raise InputError(f"{where}: expected two texts separated by a tab")
+        row = (text, pair) if self.paired else (text + tab + pair, None)
+        if not row[0].strip():
+            raise InputError(f"{where}: the text is empty")
+        return row
+
+    def encode(self, rows: Sequence[TextPair], encoder: TextEncoder) -> Sequence[Sequence[Request]]:
         """The requests for each row; `InputError` for a pair where the model takes texts, or the reverse."""
         return self._encode(list(check_pairing(rows, self.paired)), encoder)
 
-    def _encode(self, rows: Sequence[TextPair], encoder: TextEncoder) -> list[list[Request]]:
+    def _encode(
+        self, rows: Sequence[TextPair], encoder: TextEncoder
+    ) -> Sequence[Sequence[Request]]:
         return [[Request(encoder.inputs(text, pair))] for text, pair in rows]
 
     def keras_inputs(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
@@ -127,7 +148,7 @@ class Head:
         """What the Keras model returns, by the package's names and in its order."""
         return {output.name: output.from_keras(outputs) for output in self.outputs}
 
-    def decode(self, row: TextPair, requests: Sequence[Request], outputs: Sequence[Outputs]) -> Any:
+    def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Any:
         """The result for a row, from the outputs of its requests."""
         return {name: values.argmax(-1) for name, values in outputs[0].items()}
 

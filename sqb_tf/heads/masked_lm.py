@@ -12,7 +12,7 @@ class MaskedLMHead(Head):
 
     name = "masked_lm"
     keras_class = "sqb_tf.model.heads.SqueezeBertMaskedLM"
-    outputs = (Output("logits", per_token=True),)
+    outputs: ClassVar[tuple[Output, ...]] = (Output("logits", per_token=True),)
     verification_batch = 4  # 30,528 logits for every token
     hf_class = "SqueezeBertForMaskedLM"
     hf_layers: ClassVar = {

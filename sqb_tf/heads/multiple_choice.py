@@ -45,12 +45,12 @@ class MultipleChoiceHead(IndexedHead):
 
     def read_labels(self, example: Example, source: str) -> Iterable[str]:
         indices = map(str, range(len(split_choices(example.pair))))
-        if example.label not in indices:
+        if example.label_text not in indices:
             raise InputError(f"{source}: label {example.label!r}: expected the index of a choice")
         return ()
 
     def target(self, example: Example) -> int:
-        return int(example.label)
+        return int(example.label_text)
 
     def ragged(self, preprocessor: Any, texts: Any, pairs: Any) -> tuple[Any, Any]:
         """As for every head, but for each choice: `[n, choices, None]`."""
@@ -60,15 +60,15 @@ class MultipleChoiceHead(IndexedHead):
         """Each request is one choice: `[n, 1, tokens]`."""
         return {name: np.asarray(values)[:, np.newaxis] for name, values in inputs.items()}
 
-    def _encode(self, rows: Sequence[TextPair], encoder: TextEncoder) -> list[list[Request]]:
+    def _encode(
+        self, rows: Sequence[TextPair], encoder: TextEncoder
+    ) -> Sequence[Sequence[Request]]:
         return [
             [Request(encoder.inputs(text, choice)) for choice in split_choices(pair)]
             for text, pair in rows
         ]
 
-    def decode(
-        self, row: TextPair, requests: Sequence[Request], outputs: Sequence[Outputs]
-    ) -> Choice:
+    def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Choice:
         logits = np.array([output["logits"][0] for output in outputs], float)
         return Choice(int(logits.argmax()), tuple(softmax(logits).tolist()))
 

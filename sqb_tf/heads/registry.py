@@ -35,6 +35,14 @@ def get(name: str) -> type[Head]:
     return HEADS[name]
 
 
+def get_task_head(name: str) -> type[TaskHead]:
+    """The description of a head that learns from labelled examples; `InputError` for any other name."""
+    head = HEADS.get(name)
+    if head is None or not issubclass(head, TaskHead):
+        raise unknown_name("head", name, TASK_NAMES)
+    return head
+
+
 def names_of_model(model: Any) -> list[str]:
     """The heads that have a Keras model's class."""
     path = f"{type(model).__module__}.{type(model).__name__}"

@@ -31,7 +31,7 @@ class RegressionHead(ClassificationHead):
 
     def read_labels(self, example: Example, source: str) -> Iterable[str]:
         try:
-            finite = np.isfinite(float(example.label))
+            finite = np.isfinite(float(example.label_text))
         except ValueError:
             finite = False
         if not finite:
@@ -39,7 +39,7 @@ class RegressionHead(ClassificationHead):
         return ()
 
     def target(self, example: Example) -> float:
-        return float(example.label)
+        return float(example.label_text)
 
     def compile_arguments(self) -> dict[str, Any]:
         import keras

@@ -134,7 +134,7 @@ class SpanHead(TaskHead):
         return sum(1 for _ in units)
 
     def target(self, example: Example) -> list[int]:
-        return [int(position) for position in example.label.split(" ")]
+        return [int(position) for position in example.label_text.split(" ")]
 
     def batch(self, preprocessor: Any, inputs: Any, texts: Any, targets: Any) -> tuple:
         return inputs, {"start_logits": targets[:, 0], "end_logits": targets[:, 1]}
@@ -160,15 +160,15 @@ class SpanHead(TaskHead):
             value = row.get(key) if isinstance(row, dict) else None
             if not isinstance(value, str) or not value.strip():
                 raise InputError(f"{where}: no {key}: expected an object with question and context")
-        return row["question"], row["context"]
+        return str(row["question"]), row["context"]
 
-    def _encode(self, rows: Sequence[TextPair], encoder: TextEncoder) -> list[list[Request]]:
+    def _encode(
+        self, rows: Sequence[TextPair], encoder: TextEncoder
+    ) -> Sequence[Sequence[Request]]:
         return windows(encoder, rows, self.span_settings.doc_stride)
 
-    def decode(
-        self, row: TextPair, requests: Sequence[Window], outputs: Sequence[Outputs]
-    ) -> Answers:
-        return Answers(best_answers(row[1], requests, outputs, self.span_settings))
+    def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Answers:
+        return Answers(best_answers(row[1] or "", requests, outputs, self.span_settings))
 
     def decisions(self, result: Answers) -> list[int]:
         """Where the answer starts, and where it ends."""
@@ -218,7 +218,8 @@ def best_answers(
     best = dict(sorted(spans.items(), key=lambda item: -item[1])[: settings.n_best])
     first = next(iter(best), EMPTY)
     if settings.null_threshold is not None or not best:
-        if not best or null - best[first] > settings.null_threshold:
+        threshold = settings.null_threshold or 0.0
+        if not best or null - best[first] > threshold:
             first = EMPTY
         best[EMPTY] = null
     order = sorted(best, key=lambda span: (span != first, -best[span]))

@@ -11,7 +11,7 @@ import numpy as np
 
 from sqb_tf.data.example import Example, TextPair
 from sqb_tf.errors import InputError
-from sqb_tf.heads.head import Head, Outputs, Request
+from sqb_tf.heads.head import Head, Outputs
 from sqb_tf.text.encoder import TextEncoder
 
 
@@ -105,29 +105,8 @@ class TaskHead(Head, abc.ABC):
         )
         return {"loss": loss}
 
-    # --- From texts to results ---
-
-    def parse_line(self, line: str, where: str, context: str | None) -> TextPair:
-        """The row in a line of text: one text, or two separated by a tab.
-
-        Args:
-            line: without its end.
-            where: the line's place, for messages.
-            context: for questions without their own.
-
-        Raises:
-            InputError: an empty text, one text instead of two.
-        """
-        text, tab, pair = line.partition("\t")
-        if self.paired and not (text.strip() and pair.strip()):
-            raise InputError(f"{where}: expected two texts separated by a tab")
-        row = (text, pair) if self.paired else (text + tab + pair, None)
-        if not row[0].strip():
-            raise InputError(f"{where}: the text is empty")
-        return row
-
     @abc.abstractmethod
-    def decode(self, row: TextPair, requests: Sequence[Request], outputs: Sequence[Outputs]) -> Any:
+    def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Any:
         """The result for a row, from the outputs of its requests."""
 
     # --- Scores ---

@@ -47,23 +47,23 @@ class TokenClassificationHead(TaskHead):
     target_dtype = "string"
 
     def read_labels(self, example: Example, source: str) -> list[str]:
-        return example.label.split(" ")
+        return example.label_text.split(" ")
 
     def _references(self, examples: Sequence[Example]) -> list[list[str]]:
-        return [e.label.split(" ") for e in examples]
+        return [e.label_text.split(" ") for e in examples]
 
     def target(self, example: Example) -> str:
-        return " ".join(str(self.label_ids[tag]) for tag in example.label.split(" "))
+        return " ".join(str(self.label_ids[tag]) for tag in example.label_text.split(" "))
 
     def batch(self, preprocessor: Any, inputs: Any, texts: Any, targets: Any) -> tuple:
         return inputs, *preprocessor.tag_targets(texts, targets, preprocessor.length(inputs))
 
-    def _encode(self, rows: Sequence[TextPair], encoder: TextEncoder) -> list[list[Request]]:
+    def _encode(
+        self, rows: Sequence[TextPair], encoder: TextEncoder
+    ) -> Sequence[Sequence[Request]]:
         return [[WordsRequest(*encoder.words(text))] for text, _ in rows]
 
-    def decode(
-        self, row: TextPair, requests: Sequence[WordsRequest], outputs: Sequence[Outputs]
-    ) -> Tagging:
+    def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Tagging:
         (scores,) = outputs[0].values()
         (request,) = requests
         return Tagging(tuple(row[0].split(" ")), word_tags(self.labels, scores, request.positions))

@@ -72,14 +72,18 @@ def windows(
     questions are cut.
     """
     # Questions on one paragraph follow each other; each text is tokenized once.
-    tokens = {text: encoder.with_offsets(text) for text in dict.fromkeys(itertools.chain(*rows))}
+    tokens = {
+        text: encoder.with_offsets(text)
+        for text in dict.fromkeys(itertools.chain(*rows))
+        if text is not None
+    }
     longest = _longest_question(encoder.seq_length)
     windows = []
     for question, context in rows:
         asked, question_offsets = tokens[question]
         asked = asked[:longest]
         question_end = int(question_offsets[len(asked) - 1, 1]) if len(asked) else 0
-        ids, offsets = tokens[context]
+        ids, offsets = tokens[context or ""]
         room = encoder.seq_length - 3 - len(asked)
         stride = min(doc_stride or default_stride(encoder.seq_length), room)
         bounds = _bounds(encoder.begins_word[ids], room, stride)
@@ -95,7 +99,7 @@ def windows(
 
 def _bounds(begins: np.ndarray, room: int, stride: int) -> list[tuple[int, int]]:
     """First and end token of each window; `begins` says which tokens begin a word."""
-    words = np.append(np.flatnonzero(begins), len(begins))
+    words: np.ndarray = np.append(np.flatnonzero(begins), len(begins))
     bounds, begin = [], 0
     while True:
         end = _last_word(words, begin, begin + room)
@@ -107,9 +111,9 @@ def _bounds(begins: np.ndarray, room: int, stride: int) -> list[tuple[int, int]]
 
 def _last_word(words: np.ndarray, begin: int, limit: int) -> int:
     """The last start of a word in `(begin, limit]`, or the next one where there is none."""
-    index = np.searchsorted(words, limit, side="right") - 1
+    index = int(np.searchsorted(words, limit, side="right")) - 1
     if words[index] <= begin:
-        index = min(np.searchsorted(words, begin, side="right"), len(words) - 1)
+        index = min(int(np.searchsorted(words, begin, side="right")), len(words) - 1)
     return int(words[index])
 
 
@@ -154,7 +158,7 @@ class TrainingWindows:
                 for window in parts:
                     positions = answer_positions(window, *answers[0]) if answers else (0, 0)
                     question = example.text[: window.question_end]
-                    part = _part(example.pair, window)
+                    part = _part(example.pair or "", window)
                     yield Example(question, part, "{} {}".format(*positions), example.id)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -107,17 +107,17 @@ class TextEncoder:
         sizes = np.array([len(ids) for ids in words])
         positions = 1 + np.cumsum(sizes) - sizes
         kept = (sizes > 0) & (positions < self.seq_length - 1)
-        return self.join(list(itertools.chain(*words))), np.where(kept, positions, -1)
+        return self.join(itertools.chain(*words)), np.where(kept, positions, -1)
 
     def inputs(self, text: str, pair: str | None = None) -> dict[str, np.ndarray]:
         """The inputs of one text or pair at its own length, int32 `[1, tokens]`."""
         return self.join(self.ids(text), None if pair is None else self.ids(pair))
 
     def join(
-        self, ids: Sequence[int], pair_ids: Sequence[int] | None = None
+        self, ids: Iterable[int], pair_ids: Iterable[int] | None = None
     ) -> dict[str, np.ndarray]:
         """The inputs of one text or pair from its `ids`, truncated, int32 `[1, tokens]`."""
-        row, first = self._row(ids, pair_ids)
+        row, first = self._row(list(ids), None if pair_ids is None else list(pair_ids))
         types: np.ndarray = np.zeros((1, len(row)), np.int32)
         types[0, first:] = 1
         return {
@@ -133,7 +133,7 @@ class TextEncoder:
         length: int | None = None,
     ) -> dict[str, np.ndarray]:
         """The inputs of a batch, int32 `[n, length]`; `length` defaults to the longest row's."""
-        seconds = [None] * len(texts) if pairs is None else pairs
+        seconds: Sequence[str | None] = [None] * len(texts) if pairs is None else pairs
         rows = [
             self._row(self.ids(text), None if pair is None else self.ids(pair))
             for text, pair in zip(texts, seconds, strict=True)

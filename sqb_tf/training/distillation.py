@@ -39,7 +39,7 @@ class DistillationLoss(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Loss of each example, `[batch]`."""
         labels, teacher = y_true[:, 0], y_true[:, 1:]
-        if registry.get(self.kind).distillation_loss == "squared_error":
+        if registry.get_task_head(self.kind).distillation_loss == "squared_error":
             hard, soft = (ops.square(y_pred[:, 0] - y) for y in (labels, teacher[:, 0]))
         else:
             hard = ops.sparse_categorical_crossentropy(

@@ -26,7 +26,7 @@ def survey(
             of the task's head.
     """
     train, dev = task.split("train"), task.split("dev")
-    head = registry.get(task.head)()
+    head = registry.get_task_head(task.head)()
     counts = {"train": 0, "dev": 0}
     labels: dict[str, set[str]] = {"train": set(), "dev": set()}
     for which, split in (("train", train), ("dev", dev)):

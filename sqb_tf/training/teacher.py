@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqb_tf.text.preprocessing import Preprocessor
 
 # The heads that can teach, and learn from a teacher.
-KINDS = [name for name in registry.TASK_NAMES if registry.get(name).distillation_loss]
+KINDS = [name for name in registry.TASK_NAMES if registry.get_task_head(name).distillation_loss]
 
 
 @dataclasses.dataclass(frozen=True)

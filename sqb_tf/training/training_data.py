@@ -42,7 +42,7 @@ class TrainingData:
     @classmethod
     def read(cls, task: Task, options: FinetuneOptions) -> TrainingData:
         """Reads both splits once; `InputError` as `survey`, or for an option of another head."""
-        settings = registry.get(task.head).training_settings(
+        settings = registry.get_task_head(task.head).training_settings(
             task.spec.settings, options.seq_length, options.doc_stride
         )
         log(f"reading {task.data}")
@@ -51,7 +51,7 @@ class TrainingData:
             "dev": ReservoirSample(VERIFICATION_EXAMPLES),
         }
         labels, num_examples = survey(task, samples)
-        head = registry.get(task.head)(labels, task.paired, settings)
+        head = registry.get_task_head(task.head)(labels, task.paired, settings)
         train, dev = samples["train"].items, samples["dev"].items
         return cls(task, head, settings, num_examples, train, dev)
 

@@ -30,7 +30,7 @@ from sqb_tf.model import heads
 REFERENCE = Path(__file__).with_name("reference.py")
 TORCH = Path(os.environ.get("SQB_TORCH_PYTHON", ROOT / ".venv-torch/bin/python"))
 # The heads for which transformers has a class.
-SHARED_KINDS = sorted(path.name for path in GOLDEN.iterdir() if path.name != "weight_files")
+SHARED_KINDS = sorted(path.name for path in GOLDEN.iterdir() if path.name in registry.NAMES)
 needs_torch = pytest.mark.skipif(
     not TORCH.exists(), reason=f"{TORCH} is missing: `make test-all` makes PyTorch's environment"
 )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +56,7 @@ class Text:
         return cls(list(itertools.islice(examples, limit)), str(path))
 
 
-def encode_texts(runner: Runner, text: Text) -> list[Mapping[str, np.ndarray]]:
+def encode_texts(runner: Runner, text: Text) -> list[dict[str, np.ndarray]]:
     """Inputs `[1, tokens]` of every text at its own length, by the package's encoder."""
     return runner.inputs(text.examples)
 

@@ -145,11 +145,11 @@ class Runner(Backend):
         A text longer than every fixed signature gets the longest one.
         """
         fixed = sorted(
-            (s for s in self.signatures.values() if s.seq_length), key=lambda s: s.seq_length
+            (s for s in self.signatures.values() if s.seq_length), key=lambda s: s.seq_length or 0
         )
         if len(fixed) < len(self.signatures):
             return next(s for s in self.signatures.values() if s.seq_length is None)
-        return next((s for s in fixed if s.seq_length >= length), fixed[-1])
+        return next((s for s in fixed if (s.seq_length or 0) >= length), fixed[-1])
 
     @property
     def labels(self) -> list[str]:

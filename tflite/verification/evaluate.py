@@ -10,6 +10,7 @@ from sqb_tf.atomic_write import staged_file
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads.backend import Backend
+from sqb_tf.heads.task_head import TaskHead
 
 
 def evaluate(
@@ -37,7 +38,7 @@ def evaluate(
         InputError: no examples, labels that the model does not have, a file that cannot be written.
     """
     head = backend.head
-    if task.head != head.name:
+    if task.head != head.name or not isinstance(head, TaskHead):
         raise InputError(f"--task {task.name} is a {task.head}, the model's a {head.name}")
     if nbest is not None and not head.answers_questions:
         raise InputError(f"--nbest is for question answering, not for a {task.head}")
