@@ -235,7 +235,7 @@ def _milliseconds(run: Callable[[], Any]) -> float:
 
 @contextlib.contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """With TensorFlow's objects in memory, a full collection takes longer than a run."""
+    """A full collection can take longer than a run."""
     gc.collect()
     gc.disable()
     try:
