@@ -75,7 +75,9 @@ class Parser(argparse.ArgumentParser):
         self.commands[name] = command
         return command
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         """As argparse's, but a mistyped flag is reported first, with the nearest one."""
         args = sys.argv[1:] if args is None else list(args)
         known = [*self.flag_names(), *(f for c in self.commands.values() for f in c.flag_names())]

@@ -188,7 +188,7 @@ class Attention(tf.Module):
             for part, output in zip(heads, outputs, strict=True):
                 part.extend(split(self._to_heads(output), members, axis=1))
         # Heads are joined before one transpose: four transposes before the concatenation take 2% longer.
-        context = _join([self._attend(*part, mask_bias) for part in heads], axis=1)
+        context = _join([self._attend(q, k, v, mask_bias) for q, k, v in heads], axis=1)
         channels = context.shape[1] * self.head_size
         return [tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [1, -1, channels])]
 
