@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fixtures.commands import call, rejects
 from fixtures.models import (
+    GOOD,
     VOCABULARY,
     answers_of,
     randomize,
@@ -310,7 +311,8 @@ def test_other_kinds_refuse_what_is_of_answers(bundle_dir, tmp_path, data):
         "max_answer_length: for question answering only",
         *("predict", "--model", bundle_dir, "--max-answer-length", 3, "a film"),
     )
-    evaluated = ["--model", bundle_dir, "--data", data, "--nbest", tmp_path / "n.json"]
+    (tmp_path / "dev.tsv").write_text(GOOD)
+    evaluated = ["--model", bundle_dir, "--data", tmp_path, "--nbest", tmp_path / "n.json"]
     rejects("--nbest is for question answering, not for a classif", "evaluate", *evaluated)
     flags = ["--data", data / "squad", "--task", "squad", "--output", tmp_path / "out"]
     rejects(
