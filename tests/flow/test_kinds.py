@@ -37,6 +37,11 @@ ROUNDING = 3e-5
 RECIPES = recipes()
 
 
+def rows(texts):
+    """Single texts as a head takes them."""
+    return [(text, None) for text in texts]
+
+
 def test_every_kind_is_lowered_and_every_recipe_tested():
     assert set(HEADS) == set(registry.NAMES)
     tested = {recipe.values[0] for recipe in RECIPES}
@@ -119,6 +124,24 @@ def test_the_vocabulary_is_in_the_file_once(recipe, tmp_path):
         sizes[kind] = len(sqb_tflite.convert(tmp_path / kind, recipe))
     table = 8000 * config.hidden_size * (4 if recipe == "float32" else 1)
     assert sizes["masked_lm"] - sizes["encoder"] < table / 2
+
+
+def test_texts_have_vectors_and_words_have_tags(package_of):
+    embedder, tagger = (
+        Runner(package_of(kind, "float32")) for kind in ("embedding", "token_classification")
+    )
+    vectors = embedder.embed(TEXTS[:3])
+    expected = [output["embedding"] for output in embedder.run(embedder.requests(rows(TEXTS[:3])))]
+    np.testing.assert_array_equal(vectors, expected)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert embedder.embed([]).shape == (0, 0)
+    tagged = tagger.tag(["the film was good", "bad"])
+    assert tagged == tagger.classify(["the film was good", "bad"])
+    assert [len(result.tags) for result in tagged] == [4, 1]
+    with pytest.raises(InputError, match=r"for token_classification: expected .* embedding"):
+        tagger.embed(["bad"])
+    with pytest.raises(InputError, match=r"for embedding: expected .* token_classification"):
+        embedder.tag(["bad"])
 
 
 @pytest.mark.parametrize("kind", registry.TEXT_NAMES)

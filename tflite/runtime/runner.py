@@ -225,7 +225,7 @@ class Runner(Backend):
             InputError: a package that is not for embedding.
         """
         vectors = self._results("embedding", ((text, None) for text in texts))
-        return np.array(vectors, np.float32).reshape(len(vectors), -1)
+        return np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)
 
     def _results(self, head: str, rows: Iterable[TextPair]) -> list[Any]:
         """The results for rows, by a package with this head."""
