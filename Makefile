@@ -33,20 +33,24 @@ test: lint types $(MEDIAPIPE)/.libraries $(JAX)/.installed $(VENV)/.devices ## e
 test-all: lint types $(MEDIAPIPE)/.libraries $(JAX)/.installed $(TORCH)/.installed $(VENV)/.devices ## the slow tests too, and those against PyTorch
 	$(PYTEST)
 
+# The page that `make bench` writes its tables into. For another CPU or date: copy it, and give the copy's name.
+RESULTS ?= docs/results/2026-11-28-epyc-avx512-vnni.md
+
 bench: $(VENV)/.installed $(TORCH)/.installed $(VENV)/.devices ## speed of inference, training and conversion, side by side; what a teacher gains
-	$(RUN) benchmarks/inference.py --readme README.md
-	$(RUN) benchmarks/comparison.py --torch-python $(TORCH)/bin/python --readme README.md
+	$(RUN) benchmarks/inference.py --readme $(RESULTS)
+	$(RUN) benchmarks/comparison.py --torch-python $(TORCH)/bin/python --readme $(RESULTS)
 	for precision in float32 mixed_bfloat16; do \
 	    $(RUN) benchmarks/training_step.py --precision $$precision --torch-python $(TORCH)/bin/python \
-	        --json runs/bench/training_$$precision.json --readme README.md || exit; \
+	        --json runs/bench/training_$$precision.json --readme $(RESULTS) || exit; \
 	done
-	$(RUN) benchmarks/training_heads.py --torch-python $(TORCH)/bin/python --json runs/bench/heads.json --readme README.md
+	$(RUN) benchmarks/training_heads.py --torch-python $(TORCH)/bin/python --json runs/bench/heads.json --readme $(RESULTS)
 	$(RUN) benchmarks/conversion.py --json runs/bench/conversion.json
-	$(RUN) benchmarks/outliers.py --readme README.md
-	$(RUN) benchmarks/harness.py --readme README.md
+	$(RUN) benchmarks/outliers.py --readme $(RESULTS)
+	$(RUN) benchmarks/harness.py --readme $(RESULTS)
 	$(RUN) benchmarks/presets.py
-	$(RUN) benchmarks/distillation.py --json runs/bench/distillation.json --readme README.md
-	$(RUN) benchmarks/pretraining.py --json runs/bench/pretraining.json --readme README.md --plot docs/pretraining.png
+	$(RUN) benchmarks/distillation.py --json runs/bench/distillation.json --readme $(RESULTS)
+	$(RUN) benchmarks/pretraining.py --json runs/bench/pretraining.json --readme $(RESULTS) --plot docs/pretraining.png
+	$(RUN) benchmarks/readme_summary.py --results $(RESULTS)
 
 golden: $(TORCH)/.installed ## what PyTorch computes, for the tests that run without it
 	rm -rf tests/golden
