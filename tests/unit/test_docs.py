@@ -1,0 +1,189 @@
+"""README, WORKSPACE and docs say what is there: links, paths, flags and code are true."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import re
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fixtures.paths import REPOSITORY as ROOT
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "WORKSPACE.md",
+    ROOT / "sqb_tf" / "demo" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+MOST_LINES = {"README.md": 130, "WORKSPACE.md": 160}
+REGISTRIES = re.compile(
+    r"pypi\.org|pythonhosted\.org|registry\.npmjs\.org|npmjs\.com|repo1?\.maven|anaconda\.org|crates\.io"
+)
+# What a path in backticks begins with if it is one of the repository's, and what stands for a name.
+FOLDERS = ("sqb_tf", "tflite", "tools", "tests", "benchmarks", "examples", "docs", ".ci")
+PLACEHOLDER = re.compile(r"NAME|NNN|\*|\{|<")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+CODE_SPAN = re.compile(r"`([^`\n]+)`")
+FENCE = re.compile(
+    r"^(?P<skipped><!-- not run: [^\n]+ -->\n)?"
+    r"(?P<indent> *)```(?P<language>\w*)\n(?P<code>.*?)^(?P=indent)```$",
+    re.M | re.S,
+)
+TOOL = re.compile(r"\btools/(\w+)\.py\b")
+SUBCOMMANDS = {"benchmark": ("compare", "report", "ios")}
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def prose(page: Path) -> str:
+    """The page without its blocks of code."""
+    return FENCE.sub("", read(page))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The page's blocks of code in a language that are not marked as not run."""
+    return [
+        match["code"]
+        for match in FENCE.finditer(read(page))
+        if match["language"] == language and not match["skipped"]
+    ]
+
+
+@pytest.mark.parametrize("name", MOST_LINES)
+def test_is_short(name):
+    assert len(read(ROOT / name).splitlines()) <= MOST_LINES[name]
+
+
+@pages
+def test_links_lead_somewhere(page):
+    missing = []
+    for link in LINK.findall(prose(page)):
+        if re.match(r"https?://", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            missing.append(link)
+    assert not missing
+
+
+@pages
+def test_paths_exist(page):
+    words = (word for span in CODE_SPAN.findall(prose(page)) for word in span.split())
+    paths = (
+        word.strip("'\",;:") for word in words if word.startswith(tuple(f"{f}/" for f in FOLDERS))
+    )
+    assert not [
+        path for path in paths if not PLACEHOLDER.search(path) and not (ROOT / path).exists()
+    ]
+
+
+@pages
+def test_names_no_package_registry(page):
+    assert not REGISTRIES.findall(read(page))
+
+
+def commands(text: str) -> Iterator[tuple[str, str | None, list[str]]]:
+    """(tool, subcommand, flags) of every command line `python tools/NAME.py ...` in a page."""
+    for line in text.replace("\\\n", " ").split("\n"):
+        for command in re.split(r"[|`>#]|&&", line):
+            found = TOOL.search(command)
+            if found is None:
+                continue
+            words = command[found.end() :].split()
+            known = SUBCOMMANDS.get(found[1], ())
+            subcommand = words[0] if words and words[0] in known else None
+            yield found[1], subcommand, re.findall(r"(?<![\w-])--[a-z][\w-]*", command)
+
+
+@functools.cache
+def flags_of(tool: str, subcommand: str | None) -> set[str]:
+    """The flags in a tool's `--help`, which is asked for in this process."""
+    path = ROOT / "tools" / f"{tool}.py"
+    before, output = sys.argv, io.StringIO()
+    sys.argv = [str(path), *([subcommand] if subcommand else []), "--help"]
+    try:
+        with contextlib.redirect_stdout(output), pytest.raises(SystemExit) as exit_:
+            runpy.run_path(str(path), run_name="__main__")
+    finally:
+        sys.argv = before
+    assert exit_.value.code in (0, None)
+    options = re.findall(r"^ +(-\S.*)$", output.getvalue(), re.M)
+    return {flag for line in options for flag in re.findall(r"--[a-z][\w-]*", line.split("  ")[0])}
+
+
+@pages
+def test_flags_exist(page):
+    unknown = [
+        (tool, flag)
+        for tool, subcommand, flags in commands(read(page))
+        for flag in flags
+        if not (ROOT / "tools" / f"{tool}.py").exists() or flag not in flags_of(tool, subcommand)
+    ]
+    assert not unknown
+
+
+def test_commands_are_found():
+    text = "python tools/a.py --x 1 \\\n    --y-z | jq --not\n`tools/benchmark.py compare A --fail-over 5%`"
+    assert list(commands(text)) == [
+        ("a", None, ["--x", "--y-z"]),
+        ("benchmark", "compare", ["--fail-over"]),
+    ]
+
+
+def test_every_module_is_on_the_map():
+    text = read(ROOT / "WORKSPACE.md")
+    words = {word for span in CODE_SPAN.findall(text) for word in re.split(r"[\s,/]", span)}
+    names = {word.removesuffix(".py") for word in words}
+    stars = [name.removesuffix("*") for name in names if name.endswith("*")]
+    modules = [
+        path
+        for folder in ("sqb_tf", "tflite")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path.stem != "__init__"
+    ]
+    assert modules
+    assert not [
+        str(path.relative_to(ROOT))
+        for path in modules
+        if path.stem not in names
+        and path.parent.name != "lowering"
+        and not any(star and path.stem.startswith(star) for star in stars)
+    ]
+
+
+@pages
+def test_python_compiles(page):
+    for match in FENCE.finditer(read(page)):
+        if match["language"] == "python":
+            compile(match["code"], str(page), "exec")
+
+
+@pytest.mark.slow
+def test_python_runs(tmp_path, monkeypatch):
+    """Every block that is not marked, the blocks of a page one after the other, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    count = 0
+    for page in PAGES:
+        names = {"__name__": page.stem}
+        for code in blocks(page, "python"):
+            exec(compile(code, str(page), "exec"), names)
+            count += 1
+    assert count >= 2
+    assert os.listdir(tmp_path)
