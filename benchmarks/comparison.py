@@ -50,7 +50,7 @@ OURS = {
     INT4_ALL: ("int4-all", None, "auto"),
     f"{NAME}-int8-full": ("int8-full", [LENGTH], "auto"),
 }
-# 2.2 s per run on a CPU (docs/avx2.md), where others take 0.01 to 0.4: it gets a few rounds of its own.
+# 2.2 s per run on a CPU (docs/results, AVX2), where others take 0.01 to 0.4: it gets a few rounds of its own.
 SLOW = f"{NAME}-int16x8"
 SLOW_RUNS = 3
 BASELINES = [

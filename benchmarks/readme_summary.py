@@ -11,10 +11,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import readme
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks import readme
 
 Row = Mapping[str, str]  # column title -> cell
 

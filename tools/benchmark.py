@@ -347,7 +347,7 @@ def flags() -> arguments.Parser:
     )
     parser.add_command(
         "ios",
-        "TensorFlow's iOS benchmark app (docs/ios.md): writes the parameters that it needs, or with --log "
+        "TensorFlow's iOS benchmark app (docs/benchmarking.md): writes the parameters that it needs, or with --log "
         "reads its results.",
         IosOptions,
     )

@@ -139,6 +139,24 @@ def test_flags_exist(page):
     assert not unknown
 
 
+@pages
+def test_flags_in_prose_exist(page):
+    spans = (span for span in CODE_SPAN.findall(prose(page)) if span.startswith("--"))
+    flags = {flag for span in spans for flag in re.findall(r"--[a-z][\w-]*", span)}
+    tools = [
+        path.stem
+        for path in (ROOT / "tools").glob("*.py")
+        if '"__main__"' in read(path) and path.stem != "__main__"
+    ]
+    known = {
+        flag
+        for tool in tools
+        for subcommand in (None, *SUBCOMMANDS.get(tool, ()))
+        for flag in flags_of(tool, subcommand)
+    }
+    assert known and not flags - known
+
+
 def test_commands_are_found():
     text = "python tools/a.py --x 1 \\\n    --y-z | jq --not\n`tools/benchmark.py compare A --fail-over 5%`"
     assert list(commands(text)) == [
