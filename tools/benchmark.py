@@ -347,8 +347,8 @@ def flags() -> arguments.Parser:
     )
     parser.add_command(
         "ios",
-        "TensorFlow's iOS benchmark app (docs/benchmarking.md): writes the parameters that it needs, or with --log "
-        "reads its results.",
+        "TensorFlow's iOS benchmark app (docs/benchmarking.md): writes the parameters that it needs, or "
+        "with --log reads its results.",
         IosOptions,
     )
     return parser

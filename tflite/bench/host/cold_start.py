@@ -75,8 +75,8 @@ def evict_from_page_cache(path: str | Path) -> None:
 
     The cache keeps a file just written in pieces of up to 2 MB, and reading a byte maps a whole piece: at 128
     tokens int8 then adds 1.73 times its size to a process's peak, and 1.38 times when read from storage
-    (docs/results, AVX2). No effect on pages that another process has mapped, nor on systems without such a call
-    (macOS). Errors are left to the caller that opens the file.
+    (docs/results, AVX2). No effect on pages that another process has mapped, nor on systems without such a
+    call (macOS). Errors are left to the caller that opens the file.
     """
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError), open(path, "rb") as file:
