@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
-from benchmarks import readme
+from benchmarks import output
 
 Row = Mapping[str, str]  # column title -> cell
 
@@ -72,10 +72,7 @@ def points_lost(accuracy: Mapping[str, Row], recipe: str) -> float:
 
 def table(packages: Mapping[str, Row], accuracy: Mapping[str, Row]) -> str:
     """README's table in Markdown."""
-    lines = [
-        "| | 128 tokens, ms | typical sentence, ms | MB | accuracy lost on SST-2, points |",
-        "|---|---|---|---|---|",
-    ]
+    lines = [["", "128 tokens, ms", "typical sentence, ms", "MB", "accuracy lost on SST-2, points"]]
     for line in LINES:
         row = packages[line.package]
         sentence = f"{milliseconds(row, SENTENCE):.1f}"
@@ -84,8 +81,8 @@ def table(packages: Mapping[str, Row], accuracy: Mapping[str, Row]) -> str:
             sentence += f" ({converted:.1f} converted for any length)"
         lost = f"{points_lost(accuracy, line.recipe):.2f}" if line.recipe else "not measured"
         latency = milliseconds(row, TOKENS)
-        lines.append(f"| {line.title} | {latency:.1f} | {sentence} | {cell(row, 'MB')} | {lost} |")
-    return "\n".join(lines)
+        lines.append([line.title, f"{latency:.1f}", sentence, cell(row, "MB"), lost])
+    return output.markdown_table(lines)
 
 
 def draw(packages: Mapping[str, Row], host: str, path: Path) -> None:
@@ -149,7 +146,7 @@ def main() -> None:
     ).groups()
     draw(packages, f"{host}, {date}", args.picture)
     foot = f"{host}, {date}, by `make bench` ([all tables]({args.results.as_posix()}))."
-    readme.update(args.readme, "summary", f"{table(packages, accuracy)}\n\n{foot}")
+    output.update_markdown(args.readme, "summary", f"{table(packages, accuracy)}\n\n{foot}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from fixtures.paths import REPOSITORY as ROOT
 
+from benchmarks import readme_summary
 from sqb_tools.__main__ import NAMES
 
 PAGES = [
@@ -198,6 +199,30 @@ def test_every_folder_of_code_is_on_the_map():
     folders = {path.parent for name in ("sqb_tf", "tflite") for path in (ROOT / name).rglob("*.py")}
     within = {ROOT / "sqb_tf", ROOT / "tflite", ROOT / "tflite" / "conversion" / "lowering"}
     assert not folders - listed - within
+
+
+def test_make_bench_finds_its_markers():
+    """Every table that a benchmark writes has its place in the results page that `make bench` names."""
+    makefile = read(ROOT / "Makefile")
+    results = read(ROOT / re.search(r"^RESULTS \?= (\S+)$", makefile, re.M)[1])
+    call = re.compile(r"(?:publish|update_markdown)\(\s*args(?:\.readme)?,\s*f?\"([^\"]+)\"")
+    scripts = re.findall(r"(benchmarks/\w+\.py)[^\n]*(?:\\\n[^\n]*)*--readme", makefile)
+    names = [name for script in scripts for name in call.findall(read(ROOT / script))]
+    assert len(names) >= len(scripts) > 5
+    for name in names:
+        begin = f"<!-- {re.sub(r'{.*}', 'float32', name)} -->"
+        assert results.count(begin) == 1, name
+
+
+def test_readme_has_the_results(tmp_path):
+    """README's table is what its command makes of the results page, and the command draws its picture."""
+    page = re.search(r"\[all tables\]\((.+?)\)", read(ROOT / "README.md"))[1]
+    results = read(ROOT / page)
+    packages = readme_summary.rows(results, "comparison")
+    table = readme_summary.table(packages, readme_summary.rows(results, "outliers"))
+    assert table in read(ROOT / "README.md")
+    readme_summary.draw(packages, "a CPU", tmp_path / "latency.svg")
+    assert "MobileBERT int8" in read(tmp_path / "latency.svg")
 
 
 @pages
