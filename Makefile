@@ -53,10 +53,11 @@ bench: $(VENV)/.installed $(TORCH)/.installed $(VENV)/.devices ## speed of infer
 	$(RUN) benchmarks/readme_summary.py --results $(RESULTS)
 
 golden: $(TORCH)/.installed ## what PyTorch computes, for the tests that run without it
-	rm -rf tests/golden
-	for kind in classification regression token_classification span multiple_choice masked_lm encoder; do \
-	    $(TORCH)/bin/python tests/peers/reference.py tests/golden/$$kind $$kind 1 || exit; \
+	for head in classification regression token_classification span multiple_choice masked_lm encoder; do \
+	    rm -rf tests/golden/$$head; \
+	    $(TORCH)/bin/python tests/peers/reference.py tests/golden/$$head $$head 1 || exit; \
 	done
+	rm -rf tests/golden/weight_files
 	$(TORCH)/bin/python tests/peers/weight_files.py tests/golden/weight_files
 
 docs: $(VENV)/.installed ## docs/commands.md from the tools' options

@@ -48,8 +48,8 @@ def option(
 ) -> Any:
     """A dataclass field with its flag, by default `--` and the field's name. See `Flag`.
 
-    A `default` of `dataclasses.MISSING` makes the flag required. A bool is a switch that turns the default
-    over.
+    A `default` of `dataclasses.MISSING` makes the flag required. A bool is a switch that inverts the
+    default.
     """
     names = () if names is None else (names,) if isinstance(names, str) else tuple(names)
     flag = Flag(help, group, names, metavar, tuple(choices), fallback)

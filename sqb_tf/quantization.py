@@ -58,7 +58,7 @@ QUANTIZE_AWARE = ("int8", "int4", "int4-all", "int8-full")
 def storage_type(weights: Mapping[str, str], layer: str) -> str:
     """The storage type of a layer's weights: that of the last pattern that matches, else float32."""
     matches = (
-        kind for pattern, kind in reversed(list(weights.items())) if fnmatchcase(layer, pattern)
+        dtype for pattern, dtype in reversed(list(weights.items())) if fnmatchcase(layer, pattern)
     )
     return next(matches, "float32")
 

@@ -45,7 +45,7 @@ DEFAULT_SEQ_LENGTH = 128  # tokens, where nothing says how long a model's inputs
 class TaskInfo:
     """`task.json`: what a bundle's model was trained for, and how."""
 
-    task: str  # a key of sqb_tf.data.task_specs.TASKS; of an imported model, its kind
+    task: str  # a key of sqb_tf.data.task_specs.TASKS; the head of an imported model
     kind: str  # the head, one of sqb_tf.heads.registry.NAMES
     paired: bool = False  # takes two texts
     seq_length: int = DEFAULT_SEQ_LENGTH  # longest input of training, in tokens
@@ -170,16 +170,16 @@ def check_target(directory: str | Path) -> None:
     check_writable(path)
 
 
-def read_info(directory: str | Path, kinds: Collection[str] = registry.NAMES) -> BundleInfo:
+def read_info(directory: str | Path, heads: Collection[str] = registry.NAMES) -> BundleInfo:
     """A bundle without its weights. Imports no TensorFlow.
 
     Args:
         directory: the bundle.
-        kinds: the heads that the caller can use.
+        heads: the heads that the caller can use.
 
     Raises:
         InputError: a missing or wrong folder or file, which the message names; a head that is not in
-            `kinds`.
+            `heads`.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -196,25 +196,25 @@ def read_info(directory: str | Path, kinds: Collection[str] = registry.NAMES) ->
         _read_lines(directory / "labels.txt"),
         TaskInfo.read(directory / "task.json"),
     )
-    if info.task.kind not in kinds:
+    if info.task.kind not in heads:
         raise InputError(
-            f"{directory}: a bundle for {info.task.kind}: expected one for {' or '.join(kinds)}; "
+            f"{directory}: a bundle for {info.task.kind}: expected one for {' or '.join(heads)}; "
             "fine-tune from it with tools/finetune.py --init"
         )
     return info
 
 
-def load(directory: str | Path, kinds: Collection[str] = registry.NAMES) -> LoadedModel:
+def load(directory: str | Path, heads: Collection[str] = registry.NAMES) -> LoadedModel:
     """The built Keras model of a bundle, with `.info`, `.labels`, `.tokenizer` and `.preprocessor`.
 
     Args:
         directory: the bundle.
-        kinds: the heads that the caller can use.
+        heads: the heads that the caller can use.
 
     Raises:
         InputError: as `read_info`; a truncated weight file; weights of another config.
     """
-    info = read_info(directory, kinds)
+    info = read_info(directory, heads)
     if len(info.vocabulary) != info.config.vocab_size:
         raise InputError(
             f"{directory}: vocab.txt has {len(info.vocabulary)} tokens, config.json says "

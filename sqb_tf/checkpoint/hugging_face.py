@@ -74,17 +74,17 @@ def import_bundle(options: ImportOptions, command: str = "") -> bundle.BundleInf
     if options.seq_length is not None:
         check_seq_length(options.seq_length, config.max_position_embeddings)
     vocabulary = _vocabulary(folder, options)
-    kind = options.head or folder.kind
+    head = options.head or folder.head
     task = bundle.TaskInfo(
-        task=kind,
-        kind=kind,
-        paired=options.paired or registry.get(kind).always_paired,
+        task=head,
+        kind=head,
+        paired=options.paired or registry.get(head).always_paired,
         seq_length=options.seq_length or config.max_position_embeddings,
         lowercase=folder.lowercase,
         data=options.source,
         command=command,
     )
-    contents = bundle.BundleContents(build(folder, kind), vocabulary, folder.labels(kind), task)
+    contents = bundle.BundleContents(build(folder, head), vocabulary, folder.labels(head), task)
     bundle.write(options.output, contents)
     return bundle.read_info(options.output)
 
@@ -130,25 +130,25 @@ def export_folder(directory: str | Path, output: str | Path) -> list[str]:
         return sorted(file.name for file in staged.iterdir())
 
 
-def build(folder: Folder, kind: str | None = None) -> Any:
+def build(folder: Folder, head: str | None = None) -> Any:
     """The Keras model of a folder, with its weights.
 
     Args:
         folder: the folder's contents.
-        kind: the head, by name; None: that of the weights.
+        head: the head, by name; None: that of the weights.
 
     Raises:
         InputError: a weight that is missing, left over, or of another shape than the config's.
     """
     from sqb_tf.model import heads
 
-    kind = kind or folder.kind
-    model = heads.build(kind, folder.config, len(folder.labels(kind)))
+    head = head or folder.head
+    model = heads.build(head, folder.config, len(folder.labels(head)))
     arrays = _with_current_names(folder.arrays)
     prefix = PREFIX if any(name.startswith(PREFIX) for name in arrays) else ""
     _drop_derived(folder.path, arrays, prefix)
     weights = weight_names(model, prefix)
-    _check_names(folder.path, registry.get(kind).hf_class, weights, arrays)
+    _check_names(folder.path, registry.get(head).hf_class, weights, arrays)
     for name, weight in weights.items():
         value = _transpose_kernel(arrays[name], weight)
         if value.shape != tuple(weight.shape):

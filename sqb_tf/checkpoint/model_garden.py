@@ -34,7 +34,7 @@ class GardenInfo:
     directory: Path
     checkpoint: Path  # without the suffix `.index`
     model: dict[str, Any]  # `task.model` of params.yaml
-    kind: str  # classification or regression
+    head: str  # classification or regression
     labels: list[str]
     lowercase: bool
     seq_length: int
@@ -109,7 +109,7 @@ def read_info(directory: str | Path) -> GardenInfo:
         directory,
         checkpoint=_last_checkpoint(directory),
         model=params.get("task.model", dict),
-        kind="regression" if labels is None else "classification",
+        head="regression" if labels is None else "classification",
         labels=["score"] if labels is None else labels,
         lowercase=params.get("task.train_data.lower_case", bool, not _is_cased(vocabulary)),
         seq_length=min(positions, seq_length),

@@ -138,7 +138,7 @@ def bundle_contents(
     """What a bundle of `model` holds; arguments and errors of `save`."""
     known = getattr(model, "info", None)
     known = known if isinstance(known, BundleInfo) else None
-    kind = _kind(model, task, known)
+    head = _head_name(model, task, known)
     vocabulary, lowercases = _vocabulary(model, tokenizer, known)
     samples = {}
     for name, items in (("calibration", calibration), ("verification", verification)):
@@ -153,7 +153,7 @@ def bundle_contents(
             length = known.task.seq_length if known else DEFAULT_SEQ_LENGTH
             length = min(length, model.config.max_position_embeddings)
         task = dataclasses.replace(
-            _default_task(kind, task, paired, known),
+            _default_task(head, task, paired, known),
             seq_length=length,
             lowercase=lowercases if lowercase is None else lowercase,
         )
@@ -165,7 +165,7 @@ def bundle_contents(
     return BundleContents(
         model,
         vocabulary,
-        _labels(model, kind, labels, known),
+        _labels(model, head, labels, known),
         task,
         samples["calibration"],
         samples["verification"],
@@ -173,39 +173,39 @@ def bundle_contents(
     )
 
 
-def _default_task(kind: str, name: str | None, paired: bool, known: BundleInfo | None) -> TaskInfo:
+def _default_task(head: str, name: str | None, paired: bool, known: BundleInfo | None) -> TaskInfo:
     """The model's bundle's record, if it is for the same task; else a new one."""
     if known is not None and name in (None, known.task.task):
         return known.task
     settings = TASKS[name].settings if name in TASKS else {}
     return TaskInfo(
-        name or kind, kind, paired or registry.get(kind).always_paired, settings=dict(settings)
+        name or head, head, paired or registry.get(head).always_paired, settings=dict(settings)
     )
 
 
-def _kind(model: Any, task: str | TaskInfo | None, known: BundleInfo | None) -> str:
+def _head_name(model: Any, task: str | TaskInfo | None, known: BundleInfo | None) -> str:
     """The head of a model: by its task, its bundle, its class, in this order."""
-    kinds = registry.names_of_model(model)
-    if not kinds:
+    heads = registry.names_of_model(model)
+    if not heads:
         raise InputError(
             f"{type(model).__name__}: expected a model of sqb_tf, such as SqueezeBertClassifier"
         )
     if isinstance(task, TaskInfo):
-        kind = task.kind
+        head = task.kind
     elif task is not None:
-        kind = TASKS[task].head if task in TASKS else task
+        head = TASKS[task].head if task in TASKS else task
     elif known is not None:
         return known.task.kind
     else:  # a classifier may have two heads: one output is a regression's
         outputs = getattr(model, "num_labels", 0)
-        fixed = {kind: registry.get(kind).fixed_labels or () for kind in kinds}
-        return next((kind for kind in kinds if len(fixed[kind]) == outputs), kinds[0])
-    if kind not in kinds:
+        fixed = {head: registry.get(head).fixed_labels or () for head in heads}
+        return next((head for head in heads if len(fixed[head]) == outputs), heads[0])
+    if head not in heads:
         raise InputError(
-            f"task {getattr(task, 'task', task)!r} is for {kind}: a {type(model).__name__} is for "
-            f"{' or '.join(kinds)}"
+            f"task {getattr(task, 'task', task)!r} is for {head}: a {type(model).__name__} is for "
+            f"{' or '.join(heads)}"
         )
-    return kind
+    return head
 
 
 def _vocabulary(model: Any, tokenizer: Any, known: BundleInfo | None) -> tuple[Sequence[str], bool]:
@@ -248,12 +248,12 @@ def fill_vocabulary(tokens: Sequence[str], vocab_size: int) -> list[str]:
 
 
 def _labels(
-    model: Any, kind: str, labels: Sequence[str] | None, known: BundleInfo | None
+    model: Any, head: str, labels: Sequence[str] | None, known: BundleInfo | None
 ) -> list[str]:
     outputs = getattr(model, "num_labels", 0)
-    fixed = registry.get(kind).fixed_labels
+    fixed = registry.get(head).fixed_labels
     if fixed is not None and outputs != len(fixed):
-        raise InputError(f"a {kind} has {len(fixed)} output, the model has {outputs}")
+        raise InputError(f"a {head} has {len(fixed)} output, the model has {outputs}")
     if labels is None and known is not None:
         labels = known.labels
     elif labels is None and fixed is not None:

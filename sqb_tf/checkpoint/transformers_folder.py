@@ -62,7 +62,7 @@ class Folder:
             raise InputError(f"{self.path / 'config.json'}: {error}") from None
 
     @property
-    def kind(self) -> str:
+    def head(self) -> str:
         """The name of its head: by its weights and, where several heads have those, by the config.
 
         Raises:
@@ -91,17 +91,17 @@ class Folder:
         """Rows of the classifier, 0 without one."""
         return len(self.arrays.get(CLASSIFIER, ()))
 
-    def labels(self, kind: str) -> list[str]:
+    def labels(self, head: str) -> list[str]:
         """The label names of a head: the config's, or those that the head fixes.
 
         Raises:
             InputError: the number of label names in the config is not the number of the classifier's rows.
         """
-        fixed = registry.get(kind).fixed_labels
+        fixed = registry.get(head).fixed_labels
         if fixed is not None:
             return list(fixed)
         if CLASSIFIER not in self.arrays:
-            raise InputError(f"{self.path}: no {CLASSIFIER} in it, which {kind} needs")
+            raise InputError(f"{self.path}: no {CLASSIFIER} in it, which {head} needs")
         count = self._num_labels
         names = self.settings.get("id2label")
         if names is None:

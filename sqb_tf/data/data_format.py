@@ -14,7 +14,7 @@ from sqb_tf.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class DataFormat(abc.ABC):
-    """One way to write examples into files; each is in the file of its reader.
+    """A file format of examples; each is defined in the module of its reader.
 
     Attributes:
         always_paired: every example has two texts, whatever the columns.

@@ -18,7 +18,7 @@ from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Request
 from sqb_tf.text.encoder import TextEncoder
 
-# Of run_squad.py: tokens of a question, and of a step from window to window.
+# The defaults of run_squad.py: most tokens of a question, and the step from window to window.
 MAX_QUESTION, DOC_STRIDE = 64, 128
 # Questions that are cut into windows at once.
 BLOCK = 512

@@ -13,9 +13,9 @@ from sqb_tf.text.tokenizer import WordPieceTokenizer
 
 
 class Preprocessor:
-    """`[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`, cut to `seq_length` tokens.
+    """`[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`, truncated to `seq_length` tokens.
 
-    The longer of two texts is cut first (`transformers`' `longest_first`).
+    The longer of two texts is truncated first (`longest_first` of `transformers`).
     """
 
     def __init__(self, tokenizer: WordPieceTokenizer, seq_length: int) -> None:
@@ -34,38 +34,38 @@ class Preprocessor:
         """Word ids and type ids of each text, unpadded, int32 `[n, None]`."""
         first = self.tokenizer(texts)
         if pairs is None:
-            segments = [_cut(first, self.seq_length - 2)]
+            segments = [_truncate(first, self.seq_length - 2)]
         else:
             second, budget = self.tokenizer(pairs), self.seq_length - 3
             # The closed form of "drop a token of the longer text, of the second if they are equal".
             kept = tf.maximum(budget - second.row_lengths(), (budget + 1) // 2)
-            first = _cut(first, kept)
-            segments = [first, _cut(second, budget - first.row_lengths())]
+            first = _truncate(first, kept)
+            segments = [first, _truncate(second, budget - first.row_lengths())]
         word_ids, type_ids = tf_text.combine_segments(
             segments, self.tokenizer.cls_id, self.tokenizer.sep_id
         )
         return word_ids, tf.cast(type_ids, tf.int32)
 
     def choices(
-        self, texts: tf.Tensor, choices: tf.Tensor, parting: str
+        self, texts: tf.Tensor, choices: tf.Tensor, separator: str
     ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """Word ids and type ids of each text paired with each of its choices, int32 `[n, choices, None]`.
 
-        `choices` `[n]` are those of each text, with `parting` between.
+        `choices` `[n]` has the choices of each text, separated by `separator`.
         """
-        each = tf.strings.split(choices, parting)
+        each = tf.strings.split(choices, separator)
         ids = self.ragged(tf.gather(texts, each.value_rowids()), each.flat_values)
         return each.with_values(ids[0]), each.with_values(ids[1])
 
     def word_positions(self, texts: Sequence[str] | tf.Tensor) -> tf.RaggedTensor:
-        """Where the first piece of every word is in the inputs of `texts`, int64 `[n, None]`.
+        """The position of each word's first token in the inputs of `texts`, int64 `[n, None]`.
 
-        Words are parted by single spaces. One without a piece of its own, or cut off, has -1.
+        Words are separated by single spaces. A word without a token, or truncated, has -1.
         """
         words = tf.strings.split(texts, " ")
         sizes = self.tokenizer(words.flat_values).row_lengths()
         ends = tf.cumsum(sizes)
-        # Pieces before the word in the batch, less those before its text.
+        # Tokens before the word in the batch, minus those before its text.
         before = ends - sizes
         first = tf.gather(tf.concat([[0], ends], 0), words.row_starts())
         positions = 1 + before - tf.gather(first, words.value_rowids())
@@ -75,9 +75,9 @@ class Preprocessor:
     def tag_targets(
         self, texts: tf.Tensor, tags: tf.Tensor, length: tf.Tensor | int
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Tag ids and weights `[n, length]` of `texts`, whose `tags` are ids parted by spaces.
+        """Tag ids and weights `[n, length]` of `texts`, whose `tags` are ids separated by spaces.
 
-        A word's tag stands at its first piece, with a weight of 1; all else weighs 0.
+        A word's tag is at its first token, with a weight of 1; all other positions have a weight of 0.
         """
         positions = self.word_positions(texts)
         ids = tf.strings.to_number(tf.strings.split(tags, " ").flat_values, tf.int32)
@@ -90,7 +90,7 @@ class Preprocessor:
 
     @staticmethod
     def length(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-        """How long a batch is padded to."""
+        """The length that a batch is padded to."""
         return tf.shape(inputs["input_word_ids"])[1]
 
     def pad(
@@ -98,7 +98,7 @@ class Preprocessor:
     ) -> dict[str, tf.Tensor]:
         """The inputs of the model, int32 `[n, length]`; `length` defaults to the longest row.
 
-        Of several choices each, `[n, choices, None]`, `[n, choices, length]`.
+        Ids of choices `[n, choices, None]` become `[n, choices, length]`.
         """
         shape = None if length is None else (*[None] * (word_ids.shape.rank - 1), length)
         return {
@@ -117,8 +117,8 @@ class Preprocessor:
         return self.pad(*self.ragged(texts, pairs), length=length)
 
 
-def _cut(ids: tf.RaggedTensor, lengths: tf.Tensor | int) -> tf.RaggedTensor:
-    """The first `lengths` (a number, or one for each row) ids of every row."""
+def _truncate(ids: tf.RaggedTensor, lengths: tf.Tensor | int) -> tf.RaggedTensor:
+    """The first ids of every row: `lengths` is their number, or one number for each row."""
     positions = tf.ragged.range(ids.row_lengths())
     limits = tf.broadcast_to(tf.cast(lengths, tf.int64), [ids.nrows()])
     kept = positions.with_flat_values(positions.flat_values < tf.gather(limits, ids.value_rowids()))

@@ -25,7 +25,7 @@ from sqb_tf.text.vocabulary import (
     read_vocabulary,
 )
 
-# How many characters at most are tokens of a learned vocabulary.
+# The most characters that become tokens of a learned vocabulary.
 MAX_CHARACTERS = 1000
 WORD_START = "\u2581"  # how sentencepiece marks the piece that begins a word
 
@@ -36,7 +36,7 @@ def learn_vocabulary(texts: Iterable[str], vocab_size: int, lowercase: bool = Tr
     BERT's special tokens come first, `[PAD]` with id 0; then every character that is common enough;
     then the merges of byte-pair encoding (Sennrich et al. 2016) within words, the most frequent
     first, by sentencepiece. On SST-2 its pieces suit a model from scratch better than those of
-    tensorflow-text's WordPiece learner, which makes whole words of all that is seen ten times.
+    tensorflow-text's WordPiece learner, which makes a token of every word that occurs ten times.
 
     Raises:
         InputError: a `vocab_size` below `MIN_VOCAB_SIZE`.
@@ -48,7 +48,8 @@ def learn_vocabulary(texts: Iterable[str], vocab_size: int, lowercase: bool = Tr
     for word, count in words.items():
         for character in word:
             characters[character] += count
-    # A character is two tokens, at the start of a word and within: a third of the room is left for pieces.
+    # A character is two tokens, at the start of a word and within: a third of the vocabulary remains for
+    # longer pieces.
     common = {c for c, _ in characters.most_common(min(MAX_CHARACTERS, vocab_size // 3))}
     common.discard(WORD_START)
     tokens = [*SPECIAL_TOKENS, *sorted(common), *(f"##{c}" for c in sorted(common))]

@@ -18,7 +18,7 @@ MIN_VOCAB_SIZE = 32  # of a learned one
 
 
 def read_vocabulary(path: str | Path) -> list[str]:
-    """The tokens of a `vocab.txt`, one a line; the line number counted from 0 is the id.
+    """The tokens of a `vocab.txt`, one per line; the line number, counted from 0, is the id.
 
     Raises:
         InputError: no such file, not UTF-8, or a required special token is missing.

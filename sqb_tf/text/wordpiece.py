@@ -112,7 +112,7 @@ class WordPiece:
         """As `_words`, of a text that `_has_spaced_pieces`.
 
         A cased vocabulary learned from texts with no-break spaces has such pieces. As tensorflow-text
-        does, a word goes on as long as pieces spell it, whitespace included.
+        does, a word extends as far as pieces spell it, whitespace included.
         """
         position = 0
         while position < len(text):

@@ -30,7 +30,7 @@ def check_request(output: Path, save_every: int | None) -> None:
 
 
 def check_finetune(task: Task, output: str | Path, options: FinetuneOptions) -> TrainingData:
-    """Checks options, data, initial bundle and teacher of a fine-tuning; the data as read.
+    """Checks options, data, initial bundle and teacher of a fine-tuning; returns the data as read.
 
     Raises:
         InputError: any of them is wrong, or they do not go together.

@@ -31,15 +31,15 @@ class DistillationLoss(keras.losses.Loss):
     """
 
     def __init__(
-        self, kind: str, temperature: float, alpha: float, name: str = "distillation", **kwargs: Any
+        self, head: str, temperature: float, alpha: float, name: str = "distillation", **kwargs: Any
     ) -> None:
         super().__init__(name=name, **kwargs)
-        self.kind, self.temperature, self.alpha = kind, temperature, alpha
+        self.head, self.temperature, self.alpha = head, temperature, alpha
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Loss of each example, `[batch]`."""
         labels, teacher = y_true[:, 0], y_true[:, 1:]
-        if registry.get_task_head(self.kind).distillation_loss == "squared_error":
+        if registry.get_task_head(self.head).distillation_loss == "squared_error":
             hard, soft = (ops.square(y_pred[:, 0] - y) for y in (labels, teacher[:, 0]))
         else:
             hard = ops.sparse_categorical_crossentropy(
@@ -51,7 +51,7 @@ class DistillationLoss(keras.losses.Loss):
         return self.alpha * soft + (1 - self.alpha) * hard
 
     def get_config(self) -> dict[str, Any]:
-        settings = dict(kind=self.kind, temperature=self.temperature, alpha=self.alpha)
+        settings = dict(head=self.head, temperature=self.temperature, alpha=self.alpha)
         return {**super().get_config(), **settings}
 
 
@@ -134,10 +134,10 @@ def distillation_model(student: Any, teacher: TeacherOutputs, seed: int) -> kera
 
 
 def distillation_losses(
-    kind: str, options: FinetuneOptions, teacher: TeacherOutputs
+    head: str, options: FinetuneOptions, teacher: TeacherOutputs
 ) -> dict[str, Any]:
     """The losses of a `distillation_model`, as arguments of `compile`."""
-    loss = DistillationLoss(kind, options.temperature, options.alpha)
+    loss = DistillationLoss(head, options.temperature, options.alpha)
     if teacher.states is None:
         return {"loss": loss}
     return {

@@ -118,17 +118,17 @@ def _build_model(
     data: TrainingData, options: FinetuneOptions, directory: Path, init_model: LoadedModel | None
 ) -> tuple[Any, WordPieceTokenizer]:
     """The model to train and its tokenizer: those of `init`, or new ones."""
-    kind, labels = data.task.head, data.labels
+    head, labels = data.task.head, data.labels
     if init_model is None:
         assert options.preset is not None  # the options have one of preset and init
         vocabulary = _vocabulary(data.task, options, directory)
         config = SqueezeBertConfig.for_training(options.preset, len(vocabulary), options.dropout)
         tokenizer = WordPieceTokenizer(vocabulary, options.lowercase)
-        return heads.build(kind, config, len(labels)), tokenizer
-    if init_model.labels == labels and init_model.info.task.kind == kind:
+        return heads.build(head, config, len(labels)), tokenizer
+    if init_model.labels == labels and init_model.info.task.kind == head:
         return init_model, init_model.tokenizer
     # For another task only the encoder's weights are kept; the head is new.
-    model = heads.build(kind, init_model.config, len(labels))
+    model = heads.build(head, init_model.config, len(labels))
     encoder = getattr(init_model, "backbone", init_model)
     model.backbone.set_weights(encoder.get_weights())
     return model, init_model.tokenizer

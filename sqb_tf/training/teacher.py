@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqb_tf.text.preprocessing import Preprocessor
 
 # The heads that can teach, and learn from a teacher.
-KINDS = [name for name in registry.TASK_NAMES if registry.get_task_head(name).distillation_loss]
+HEADS = [name for name in registry.TASK_NAMES if registry.get_task_head(name).distillation_loss]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Teacher:
 
     Attributes:
         directory: a bundle, or a folder of Model Garden.
-        kind: one of `KINDS`.
+        head: one of `HEADS`.
         paired: whether it takes text pairs; None if that is not recorded.
         labels: label names in the order of its logits.
         num_layers: layers of its encoder.
@@ -35,7 +35,7 @@ class Teacher:
     """
 
     directory: Path
-    kind: str
+    head: str
     paired: bool | None
     labels: list[str]
     num_layers: int
@@ -44,9 +44,9 @@ class Teacher:
 
     def check(self, task: Task, labels: Sequence[str]) -> None:
         """`InputError` if it has another head or other labels than the data; their order may differ."""
-        if self.kind != task.head or set(self.labels) != set(labels):
+        if self.head != task.head or set(self.labels) != set(labels):
             raise InputError(
-                f"{self.directory}: a teacher for {self.kind} into {', '.join(self.labels)}; the data is for "
+                f"{self.directory}: a teacher for {self.head} into {', '.join(self.labels)}; the data is for "
                 f"{task.head} into {', '.join(labels)}: if these name the same classes, edit its labels.txt"
             )
         if self.paired not in (None, task.paired):
@@ -79,7 +79,7 @@ def _read_garden(directory: Path) -> Teacher:
 
     return Teacher(
         directory,
-        garden.kind,
+        garden.head,
         paired=None,
         labels=garden.labels,
         num_layers=garden.num_layers,
@@ -94,10 +94,10 @@ def _read_bundle(directory: Path) -> Teacher:
             f"{directory}: no teacher: expected a bundle (with task.json), or a folder of Model Garden's "
             f"training (with {model_garden.PARAMS}, checkpoints, vocab.txt and labels.txt)"
         )
-    info = bundle.read_info(directory, KINDS)
+    info = bundle.read_info(directory, HEADS)
 
     def load() -> tuple[Preprocessor, Any]:
-        model = bundle.load(directory, KINDS)
+        model = bundle.load(directory, HEADS)
         return model.preprocessor, model.with_first_tokens()
 
     return Teacher(

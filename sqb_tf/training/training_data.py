@@ -21,7 +21,7 @@ VERIFICATION_EXAMPLES = 512
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """A task and what one pass over its splits has found.
+    """A task, and what one pass over its splits collects.
 
     Attributes:
         task: the splits, as streams.

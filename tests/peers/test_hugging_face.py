@@ -47,7 +47,7 @@ INPUT_NAMES = {
 def assert_parity(folder: Path, kind: str) -> None:
     """Outputs, states and scores are equal to 1e-5, gradients to 1e-4, relative to a largest value over 1."""
     contents = transformers_folder.read(folder)
-    assert contents.kind == kind
+    assert contents.head == kind
     model = hugging_face.build(contents)
     reference = dict(np.load(folder / "reference.npz"))
     inputs = {ours: reference[f"inputs/{theirs}"] for theirs, ours in INPUT_NAMES.items()}

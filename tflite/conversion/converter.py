@@ -97,8 +97,8 @@ class ConversionRequest:
     def lower(self) -> LoweredModel:
         """The model as inference-only functions."""
         integer = bool(self.recipe.base.activation_bits)
-        kind = self.model.info.task.kind
-        return LoweredModel(self.model, kind, self.max_length, integer, self.lowering)
+        head = self.model.info.task.kind
+        return LoweredModel(self.model, head, self.max_length, integer, self.lowering)
 
 
 def convert(
@@ -220,14 +220,14 @@ def calibration_samples(model: Any, calibration: Any, limit: int) -> list[dict[s
     """Inputs `[1, length]` for at most `limit` passages of `convert`'s `calibration`.
 
     Raises:
-        InputError: no text, neither given nor in the bundle.
+        InputError: no text, neither passed nor in the bundle.
     """
     task = model.info.task
     if calibration is None:
         rows = [(e.text, e.pair) for e in model.info.sample("calibration")]
         if not rows:
             raise InputError(
-                "this recipe needs calibration text, and the model comes without: give some real texts "
+                "this recipe needs calibration text, and the model has none: give some real texts "
                 "(--calibration FILE; in Python, calibration=)"
             )
     else:

@@ -53,9 +53,9 @@ def round_and_correct(
         samples: its inputs for real texts.
         storage: the storage type of each of `lowered.layers`.
     """
-    max_codes = {layer: MAX_CODES[kind] for layer, kind in storage.items() if kind in MAX_CODES}
+    max_codes = {layer: MAX_CODES[dtype] for layer, dtype in storage.items() if dtype in MAX_CODES}
     layers = [dense for dense in lowered.dense_layers if dense.layer in max_codes]
-    int4 = {layer for layer, kind in storage.items() if kind == "int4"}
+    int4 = {layer for layer, dtype in storage.items() if dtype == "int4"}
     inputs = _observe_inputs(lowered, layers, samples, int4)
     for dense in track(layers, "rounding", len(layers)):
         kernel, max_code = dense.kernel.numpy(), max_codes[dense.layer]

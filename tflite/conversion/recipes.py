@@ -247,9 +247,9 @@ def read_patterns(path: str | Path) -> dict[str, str]:
 def _checked_patterns(patterns: object, origin: str) -> dict[str, str]:
     if not isinstance(patterns, dict) or not patterns:
         raise InputError(f'{origin}: expected an object of layer patterns, as {{"*": "int8"}}')
-    for pattern, kind in patterns.items():
-        if not isinstance(kind, str) or kind not in BITS:
+    for pattern, dtype in patterns.items():
+        if not isinstance(dtype, str) or dtype not in BITS:
             raise InputError(
-                f"{origin}: pattern {pattern!r} has {kind!r}: expected one of {', '.join(BITS)}"
+                f"{origin}: pattern {pattern!r} has {dtype!r}: expected one of {', '.join(BITS)}"
             )
     return patterns

@@ -49,7 +49,7 @@ class LoweredModel(tf.Module):
 
     Args:
         model: a model as `sqb_tf.load` gives it.
-        kind: the head, a key of `heads.HEADS`.
+        head: the head, a key of `heads.HEADS`.
         max_length: of a longer text, the first `max_length - 1` tokens and the last, the closing [SEP], are
             kept.
         integer: use only operations that integer-only models can run: the mask's float values are looked up.
@@ -59,7 +59,7 @@ class LoweredModel(tf.Module):
     def __init__(
         self,
         model: Any,
-        kind: str,
+        head: str,
         max_length: int,
         integer: bool = False,
         lowering: str = "group-fused",
@@ -77,7 +77,7 @@ class LoweredModel(tf.Module):
         )
         self.embedding_norm = LayerNorm(tables.layer_norm)
         self.attends = backbone.config.token_mixer == "self_attention"
-        first_only = registry.get(kind).pooled_only and backbone.config.pools_first_token
+        first_only = registry.get(head).pooled_only and backbone.config.pools_first_token
         last = len(backbone.blocks) - 1 if first_only else None
         self.blocks, norm = [], self.embedding_norm
         for index, block in enumerate(backbone.blocks):
@@ -86,7 +86,7 @@ class LoweredModel(tf.Module):
             )
             norm = self.blocks[-1].output_norm
         self.last_norm = norm
-        self.head = HEADS[kind](model, self.word_table)
+        self.head = HEADS[head](model, self.word_table)
 
     @property
     def dense_layers(self) -> list[Dense]:
