@@ -117,7 +117,7 @@ class Head:
 
         Args:
             line: without its end.
-            where: the line's place, for messages.
+            where: file and line number, for messages.
             context: for questions without their own.
 
         Raises:
