@@ -84,7 +84,15 @@ class Backend(abc.ABC):
         rows = iter(rows)
         while chunk := list(itertools.islice(rows, batch_size)):
             encoded = self.head.encode(chunk, self.encoder)
-            outputs = self.run(itertools.chain.from_iterable(encoded))
-            for row, requests in zip(chunk, encoded, strict=True):
-                row_outputs = list(itertools.islice(outputs, len(requests)))
-                yield row, self.head.decode(row, requests, row_outputs)
+            # By length: the interpreter allocates anew whenever the length changes, and Keras pads less. 64
+            # short lines in order of length took 0.12 ms each, unsorted 0.18 (decision 001).
+            lengths = [requests[0].inputs["input_word_ids"].size for requests in encoded]
+            order = sorted(range(len(chunk)), key=lengths.__getitem__)
+            outputs = self.run(itertools.chain.from_iterable([encoded[i] for i in order]))
+            results = {
+                i: self.head.decode(
+                    chunk[i], encoded[i], list(itertools.islice(outputs, len(encoded[i])))
+                )
+                for i in order
+            }
+            yield from ((row, results[i]) for i, row in enumerate(chunk))
