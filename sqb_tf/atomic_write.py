@@ -46,10 +46,12 @@ def staged_directory(path: str | Path) -> Iterator[Path]:
     """A temporary folder beside `path` that replaces it on success; on failure `path` is unchanged.
 
     Raises:
-        InputError: as `staged_file`.
+        InputError: as `staged_file`; also if `path` is a file, which a folder must not replace.
     """
     with writing(path):
         path = Path(os.path.realpath(path))
+        if path.exists() and not path.is_dir():
+            raise InputError(f"cannot write {path}: it is a file: name a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from sqb_tf.errors import suggest
@@ -23,6 +24,9 @@ def main() -> None:
     if name in ("-h", "--help"):
         print(usage())
         return
+    if name == "--version":
+        print(f"squeezebert-mobile {version()}")
+        return
     tool = name.replace("-", "_")
     if tool not in NAMES:
         hint = suggest(name, NAMES) or "; see sqb --help"
@@ -42,9 +46,17 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "sqb NAME --help shows the options of a command.",
+            "sqb NAME --help shows the options of a command, sqb --version the version.",
         ]
     )
+
+
+def version() -> str:
+    """That of the installed package; a checkout that is not installed has none."""
+    try:
+        return metadata.version("squeezebert-mobile")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def summary(name: str) -> str:

@@ -16,7 +16,7 @@ from sqb_tools import logs
 from sqb_tools.arguments import BAD_INPUT, Parser
 
 DONE, MISSED, INTERRUPTED = 0, 1, 130  # the other exit codes
-# The extra of pyproject.toml that installs what the base install lacks.
+# The extra of pyproject.toml that installs a module, and the one that has all a command needs.
 EXTRAS = {
     **dict.fromkeys(["h5py", "keras", "sentencepiece", "seqeval", "sklearn"], "train"),
     **dict.fromkeys(["tensorflow", "tensorflow_text"], "train"),
@@ -24,6 +24,10 @@ EXTRAS = {
     **dict.fromkeys(["matplotlib", "rich", "scipy"], "bench"),
     **dict.fromkeys(["huggingface_hub", "ml_dtypes", "safetensors"], "hf"),
     **dict.fromkeys(["official", "tf_keras", "yaml"], "garden"),
+}
+COMMAND_EXTRAS = {
+    **dict.fromkeys(["convert", "verify"], "convert"),
+    **dict.fromkeys(["import_hf", "export_hf"], "hf"),
 }
 
 
@@ -56,6 +60,7 @@ def run(
         if extra is None:
             raise
         code = BAD_INPUT
+        extra = COMMAND_EXTRAS.get(parser.prog.removeprefix("sqb "), extra)
         hint = f"pip install 'squeezebert-mobile[{extra}]' ([all] for every command)"
         _fail(args, f"error: {error.name} is not installed: {hint}")
     except KeyboardInterrupt:

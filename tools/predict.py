@@ -51,6 +51,8 @@ class PredictOptions:
             raise InputError("give either --package FILE or --model DIR")
         if self.batch_size < 1:
             raise InputError(f"--batch-size {self.batch_size}: expected at least 1")
+        if self.threads < 1:
+            raise InputError(f"--threads {self.threads}: expected at least 1")
         if self.texts and self.input:
             raise InputError("give texts as arguments or --input FILE, not both")
 

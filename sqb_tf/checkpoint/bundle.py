@@ -182,9 +182,14 @@ def read_info(directory: str | Path, heads: Collection[str] = registry.NAMES) ->
             `heads`.
     """
     directory = Path(directory)
+    if directory.is_file():
+        raise InputError(
+            f"{directory}: a file; expected a bundle, the folder that training writes "
+            "(a package goes with --package)"
+        )
     if not directory.is_dir():
         raise InputError(
-            f"{directory}: no such folder; expected a bundle, as tools/finetune.py writes it"
+            f"{directory}: no such folder; expected a bundle, as `sqb finetune` writes it"
         )
     for name in ("config.json", "vocab.txt", "labels.txt", "task.json", WEIGHTS):
         if not (directory / name).is_file():
@@ -199,7 +204,7 @@ def read_info(directory: str | Path, heads: Collection[str] = registry.NAMES) ->
     if info.task.kind not in heads:
         raise InputError(
             f"{directory}: a bundle for {info.task.kind}: expected one for {' or '.join(heads)}; "
-            "fine-tune from it with tools/finetune.py --init"
+            "fine-tune from it with `sqb finetune --init`"
         )
     return info
 

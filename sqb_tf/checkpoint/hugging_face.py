@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,9 @@ def write(folder: Path, model: LoadedModel, info: bundle.BundleInfo) -> None:
         save_file(arrays, folder / WEIGHTS, metadata={"format": "pt"})
     tokens = [token for i, token in enumerate(info.vocabulary) if token != FILLER.format(i)]
     write_lines(folder / "vocab.txt", tokens)
+    shutil.copymode(
+        folder / "vocab.txt", folder / WEIGHTS
+    )  # safetensors makes it for its owner alone
     tokenizer = {
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": info.task.lowercase,

@@ -36,7 +36,8 @@ class DelimitedFile:
 
     def __post_init__(self) -> None:
         if self.path.suffix not in SUFFIXES:
-            raise InputError(f"{self.path}: expected a file ending in {', '.join(SUFFIXES)}")
+            hint = "; SQuAD's .json goes with --task squad" if self.path.suffix == ".json" else ""
+            raise InputError(f"{self.path}: expected a file ending in {', '.join(SUFFIXES)}{hint}")
         if not self.path.is_file():
             raise InputError(f"{self.path}: no such file")
 
@@ -60,9 +61,10 @@ class DelimitedFile:
             return None
         if row.get(column) is None:
             present = ", ".join(key for key in row if key) or "none"
+            hint = suggest(column, row) or _other_separator(self.path, row)
             raise InputError(
-                f"{self.path}:{line}: no column {column!r}; found: {present}{suggest(column, row)}. "
-                "Name the columns with --text-column, --pair-column, --label-column"
+                f"{self.path}:{line}: no column {column!r}; found: {present}{hint} "
+                "(--text-column, --pair-column and --label-column name the columns)"
             )
         if not str(row[column]).strip():
             raise InputError(f"{self.path}:{line}: {column!r} is empty: expected text")
@@ -102,6 +104,16 @@ def find_split(folder: Path, split: str) -> Path:
     if folder.exists():
         raise InputError(f"{folder}: expected a folder, or a file ending in {', '.join(SUFFIXES)}")
     raise InputError(f"{folder}: no such file or folder")
+
+
+def _other_separator(path: Path, row: dict[str, Any]) -> str:
+    """What is wrong where the header is one cell with another separator in it."""
+    header = next(iter(row), None) or ""
+    near = [other for other in ",;\t" if other in header]
+    if path.suffix == ".jsonl" or len(row) > 1 or not near:
+        return ""
+    expected = "tabs" if path.suffix == ".tsv" else "commas"
+    return f"; {path.suffix} files separate columns by {expected}, this one by {near[0]!r}"
 
 
 def _tsv_rows(

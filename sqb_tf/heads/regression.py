@@ -35,7 +35,9 @@ class RegressionHead(ClassificationHead):
         except ValueError:
             finite = False
         if not finite:
-            raise InputError(f"{source}: target {example.label!r} is not a number")
+            raise InputError(
+                f"{source}: target {example.label!r} is not a number: expected numbers as labels"
+            )
         return ()
 
     def target(self, example: Example) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def finetune(
             trainer = _prepare(data, output, options, resume)
             summary = trainer.train(save_every)
         model, value = trainer.best()
+    _warn_if_untrained(trainer, value)
     metrics = {
         "metric": {"name": task.metric_name, "value": value},
         "best_epoch": summary.best_epoch,
@@ -84,6 +86,21 @@ def finetune(
     _write_bundle(output, trainer, model, metrics, command)
     remove_run_directory(trainer.directory)
     return metrics
+
+
+def _warn_if_untrained(trainer: FinetuneTrainer, value: float) -> None:
+    """Says so if the model is no better than one that knows how often each label occurs."""
+    if (trainer.task.head, trainer.task.metric_name) != ("classification", "accuracy"):
+        return
+    counts = Counter(trainer.dev_references.tolist())
+    label, count = counts.most_common(1)[0]
+    share = count / len(trainer.dev_references)
+    if value <= share:
+        log(
+            f"warning: a dev accuracy of {value:.4f} is no better than always answering "
+            f"{trainer.data.labels[label]!r} ({share:.4f}): train longer (--epochs) or start from a "
+            "pretrained bundle (--init)"
+        )
 
 
 def _prepare(
@@ -140,7 +157,7 @@ def _vocabulary(task: Task, options: FinetuneOptions, directory: Path) -> list[s
         return read_vocabulary(options.vocabulary)
     learned = directory / "vocab.txt"
     if not learned.is_file():
-        log(f"learning a vocabulary of {options.vocab_size} tokens")
+        log(f"learning a vocabulary of at most {options.vocab_size} tokens")
         examples = itertools.islice(task.split("train"), VOCABULARY_EXAMPLES)
         texts = (text for e in examples for text in (e.text, e.pair) if text is not None)
         vocabulary = learn_vocabulary(texts, options.vocab_size, options.lowercase)

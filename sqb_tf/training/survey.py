@@ -11,6 +11,8 @@ from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.training.reservoir import ReservoirSample
 
+MAX_LISTED = 10  # labels in an error message
+
 
 def survey(
     task: Task, samples: Mapping[str, ReservoirSample[Example]] | None = None
@@ -46,7 +48,15 @@ def survey(
         )
     unknown = sorted(labels["dev"] - labels["train"])
     if unknown:
-        raise InputError(f"{dev.name}: labels that {train.name} lacks: {', '.join(unknown)}")
+        hint = ""
+        if dev.name == train.name:  # one file, of which a part is held out
+            hint = (
+                " (held out as dev: give every label more examples, or name the column of the labels "
+                "with --label-column; numbers go with --task regression)"
+            )
+        more = ", ..." if len(unknown) > MAX_LISTED else ""
+        listed = ", ".join(unknown[:MAX_LISTED]) + more
+        raise InputError(f"{dev.name}: labels that {train.name} lacks: {listed}{hint}")
     return _ordered(task, labels["train"]), counts["train"]
 
 

@@ -187,9 +187,13 @@ def test_truncated_package(share, converted, tmp_path):
 
 
 def test_other_files_as_package(bundle_dir, tmp_path):
-    rejects(r"Is a directory; expected a packaged .tflite", "predict", "--package", tmp_path, "a")
+    match = r"a folder; expected a packaged .tflite \(a bundle goes with --model\)"
+    rejects(match, "predict", "--package", tmp_path, "a")
     other = bundle_dir / "config.json"
     rejects(r"config.json: not a TFLite model", "predict", "--package", other, "a film")
+    rejects(
+        r"config.json: a file; expected a bundle, .*--package", "predict", "--model", other, "a"
+    )
     arguments = ["--model", bundle_dir, "--package", other]
     rejects(r"config.json: not a TFLite model", "verify", *arguments)
 
@@ -233,7 +237,7 @@ def package(converted, tmp_path) -> Path:
         (["--input", "gone.txt"], r"gone.txt: cannot be read: No such file"),
         (["--input", "."], r"\.: cannot be read: Is a directory"),
         (["--batch-size", 0, "a"], r"--batch-size 0: expected at least 1"),
-        (["--threads", 0, "a"], r"num_threads 0: expected at least 1"),
+        (["--threads", 0, "a"], r"--threads 0: expected at least 1"),
         (["--jsonl", "--json", "-", "a"], r"give --jsonl or --json -, not both"),
         (["--model", "m", "a"], r"give either --package FILE or --model DIR"),
     ],

@@ -38,6 +38,15 @@ def test_bundle_does_not_replace_something_else(data, tmp_path):
         rejects(match, "finetune", "--data", data, "--output", mine / "thesis.txt" / "out")
 
 
+def test_a_folder_does_not_replace_a_file(bundle_dir, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with unchanged(tmp_path):
+        match = r"cannot write .*thesis.txt: it is a file: name a folder"
+        rejects(match, "export_hf", "--model", bundle_dir, "--output", tmp_path / "thesis.txt")
+        with pytest.raises(InputError, match=match), staged_directory(tmp_path / "thesis.txt"):
+            raise AssertionError("the folder was begun")
+
+
 @pytest.mark.parametrize("output", [".", ".."])
 def test_bundle_needs_a_name(output, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

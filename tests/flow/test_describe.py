@@ -111,3 +111,16 @@ def test_other_file_is_an_error(converted, tmp_path):
     )
     (tmp_path / "cut.tflite").write_bytes(converted("int8")[:-200])
     rejects(r"cut\.tflite: truncated", "describe", "--package", tmp_path / "cut.tflite")
+
+
+@pytest.mark.parametrize(
+    ("task", "line"),
+    [
+        ("classification", ", classification, at most"),
+        ("sst2", ", classification for sst2, at most"),
+    ],
+)
+def test_the_task_is_named_where_it_is_not_the_head(described, task, line):
+    description = described("int8")
+    description["properties"] |= {"kind": "classification", "task": task}
+    assert line in describe.table(description)

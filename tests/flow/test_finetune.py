@@ -413,3 +413,16 @@ def test_bad_flag_keeps_the_state_of_a_killed_run(killed):
     with pytest.raises(InputError, match="seq_length 513"):
         call("finetune", *flags, "--seq-length", 513)
     assert fingerprint(out.parent) == before
+
+
+@pytest.mark.parametrize(("value", "warned"), [(0.5, True), (0.6, True), (0.7, False)])
+def test_a_model_that_knows_no_more_than_the_labels_shares_is_warned_of(value, warned, monkeypatch):
+    logged = []
+    monkeypatch.setattr(finetune, "log", logged.append)
+    task = types.SimpleNamespace(head="classification", metric_name="accuracy")
+    data = types.SimpleNamespace(labels=["bad", "good"])
+    references = np.array([0, 1, 1, 0, 1])
+    finetune._warn_if_untrained(
+        types.SimpleNamespace(task=task, data=data, dev_references=references), value
+    )
+    assert [("always answering 'good' (0.6000)" in line) for line in logged] == [True] * warned

@@ -1,5 +1,6 @@
 """`sqb` and the page of commands: every tool is listed, found by name, and documented as it is."""
 
+import re
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 from fixtures.paths import REPOSITORY
 
 from sqb_tools import __main__ as sqb
-from sqb_tools import benchmark, commands_page
+from sqb_tools import arguments, benchmark, commands_page, entry
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -39,6 +40,36 @@ def test_a_mistyped_command_is_code_2_and_one_line_with_the_nearest():
     done = run("convrt", "--model", "runs/demo")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: unknown command 'convrt'; did you mean 'convert'?\n"
+
+
+def test_version_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["sqb", "--version"])
+    sqb.main()
+    assert re.fullmatch(r"squeezebert-mobile (\d\S+|\(not installed\))\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "extra"),
+    [
+        ("convert", "tensorflow", "convert"),
+        ("export_hf", "sentencepiece", "hf"),
+        ("finetune", "keras", "train"),
+        ("benchmark", "scipy", "bench"),
+        ("predict", "tensorflow_text.core", "train"),
+    ],
+)
+def test_a_missing_module_names_the_extra_that_the_command_needs(command, module, extra, capfd):
+    def tool(args):
+        raise ModuleNotFoundError(name=module)
+
+    with pytest.raises(SystemExit) as exit:
+        entry.run(
+            tool,
+            arguments.Parser(prog=f"sqb {command}").add_options(arguments.OutputOptions),
+            ["--verbose"],
+        )
+    assert exit.value.code == 2
+    assert f"pip install 'squeezebert-mobile[{extra}]'" in capfd.readouterr().err
 
 
 def test_a_command_is_the_tool_of_its_name():

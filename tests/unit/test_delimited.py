@@ -103,6 +103,8 @@ def test_rows_are_read_as_they_are_asked_for(tmp_path, name, start):
         ("a.tsv", "text\tlabel\na\t\n", r"a\.tsv:2: 'label' is empty"),
         ("a.tsv", b"text\tlabel\na\t0\n\xe9t\xe9\t1\n", r"a\.tsv:3: not UTF-8 \(byte 1 "),
         ("a.csv", "text,label\na,0\nb\n", r"a\.csv:3: no column 'label'"),
+        ("a.csv", "text;label\na;0\n", r"separate columns by commas, this one by ';'"),
+        ("a.tsv", "text,label\na,0\n", r"separate columns by tabs, this one by ','"),
         ("a.csv", f"text,label\na,0\n{'b' * 200_000},1\n", r"a\.csv:3: not CSV"),
         ("a.jsonl", '{"text": "a", "label": 0}\n{"text": \n', r"a\.jsonl:2: not JSON"),
         ("a.jsonl", '["a", 0]\n', r"a\.jsonl:1: expected a JSON object"),
@@ -125,6 +127,8 @@ def test_rows_before_a_bad_one_are_given(tmp_path):
 
 
 def test_file_of_another_kind_or_missing_raises_error(tmp_path):
+    with pytest.raises(InputError, match=r"\.jsonl; SQuAD's \.json goes with --task squad"):
+        read(tmp_path, "a.json", "{}")
     with pytest.raises(InputError, match=r"a\.txt: expected a file ending in \.tsv"):
         DelimitedFile(tmp_path / "a.txt")
     with pytest.raises(InputError, match=r"a\.tsv: no such file"):

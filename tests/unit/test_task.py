@@ -155,3 +155,12 @@ def test_targets_of_another_model_raise_error(labels, kind, message):
         registry.get(kind)(labels).references([Example("a", label="z")])
     with pytest.raises(InputError, match="no examples"):
         registry.get(kind)(labels).references([])
+
+
+def test_labels_that_only_the_held_out_part_has_are_explained(tmp_path):
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,label\n" + "".join(f"a film {i},{i}\n" for i in range(300)))
+    with pytest.raises(
+        InputError, match=r"lacks: .*, \.\.\. \(held out as dev: .*--task regression"
+    ):
+        survey(Task("classification", path))

@@ -36,7 +36,7 @@ MODEL_IDENTIFIER = b"TFL3"
 _BUFFER_ALIGNMENT = 16
 # The earliest time a zip entry can have; a real one would make two equal packages differ.
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
-_REPACK = "package the model with tools/convert.py"
+_REPACK = "package the model with `sqb convert`"
 # What reading a damaged flatbuffer raises, there being no verifier in Python.
 DAMAGED = (struct.error, IndexError, ValueError, TypeError, OverflowError)
 
@@ -125,7 +125,16 @@ def unpack(source: str | Path | bytes) -> Package:
             data = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             return _unpack(data, file, str(source))
     except OSError as error:
-        raise InputError(f"{source}: {error.strerror}; expected a packaged .tflite") from error
+        raise not_readable(source, error) from error
+
+
+def not_readable(path: str | os.PathLike[str], error: OSError) -> InputError:
+    """The error for a package that cannot be opened."""
+    if os.path.isdir(path):
+        return InputError(
+            f"{path}: a folder; expected a packaged .tflite (a bundle goes with --model)"
+        )
+    return InputError(f"{path}: {error.strerror}; expected a packaged .tflite")
 
 
 def unpack_bytes(content: bytes, origin: str) -> Package:
@@ -188,9 +197,7 @@ def parse(model: bytes, origin: str) -> schema.ModelT:
 
 def _check_identifier(data: bytes | mmap.mmap, origin: str) -> None:
     if bytes(data[4:8]) != MODEL_IDENTIFIER:
-        raise InputError(
-            f"{origin}: not a TFLite model; expected a file written by tools/convert.py"
-        )
+        raise InputError(f"{origin}: not a TFLite model; expected a file that `sqb convert` wrote")
 
 
 def _follow_outputs(graph: schema.ModelT) -> None:

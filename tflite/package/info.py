@@ -76,7 +76,7 @@ class PackageInfo:
             try:
                 content = Path(source).read_bytes()
             except OSError as error:
-                raise InputError(f"{path}: {error.strerror}; expected a packaged .tflite") from None
+                raise container.not_readable(path, error) from None
         package = container.unpack_bytes(content, path)
         return cls(
             path=path,
@@ -131,8 +131,8 @@ class PackageInfo:
         longest = max(self.seq_lengths, default=0) or self.properties.get("max_seq_length")
         if longest is None:
             raise InputError(
-                f"{self.path}: the package does not say how its text is prepared: expected one of "
-                "tools/convert.py"
+                f"{self.path}: the package does not say how its text is prepared: expected one "
+                "that `sqb convert` wrote"
             )
         return longest
 

@@ -69,6 +69,12 @@ def describe(path: str | Path) -> dict[str, Any]:
     }
 
 
+def _purpose(properties: dict[str, Any]) -> str:
+    """The head, and the task where it has another name: `classification for sst2`."""
+    kind, task = properties.get("kind"), properties.get("task")
+    return str(kind) if task == kind else f"{kind} for {task}"
+
+
 def table(description: dict[str, Any]) -> str:
     """The result of `describe` as tables."""
     properties, size = description["properties"], description["size_bytes"]
@@ -76,7 +82,7 @@ def table(description: dict[str, Any]) -> str:
     head = [
         f"{description['package']}  {size / 1e6:.2f} MB  sha256 {description['sha256'][:16]}",
         f"recipe {properties.get('recipe')}, lowering {properties.get('lowering')}, "
-        f"{properties.get('kind')} for {properties.get('task')}, at most {limit} tokens, "
+        f"{_purpose(properties)}, at most {limit} tokens, "
         f"{len(labels)} labels, {description['vocabulary_size']} tokens in the vocabulary",
     ]
     signatures: list[tuple[str, ...]] = [("signature", "tokens", "inputs", "outputs")]

@@ -162,7 +162,7 @@ class Runner(Backend):
         properties = self.package.properties
         if not {"lowercase", "max_seq_length"} <= properties.keys():
             raise InputError(
-                "the package does not say how its text is prepared: expected one of tools/convert.py"
+                "the package does not say how its text is prepared: expected one that `sqb convert` wrote"
             )
         longest = max((s.seq_length or 0) for s in self.signatures.values())
         return TextEncoder(

@@ -101,8 +101,8 @@ def verify(
         )
     if "recipe" not in runner.package.properties:
         raise InputError(
-            "the package does not name its recipe, which sets its bounds: expected one of "
-            "tools/convert.py"
+            "the package does not name its recipe, which sets its bounds: expected one "
+            "that `sqb convert` wrote"
         )
     head: Head = model.info.head
     references = head.references(examples) if isinstance(head, TaskHead) else None

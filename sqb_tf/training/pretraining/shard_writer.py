@@ -88,7 +88,7 @@ def _check_same(index: Index, source: dict[str, Any], directory: Path) -> None:
 def _vocabulary(options: ShardOptions, corpus: Corpus) -> list[str]:
     if options.vocabulary is not None:
         return read_vocabulary(options.vocabulary)
-    log(f"learning a vocabulary of {options.vocab_size} tokens")
+    log(f"learning a vocabulary of at most {options.vocab_size} tokens")
     count = sum(1 for _, _, held in corpus.lines() if not held)
     every = -(-count // VOCABULARY_LINES) or 1
     training = (line for line, _, held in corpus.lines() if not held)

@@ -51,7 +51,7 @@ class Index:
         if not path.is_file():
             raise InputError(
                 f"{directory}: not a folder of shards: {INDEX} is missing: make one with "
-                "tools/pretrain.py --text FILE --shards DIR"
+                "`sqb pretrain --text FILE --shards DIR`"
             )
         try:
             index = cls(**json.loads(path.read_text(encoding="utf-8")))

@@ -158,7 +158,7 @@ def naming_package(path: str) -> Iterator[None]:
         raise InputError(message if path in message else f"{path}: {message}") from None
     except KeyError as error:
         raise InputError(
-            f"{path}: no {error} in it: expected a package of tools/convert.py"
+            f"{path}: no {error} in it: expected a package that `sqb convert` wrote"
         ) from None
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
