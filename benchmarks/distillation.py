@@ -36,8 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--teacher-epochs", type=int, default=10, help="epochs of the teacher")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each student")
     parser.add_argument("--work", default="runs/bench/distillation", help="kept between runs")
-    parser.add_argument("--json", type=Path, help="also write the results to this file")
-    parser.add_argument("--readme", type=Path, help="put the table into this file")
+    output.add_flags(parser)
     return parser.parse_args()
 
 

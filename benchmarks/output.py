@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds `--json` and `--readme`, which `publish` reads."""
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    parser.add_argument("--readme", type=Path, help="put the table into this file")
+
+
 def publish(
     args: argparse.Namespace, name: str, report: Any, markdown: str, shown: str | None = None
 ) -> None:

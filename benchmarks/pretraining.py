@@ -42,8 +42,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, default=3, help="fine-tunings of each task and start")
     parser.add_argument("--work", default="runs/bench/pretraining", help="kept between runs")
-    parser.add_argument("--json", type=Path, help="also write the results to this file")
-    parser.add_argument("--readme", type=Path, help="put the table into this file")
+    output.add_flags(parser)
     parser.add_argument("--plot", type=Path, help="plot the pretraining loss into this .png")
     return parser.parse_args()
 

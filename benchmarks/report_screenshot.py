@@ -23,7 +23,7 @@ from benchmarks import simulated_devices
 from benchmarks.harness import package
 
 REPORT = Path("runs/bench/phones")
-# Of the screenshot, in CSS pixels: the part that a reader sees first.
+# The screenshot's size in CSS pixels: the part that a reader sees first.
 WIDTH, HEIGHT = 1100, 1500
 
 

@@ -29,8 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seq-length", type=int, default=128, help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="also write the results to this file")
-    parser.add_argument("--readme", type=Path, help="put the table into this file")
+    output.add_flags(parser)
     return parser.parse_args()
 
 
@@ -78,11 +77,8 @@ def table(report: dict[str, Any]) -> str:
         ]
     ]
     for head, times in report["rows"].items():
-        cells = [
-            f"{row['median']:.2f} ({row['min']:.2f} to {row['max']:.2f})" for row in times.values()
-        ]
         ratio = times["torch"]["median"] / times["ours"]["median"]
-        rows.append([head, *cells, f"{ratio:.2f}x"])
+        rows.append([head, *map(steps.spread, times.values()), f"{ratio:.2f}x"])
     foot = (
         f"{report['preset']}, batch {report['batch_size']} x {report['seq_length']} tokens, float32, "
         f"{report['threads']} threads of {report['cpu']}, {report['steps']} steps."

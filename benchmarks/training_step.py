@@ -57,8 +57,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--torch-python", type=Path, help="python with torch-requirements.txt installed"
     )
-    parser.add_argument("--json", type=Path, help="also write the results to this file")
-    parser.add_argument("--readme", type=Path, help="put the table into this file")
+    output.add_flags(parser)
     args = parser.parse_args()
     if min(args.steps, args.batch_size, args.seq_length, args.threads) < 1:
         parser.error("--steps, --batch-size, --seq-length and --threads must be at least 1")
@@ -295,6 +294,11 @@ TITLES = {
 }
 
 
+def spread(row: dict[str, float]) -> str:
+    """A cell: the median and the range of a row's seconds."""
+    return f"{row['median']:.2f} ({row['min']:.2f} to {row['max']:.2f})"
+
+
 def times(report: dict[str, Any], key: str, name: str) -> str:
     """A cell: the ratio of the medians, if the row has one."""
     ratio = report[key].get(name)
@@ -310,11 +314,10 @@ def markdown(report: dict[str, Any]) -> str:
     ]
     rows = [[*header, "slower than ours by", "upper bound (matmuls only)"]]
     for name, row in report["rows"].items():
-        median = f"{row['median']:.2f} ({row['min']:.2f} to {row['max']:.2f})"
         ratios = [
             times(report, key, name) for key in ("times_faster_than", "upper_bound_matmuls_only")
         ]
-        rows.append([TITLES[name], median, f"{row['first']:.1f}", *ratios])
+        rows.append([TITLES[name], spread(row), f"{row['first']:.1f}", *ratios])
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     foot = (
         f"{report['preset']}, batch {report['batch_size']} x {report['seq_length']} tokens, "

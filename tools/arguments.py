@@ -160,7 +160,7 @@ def whole_numbers(text: str, flag: str) -> list[int]:
 
 
 def share(text: str, flag: str) -> float:
-    """0.05 for `5%` or `0.05`; `InputError` for anything that is no number from 0 to 1."""
+    """0.05 for `5%` or `0.05`; `InputError` for anything but a number from 0 to 1."""
     try:
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
@@ -171,7 +171,7 @@ def share(text: str, flag: str) -> float:
 
 
 def _rank(title: str | None) -> int:
-    """Where a heading stands in `--help`."""
+    """The position of a heading in `--help`."""
     order = (None, "positional arguments", "options", *FIRST_GROUPS, "", *LAST_GROUPS)
     return order.index(title if title in order else "")
 

@@ -81,7 +81,7 @@ class DeviceOptions:
 
     tool: tuple[str, ...] = option(
         (),
-        "benchmark_model executables, of which each device gets the one that fits, or its .apk; without it "
+        "benchmark_model executables, one for each processor, or its .apk; without it "
         "the published nightly build is downloaded once",
         group="on devices",
         metavar="FILE",

@@ -89,7 +89,7 @@ def drop_stdout() -> None:
 
 
 def _silence_native_code() -> None:
-    """Discards warnings and what native code writes to standard error; our messages still come.
+    """Discards warnings and what native code writes to standard error; our messages still appear.
 
     TensorFlow, MLIR and LiteRT print notes there that no log level turns off.
     """

@@ -1,4 +1,4 @@
-"""Makes a bundle of a Hugging Face transformers folder, or of a repository on its hub."""
+"""Makes a bundle from a Hugging Face transformers folder, or from a repository on its hub."""
 
 import argparse
 

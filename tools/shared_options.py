@@ -124,7 +124,7 @@ class AnswerOptions:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What was given, under the names of `SpanSettings`."""
+        """The flags that were used, under the names of `SpanSettings`."""
         values = {
             "max_answer_length": self.max_answer_length,
             "n_best": self.n_best_size,

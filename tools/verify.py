@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> int:
     from sqb_tf.checkpoint import bundle
     from sqb_tflite.package.container import unpack
 
-    # What can be wrong is read before TensorFlow is imported.
+    # Files that may be wrong are read before TensorFlow is imported.
     examples, source = held_out.examples(bundle.read_info(options.model))
     unpack(options.package)
     from sqb_tflite.verification.verify import verify

@@ -52,7 +52,7 @@ class SquadFile:
                 for q, question in enumerate(self._get(paragraph, "qas", list, where)):
                     name = self._text(question, "id", f"{where}, question {q + 1}")
                     if name in seen:
-                        raise InputError(f"{self.path}: question {name} is there twice")
+                        raise InputError(f"{self.path}: question {name} appears twice")
                     seen.add(name)
                     yield self._example(question, context, name)
 

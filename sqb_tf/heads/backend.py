@@ -1,4 +1,4 @@
-"""The way of a text: rows to requests, requests to outputs, outputs to results."""
+"""From texts to results: rows to requests, requests to outputs, outputs to results."""
 
 from __future__ import annotations
 

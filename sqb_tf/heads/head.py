@@ -110,7 +110,7 @@ class Head:
         """Whether a `transformers` folder with the head's layers and class is this one's by its labels."""
         return True
 
-    # --- The way of a text ---
+    # --- From a text to its result ---
 
     def parse_line(self, line: str, where: str, context: str | None) -> TextPair:
         """The row in a line of text: one text, or two separated by a tab.

@@ -117,7 +117,7 @@ class TaskHead(Head, abc.ABC):
 
     def same_decisions(self, expected: Any, actual: Any) -> list[bool]:
         pairs = zip(self.decisions(expected), self.decisions(actual), strict=True)
-        return [one == other for one, other in pairs]
+        return [theirs == ours for theirs, ours in pairs]
 
     @abc.abstractmethod
     def metric_inputs(self, results: Sequence[Any]) -> Any:

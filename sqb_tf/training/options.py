@@ -20,7 +20,7 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What fine-tuning and pretraining share. `init`, where given, takes the place of `preset`."""
+    """What fine-tuning and pretraining share. `init` replaces `preset`."""
 
     preset: str | None = option(
         "squeezebert-small", "architecture of a new model", group="model", choices=tuple(PRESETS)

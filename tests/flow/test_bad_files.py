@@ -25,8 +25,8 @@ def edit(path: Path, change: Callable[[dict], object]) -> None:
 
 def lines_without(path: Path, line: str, instead: str | None = None) -> None:
     lines = path.read_text().split("\n")
-    kept = [instead if one == line else one for one in lines]
-    path.write_text("\n".join(one for one in kept if one is not None))
+    kept = [instead if text == line else text for text in lines]
+    path.write_text("\n".join(text for text in kept if text is not None))
 
 
 def truncate(path: Path, share: float) -> None:
@@ -157,7 +157,7 @@ def test_conversion_is_rejected(arguments, match, bundle_dir, outputs, converted
     rows = "".join(f"film {i}\tfine\n" for i in range(100))
     (folder / "other.tsv").write_text(f"text\tlabel\n{rows}")
     monkeypatch.chdir(folder)
-    if "--data" in arguments:  # judged after the conversion, which is not what is tested
+    if "--data" in arguments:  # evaluated after the conversion, which this does not test
         content = converted("int8")
         monkeypatch.setattr(sqb_tflite, "convert", lambda *_: content, raising=False)
     with unchanged(folder):
@@ -189,12 +189,12 @@ def test_truncated_package(share, converted, tmp_path):
 def test_other_files_as_package(bundle_dir, tmp_path):
     match = r"a folder; expected a packaged .tflite \(a bundle goes with --model\)"
     rejects(match, "predict", "--package", tmp_path, "a")
-    other = bundle_dir / "config.json"
-    rejects(r"config.json: not a TFLite model", "predict", "--package", other, "a film")
+    config = bundle_dir / "config.json"
+    rejects(r"config.json: not a TFLite model", "predict", "--package", config, "a film")
     rejects(
-        r"config.json: a file; expected a bundle, .*--package", "predict", "--model", other, "a"
+        r"config.json: a file; expected a bundle, .*--package", "predict", "--model", config, "a"
     )
-    arguments = ["--model", bundle_dir, "--package", other]
+    arguments = ["--model", bundle_dir, "--package", config]
     rejects(r"config.json: not a TFLite model", "verify", *arguments)
 
 
@@ -220,13 +220,6 @@ def test_package_without_properties(bundle_dir, converted, vocabulary, tmp_path,
 
 
 # --- Prediction and evaluation -------------------------------------------------------------------
-
-
-@pytest.fixture
-def package(converted, tmp_path) -> Path:
-    path = tmp_path / "p.tflite"
-    path.write_bytes(converted("int8"))
-    return path
 
 
 @pytest.mark.parametrize(
@@ -286,10 +279,10 @@ def test_pair_without_its_second_text(text, paired_bundle_dir):
         ),
     ],
 )
-def test_evaluation_is_rejected(arguments, match, package, monkeypatch):
-    monkeypatch.chdir(package.parent)
-    (package.parent / "folder").mkdir()
+def test_evaluation_is_rejected(arguments, match, package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
     label = "good" if "--pair-column" in arguments else "fine"
     rows = "".join(f"film {i}\t{label}\n" for i in range(100))
-    (package.parent / "x.tsv").write_text(f"text\tlabel\n{rows}")
+    (tmp_path / "x.tsv").write_text(f"text\tlabel\n{rows}")
     rejects(match, "evaluate", "--package", package, *arguments)

@@ -92,7 +92,7 @@ def test_folder_without_permission(data, bundle_dir, tmp_path):
 
 @pytest.mark.parametrize("leave", tiered([0, 50_000, 100_000, 200_000], [100_000]))
 def test_bundle_on_a_full_disk(leave, bundle_dir, small_disk):
-    """At whatever file the room ends: HDF5 would crash the process, were it let write."""
+    """Whichever file the disk fills up at: HDF5 would crash the process if it wrote there."""
     disk = small_disk(2_000_000)
     shutil.copytree(bundle_dir, disk / "out")
     model = bundle.load(bundle_dir)
@@ -142,7 +142,7 @@ def test_run_state_on_a_full_disk(bundle_dir, data, small_disk):
     assert listing(disk) == ["filler", "out", "out.training"]
 
 
-# --- The parts that keep outputs whole -----------------------------------------------------------
+# --- Atomic writes ------------------------------------------------------------------------------
 
 
 def test_failure_leaves_an_earlier_file(tmp_path):

@@ -29,8 +29,8 @@ def test_packages_run_and_are_converted_once(tiny, tmp_path, vocabulary):
     fixed, dynamic = (Runner(path) for path in paths)
     for runner, length in ((fixed, 16), (dynamic, 7)):
         for inputs in runner.inputs([("a film", None)]):
-            found = runner(inputs)["probabilities"]
-            assert np.isclose(found.sum(), 1, atol=1e-5)
+            probabilities = runner(inputs)["probabilities"]
+            assert np.isclose(probabilities.sum(), 1, atol=1e-5)
         assert runner.signature_for(length).seq_length in (16, None)
     before = [path.stat().st_mtime_ns for path in paths]
     assert baselines.convert_baselines(requested, tmp_path, vocabulary, True) == paths
@@ -48,10 +48,10 @@ def test_flag_measures_them_too(tiny, converted, tmp_path, monkeypatch):
     flags = ["--package", "ours.tflite", "--baselines", "bert-base", "--lengths", "8,16"]
     assert call("benchmark", *flags, "--runs", 2, "--json", "out.json") == 0
     records = json.loads((tmp_path / "out.json").read_text())["records"]
-    found = {(r["package"].rpartition("/")[2], r["seq_length"], r["recipe"]) for r in records}
+    measured = {(r["package"].rpartition("/")[2], r["seq_length"], r["recipe"]) for r in records}
     for recipe in ("float32", "dynamic"):
         for length in (8, 16):
-            assert (f"bert-base-{recipe}-16.tflite", length, recipe) in found
+            assert (f"bert-base-{recipe}-16.tflite", length, recipe) in measured
 
 
 def test_unknown_name_is_an_error(tmp_path):

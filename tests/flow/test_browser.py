@@ -21,12 +21,12 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
         pytest.skip(f"none of {', '.join(BROWSERS)} is installed: apt-get install chromium")
     with playwright.sync_playwright() as driver:
         # Chromium has no sandbox for root, which tests in a container run as.
-        running = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        running = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield running
         running.close()
 

@@ -32,14 +32,6 @@ from sqb_tflite.package.container import unpack
 CONVERT = "sqb_tflite.conversion.converter.convert_request"
 
 
-@pytest.fixture(scope="module")
-def package(converted, tmp_path_factory) -> Path:
-    """The int8 package of `bundle_dir`."""
-    path = tmp_path_factory.mktemp("package") / "p.tflite"
-    path.write_bytes(converted("int8"))
-    return path
-
-
 @pytest.fixture
 def instant(converted, monkeypatch) -> None:
     """Conversion to int8 without the wait: the tool gets the package that `converted` holds."""
@@ -95,17 +87,17 @@ def test_help_imports_nothing_slow():
     assert (process.returncode, out.strip(), err) == (0, "[]", "")
 
 
-@pytest.mark.parametrize("given", [None, "0"])
-def test_tensorflow_multiplies_by_onednn_unless_told_otherwise(given):
+@pytest.mark.parametrize("setting", [None, "0"])
+def test_tensorflow_multiplies_by_onednn_by_default(setting):
     code = (
         "import os; from sqb_tools import arguments, entry;"
         "show = lambda _: print(os.environ['TF_ENABLE_ONEDNN_OPTS']) or 0;"
         "entry.run(show, arguments.parser('show', '', ''))"
     )
     environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
-    environment |= {} if given is None else {"TF_ENABLE_ONEDNN_OPTS": given}
+    environment |= {} if setting is None else {"TF_ENABLE_ONEDNN_OPTS": setting}
     out, error = start_python("-c", code, env=environment).communicate()
-    assert (out, error) == (f"{given or 1}\n", "")
+    assert (out, error) == (f"{setting or 1}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -220,10 +212,10 @@ def test_convert_that_misses_its_bounds_writes_nothing(
 def test_convert_without_a_model_makes_the_demo_once(
     bundle_dir, instant, tmp_path, monkeypatch, capsys
 ):
-    made = []
+    trainings = []
 
     def finetune_demo(output, command):
-        made.append(command)
+        trainings.append(command)
         shutil.copytree(bundle_dir, output)
 
     monkeypatch.setattr(demo, "finetune_demo", finetune_demo)
@@ -232,7 +224,7 @@ def test_convert_without_a_model_makes_the_demo_once(
     assert "runs/demo is missing: fine-tuning it on the demo data" in capsys.readouterr().err
     assert listing(tmp_path / "runs") == ["demo", "demo-int8.json", "demo-int8.tflite"]
     assert call("convert") == 0
-    assert len(made) == 1
+    assert len(trainings) == 1
 
 
 def test_verify_reports_the_contracts_keys(bundle_dir, package, tmp_path, capsys):
@@ -271,7 +263,7 @@ def test_verify_on_named_data(bundle_dir, package, tmp_path, capsys):
 # --- predict and evaluate ------------------------------------------------------------------------
 
 
-def rows_of(out: str) -> list[dict]:
+def json_rows(out: str) -> list[dict]:
     return [json.loads(line) for line in out.splitlines()]
 
 
@@ -283,17 +275,17 @@ def test_predict_reads_arguments_files_and_standard_input_alike(
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n").removesuffix(b"\r\n"))
     flags = ["--package", package, "--jsonl", "--batch-size", 2]
     assert call("predict", *flags, *texts) == 0
-    expected = rows_of(capsys.readouterr().out)
+    expected = json_rows(capsys.readouterr().out)
     assert [row["text"] for row in expected] == texts
     for row in expected:
         assert list(row["scores"]) == LABELS
         assert row["label"] == max(row["scores"], key=row["scores"].get)
         assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-3)
     assert call("predict", *flags, "--input", path) == 0
-    assert rows_of(capsys.readouterr().out) == expected
+    assert json_rows(capsys.readouterr().out) == expected
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
     assert call("predict", *flags) == 0
-    assert rows_of(capsys.readouterr().out) == expected
+    assert json_rows(capsys.readouterr().out) == expected
 
 
 def test_predict_as_text_and_as_json(package, tmp_path, capsys):
@@ -310,21 +302,21 @@ def test_predict_as_text_and_as_json(package, tmp_path, capsys):
 
 def test_predict_of_package_and_bundle_agree(bundle_dir, package, tmp_path, capsys):
     path = texts_file(tmp_path / "texts.txt", random_texts(40, seed=5))
-    found = []
+    predictions = []
     for model in (["--package", package], ["--model", bundle_dir]):
         assert call("predict", *model, "--input", path, "--jsonl") == 0
-        found.append(rows_of(capsys.readouterr().out))
-    assert len(found[0]) == len(found[1]) == 40
-    for one, other in zip(*found):
-        assert one["text"] == other["text"]
-        scores = [list(row["scores"].values()) for row in (one, other)]
+        predictions.append(json_rows(capsys.readouterr().out))
+    assert len(predictions[0]) == len(predictions[1]) == 40
+    for ours, keras in zip(*predictions):
+        assert ours["text"] == keras["text"]
+        scores = [list(row["scores"].values()) for row in (ours, keras)]
         np.testing.assert_allclose(*scores, atol=0.08)
 
 
-def test_predict_pairs_parted_by_a_tab(paired_bundle_dir, capsys):
+def test_predict_pairs_separated_by_a_tab(paired_bundle_dir, capsys):
     texts = ["a good film\tthe plot", "a good film\tthe plot\twas bad"]
     assert call("predict", "--model", paired_bundle_dir, "--jsonl", *texts) == 0
-    rows = rows_of(capsys.readouterr().out)
+    rows = json_rows(capsys.readouterr().out)
     assert [(row["text"], row["pair"]) for row in rows] == [tuple(t.split("\t", 1)) for t in texts]
     assert call("predict", "--model", paired_bundle_dir, texts[0]) == 0
     assert capsys.readouterr().out.endswith(f"\t{texts[0]}\n")
@@ -332,7 +324,7 @@ def test_predict_pairs_parted_by_a_tab(paired_bundle_dir, capsys):
 
 def test_predict_scores_of_a_regression(regression_bundle_dir, capsys):
     assert call("predict", "--model", regression_bundle_dir, "a film", "--jsonl") == 0
-    (row,) = rows_of(capsys.readouterr().out)
+    (row,) = json_rows(capsys.readouterr().out)
     assert row["label"] == "score" and set(row["scores"]) == {"score"}
 
 

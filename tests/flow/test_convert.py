@@ -4,7 +4,7 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from fixtures.graphs import FULLY_CONNECTED, LOOKUP, graph_of, operations, weights
+from fixtures.graphs import FULLY_CONNECTED, LOOKUP, operations, read_graph, weights
 from fixtures.models import (
     LABELS,
     SEQ_LENGTH,
@@ -38,7 +38,7 @@ def model(bundle_dir):
 
 def stored(content: bytes) -> int:
     """Bytes of the constants in a file."""
-    buffers = graph_of(content).buffers
+    buffers = read_graph(content).buffers
     return sum(len(buffer.data) for buffer in buffers if buffer.data is not None)
 
 
@@ -65,7 +65,7 @@ def test_smaller_types_make_smaller_files(converted):
 
 @pytest.mark.parametrize("lengths", [(), (16, 32)])
 def test_int8_has_a_scale_for_each_channel_and_each_row(converted, lengths):
-    graph = graph_of(converted("int8", *lengths))
+    graph = read_graph(converted("int8", *lengths))
     kernels, tables = weights(graph, FULLY_CONNECTED), weights(graph, LOOKUP)
     # A layer of groups of 4: 4 fused queries, keys and values, 1 projection, 4 + 4 feed-forward.
     # The last one has a query for the first token alone: 4 more. Pooler and head: 2.
@@ -85,7 +85,7 @@ def test_int8_has_a_scale_for_each_channel_and_each_row(converted, lengths):
 
 
 def test_int8_tables_are_the_models(converted, model):
-    graph = graph_of(converted("int8"))
+    graph = read_graph(converted("int8"))
     table = model.backbone.embeddings.word_embeddings.embeddings.numpy()
     (stored,) = [t for t in weights(graph, LOOKUP) if tuple(t.shape) == table.shape]
     values = graph.buffers[stored.buffer].data.view(np.int8).reshape(table.shape)
@@ -94,16 +94,16 @@ def test_int8_tables_are_the_models(converted, model):
 
 
 def test_dynamic_has_int8_tables_and_float32_has_none(converted):
-    dynamic = weights(graph_of(converted("dynamic")), LOOKUP)
+    dynamic = weights(read_graph(converted("dynamic")), LOOKUP)
     assert INT8 in {tensor.type for tensor in dynamic}
-    float32 = graph_of(converted("float32"))
-    kinds = {t.type for code in (LOOKUP, FULLY_CONNECTED) for t in weights(float32, code)}
-    assert kinds == {FLOAT32}
+    float32 = read_graph(converted("float32"))
+    types = {t.type for code in (LOOKUP, FULLY_CONNECTED) for t in weights(float32, code)}
+    assert types == {FLOAT32}
 
 
 @pytest.mark.parametrize("recipe", Recipe.names())
 def test_only_built_in_operations(converted, recipe):
-    graph = graph_of(converted(recipe))
+    graph = read_graph(converted(recipe))
     codes = {code.builtinCode for code in graph.operatorCodes}
     assert FULLY_CONNECTED in codes
     assert schema.BuiltinOperator.CUSTOM not in codes
@@ -142,14 +142,14 @@ def test_fixed_lengths_answer_as_any_length(converted):
 
 
 def test_lengths_of_one_file_share_their_weights(converted):
-    graph = graph_of(converted("int8", 16, 32))
+    graph = read_graph(converted("int8", 16, 32))
     assert [s.signatureKey for s in graph.signatureDefs] == [b"seq_16", b"seq_32"]
     used: list[set[int]] = [set(), set()]
     for code in (FULLY_CONNECTED, LOOKUP):
         for subgraph, inputs in operations(graph, code):
             used[graph.subgraphs.index(subgraph)].add(inputs[1].buffer)
     assert used[0] == used[1] != set()
-    # Nothing else of size is there twice either: every larger buffer is different from every other.
+    # No other large buffer is duplicated either: all of them differ.
     large = [bytes(b.data) for b in graph.buffers if b.data is not None and len(b.data) > 64]
     assert len(set(large)) == len(large)
 
@@ -163,12 +163,12 @@ def test_lengths_add_little_but_their_graphs(converted):
 
 def test_input_names_are_those_that_mediapipe_knows(converted):
     names = {"input_word_ids", "input_mask", "input_type_ids"}
-    graph = graph_of(converted("int8", 16, 32))
+    graph = read_graph(converted("int8", 16, 32))
     for subgraph, prefix in zip(graph.subgraphs, ("serving_default", "seq_32"), strict=True):
         inputs = {subgraph.tensors[i].name.decode() for i in subgraph.inputs}
         assert inputs == {f"{prefix}_{name}:0" for name in names}
         assert [subgraph.tensors[i].name for i in subgraph.outputs] == [b"probabilities"]
-    single = graph_of(converted("int8"))
+    single = read_graph(converted("int8"))
     assert [s.signatureKey for s in single.signatureDefs] == [b"serving_default"]
 
 
@@ -202,12 +202,12 @@ def test_auto_chooses_the_lowering_by_the_target(bundle_dir, converted):
 
 
 def test_grouped_convolutions_are_whole_and_attention_is_one(converted):
-    """Two blocks of four grouped projections and one that is not; the last block asks for one token alone."""
-    graph = graph_of(converted("float32", 16, lowering="grouped-conv"))
-    kinds = schema.BuiltinOperator
-    expected = {kinds.CONV_2D: 2 * 5, kinds.BATCH_MATMUL: 2 * 2, kinds.SPLIT: 0}
-    expected[kinds.CONCATENATION] = 0
-    assert {kind: len(list(operations(graph, kind))) for kind in expected} == expected
+    """Two blocks of four grouped projections and one that is not; the last block computes one token only."""
+    graph = read_graph(converted("float32", 16, lowering="grouped-conv"))
+    codes = schema.BuiltinOperator
+    expected = {codes.CONV_2D: 2 * 5, codes.BATCH_MATMUL: 2 * 2, codes.SPLIT: 0}
+    expected[codes.CONCATENATION] = 0
+    assert {code: len(list(operations(graph, code))) for code in expected} == expected
 
 
 @pytest.mark.parametrize("recipe", recipes(quick=[*FREQUENT, "int4"]))
@@ -226,16 +226,18 @@ def test_converting_again_gives_the_same_bytes(converted, bundle_dir):
 
 
 def test_calibration_text_shapes_the_biases_alone(converted, bundle_dir):
-    other = sqb_tflite.convert(bundle_dir, "int8", calibration=["a bad end", "x y z"])
-    assert unpack(other).properties["calibration"]["texts"] == 2
+    recalibrated = sqb_tflite.convert(bundle_dir, "int8", calibration=["a bad end", "x y z"])
+    assert unpack(recalibrated).properties["calibration"]["texts"] == 2
 
     def constants(content: bytes, position: int) -> list[bytes]:
-        graph = graph_of(content)
+        graph = read_graph(content)
         matmuls = operations(graph, FULLY_CONNECTED)
         return [bytes(graph.buffers[inputs[position].buffer].data) for _, inputs in matmuls]
 
-    assert constants(other, 1) == constants(converted("int8"), 1)
-    for ours, theirs in zip(constants(other, 2), constants(converted("int8"), 2), strict=True):
+    assert constants(recalibrated, 1) == constants(converted("int8"), 1)
+    for ours, theirs in zip(
+        constants(recalibrated, 2), constants(converted("int8"), 2), strict=True
+    ):
         assert ours != theirs
 
 
@@ -272,8 +274,8 @@ def test_too_little_memory_is_an_error_before_the_system_says_so(bundle_dir, mon
 def test_bundle_is_not_changed_by_converting(model, converted):
     before = model.get_weights()
     lowered = LoweredModel(model, "classification", SEQ_LENGTH)
-    kinds = dict.fromkeys(lowered.layers, "int4")
-    round_and_correct(lowered, calibration_samples(model, random_texts(4), 32), kinds)
+    storage = dict.fromkeys(lowered.layers, "int4")
+    round_and_correct(lowered, calibration_samples(model, random_texts(4), 32), storage)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 

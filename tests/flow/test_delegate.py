@@ -1,4 +1,4 @@
-"""Who runs what: on CPUs all but ids, look-ups and their casts is XNNPACK's, in every head and recipe."""
+"""Delegation: on CPUs XNNPACK runs all but ids, look-ups and their casts, for every head and recipe."""
 
 import pytest
 from fixtures.tiers import recipes
@@ -7,7 +7,7 @@ from sqb_tf.heads import registry
 from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
 from sqb_tflite.runtime.runner import Runner
 
-# Integers before the embeddings: a long text is cut, places are counted, ids are looked up.
+# Integer operations before the embeddings: truncation, position ids, look-ups.
 OF_IDS = {"SHAPE", "MINIMUM", "SUB", "PACK", "STRIDED_SLICE", "CONCATENATION", "RANGE", "RESHAPE"}
 OF_IDS |= {"EMBEDDING_LOOKUP", "CAST"}
 ON_CPU = [r.label for r in Recipe if r.activation_bits is None and r is not Recipe.MIXED]
@@ -25,17 +25,17 @@ def test_classifier_is_xnnpacks(recipe, length, lowering, converted):
         assert outside <= {"EMBEDDING_LOOKUP", "CAST", "RESHAPE", "DEQUANTIZE"}
 
 
-@pytest.mark.parametrize("kind", registry.NAMES)
-def test_every_head_is_xnnpacks(kind, package_of):
-    assert _outside(Runner(package_of(kind, "int8"))) <= OF_IDS
+@pytest.mark.parametrize("head", registry.NAMES)
+def test_every_head_is_xnnpacks(head, head_package):
+    assert _outside(Runner(head_package(head, "int8"))) <= OF_IDS
 
 
 def test_separable_convolutions_are_xnnpacks(converted, separable_bundle_dir):
     assert _outside(Runner(converted("int8", directory=separable_bundle_dir))) <= OF_IDS
 
 
-def test_operations_are_told_apart(converted):
-    """A look-up is outside, a product inside: the test above can fail."""
+def test_delegated_operations_are_distinguished(converted):
+    """A look-up is not delegated, a matmul is: so the test above can fail."""
     operations = Runner(converted("int8")).operations()
     assert ("EMBEDDING_LOOKUP", False) in operations and (
         "EMBEDDING_LOOKUP",

@@ -26,17 +26,17 @@ RECIPES = ["float32", "fp16", "dynamic", "int8", "int4", "int4-all", "int8-full"
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_bytes_add_up_to_the_file(described, recipe):
-    found = described(recipe)
-    assert sum(found["bytes"].values()) == found["size_bytes"]
-    assert all(size >= 0 for size in found["bytes"].values())
-    layers = {layer["name"]: layer["size_bytes"] for layer in found["layers"]}
-    assert layers["embeddings"] == found["bytes"]["embeddings"] > 0
+    description = described(recipe)
+    assert sum(description["bytes"].values()) == description["size_bytes"]
+    assert all(size >= 0 for size in description["bytes"].values())
+    layers = {layer["name"]: layer["size_bytes"] for layer in description["layers"]}
+    assert layers["embeddings"] == description["bytes"]["embeddings"] > 0
     kernels = sum(size for name, size in layers.items() if name != "embeddings")
-    assert kernels == found["bytes"]["kernels"] > 0
+    assert kernels == description["bytes"]["kernels"] > 0
 
 
 @pytest.mark.parametrize(
-    ("recipe", "kinds"),
+    ("recipe", "dtypes"),
     [
         ("float32", {"float32"}),
         ("fp16", {"float16"}),
@@ -45,8 +45,8 @@ def test_bytes_add_up_to_the_file(described, recipe):
         ("int16x8", {"int8"}),
     ],
 )
-def test_weights_are_what_the_recipe_says(described, recipe, kinds):
-    assert {layer["kind"] for layer in described(recipe)["layers"]} == kinds
+def test_weights_are_what_the_recipe_says(described, recipe, dtypes):
+    assert {layer["kind"] for layer in described(recipe)["layers"]} == dtypes
 
 
 def test_layers_have_their_names_groups_and_scales(described):
@@ -65,30 +65,30 @@ def test_layers_have_their_names_groups_and_scales(described):
 def test_layers_have_the_same_names_as_convolutions(described, converted, tmp_path):
     path = tmp_path / "convolutions.tflite"
     path.write_bytes(converted("int8", lowering="grouped-conv"))
-    found = {layer["name"]: layer for layer in describe.describe(path)["layers"]}
+    convolutions = {layer["name"]: layer for layer in describe.describe(path)["layers"]}
     fused = {layer["name"]: layer for layer in described("int8")["layers"]}
     # Queries, keys and values are separate; all else has the same name and is one tensor.
-    assert {"block_0/query", "block_0/key", "block_0/value"} <= found.keys() - fused.keys()
-    assert found["block_0/intermediate"]["tensors"] == 1
-    for name in found.keys() & fused.keys():
-        assert found[name]["size_bytes"] == fused[name]["size_bytes"]
-        assert found[name]["scales"] == fused[name]["scales"]
+    assert {"block_0/query", "block_0/key", "block_0/value"} <= convolutions.keys() - fused.keys()
+    assert convolutions["block_0/intermediate"]["tensors"] == 1
+    for name in convolutions.keys() & fused.keys():
+        assert convolutions[name]["size_bytes"] == fused[name]["size_bytes"]
+        assert convolutions[name]["scales"] == fused[name]["scales"]
 
 
 def test_operations_are_those_of_the_graph(described):
-    found = described("int8")
-    assert found["operations"]["FULLY_CONNECTED"] == {"xnnpack": 32, "litert": 0}
-    assert found["operations"]["EMBEDDING_LOOKUP"] == {"xnnpack": 0, "litert": 3}
+    description = described("int8")
+    assert description["operations"]["FULLY_CONNECTED"] == {"xnnpack": 32, "litert": 0}
+    assert description["operations"]["EMBEDDING_LOOKUP"] == {"xnnpack": 0, "litert": 3}
 
 
 def test_several_lengths_share_their_weights(described):
-    one, two = described("int8"), described("int8", 16, 32)
-    assert two["bytes"]["kernels"] == one["bytes"]["kernels"]
+    dynamic, fixed = described("int8"), described("int8", 16, 32)
+    assert fixed["bytes"]["kernels"] == dynamic["bytes"]["kernels"]
     assert (
-        two["bytes"]["scales"] < 1.1 * one["bytes"]["scales"]
+        fixed["bytes"]["scales"] < 1.1 * dynamic["bytes"]["scales"]
     )  # per-channel scales once, per-tensor scales for each
-    assert min(two["bytes"].values()) >= 0
-    assert [s["seq_length"] for s in two["signatures"]] == [16, 32]
+    assert min(fixed["bytes"].values()) >= 0
+    assert [s["seq_length"] for s in fixed["signatures"]] == [16, 32]
 
 
 def test_command_line_gives_table_and_json(converted, tmp_path, vocabulary, capsys):
@@ -96,12 +96,12 @@ def test_command_line_gives_table_and_json(converted, tmp_path, vocabulary, caps
     path.write_bytes(converted("int8"))
     assert call("describe", "--package", path, "--json", tmp_path / "out.json") == 0
     shown = capsys.readouterr().out
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert found["vocabulary_size"] == len(vocabulary)
-    assert found["properties"]["recipe"] == "int8"
+    description = json.loads((tmp_path / "out.json").read_text())
+    assert description["vocabulary_size"] == len(vocabulary)
+    assert description["properties"]["recipe"] == "int8"
     for word in ("FULLY_CONNECTED", "XNNPACK", "block_0/query_key_value", "embeddings", "any"):
         assert word in shown
-    assert found["size_bytes"] == path.stat().st_size
+    assert description["size_bytes"] == path.stat().st_size
 
 
 def test_other_file_is_an_error(converted, tmp_path):

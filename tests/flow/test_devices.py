@@ -174,13 +174,21 @@ OUTPUT = Output("tflite", STATISTICS, None, 1.0, None, None, None, (), ())
 
 
 def test_figures_of_several_starts_by_hand():
-    one = {"count": 10, "min": 1.0, "p5": 1.5, "median": 2.0, "mean": 2.0, "p95": 3.0, "std": 0.0}
-    two = {"count": 30, "min": 0.5, "p5": 2.5, "median": 6.0, "mean": 6.0, "p95": 9.0, "std": 2.0}
-    latency = latency_stats.summarize_repeats([one, two])
+    first = {"count": 10, "min": 1.0, "p5": 1.5, "median": 2.0, "mean": 2.0, "p95": 3.0, "std": 0.0}
+    second = {
+        "count": 30,
+        "min": 0.5,
+        "p5": 2.5,
+        "median": 6.0,
+        "mean": 6.0,
+        "p95": 9.0,
+        "std": 2.0,
+    }
+    latency = latency_stats.summarize_repeats([first, second])
     assert (latency.count, latency.min, latency.median, latency.mean) == (40, 0.5, 4.0, 5.0)
     # (10 * (0 + 9) + 30 * (4 + 1)) / 40 = 6
     assert latency.std == pytest.approx(6**0.5, abs=1e-4)
-    assert latency_stats.summarize_repeats([one, two | {"median": None}]).median is None
+    assert latency_stats.summarize_repeats([first, second | {"median": None}]).median is None
     # t of 2 degrees of freedom is 4.3027; the standard error of 1, 2, 3 is 1/sqrt(3).
     low, high = latency_stats.repeat_interval([1.0, 2.0, 3.0])
     assert high - 2 == pytest.approx(4.3027 / 3**0.5, abs=1e-4) and low + high == 4

@@ -14,6 +14,7 @@ from fixtures.models import (
     VOCABULARY,
     random_inputs,
     randomize,
+    softmax,
     tiny_config,
 )
 from fixtures.tiers import tiered
@@ -43,11 +44,6 @@ from sqb_tf.training.teacher_outputs import TeacherOutputs, teacher_outputs
 DEMO = ROOT / "sqb_tf" / "demo"
 DATA = ["--data", DEMO, "--limit", 64, "--batch-size", 16, "--seq-length", 16]
 SMALL = [*DATA, "--epochs", 2, "--preset", "squeezebert-tiny", "--vocab-size", 300]
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    exponents = np.exp(x - x.max(-1, keepdims=True))
-    return exponents / exponents.sum(-1, keepdims=True)
 
 
 def save(folder: Path, model: SqueezeBertClassifier, labels: list[str]) -> Path:
@@ -199,13 +195,13 @@ def test_targets_belong_to_their_texts(bundle_dir, tmp_path):
     (tmp_path / "dev.tsv").write_text("text\tlabel\na\t1\n")
     indices = np.arange(90, dtype=np.float32)[:, None]
     outputs = TeacherOutputs(indices, np.float16(indices[:, None] * [1, 2]))
-    kind = registry.get("regression")()
-    examples = example_stream(Task("regression", tmp_path).split("train"), kind, with_index=True)
+    head = registry.get("regression")()
+    examples = example_stream(Task("regression", tmp_path).split("train"), head, with_index=True)
     preprocessor, _ = find_teacher(bundle_dir).load()
 
     def epoch(outputs: TeacherOutputs) -> list:
         batches = TrainingBatches(
-            examples, preprocessor, kind, 4, seed=0, batch_targets=outputs.targets
+            examples, preprocessor, head, 4, seed=0, batch_targets=outputs.targets
         )
         return list(batches.epoch(0))
 

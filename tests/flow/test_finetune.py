@@ -190,14 +190,14 @@ class Interrupted:
 
 @pytest.mark.slow
 def test_interrupted_while_writing(small, tmp_path, monkeypatch):
-    """In the best weights, in the state of an epoch, in the bundle, in the clearing up."""
+    """In the best weights, in the state of an epoch, in the bundle, in cleaning up."""
     flags, expected = small
     flags = [*flags, "--output", tmp_path / "out"]
 
     def half_written(model, path, **_):
         Path(path).write_bytes(b"half")
 
-    for place, name, function, before in (
+    for owner, name, function, before in (
         (keras.saving, "save_weights", half_written, False),
         (RunState, "save", RunState.save, False),
         (keras.saving, "save_weights", keras.saving.save_weights, False),
@@ -207,16 +207,16 @@ def test_interrupted_while_writing(small, tmp_path, monkeypatch):
         resume = ["--resume"] if (tmp_path / "out.training").exists() else []
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             fails = Interrupted(function, before)
-            if place is RunState:
+            if owner is RunState:
                 fails = functools.partialmethod(fails)
             if name == "shutil":
                 fails = types.SimpleNamespace(rmtree=fails)
-            patched.setattr(place, name, fails)
+            patched.setattr(owner, name, fails)
             call("finetune", *flags, *resume)
         assert not list(tmp_path.rglob(".*")), "a temporary file is left"
         assert (tmp_path / "out").exists() == (name == "shutil")
     assert_same_run(expected, tmp_path / "out")
-    # What is left is no run to resume: there is none.
+    # Nothing is left to resume.
     assert not (tmp_path / "out.training" / run_directory.RUN_RECORD).exists()
 
 

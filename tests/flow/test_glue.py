@@ -17,7 +17,7 @@ from sqb_tf.model.heads import SqueezeBertClassifier
 from sqb_tf.training.survey import survey
 
 # Two lines of each task's train file as GLUE publishes it (header first where there is one), a line of its
-# test file, and the examples that they are.
+# test file, and the examples in them.
 LINES = {
     "cola": (
         ["gj04\t1\t\tA good film.", "gj04\t0\t*\tGood a film."],
@@ -132,15 +132,15 @@ def test_submissions_have_the_files_own_labels(name, folder, tmp_path):
     flags = ["--model", tmp_path / "bundle", "--data", folder, "--task", name]
     result, out = tmp_path / "result.json", tmp_path / "out.tsv"
     assert call("evaluate", *flags, "--json", result) == 0
-    found = json.loads(result.read_text())
-    assert list(found["metrics"]) == list(TASKS[name].metrics)
+    evaluation = json.loads(result.read_text())
+    assert list(evaluation["metrics"]) == list(TASKS[name].metrics)
     primary = TASKS[name].metrics[0]
-    assert found["metric"] == {"name": primary, "value": found["metrics"][primary]}
+    assert evaluation["metric"] == {"name": primary, "value": evaluation["metrics"][primary]}
 
     arguments = ["--split", "test", "--predictions", out, "--json", result]
     assert call("evaluate", *flags, *arguments) == 0
-    found = json.loads(result.read_text())
-    assert found == {"metric": None, "metrics": {}, "examples": 1, "predictions": str(out)}
+    evaluation = json.loads(result.read_text())
+    assert evaluation == {"metric": None, "metrics": {}, "examples": 1, "predictions": str(out)}
     header, line = out.read_text().splitlines()
     assert header == "index\tprediction"
     index, prediction = line.split("\t")
@@ -210,6 +210,6 @@ def test_broken_rows_of_qqp_are_passed_over(name, folder):
 )
 def test_real_files_have_their_published_labels(name, split, labels, shared_data):
     folder = {"cola": "CoLA", "sst2": "SST-2"}.get(name, name.upper())
-    found = [example.label for example in Task(name, shared_data / "glue" / folder).split(split)]
-    assert {label: found.count(label) for label in labels} == labels
-    assert len(found) == sum(labels.values())
+    actual = [example.label for example in Task(name, shared_data / "glue" / folder).split(split)]
+    assert {label: actual.count(label) for label in labels} == labels
+    assert len(actual) == sum(labels.values())

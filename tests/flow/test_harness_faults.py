@@ -32,7 +32,7 @@ CAUSES = {
 }
 
 
-def test_a_hundred_runs_with_faults_of_every_kind(
+def test_a_hundred_runs_with_every_fault(
     connected,
     packages,
     tmp_path,
@@ -47,12 +47,12 @@ def test_a_hundred_runs_with_faults_of_every_kind(
     kinds += ("reboot",)
     # A device counts as offline only after the tool's time-out.
     seconds = {"offline": 3.0 + shells.PROBE_S + 4.0}
-    of_runs = [Fault(kind, 4 + 5 * i, seconds.get(kind, 1.5)) for i, kind in enumerate(kinds)]
-    of_runs += [Fault(kind, 50 + 5 * i, 1.5) for i, kind in enumerate(kinds[2:])]
+    in_runs = [Fault(kind, 4 + 5 * i, seconds.get(kind, 1.5)) for i, kind in enumerate(kinds)]
+    in_runs += [Fault(kind, 50 + 5 * i, 1.5) for i, kind in enumerate(kinds[2:])]
     # The first push is the tool, then come a package, its inputs, and so on.
-    of_pushes = [Fault("full", 1), Fault("slow", 2), Fault("unplug_push", 4, 1.5)]
-    of_pushes += [Fault("full", 9), Fault("unplug_push", 14, 1.5), Fault("full", 19)]
-    phone.faults = of_runs + of_pushes
+    in_pushes = [Fault("full", 1), Fault("slow", 2), Fault("unplug_push", 4, 1.5)]
+    in_pushes += [Fault("full", 9), Fault("unplug_push", 14, 1.5), Fault("full", 19)]
+    phone.faults = in_runs + in_pushes
     assert len(phone.faults) == 20
 
     result = measure(phone, plan, journal)

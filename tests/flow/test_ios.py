@@ -47,15 +47,17 @@ def package(converted, tmp_path, monkeypatch) -> str:
 
 def test_parameters_are_what_the_app_reads(package):
     assert commands.run("benchmark", "ios", "--package", package, "--length", 12).returncode == 0
-    found = json.loads(Path("benchmark_params.json").read_text())
-    assert all(isinstance(value, str) for value in found.values())
-    assert found["graph"] == "app.tflite" and found["input_layer_shape"] == "1,12:1,12:1,12"
-    assert set(found["input_layer"].split(",")) == {
+    parameters = json.loads(Path("benchmark_params.json").read_text())
+    assert all(isinstance(value, str) for value in parameters.values())
+    assert (
+        parameters["graph"] == "app.tflite" and parameters["input_layer_shape"] == "1,12:1,12:1,12"
+    )
+    assert set(parameters["input_layer"].split(",")) == {
         "input_word_ids",
         "input_mask",
         "input_type_ids",
     }
-    ranges = dict(item.split(",", 1) for item in found["input_layer_value_range"].split(":"))
+    ranges = dict(item.split(",", 1) for item in parameters["input_layer_value_range"].split(":"))
     assert ranges["input_mask"] == "1,1" and ranges["input_type_ids"] == "0,0"
     low, high = map(int, ranges["input_word_ids"].split(","))
     from sqb_tflite.runtime.runner import Runner

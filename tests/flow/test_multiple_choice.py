@@ -1,4 +1,4 @@
-"""Multiple choice: SWAG's files and one's own, batches of several choices, and the whole path."""
+"""Multiple choice: SWAG's files and custom ones, batches of several choices, and training to package."""
 
 import csv
 import functools
@@ -24,14 +24,14 @@ from sqb_tf.training.pipeline import TrainingBatches, example_stream
 from sqb_tf.training.survey import survey
 
 SWAG = Columns("sent1", "sent2", "label")
-# The published columns, the index without a name first.
+# The published columns; the first, the index, has no name.
 HEADER = ["", "video-id", "fold-ind", "startphrase", "sent1", "sent2", "gold-source"]
 HEADER += [f"ending{i}" for i in range(4)] + ["label"]
 OPPOSITES = {"good": "bad", "long": "short", "old": "new", "hot": "cold"}
 
 
 def swag(path, seed: int, count: int, labelled: bool = True) -> None:
-    """Rows in SWAG's form; the right ending has the word of the first sentence's opposite."""
+    """Rows in SWAG's format; the right ending has the opposite of the first sentence's word."""
     rng = random.Random(seed)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -56,7 +56,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chooser(data, tmp_path_factory):
-    """A bundle fine-tuned on it."""
+    """A bundle fine-tuned on `data`."""
     output = tmp_path_factory.mktemp("chooser") / "bundle"
     flags = ["--data", data, "--task", "swag", "--preset", "squeezebert-tiny", "--output", output]
     flags += ["--epochs", 6, "--batch-size", 16, "--seq-length", 24, "--vocab-size", 120]
@@ -121,51 +121,53 @@ def test_bad_rows_are_named(rows, message, tmp_path):
 
 def test_batches_hold_every_choice_as_a_pair():
     texts = random_texts(90, seed=2)
-    kind = registry.get("multiple_choice")((), True)
+    head = registry.get("multiple_choice")((), True)
     examples = [
         Example(text, "\t".join(texts[3 * i : 3 * i + 3]), str(i % 3))
         for i, text in enumerate(texts[:30])
     ]
     preprocessor = Preprocessor(WordPieceTokenizer(VOCABULARY), 24)
-    stream = example_stream(examples, kind)
+    stream = example_stream(examples, head)
 
     @functools.cache
-    def inputs_of(number: int, length: int | None) -> dict[str, np.ndarray]:
+    def expected_inputs(number: int, length: int | None) -> dict[str, np.ndarray]:
         choices = examples[number].pair.split("\t")
-        made = preprocessor([examples[number].text] * 3, choices, length)
-        return {name: values.numpy() for name, values in made.items()}
+        tensors = preprocessor([examples[number].text] * 3, choices, length)
+        return {name: values.numpy() for name, values in tensors.items()}
 
     seen = []
-    for inputs, targets in TrainingBatches(stream, preprocessor, kind, 8, seed=0).epoch(0):
+    for inputs, targets in TrainingBatches(stream, preprocessor, head, 8, seed=0).epoch(0):
         ids = inputs["input_word_ids"].numpy()
         length = ids.shape[2]
         assert ids.shape[1] == 3 and len(ids) == len(targets)
-        fitting = [i for i in range(30) if inputs_of(i, None)["input_mask"].shape[1] <= length]
+        fitting = [
+            i for i in range(30) if expected_inputs(i, None)["input_mask"].shape[1] <= length
+        ]
         for row, target in zip(range(len(ids)), targets.numpy(), strict=True):
-            found = {name: values[row].numpy() for name, values in inputs.items()}
+            encoded = {name: values[row].numpy() for name, values in inputs.items()}
             matches = [
                 examples[i]
                 for i in fitting
-                if all(np.array_equal(x, found[k]) for k, x in inputs_of(i, length).items())
+                if all(np.array_equal(x, encoded[k]) for k, x in expected_inputs(i, length).items())
             ]
             assert target in [int(e.label) for e in matches]
             seen += [e.text + e.pair for e in matches[:1]]
     assert len(set(seen)) == 30
 
 
-def test_choices_of_any_number_are_judged():
-    kind = registry.get("multiple_choice")((), True)
+def test_choices_of_any_number_are_evaluated():
+    head = registry.get("multiple_choice")((), True)
     examples = [Example("a", "b\tc", "1"), Example("a", "b\tc\td", "2")]
     logits = [[0.0, 2.0], [1.0, 3.0, 2.0]]
     results = [
-        kind.decode(e.texts, [], [{"logits": [value]} for value in values])
+        head.decode(e.texts, [], [{"logits": [value]} for value in values])
         for e, values in zip(examples, logits, strict=True)
     ]
     assert [r.choice for r in results] == [1, 1]
-    assert kind.scores(["accuracy"], results, kind.references(examples)) == {"accuracy": 0.5}
+    assert head.scores(["accuracy"], results, head.references(examples)) == {"accuracy": 0.5}
     np.testing.assert_allclose(results[0].scores, np.exp([0, 2]) / np.exp([0, 2]).sum())
     with pytest.raises(InputError, match="label '2': expected the index of a choice"):
-        kind.references([Example("a", "b\tc", "2")])
+        head.references([Example("a", "b\tc", "2")])
 
 
 def test_choices_are_learned_converted_and_verified(chooser, data, tmp_path, capsys):
@@ -174,9 +176,9 @@ def test_choices_are_learned_converted_and_verified(chooser, data, tmp_path, cap
     assert record["metric"]["name"] == "accuracy" and record["metric"]["value"] > 0.9
     package, result = tmp_path / "swag.tflite", tmp_path / "result.json"
     assert call("convert", "--model", chooser, "--quantize", "int8", "--output", package) == 0
-    found = json.loads(package.with_suffix(".json").read_text())["verification"]
-    assert found["examples"] == 50 and set(found["tensors"]) == {"logits"}
-    assert found["metric"]["drop"] <= 0.02 and found["agreement"] >= 0.98
+    verification = json.loads(package.with_suffix(".json").read_text())["verification"]
+    assert verification["examples"] == 50 and set(verification["tensors"]) == {"logits"}
+    assert verification["metric"]["drop"] <= 0.02 and verification["agreement"] >= 0.98
 
     model = sqb_tf.load(chooser)
     runner = sqb_tflite.Runner(package)
@@ -195,10 +197,10 @@ def test_choices_are_learned_converted_and_verified(chooser, data, tmp_path, cap
         inputs = model.preprocessor([example.text] * 4, choices)
         logits = model({k: v[None] for k, v in inputs.items()}).numpy()[0]
         assert int(line.split("\t")[1]) == logits.argmax()
-        found = runner.choose(example.text, choices)
-        assert found.choice == logits.argmax()
+        chosen = runner.choose(example.text, choices)
+        assert chosen.choice == logits.argmax()
         weights = np.exp(logits) / np.exp(logits).sum()
-        np.testing.assert_allclose(found.scores, weights, atol=0.05)
+        np.testing.assert_allclose(chosen.scores, weights, atol=0.05)
 
     text, choices = "The film is not hot.", ["It is new.", "It is cold.", "It is bad."]
     capsys.readouterr()

@@ -266,17 +266,17 @@ def saved(path: Path):
     file = descriptor_pb2.FileDescriptorProto(name="result.proto", package="t", syntax="proto2")
     whole = file.message_type.add(name="Result")
     whole.field.add(name="name", number=1, type=9, label=1)
-    for number, (kind, members) in enumerate(fields.items(), 2):
-        message = file.message_type.add(name=kind)
-        for place, (name, type_name) in enumerate(members, 1):
+    for number, (group, members) in enumerate(fields.items(), 2):
+        message = file.message_type.add(name=group)
+        for position, (name, type_name) in enumerate(members, 1):
             code = 2 if type_name == floats else 3
-            message.field.add(name=name, number=place, type=code, label=1)
-        name = f"{kind.lower()}_metrics"
-        whole.field.add(name=name, number=number, type=11, type_name=f".t.{kind}", label=1)
+            message.field.add(name=name, number=position, type=code, label=1)
+        name = f"{group.lower()}_metrics"
+        whole.field.add(name=name, number=number, type=11, type_name=f".t.{group}", label=1)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    made = message_factory.GetMessageClass(pool.FindMessageTypeByName("t.Result"))
-    return made.FromString(path.read_bytes())
+    result_class = message_factory.GetMessageClass(pool.FindMessageTypeByName("t.Result"))
+    return result_class.FromString(path.read_bytes())
 
 
 def test_a_run_with_default_inputs_fails_as_on_bert(equipped):

@@ -84,19 +84,19 @@ def test_learns_more_than_the_frequencies_of_tokens(shards, tmp_path, capsys):
     # The loss of the bundle's masked-LM head on a held-out batch that is masked here.
     model, read = bundle.load(out), Shards(shards)
     instances = read.read("dev", np.arange(min(32, read.count("dev"))))
-    token, place = model.tokenizer.vocabulary.index, 3
+    token, position = model.tokenizer.vocabulary.index, 3
     ids = np.zeros((len(instances.tokens), 32), np.int32)
     sizes = instances.lengths.sum(1)
     for row, (first, second) in enumerate(instances.lengths):
         tokens = instances.tokens[row]
         parts = [token("[CLS]"), *tokens[:first], token("[SEP]"), *tokens[first : first + second]]
         ids[row, : len(parts) + 1] = [*parts, token("[SEP]")]
-    hidden = ids[:, place].copy()
-    ids[:, place] = token("[MASK]")
+    hidden = ids[:, position].copy()
+    ids[:, position] = token("[MASK]")
     mask = (np.arange(32)[None] < (sizes + 3)[:, None]).astype(np.int32)
     types = mask * (np.arange(32)[None] > instances.lengths[:, :1] + 1)
     inputs = {"input_word_ids": ids, "input_mask": mask, "input_type_ids": types.astype(np.int32)}
-    logits = model.predict(inputs, verbose=0)[:, place]
+    logits = model.predict(inputs, verbose=0)[:, position]
     losses = np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(ids)), hidden]
     assert losses.mean() < 0.9 * results["unigram_loss"]
 
@@ -193,7 +193,7 @@ def test_resume_of_another_run_says_so(shards, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_accumulation_is_the_whole_batch(small, shards, tmp_path, monkeypatch):
-    """To rounding; and a run of parts resumes in the middle of a step."""
+    """Equal up to rounding; a run with micro batches resumes within a step."""
     flags = ["--shards", shards, *SMALL, "--micro-batch-size", 2]
     assert call("pretrain", *flags, "--output", tmp_path / "out") == 0
     for whole, parts in zip(*(metrics(f)["curve"] for f in (small, tmp_path / "out")), strict=True):
@@ -208,7 +208,7 @@ def test_accumulation_is_the_whole_batch(small, shards, tmp_path, monkeypatch):
     assert_same_weights(tmp_path / "out", tmp_path / "again")
 
 
-def test_the_second_phase_goes_on_from_the_first(small, text, tmp_path):
+def test_the_second_phase_starts_from_the_first(small, text, tmp_path):
     data = ["--text", text, "--vocab", small / "vocab.txt", "--seq-length", 64, "--held-out", 20]
     flags = [*data, *SMALL[2:-2], "--init", small, "--learning-rate", 1e-9]
     assert call("pretrain", *flags, "--output", tmp_path / "out") == 0
@@ -218,7 +218,7 @@ def test_the_second_phase_goes_on_from_the_first(small, text, tmp_path):
 
 @pytest.mark.parametrize("head", tiered(["pretraining", "embedding", "encoder"], ["embedding"]))
 def test_a_bundle_with_another_head(head, small, shards, tmp_path):
-    """It has the same encoder, a second phase starts from all of its weights, and it converts, verified."""
+    """It has the same encoder, starts a second phase with all weights, and converts to a verified package."""
     out = tmp_path / "out"
     assert call("pretrain", "--shards", shards, *SMALL, "--output", out, "--head", head) == 0
     assert bundle.read_info(out).task.kind == head

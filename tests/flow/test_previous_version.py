@@ -76,7 +76,7 @@ def test_package_is_described_as_it_was(head, folder):
     assert set(described) >= set(expected)
     # Which operations XNNPACK takes depends on the CPU; which there are does not.
     counts = [
-        {name: sum(count.values()) for name, count in found["operations"].items()}
-        for found in (described, expected)
+        {name: sum(count.values()) for name, count in description["operations"].items()}
+        for description in (described, expected)
     ]
     assert counts[0] == counts[1]

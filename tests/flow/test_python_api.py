@@ -80,11 +80,11 @@ def test_loaded_model_is_saved_with_what_its_bundle_says(bundle_dir, tmp_path):
 def test_tokenizer_may_be_a_preprocessor_or_a_path(model, tokenizer, tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_text("\n".join(VOCABULARY) + "\n")
-    for given, expected in (
+    for preparation, expected in (
         (Preprocessor(WordPieceTokenizer(VOCABULARY, lowercase=False), 12), (12, False)),
         (path, (64, True)),
     ):
-        sqb_tf.save(model, tmp_path / "b", tokenizer=given, labels=LABELS)
+        sqb_tf.save(model, tmp_path / "b", tokenizer=preparation, labels=LABELS)
         task = sqb_tf.load(tmp_path / "b").info.task
         assert (task.seq_length, task.lowercase) == expected
 
@@ -112,7 +112,7 @@ def test_unused_rows_of_embeddings_are_filled_and_reported(tokenizer, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("given", "match"),
+    ("fields", "match"),
     [
         (dict(), r"without a tokenizer: give tokenizer="),
         (dict(tokenizer="gone.txt"), r"gone.txt: cannot be read as a vocabulary"),
@@ -127,13 +127,13 @@ def test_unused_rows_of_embeddings_are_filled_and_reported(tokenizer, tmp_path, 
         (dict(tokenizer=True, calibration=["a", ("a", "b")]), r"calibration\[0\]: .* pairs"),
     ],
 )
-def test_what_does_not_suit_the_model_is_named(given, match, model, tokenizer, tmp_path):
-    given = {"labels": LABELS, **given}
-    if given.get("tokenizer") is True:
-        given["tokenizer"] = tokenizer
+def test_what_does_not_suit_the_model_is_named(fields, match, model, tokenizer, tmp_path):
+    fields = {"labels": LABELS, **fields}
+    if fields.get("tokenizer") is True:
+        fields["tokenizer"] = tokenizer
     plain = sqb_tf.SqueezeBertClassifier(model.config, num_labels=2)
     with pytest.raises(InputError, match=match):
-        sqb_tf.save(plain, tmp_path / "b", **given)
+        sqb_tf.save(plain, tmp_path / "b", **fields)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,16 +144,16 @@ def test_tokens_without_embeddings_are_an_error(tokenizer, tmp_path):
 
 
 def test_a_model_of_others_is_an_error(tokenizer, tmp_path):
-    other = keras.Sequential([keras.layers.Dense(2)])
+    foreign = keras.Sequential([keras.layers.Dense(2)])
     with pytest.raises(InputError, match="Sequential: expected a model of sqb_tf"):
-        sqb_tf.save(other, tmp_path / "b", tokenizer=tokenizer, labels=LABELS)
+        sqb_tf.save(foreign, tmp_path / "b", tokenizer=tokenizer, labels=LABELS)
 
 
 # --- From a model to a verified package ----------------------------------------------------------
 
 
 def test_from_texts_to_a_verified_package(model, tokenizer, tmp_path):
-    """The README's Python in one piece: a model that was fit, a bundle, a release, its runner."""
+    """The documented Python in one piece: a model that was fit, a bundle, a release, its runner."""
     bundle, package = tmp_path / "mine", tmp_path / "mine.tflite"
     sqb_tf.save(
         model, bundle, tokenizer=tokenizer, labels=LABELS, calibration=TEXTS, verification=EXAMPLES
@@ -189,7 +189,7 @@ def test_keras_model_needs_no_bundle(model, tokenizer, tmp_path):
 
 
 def test_pairs_are_known_by_the_samples(model, tokenizer):
-    """Of a Keras model nothing else says whether it takes single texts or pairs."""
+    """The samples are all that tells whether a plain Keras model takes single texts or pairs."""
     fields = {"tokenizer": tokenizer, "labels": LABELS}
     pairs = ConversionRequest.read(clone(model), "float32", calibration=[("a", "b")], **fields)
     assert pairs.model.info.task.paired
@@ -209,24 +209,24 @@ def test_missed_bounds_raise_and_write_nothing(model, tokenizer, tmp_path, monke
     monkeypatch.setattr(Recipe.FLOAT32, "bounds", Bounds(0.0, 1.0, 1000.0, "none keeps it"))
     package = tmp_path / "mine.tflite"
     package.write_text("earlier")
-    given = {"tokenizer": tokenizer, "labels": LABELS}
+    fields = {"tokenizer": tokenizer, "labels": LABELS}
     with pytest.raises(
         sqb_tflite.BoundsMissed, match=r"mine.tflite was not written: SQNR"
     ) as caught:
-        sqb_tflite.release(clone(model), package, "float32", EXAMPLES, **given)
+        sqb_tflite.release(clone(model), package, "float32", EXAMPLES, **fields)
     missed = caught.value.release
     assert missed.path is None and missed.report.misses and missed.manifest["package"] is None
     assert [path.name for path in tmp_path.iterdir()] == ["mine.tflite"]
     assert package.read_text() == "earlier"
     release = sqb_tflite.release(
-        clone(model), package, "float32", EXAMPLES, allow_loss=True, **given
+        clone(model), package, "float32", EXAMPLES, allow_loss=True, **fields
     )
     assert release.path == package and release.report.misses == missed.report.misses
     assert package.read_bytes() == release.content == missed.content
 
 
 @pytest.mark.parametrize(
-    ("given", "match"),
+    ("changes", "match"),
     [
         (dict(path="mine.lite"), r"cannot write .*mine.lite: expected a name ending in .tflite"),
         (dict(tokenizer=None, labels=None), r"without a tokenizer: give tokenizer="),
@@ -237,7 +237,7 @@ def test_missed_bounds_raise_and_write_nothing(model, tokenizer, tmp_path, monke
         (dict(calibration=None), r"needs calibration text, .* in Python, calibration="),
     ],
 )
-def test_what_a_release_needs_is_named(given, match, model, tokenizer, tmp_path):
+def test_what_a_release_needs_is_named(changes, match, model, tokenizer, tmp_path):
     arguments = {
         "path": "mine.tflite",
         "recipe": "int8",
@@ -245,7 +245,7 @@ def test_what_a_release_needs_is_named(given, match, model, tokenizer, tmp_path)
         "calibration": TEXTS,
         "tokenizer": tokenizer,
         "labels": LABELS,
-        **given,
+        **changes,
     }
     path = tmp_path / arguments.pop("path")
     with pytest.raises(InputError, match=match):

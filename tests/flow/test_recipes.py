@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from fixtures.graphs import FULLY_CONNECTED, LOOKUP, graph_of, operations, weights
+from fixtures.graphs import FULLY_CONNECTED, LOOKUP, operations, read_graph, weights
 from fixtures.models import random_texts
 
 import sqb_tf
@@ -33,7 +33,7 @@ def model(bundle_dir):
 
 def kernels(content: bytes) -> dict[str, set[int]]:
     """Types of the weights by the layer that their matmul is named after."""
-    graph, types = graph_of(content), {}
+    graph, types = read_graph(content), {}
     for subgraph in graph.subgraphs:
         for operation in subgraph.operators:
             if graph.operatorCodes[operation.opcodeIndex].builtinCode == FULLY_CONNECTED:
@@ -101,8 +101,8 @@ def test_mixed_recipe_stores_each_layer_as_it_says(mixed):
     assert stored["block_0/query_key_value"] == stored["block_0/output_projection"] == {FLOAT32}
     assert stored["block_0/intermediate"] == stored["block_1/intermediate"] == {INT4}
     assert stored["block_1/post_attention"] == stored["block_1/key_value"] == {INT8}
-    assert {t.type for t in weights(graph_of(content), LOOKUP)} == {INT8}
-    halves = [t for t in graph_of(content).subgraphs[0].tensors if t.type == FLOAT16]
+    assert {t.type for t in weights(read_graph(content), LOOKUP)} == {INT8}
+    halves = [t for t in read_graph(content).subgraphs[0].tensors if t.type == FLOAT16]
     assert len(halves) >= 1
     properties = unpack(content).properties
     assert properties["recipe"] == "mixed" and properties["weights"] == patterns
@@ -136,14 +136,14 @@ def test_int4_has_4_bits_in_the_blocks(converted, recipe, table):
     content = converted(recipe)
     for name, types in kernels(content).items():
         assert types == ({INT4} if name.startswith("block_") else {INT8}), name
-    assert {t.type for t in weights(graph_of(content), LOOKUP)} == {table}
-    for tensor in weights(graph_of(content), FULLY_CONNECTED):
+    assert {t.type for t in weights(read_graph(content), LOOKUP)} == {table}
+    for tensor in weights(read_graph(content), FULLY_CONNECTED):
         assert len(tensor.quantization.scale) == tensor.shape[0]
 
 
 @pytest.mark.parametrize(("recipe", "bits"), [("int8-full", 8), ("int16x8", 16)])
 def test_integers_only(converted, recipe, bits):
-    graph = graph_of(converted(recipe))
+    graph = read_graph(converted(recipe))
     whole = {schema.TensorType.INT8, schema.TensorType.INT16}
     whole |= {schema.TensorType.INT32, schema.TensorType.INT64}
     (subgraph,) = graph.subgraphs
@@ -157,7 +157,7 @@ def test_integers_only(converted, recipe, bits):
 
 
 def test_integer_only_packages_have_a_fixed_length(converted, model):
-    """Without lengths, the one of training: accelerators take no dynamic one."""
+    """By default the length of training, since accelerators take no dynamic one."""
     assert unpack(converted("int8-full")).properties["seq_lengths"] == [model.info.task.seq_length]
     runner = Runner(converted("int8-full", 16, 32))
     assert sorted(s.seq_length for s in runner.signatures.values()) == [16, 32]
@@ -167,7 +167,7 @@ def test_integer_only_packages_have_a_fixed_length(converted, model):
 
 
 def test_padding_changes_nothing_in_integers(converted, model):
-    """The mask's -30 instead of -1e4 is enough: a text answers the same beside more padding."""
+    """A mask of -30 instead of -1e4 is enough: more padding does not change the result."""
     runner = Runner(converted("int8-full", 16, 48))
     differences = [
         np.abs(
@@ -215,7 +215,7 @@ def test_quantizer_stores_the_values_of_gptq_exactly():
 
 @pytest.fixture(scope="module")
 def sst2_model(shared_data, tmp_path_factory):
-    """squeezebert-small, fine-tuned on SST-2 as the README says."""
+    """squeezebert-small, fine-tuned on SST-2 as in the docs."""
     folder = tmp_path_factory.mktemp("sst2") / "bundle"
     task = Task("sst2", shared_data / "glue" / "SST-2")
     finetune(task, folder, FinetuneOptions(preset="squeezebert-small", epochs=2))

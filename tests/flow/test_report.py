@@ -239,9 +239,9 @@ def test_names_do_no_harm(result):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("no JSON", "no JSON"),
+        ("no JSON", "not JSON"),
         ("[]", "expected"),
-        ('{"records": [1], "failures": [], "missing": []}', "record 0 is no object"),
+        ('{"records": [1], "failures": [], "missing": []}', "record 0 is not an object"),
         ('{"records": [{"host": {}}]}', "measure again"),
         ('{"records": [{}], "failures": [], "missing": []}', "record 0 has no package"),
         ('{"records": []}', "no list of failures and missing"),

@@ -38,17 +38,17 @@ def test_labels_and_scores_are_the_models(runner, model):
     expected = BundleBackend(model).batch_outputs(model.preprocessor(texts))["probabilities"]
     results = runner.classify(texts)
     assert len(results) == 70
-    for found, scores in zip(results, expected, strict=True):
-        assert list(found.scores) == LABELS == runner.labels
-        assert found.label == max(found.scores, key=found.scores.get)
-        assert sum(found.scores.values()) == pytest.approx(1, abs=1e-6)
-        np.testing.assert_allclose(list(found.scores.values()), scores, atol=EXACT)
-    assert len({found.label for found in results}) > 1
+    for result, scores in zip(results, expected, strict=True):
+        assert list(result.scores) == LABELS == runner.labels
+        assert result.label == max(result.scores, key=result.scores.get)
+        assert sum(result.scores.values()) == pytest.approx(1, abs=1e-6)
+        np.testing.assert_allclose(list(result.scores.values()), scores, atol=EXACT)
+    assert len({result.label for result in results}) > 1
 
 
 def test_classification_names_the_best_score():
-    found = Classification.from_scores(["a", "b", "c"], np.array([0.2, 0.7, 0.1]))
-    assert found == Classification("b", {"a": 0.2, "b": 0.7, "c": 0.1})
+    result = Classification.from_scores(["a", "b", "c"], np.array([0.2, 0.7, 0.1]))
+    assert result == Classification("b", {"a": 0.2, "b": 0.7, "c": 0.1})
 
 
 def test_raw_inputs_give_named_outputs(runner, model):
@@ -63,14 +63,14 @@ def test_prepared_run_is_the_same_run(fixed, runner):
     for tested in (fixed, runner):
         (inputs,) = tested.inputs([("a good film", None)])
         expected = tested(inputs)["probabilities"].copy()
-        other = {name: np.zeros_like(values) for name, values in inputs.items()}
-        tested(other)
+        zeros = {name: np.zeros_like(values) for name, values in inputs.items()}
+        tested(zeros)
         tested.prepare(inputs)()
         used = tested._runners[tested.signature_for(inputs["input_word_ids"].shape[1]).name]
-        found = used._interpreter_wrapper.GetTensor(
+        actual = used._interpreter_wrapper.GetTensor(
             dict(used._outputs)["probabilities"], used._subgraph_index
         )
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_signatures_tell_their_lengths(runner, fixed):
@@ -117,25 +117,25 @@ def test_inputs_over_the_longest_signature_keep_their_last_token(fixed):
     np.testing.assert_array_equal(fixed(inputs)["probabilities"], fixed(kept)["probabilities"])
 
 
-def test_text_is_cut_to_the_length_of_training(runner):
+def test_text_is_truncated_to_the_length_of_training(runner):
     (inputs,) = runner.inputs([("film " * 200, None)])
     assert inputs["input_word_ids"].shape == (1, SEQ_LENGTH)
 
 
 def test_empty_text_has_an_answer(runner):
-    (found,) = runner.classify([""])
-    assert sum(found.scores.values()) == pytest.approx(1, abs=1e-6)
+    (result,) = runner.classify([""])
+    assert sum(result.scores.values()) == pytest.approx(1, abs=1e-6)
 
 
 def test_pairs_give_what_keras_gives(paired_bundle_dir, converted):
     runner = Runner(converted("float32", directory=paired_bundle_dir))
     texts, pairs = random_texts(8, seed=1), random_texts(8, seed=2)
     predictor = BundleBackend(paired_bundle_dir)
-    expected = [found for _, found in predictor.stream(zip(texts, pairs))]
-    for found, keras in zip(runner.classify(texts, pairs), expected, strict=True):
-        assert found.label == keras.label
+    expected = [result for _, result in predictor.stream(zip(texts, pairs))]
+    for result, keras in zip(runner.classify(texts, pairs), expected, strict=True):
+        assert result.label == keras.label
         np.testing.assert_allclose(
-            list(found.scores.values()), list(keras.scores.values()), atol=EXACT
+            list(result.scores.values()), list(keras.scores.values()), atol=EXACT
         )
     turned = runner.classify(pairs, texts)
     assert [f.scores for f in turned] != [f.scores for f in runner.classify(texts, pairs)]
@@ -149,8 +149,8 @@ def test_regression_gives_the_score(regression_bundle_dir, converted):
     texts = random_texts(5)
     model = sqb_tf.load(regression_bundle_dir)
     expected = model(model.preprocessor(texts), training=False).numpy()[:, 0]
-    found = [result.scores["score"] for result in runner.classify(texts)]
-    np.testing.assert_allclose(found, expected, atol=EXACT)
+    scores = [result.scores["score"] for result in runner.classify(texts)]
+    np.testing.assert_allclose(scores, expected, atol=EXACT)
 
 
 def test_single_text_package_rejects_pairs(runner, bundle_dir):
@@ -161,17 +161,17 @@ def test_single_text_package_rejects_pairs(runner, bundle_dir):
 
 def test_streams_are_lazy_and_in_order(runner, bundle_dir):
     for predictor in (runner, BundleBackend(bundle_dir)):
-        given = 0
+        consumed = 0
 
         def endless():
-            nonlocal given
+            nonlocal consumed
             for text in itertools.cycle(random_texts(9)):
-                given += 1
+                consumed += 1
                 yield text, None
 
-        found = list(itertools.islice(predictor.stream(endless(), batch_size=4), 6))
-        assert [example for example, _ in found] == [(t, None) for t in random_texts(9)[:6]]
-        assert given <= 12  # the batches that were asked for, and at most one more
+        results = list(itertools.islice(predictor.stream(endless(), batch_size=4), 6))
+        assert [example for example, _ in results] == [(t, None) for t in random_texts(9)[:6]]
+        assert consumed <= 12  # the batches that were asked for, and at most one more
 
 
 def test_threads_do_not_change_the_answers(converted, runner):

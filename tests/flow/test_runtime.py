@@ -1,9 +1,7 @@
 """The runtime without TensorFlow: every head, and the tools that read packages, each in a fresh process."""
 
 import json
-from pathlib import Path
 
-import pytest
 from fixtures.commands import TOOLS, start_python
 
 from sqb_tf.heads.registry import TASK_NAMES
@@ -24,13 +22,6 @@ def run(script: str, *arguments: object) -> str:
     return text
 
 
-@pytest.fixture
-def package(converted, tmp_path) -> Path:
-    path = tmp_path / "model.tflite"
-    path.write_bytes(converted("int8"))
-    return path
-
-
 def test_a_text_is_classified(package):
     out = run(
         "from sqb_tflite.runtime.runner import Runner\n"
@@ -41,10 +32,10 @@ def test_a_text_is_classified(package):
     assert out.strip() in ("bad", "fair", "good")
 
 
-def test_every_head_gives_results(package_of, tmp_path):
+def test_every_head_gives_results(head_package, tmp_path):
     """Windows of contexts, positions of words and choices included."""
-    for kind in TASK_NAMES:
-        (tmp_path / f"{kind}.tflite").write_bytes(package_of(kind, "float32"))
+    for head in TASK_NAMES:
+        (tmp_path / f"{head}.tflite").write_bytes(head_package(head, "float32"))
     out = run(
         "from pathlib import Path\n"
         "from sqb_tflite.runtime.runner import Runner\n"
@@ -93,7 +84,7 @@ def test_tools_that_read_packages(package, tmp_path):
 
 
 def test_inputs_of_devices(package, tmp_path):
-    """What a phone or a remote machine is given, before anything is sent there."""
+    """The files for a phone or a remote machine, before anything is sent there."""
     run(
         "from pathlib import Path\n"
         "from sqb_tflite.bench.devices import device_inputs, fleet, ios_params\n"

@@ -63,8 +63,8 @@ def test_the_layer_that_suffers_most_comes_first(bundle_dir):
     kernel.assign(values)
     lowered = LoweredModel(model, "classification", 32)
     before = [dense.kernel.numpy() for dense in lowered.dense_layers]
-    kinds = dict.fromkeys(lowered.layers, "int4") | {"head": "float32"}
-    order = by_sensitivity(lowered, calibration_samples(model, random_texts(6), 6), kinds)
+    storage = dict.fromkeys(lowered.layers, "int4") | {"head": "float32"}
+    order = by_sensitivity(lowered, calibration_samples(model, random_texts(6), 6), storage)
     assert sorted(order) == sorted(set(lowered.layers) - {"head"})
     assert order.index("block_0/output_projection") < 3
     for dense, old in zip(lowered.dense_layers, before, strict=True):
@@ -72,7 +72,7 @@ def test_the_layer_that_suffers_most_comes_first(bundle_dir):
 
 
 def test_search_keeps_the_bounds_that_the_recipe_misses(bundle_dir, tmp_path):
-    """A test's model is too small for 4-bit tables; a mix of them is found, written and described."""
+    """The test model is too small for 4-bit tables; a mix is found, written and described."""
     output = tmp_path / "mixed.tflite"
     flags = ["--model", bundle_dir, "--quantize", "int4-all", "--output", output]
     assert call("convert", *flags) == 1
@@ -84,9 +84,9 @@ def test_search_keeps_the_bounds_that_the_recipe_misses(bundle_dir, tmp_path):
     assert manifest["recipe"] == "mixed" and manifest["verification"]["misses"] == []
     assert manifest["search"]["for"] == "int4-all"
     assert manifest["sha256"] == describe(output)["sha256"]
-    kinds = {layer["name"]: layer["kind"] for layer in describe(output)["layers"]}
-    assert kinds == json.loads((tmp_path / "mixed.recipe.json").read_text())
-    assert set(kinds.values()) == {"int4", "int8"}
+    dtypes = {layer["name"]: layer["kind"] for layer in describe(output)["layers"]}
+    assert dtypes == json.loads((tmp_path / "mixed.recipe.json").read_text())
+    assert set(dtypes.values()) == {"int4", "int8"}
     # The recipe gives the same package again.
     again = tmp_path / "again.tflite"
     flags = ["--model", bundle_dir, "--output", again]

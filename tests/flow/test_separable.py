@@ -41,13 +41,13 @@ def test_outputs_do_not_depend_on_how_much_padding_follows(kernel):
     expected = model(inputs)
     for length in (16, 64):
         padded = {k: np.pad(v, [(0, 0), (0, length - 13)]) for k, v in inputs.items()}
-        # What stands in the padding does not matter either.
+        # The ids at padding do not matter either.
         padded["input_word_ids"] = np.where(padded["input_mask"], padded["input_word_ids"], 7)
-        found = model(padded)
-        assert found["sequence_output"].shape[1] == length
-        np.testing.assert_allclose(found["pooled_output"], expected["pooled_output"], atol=1e-6)
+        actual = model(padded)
+        assert actual["sequence_output"].shape[1] == length
+        np.testing.assert_allclose(actual["pooled_output"], expected["pooled_output"], atol=1e-6)
         np.testing.assert_allclose(
-            found["sequence_output"].numpy()[:, :13][tokens],
+            actual["sequence_output"].numpy()[:, :13][tokens],
             expected["sequence_output"].numpy()[tokens],
             atol=1e-6,
         )
@@ -58,7 +58,7 @@ def test_outputs_do_not_depend_on_how_much_padding_follows(kernel):
 
 
 def test_a_token_sees_so_many_neighbours_a_block():
-    """Two blocks with a kernel of 5: 4 tokens to either side, and the pooled output all of them."""
+    """Two blocks with a kernel of 5 see 4 tokens to either side; the pooled output sees all tokens."""
     model = backbone(mixer_kernel_size=5)
     inputs = random_inputs(model.config, batch=1, length=20)
     changed = {k: v.copy() for k, v in inputs.items()}
@@ -105,13 +105,13 @@ def test_preset_is_the_small_one_but_for_its_mixer():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_parameters_in_the_readme(name):
-    """The columns of the README's table of presets: the blocks', and all with BERT's vocabulary."""
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+def test_documented_parameters(name):
+    """The table of presets in docs/models.md: parameters of the blocks, and of all with BERT's vocabulary."""
+    lines = (ROOT / "docs" / "models.md").read_text(encoding="utf-8").splitlines()
     row = next(line for line in lines if line.startswith(f"| `{name}`"))
-    told = [int(cell.replace(",", "")) for cell in row.strip("| ").split("|")[-2:]]
+    documented = [int(cell.replace(",", "")) for cell in row.strip("| ").split("|")[-2:]]
     model = SqueezeBertBackbone(SqueezeBertConfig.from_preset(name))
-    assert told == [sum(b.count_params() for b in model.blocks), model.count_params()]
+    assert documented == [sum(b.count_params() for b in model.blocks), model.count_params()]
 
 
 def test_bundle_comes_back(separable_bundle_dir):
@@ -119,8 +119,8 @@ def test_bundle_comes_back(separable_bundle_dir):
     assert model.config.token_mixer == "separable_conv" and model.config.mixer_kernel_size == 5
     examples = model.info.sample("verification")
     inputs = model.preprocessor([e.text for e in examples])
-    found = [model.labels[i] for i in model(inputs).numpy().argmax(-1)]
-    assert found == [e.label for e in examples]
+    predicted = [model.labels[i] for i in model(inputs).numpy().argmax(-1)]
+    assert predicted == [e.label for e in examples]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_the_convolution_is_one_float_operation_within_xnnpack(
 
 
 def test_fine_tuned_from_its_preset_to_a_verified_package(tmp_path):
-    """The commands of the README, briefly."""
+    """The documented commands, briefly."""
     flags = ["--data", ROOT / "sqb_tf" / "demo", "--limit", 48, "--epochs", 1, "--seq-length", 16]
     flags += ["--preset", "squeezebert-separable", "--vocab-size", 300]
     assert call("finetune", *flags, "--output", tmp_path / "out") == 0

@@ -1,4 +1,4 @@
-"""What answers are made of: tokens' offsets, windows, decoding."""
+"""The parts of question answering: token offsets, windows, decoding."""
 
 import re
 import unicodedata
@@ -8,8 +8,8 @@ import pytest
 from fixtures.models import (
     LETTERS,
     VOCABULARY,
-    answers_of,
     random_texts,
+    right_answers,
 )
 
 from sqb_tf.data.example import Example
@@ -65,18 +65,20 @@ def test_odd_characters_are_in_one_piece():
 
 
 def test_real_answers_are_recoverable_from_offsets(squad_dev, real_encoder):
-    """All but those that begin or end within a word that is one token."""
+    """All but the answers that begin or end within a one-token word."""
     tokens = {pair: real_encoder.with_offsets(pair)[1] for pair in {e.pair for e in squad_dev}}
     answers = within = 0
     for example in squad_dev:
         offsets = tokens[example.pair]
-        for start, text in answers_of(example):
+        for start, text in right_answers(example):
             answers += 1
             end = start + len(text)
             if start in offsets[:, 0] and end in offsets[:, 1]:
                 continue
             within += 1
-            ends = [(offsets[:, 0] < place) & (place < offsets[:, 1]) for place in (start, end)]
+            ends = [
+                (offsets[:, 0] < position) & (position < offsets[:, 1]) for position in (start, end)
+            ]
             covering = offsets[np.any(ends, axis=0)]
             assert len(covering), text
             assert all(re.fullmatch(r"\S\S+", example.pair[i:j]) for i, j in covering)
@@ -120,8 +122,8 @@ def test_windows_hold_all_of_the_context(seq_length, stride):
         if seq_length > 8 or max(map(len, text.split())) < 2
     ] or ["a . a . a"]
     rows = [(question, context) for context in contexts for question in ("the end?", "is it?")]
-    found = check_windows(encoder, rows, stride)
-    assert (max(map(len, found)) > 1) == (seq_length < 64)
+    cut = check_windows(encoder, rows, stride)
+    assert (max(map(len, cut)) > 1) == (seq_length < 64)
 
 
 @pytest.mark.slow
@@ -132,14 +134,14 @@ def test_windows_of_real_contexts(squad_dev, real_encoder):
 
 def test_window_steps_are_at_most_the_stride():
     encoder = TextEncoder(VOCABULARY, True, 13)
-    ((one, *others, last),) = windows(encoder, [("is it?", "a film was good " * 8)], 3)
+    ((first, *middle, last),) = windows(encoder, [("is it?", "a film was good " * 8)], 3)
     # [CLS] is i ##t ? [SEP], then 6 of 32 words, from every third on.
-    assert one.first == 6 and len(one.offsets) == 6 and len(others) == 8
-    assert [w.offsets[0, 0] for w in (one, *others)][:4] == [0, 11, 23, 32 + 2]
+    assert first.first == 6 and len(first.offsets) == 6 and len(middle) == 8
+    assert [w.offsets[0, 0] for w in (first, *middle)][:4] == [0, 11, 23, 32 + 2]
     assert last.offsets[-1, 1] == 8 * 16 - 1
 
 
-def test_long_questions_and_words_are_cut():
+def test_long_questions_and_words_are_truncated():
     encoder = TextEncoder(VOCABULARY, True, 16)
     question, word = "is it a good film or a bad one?", "".join(LETTERS[:20])
     context = f"a {word} end"
@@ -166,22 +168,22 @@ def test_strides_that_leave_text_out():
 
 @pytest.mark.slow
 def test_targets_are_the_tokens_of_the_answer(squad_dev, real_encoder):
-    """Joined again they are the answer, but for what is left of its first and last word."""
-    kind = registry.get("span")((), True, {"doc_stride": 42})
+    """Joined, they are the answer with the rest of its first and last word."""
+    head = registry.get("span")((), True, {"doc_stride": 42})
     examples = squad_dev[::25]
     contexts = {e.id: e for e in examples}
     held = set()
-    for row in kind.training_units(examples, real_encoder):
-        first, last = kind.target(row)
+    for row in head.training_units(examples, real_encoder):
+        first, last = head.target(row)
         if (first, last) == (0, 0):
             continue
         held.add(row.id)
-        _, answer = answers_of(contexts[row.id])[0]
+        _, answer = right_answers(contexts[row.id])[0]
         ids = real_encoder.inputs(row.text, row.pair)["input_word_ids"][0]
         assert 0 < first <= last < len(ids) - 1
         pieces = [real_encoder.vocabulary[i].removeprefix("##") for i in ids[first : last + 1]]
-        wanted = real_encoder.ids(answer)
-        spelled = "".join(real_encoder.vocabulary[i].removeprefix("##") for i in wanted)
+        expected = real_encoder.ids(answer)
+        spelled = "".join(real_encoder.vocabulary[i].removeprefix("##") for i in expected)
         assert spelled.replace("[UNK]", "") in "".join(pieces) or "[UNK]" in pieces
     missed = contexts.keys() - held
     assert len(missed) < 0.01 * len(contexts)  # longer than what two windows share
@@ -195,11 +197,11 @@ def test_a_window_that_cuts_the_answer_aims_at_cls():
     assert answer_positions(window, 9, "a film") == (0, 0)
     assert answer_positions(window, 19, "good end") == (0, 0)
     assert answer_positions(window, 40, "end") == (0, 0)
-    kind, encoder = registry.get("span")(), TextEncoder(VOCABULARY, True, 32)
+    head, encoder = registry.get("span")(), TextEncoder(VOCABULARY, True, 32)
     for answers, expected in (("[]", [0, 0]), ('[[2, "film"], [0, "a"]]', [6, 6])):
         # [CLS] is i ##t [SEP] a film [SEP]
-        (row,) = kind.training_units([Example("is it", "a film", answers, "1")], encoder)
-        assert kind.target(row) == expected
+        (row,) = head.training_units([Example("is it", "a film", answers, "1")], encoder)
+        assert head.target(row) == expected
 
 
 # --- Decoding ------------------------------------------------------------------------------------
@@ -208,8 +210,8 @@ CONTEXT = "the film was good"
 OFFSETS = np.array([[0, 3], [4, 8], [9, 12], [13, 17]])
 
 
-def outputs_of(start: list[float], end: list[float]) -> dict[str, np.ndarray]:
-    """Outputs for [CLS], two tokens, the context's and [SEP]; those of no use are the highest."""
+def span_outputs(start: list[float], end: list[float]) -> dict[str, np.ndarray]:
+    """Outputs for [CLS], two tokens, the context and [SEP]; those to be ignored are the highest."""
     return {
         "start_logits": np.array([start[0], 99, 99, *start[1:], 99], np.float32),
         "end_logits": np.array([end[0], 99, 99, *end[1:], 99], np.float32),
@@ -218,7 +220,7 @@ def outputs_of(start: list[float], end: list[float]) -> dict[str, np.ndarray]:
 
 def best(start: list[float], end: list[float], **settings):
     window = Window({}, 3, OFFSETS, 5)
-    return best_answers(CONTEXT, [window], [outputs_of(start, end)], SpanSettings(**settings))
+    return best_answers(CONTEXT, [window], [span_outputs(start, end)], SpanSettings(**settings))
 
 
 def test_best_spans_by_hand():
@@ -248,12 +250,12 @@ def test_the_empty_answer_wins_by_the_threshold():
 
 
 def test_the_better_window_wins():
-    """Of a span in both windows the better score counts; the empty answer's is the lower one."""
+    """A span in both windows keeps the better score, the empty answer the lower one."""
     parts = [
         Window({}, 3, OFFSETS[:3], 1),
         Window({}, 3, OFFSETS[1:], 1),
     ]
-    outputs = [outputs_of([4, 0, 2, 0], [4, 0, 2, 0]), outputs_of([1, 3, 0, 1], [1, 1, 0, 3])]
+    outputs = [span_outputs([4, 0, 2, 0], [4, 0, 2, 0]), span_outputs([1, 3, 0, 1], [1, 1, 0, 3])]
     settings = SpanSettings(null_threshold=0.0)
     answers = best_answers(CONTEXT, parts, outputs, settings)
     assert answers[0].text == "film was good"
@@ -270,13 +272,13 @@ def test_decoding_is_a_search_of_all_pairs():
     for _ in range(20):
         start, end = rng.normal(size=(2, 11))
         settings = SpanSettings(max_answer_length=4, n_best=10)
-        found = best_answers(text, [window], [outputs_of(start, end)], settings)
+        answers = best_answers(text, [window], [span_outputs(start, end)], settings)
         pairs = {
             text[2 * i : 2 * j + 1]: start[1 + i] + end[1 + j]
             for i in range(10)
             for j in range(i, min(i + 4, 10))
         }
-        assert [a.text for a in found] == sorted(pairs, key=pairs.get, reverse=True)[:10]
+        assert [a.text for a in answers] == sorted(pairs, key=pairs.get, reverse=True)[:10]
 
 
 @pytest.mark.parametrize("setting", ["doc_stride", "max_answer_length", "n_best"])
@@ -288,12 +290,12 @@ def test_settings_are_checked(setting):
 
 
 def test_an_answer_that_ties_with_the_best_is_as_good():
-    """Within 0.1 logits of its best answer a model calls another one's the same."""
+    """An answer within 0.1 logits of the model's best one counts as the same."""
     first, near, far = Answer("a b", 0.5, 0, 3), Answer("b", 0.46, 2, 3), Answer("a", 0.04, 0, 1)
     keras = Answers((first, near, far))
 
-    def same(*given: Answer) -> list[bool]:
-        return registry.get("span")().same_decisions(keras, Answers(given))
+    def same(*answers: Answer) -> list[bool]:
+        return registry.get("span")().same_decisions(keras, Answers(answers))
 
     assert same(first, near) == same(near, first) == [True, True]
     assert same(far, first) == [True, False]

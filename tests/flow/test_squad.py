@@ -1,4 +1,4 @@
-"""Question answering: SQuAD's files, metrics, and the whole path."""
+"""Question answering: SQuAD's files, metrics, and training to package."""
 
 import json
 import random
@@ -10,8 +10,8 @@ from fixtures.commands import call, rejects
 from fixtures.models import (
     GOOD,
     VOCABULARY,
-    answers_of,
     randomize,
+    right_answers,
     tiny_config,
 )
 from fixtures.tiers import tiered
@@ -30,7 +30,7 @@ NAMES, CITIES = ["ann", "bob", "eve", "kim"], ["rome", "oslo", "lima"]
 
 
 def paragraph(rng: random.Random, with_impossible: bool) -> tuple[str, list[dict]]:
-    """Who was where, with questions after one of the names."""
+    """Who was where, with questions about one of the names."""
     name, city = rng.choice(NAMES), rng.choice(CITIES)
     words = rng.choices(["the", "film", "was", "good", "bad"], k=rng.randint(0, 12))
     context = " ".join([*words[:6], f"{name.title()} was  in {city.title()}.", *words[6:]])
@@ -73,17 +73,17 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tuned(data, tmp_path_factory):
-    """A function that gives the bundle fine-tuned on a version, made once."""
-    made = {}
+    """`tuned(task)`: the bundle fine-tuned on a version of SQuAD, trained once."""
+    bundles = {}
 
     def finetune(task: str):
-        if task not in made:
-            made[task] = tmp_path_factory.mktemp("tuned") / task
+        if task not in bundles:
+            bundles[task] = tmp_path_factory.mktemp("tuned") / task
             flags = ["--data", data / task, "--task", task, "--preset", "squeezebert-tiny"]
             flags += ["--epochs", 6, "--batch-size", 16, "--seq-length", 20, "--doc-stride", 6]
-            flags += ["--vocab-size", 120, "--dropout", 0, "--output", made[task]]
+            flags += ["--vocab-size", 120, "--dropout", 0, "--output", bundles[task]]
             assert call("finetune", *flags) == 0
-        return made[task]
+        return bundles[task]
 
     return finetune
 
@@ -92,27 +92,27 @@ def tuned(data, tmp_path_factory):
 
 
 def test_metrics_by_hand():
-    right = [["the Film, 1984", "a film"], ["rome"], [], []]
-    found = ["film 1984", "in rome", "", "rome"]
-    assert exact_match(found, right) == 0.5
-    assert answer_f1(found, right) == pytest.approx((1 + 2 / 3 + 1 + 0) / 4)
+    references = [["the Film, 1984", "a film"], ["rome"], [], []]
+    predicted = ["film 1984", "in rome", "", "rome"]
+    assert exact_match(predicted, references) == 0.5
+    assert answer_f1(predicted, references) == pytest.approx((1 + 2 / 3 + 1 + 0) / 4)
 
 
 @pytest.mark.slow
 def test_metrics_are_the_official_ones(squad_dev, shared_data):
-    """On a file of predictions: right, cut, prolonged, other, in other case, empty."""
+    """On predictions that are right, truncated, extended, unrelated, in another case, empty."""
     from official.nlp.tools import squad_evaluate_v1_1, squad_evaluate_v2_0
 
     rng, predictions = random.Random(0), {}
     for example in squad_dev:
-        start, text = rng.choice(answers_of(example))
+        start, text = rng.choice(right_answers(example))
         changes = [text, text[3:], example.pair[max(0, start - 9) : start + len(text) + 4]]
         changes += [f"The {text.upper()}!", rng.choice(squad_dev).text, ""]
         predictions[example.id] = rng.choice(changes)
     dataset = json.loads((shared_data / "squad" / "dev-v1.1.json").read_text())["data"]
-    goals = registry.get("span")().references(squad_dev)
-    found = [predictions[e.id] for e in squad_dev]
-    ours = 100 * exact_match(found, goals), 100 * answer_f1(found, goals)
+    references = registry.get("span")().references(squad_dev)
+    predicted = [predictions[e.id] for e in squad_dev]
+    ours = 100 * exact_match(predicted, references), 100 * answer_f1(predicted, references)
     official = squad_evaluate_v1_1.evaluate(dataset, predictions)
     assert 20 < ours[0] < ours[1] < 80
     assert ours == pytest.approx((100 * official["exact_match"], 100 * official["final_f1"]))
@@ -122,9 +122,11 @@ def test_metrics_are_the_official_ones(squad_dev, shared_data):
         for part in article["paragraphs"][::3]:
             for question in part["qas"]:
                 question["answers"] = []
-    goals = [[] if e.pair in impossible else g for e, g in zip(squad_dev, goals, strict=True)]
+    references = [
+        [] if e.pair in impossible else g for e, g in zip(squad_dev, references, strict=True)
+    ]
     official = squad_evaluate_v2_0.evaluate(dataset, predictions)
-    ours = 100 * exact_match(found, goals), 100 * answer_f1(found, goals)
+    ours = 100 * exact_match(predicted, references), 100 * answer_f1(predicted, references)
     assert ours == pytest.approx((official["exact"], official["f1"]))
 
 
@@ -134,7 +136,7 @@ def test_metrics_are_the_official_ones(squad_dev, shared_data):
 def test_real_file_has_its_published_sizes(squad_dev):
     assert len(squad_dev) == 10_570 and len({e.pair for e in squad_dev}) == 2067
     assert squad_dev[0].text == "Which NFL team represented the AFC at Super Bowl 50?"
-    assert answers_of(squad_dev[0])[0] == (177, "Denver Broncos")
+    assert right_answers(squad_dev[0])[0] == (177, "Denver Broncos")
 
 
 def test_single_file_holds_out_whole_paragraphs(shared_data):
@@ -175,7 +177,7 @@ def spoiled(change) -> str:
         (spoiled(lambda p: p.update(context=" ")), "paragraph 1: context is empty"),
         (spoiled(lambda p: p.update(qas={})), "paragraph 1: qas is {}: expected a list"),
         (spoiled(lambda p: p["qas"][0].pop("id")), "paragraph 1, question 1: id is missing"),
-        (spoiled(lambda p: p["qas"][1].update(id="0-0-0")), "question 0-0-0 is there twice"),
+        (spoiled(lambda p: p["qas"][1].update(id="0-0-0")), "question 0-0-0 appears twice"),
         (spoiled(lambda p: p["qas"][0].pop("question")), "question 0-0-0: question is missing"),
         (spoiled(lambda p: p["qas"][0].update(answers=[])), "question 0-0-0 has no answer"),
         (spoiled(lambda p: p["qas"][0].update(question="\ud83d?")), "holds half a character"),
@@ -204,7 +206,7 @@ def test_bad_files_are_named(content, message, tmp_path):
         list(SquadFile(path))
 
 
-# --- The whole path ------------------------------------------------------------------------------
+# --- Training to package -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", tiered(["squad", "squad2"], ["squad"]))
@@ -219,9 +221,12 @@ def test_answers_are_learned_converted_and_verified(task, tuned, data, tmp_path,
 
     package, result = tmp_path / "qa.tflite", tmp_path / "result.json"
     assert call("convert", "--model", bundle, "--quantize", "int8", "--output", package) == 0
-    found = json.loads(package.with_suffix(".json").read_text())["verification"]
-    assert set(found["tensors"]) == {"start_logits", "end_logits"} and found["examples"] == 60
-    assert found["metric"]["name"] == "f1" and found["metric"]["drop"] <= 1 / 60
+    verification = json.loads(package.with_suffix(".json").read_text())["verification"]
+    assert (
+        set(verification["tensors"]) == {"start_logits", "end_logits"}
+        and verification["examples"] == 60
+    )
+    assert verification["metric"]["name"] == "f1" and verification["metric"]["drop"] <= 1 / 60
 
     file = next((data / task).glob("dev-*.json"))
     for source in (["--model", bundle], ["--package", package]):
@@ -247,9 +252,9 @@ def test_answers_are_learned_converted_and_verified(task, tuned, data, tmp_path,
         assert answers.keys() == lists.keys() == paragraphs.keys()
         for name, listed in lists.items():
             assert listed[0]["text"] == answers[name] and 1 <= len(listed) <= 6
-            for one in listed:
+            for answer in listed:
                 context = paragraphs[name]["context"]
-                assert context[one["start"] : one["end"]] == one["text"]
+                assert context[answer["start"] : answer["end"]] == answer["text"]
     capsys.readouterr()
 
 
@@ -264,15 +269,15 @@ def test_predict_answers_questions(tuned, tmp_path, capsys):
     rows = []
     for source in (["--model", bundle], ["--package", package]):
         flags = ["--context", tmp_path / "context.txt", "where was it?"]
-        for given in (flags, ["--input", tmp_path / "rows.jsonl"]):
-            assert call("predict", *source, *given, "--jsonl") == 0
+        for source_flags in (flags, ["--input", tmp_path / "rows.jsonl"]):
+            assert call("predict", *source, *source_flags, "--jsonl") == 0
             rows.append(json.loads(capsys.readouterr().out))
         assert call("predict", *source, *flags) == 0
         assert capsys.readouterr().out.split("\t")[0] == "Oslo"
-    for found in rows:
-        assert (found["text"], found["pair"]) == ("where was it?", context)
-        assert found["answers"][0]["text"] == "Oslo"
-        start, end = (found["answers"][0][key] for key in ("start", "end"))
+    for row in rows:
+        assert (row["text"], row["pair"]) == ("where was it?", context)
+        assert row["answers"][0]["text"] == "Oslo"
+        start, end = (row["answers"][0][key] for key in ("start", "end"))
         assert context[start:end] == "Oslo"
     answers = sqb_tflite.Runner(package).answer("where was it?", context)
     assert answers[0].text == "Oslo" and answers[0].score > answers[1].score > 0
@@ -285,7 +290,7 @@ def test_predict_answers_questions(tuned, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_an_imported_model_is_verified_on_squad(data, tmp_path):
-    """A question answering model of transformers, whose bundle knows of no task."""
+    """A question answering model of transformers, whose bundle records no task."""
     model = heads.build("span", tiny_config())
     randomize(model)
     info = TaskInfo("span", "span", True, 32, True, {}, "", "")
@@ -296,11 +301,15 @@ def test_an_imported_model_is_verified_on_squad(data, tmp_path):
     assert json.loads((bundle / "task.json").read_text())["paired"] is True
     flags = ["--model", bundle, "--quantize", "float32", "--output", package, "--limit", 6]
     assert call("convert", *flags, "--data", data / "squad", "--task", "squad") == 0
-    found = json.loads(package.with_suffix(".json").read_text())["verification"]
-    assert found["metric"]["name"] == "f1" and found["examples"] == 6 and found["agreement"] == 1
+    verification = json.loads(package.with_suffix(".json").read_text())["verification"]
+    assert (
+        verification["metric"]["name"] == "f1"
+        and verification["examples"] == 6
+        and verification["agreement"] == 1
+    )
 
 
-def test_other_kinds_refuse_what_is_of_answers(bundle_dir, tmp_path, data):
+def test_other_heads_refuse_options_of_question_answering(bundle_dir, tmp_path, data):
     context = tmp_path / "context.txt"
     context.write_text("a film")
     rejects(
@@ -327,8 +336,8 @@ def test_other_kinds_refuse_what_is_of_answers(bundle_dir, tmp_path, data):
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_exactly(data, tmp_path, monkeypatch):
-    """As of other kinds, with windows for examples."""
+def test_a_killed_run_resumes_exactly(data, tmp_path, monkeypatch):
+    """As for other heads, with windows as training units."""
     from sqb_tf.training.state import RunState
 
     flags = ["--data", data / "squad", "--task", "squad", "--preset", "squeezebert-tiny"]
@@ -353,5 +362,5 @@ def test_a_killed_run_goes_on_exactly(data, tmp_path, monkeypatch):
     assert (whole["metric"], whole["best_step"]) == (cut["metric"], cut["best_step"])
     import sqb_tf
 
-    one, other = (sqb_tf.load(tmp_path / name).get_weights() for name in ("whole", "cut"))
-    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    expected, actual = (sqb_tf.load(tmp_path / name).get_weights() for name in ("whole", "cut"))
+    assert all(np.array_equal(a, b) for a, b in zip(expected, actual, strict=True))

@@ -1,4 +1,4 @@
-"""Tagged words: CoNLL's files, alignment with pieces, entity F1, and the whole path."""
+"""Tagged words: CoNLL's files, alignment of words and tokens, entity F1, and training to package."""
 
 import json
 import random
@@ -35,10 +35,10 @@ def conll(seed: int, count: int) -> str:
     rng, lines = random.Random(seed), []
     for _ in range(count):
         for _ in range(rng.randint(2, 5)):
-            kind = rng.random()
-            if kind < 0.3:
+            draw = rng.random()
+            if draw < 0.3:
                 lines += [f"{rng.choice(NAMES)}\tB-PER", f"{rng.choice(NAMES)}\tI-PER"]
-            elif kind < 0.5:
+            elif draw < 0.5:
                 lines.append(f"{rng.choice(PLACES)}\tB-LOC")
             lines.append(f"{rng.choice(OTHERS)}\tO")
         lines.append("")
@@ -55,7 +55,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tagger(data, tmp_path_factory):
-    """A bundle fine-tuned on it."""
+    """A bundle fine-tuned on `data`."""
     output = tmp_path_factory.mktemp("tagger") / "bundle"
     flags = ["--data", data, "--task", "conll", "--preset", "squeezebert-tiny", "--output", output]
     flags += ["--epochs", 8, "--batch-size", 8, "--seq-length", 32, "--vocab-size", 100]
@@ -110,8 +110,8 @@ def test_splits_are_found_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("seq_length", [8, 32])
-def test_places_are_of_the_first_pieces(seq_length):
-    """Word by word: a word's first piece stands after all pieces of the words before it."""
+def test_positions_are_those_of_first_tokens(seq_length):
+    """A word's first token follows all tokens of the words before it."""
     encoder = TextEncoder(VOCABULARY, True, seq_length)
     texts = ["the filmed plot", "a", "xyz good ,bad!\u200d \u200d end", " the  end", "é É ééé The"]
     for text in texts:
@@ -125,15 +125,15 @@ def test_places_are_of_the_first_pieces(seq_length):
 
 
 @pytest.mark.slow
-def test_real_words_align_with_the_pieces_of_the_whole_text(shared_data):
+def test_real_words_align_with_the_tokens_of_the_whole_text(shared_data):
     encoder = TextEncoder(shared_data / "vocab" / "bert-base-uncased-vocab.txt", True, 512)
     texts = [example.text for example in Task("conll", shared_data / "ner").split("dev")]
     checked = 0
     for text, row in zip(texts, encoder(texts)["input_word_ids"], strict=True):
         pieces = map(encoder.ids, text.split(" "))
-        for place, expected in zip(encoder.words(text)[1], pieces, strict=True):
-            assert (place < 0) == (not expected)
-            assert row[place : place + len(expected)].tolist() == expected or place < 0
+        for position, expected in zip(encoder.words(text)[1], pieces, strict=True):
+            assert (position < 0) == (not expected)
+            assert row[position : position + len(expected)].tolist() == expected or position < 0
             checked += 1
     assert checked == 15_733  # the published number of words
 
@@ -153,13 +153,13 @@ def test_tags_of_words():
 
 
 def test_entity_f1_by_hand():
-    goals = [["B-PER", "I-PER", "O", "B-LOC"], ["O", "B-LOC"]]
-    found = [["B-PER", "I-PER", "O", "B-PER"], ["O", "B-LOC"]]
-    # 2 of 3 entities found, 2 of 3 given right.
-    assert metrics.entity_f1(found, goals) == pytest.approx(2 / 3)
-    assert metrics.tag_accuracy(found, goals) == pytest.approx(5 / 6)
+    references = [["B-PER", "I-PER", "O", "B-LOC"], ["O", "B-LOC"]]
+    predicted = [["B-PER", "I-PER", "O", "B-PER"], ["O", "B-LOC"]]
+    # 2 of 3 entities are found, 2 of 3 predictions are right.
+    assert metrics.entity_f1(predicted, references) == pytest.approx(2 / 3)
+    assert metrics.tag_accuracy(predicted, references) == pytest.approx(5 / 6)
     cut = [["B-PER", "O", "O", "B-LOC"], ["O", "B-LOC"]]  # half an entity is none
-    assert metrics.entity_f1(cut, goals) == pytest.approx(2 / 3)
+    assert metrics.entity_f1(cut, references) == pytest.approx(2 / 3)
     assert metrics.entity_f1([["O"]], [["O"]]) == 0
 
 
@@ -178,13 +178,13 @@ def test_entities_are_learned_converted_and_verified(tagger, data, tmp_path, cap
     for source in (["--model", tagger], ["--package", package]):
         out = tmp_path / "out.conll"
         assert call("evaluate", *source, *flags, "--predictions", out) == 0
-        found = json.loads(result.read_text())
-        assert list(found["metrics"]) == ["entity_f1", "tag_accuracy"]
-        assert found["metric"]["value"] == pytest.approx(metric["value"], abs=0.02)
+        evaluation = json.loads(result.read_text())
+        assert list(evaluation["metrics"]) == ["entity_f1", "tag_accuracy"]
+        assert evaluation["metric"]["value"] == pytest.approx(metric["value"], abs=0.02)
         examples, again = list(Task("conll", data).split("dev")), list(ConllFile(out))
         assert [e.text for e in again] == [e.text for e in examples]
         pairs = [[e.label.split(" ") for e in some] for some in (again, examples)]
-        assert metrics.entity_f1(*pairs) == pytest.approx(found["metric"]["value"])
+        assert metrics.entity_f1(*pairs) == pytest.approx(evaluation["metric"]["value"])
     capsys.readouterr()
     for source in (["--model", tagger], ["--package", package]):
         assert call("predict", *source, "the film was in rome", "--jsonl") == 0

@@ -41,8 +41,8 @@ def report(model, converted, examples):
 
 
 def test_report_has_the_keys_that_others_read(report, converted, examples):
-    found = json.loads(json.dumps(report.to_dict()))
-    assert set(found) >= {
+    record = json.loads(json.dumps(report.to_dict()))
+    assert set(record) >= {
         "examples",
         "metric",
         "agreement",
@@ -50,15 +50,15 @@ def test_report_has_the_keys_that_others_read(report, converted, examples):
         "sqnr_db",
         "size_bytes",
     }
-    assert set(found["metric"]) == {"name", "keras", "package", "drop"}
-    assert found["metric"]["name"] == "accuracy"
-    assert found["examples"] == len(examples)
-    assert found["size_bytes"] == len(converted("int8"))
-    assert set(found["tensors"]) == {"probabilities"}
+    assert set(record["metric"]) == {"name", "keras", "package", "drop"}
+    assert record["metric"]["name"] == "accuracy"
+    assert record["examples"] == len(examples)
+    assert record["size_bytes"] == len(converted("int8"))
+    assert set(record["tensors"]) == {"probabilities"}
 
 
 def test_metric_is_of_the_labels(model, converted, examples):
-    """The model's own answers are the labels: every label that is changed is one fewer right."""
+    """The labels are the model's own answers: each changed label is one more error."""
     wrong = [
         dataclasses.replace(e, label=model.labels[model.labels.index(e.label) - 1])
         for e in examples[:5]
@@ -89,19 +89,19 @@ def test_table_shows_both_metrics_and_the_verdict(report):
 
 
 def test_package_of_another_model_misses(bundle_dir, converted, examples):
-    other = sqb_tf.load(bundle_dir)
-    kernel = other.backbone.pooler.kernel
+    changed = sqb_tf.load(bundle_dir)
+    kernel = changed.backbone.pooler.kernel
     kernel.assign(-kernel)
-    found = verify(other, converted("int8"), examples)
-    assert any("agreement" in miss for miss in found.misses)
-    assert any("SQNR" in miss for miss in found.misses)
+    report = verify(changed, converted("int8"), examples)
+    assert any("agreement" in miss for miss in report.misses)
+    assert any("SQNR" in miss for miss in report.misses)
 
 
 def test_small_damage_to_one_layer_is_noticed(bundle_dir, converted, examples):
-    other = sqb_tf.load(bundle_dir)
-    kernel = other.backbone.blocks[0].intermediate.kernel
+    changed = sqb_tf.load(bundle_dir)
+    kernel = changed.backbone.blocks[0].intermediate.kernel
     kernel.assign(kernel * 1.01)
-    assert any("SQNR" in miss for miss in verify(other, converted("float32"), examples).misses)
+    assert any("SQNR" in miss for miss in verify(changed, converted("float32"), examples).misses)
 
 
 def test_pairs_are_verified_as_pairs(paired_bundle_dir, converted):
@@ -114,15 +114,15 @@ def test_pairs_are_verified_as_pairs(paired_bundle_dir, converted):
     assert metric["keras"] == metric["package"] < 1
 
 
-def test_regression_is_judged_by_correlation(regression_bundle_dir, converted):
+def test_regression_is_evaluated_by_correlation(regression_bundle_dir, converted):
     model = sqb_tf.load(regression_bundle_dir)
     package = converted("float32", directory=regression_bundle_dir)
     examples = model.info.sample("verification")
-    found = verify(model, package, examples)
-    assert found.metric["name"] == "pearson"
-    assert found.metric["package"] == pytest.approx(1, abs=1e-6)
-    assert set(found.tensors) == {"logits"}
-    assert found.misses == []
+    report = verify(model, package, examples)
+    assert report.metric["name"] == "pearson"
+    assert report.metric["package"] == pytest.approx(1, abs=1e-6)
+    assert set(report.tensors) == {"logits"}
+    assert report.misses == []
     turned = [dataclasses.replace(e, label=str(-float(e.label))) for e in examples]
     assert verify(model, package, turned).metric["package"] == pytest.approx(-1, abs=1e-6)
 
@@ -131,8 +131,8 @@ def test_package_that_gives_not_a_number_misses(regression_bundle_dir, converted
     model = sqb_tf.load(regression_bundle_dir)
     monkeypatch.setattr(Runner, "__call__", lambda *_: {"logits": np.full((1, 1), np.nan)})
     package = converted("float32", directory=regression_bundle_dir)
-    found = verify(model, package, model.info.sample("verification"))
-    assert [miss.split()[0] for miss in found.misses] == ["metric", "SQNR"]
+    report = verify(model, package, model.info.sample("verification"))
+    assert [miss.split()[0] for miss in report.misses] == ["metric", "SQNR"]
 
 
 def test_package_with_other_labels_raises_error(regression_bundle_dir, converted):
@@ -159,7 +159,7 @@ def test_no_examples_or_unknown_labels_raise_error(model, converted):
         (1000, 0.02, 0.9, 29.9, ["SQNR 29.9 dB < 30 dB"]),
         (1000, 0.02, 0.9, float("nan"), ["SQNR nan dB < 30 dB"]),
         (1000, float("nan"), 0.9, 30.0, ["metric drop nan > 0.0200"]),
-        (5, 0.2, 0.8, 30.0, []),  # one of five may fall
+        (5, 0.2, 0.8, 30.0, []),  # one of five may change
         (5, 0.4, 0.6, 30.0, ["metric drop 0.4000 > 0.2000", "agreement 0.6000 < 0.8000"]),
     ],
 )
@@ -167,7 +167,7 @@ def test_bounds_by_hand(examples, drop, agreement, sqnr_db, missed):
     assert _misses(BOUNDS, examples, drop, agreement, sqnr_db) == missed
 
 
-def test_exact_bounds_let_no_example_fall():
+def test_exact_bounds_allow_no_changed_example():
     bounds = Recipe.FLOAT32.bounds
     assert _misses(bounds, 4, 0.0, 1.0, 120.0) == []
     assert len(_misses(bounds, 4, 0.25, 0.75, 120.0)) == 2
@@ -180,10 +180,10 @@ def test_bounds_are_ordered_by_precision():
     assert float32.sqnr_db > fp16.sqnr_db > int8.sqnr_db
 
 
-def sqnr(expected: np.ndarray, got: np.ndarray, centered: bool = False) -> float:
+def sqnr(expected: np.ndarray, actual: np.ndarray, centered: bool = False) -> float:
     error = _Error(centered)
-    for one, other in zip(expected, got, strict=True):
-        error.add(one, other)
+    for a, b in zip(expected, actual, strict=True):
+        error.add(a, b)
     return error.summary()["sqnr_db"]
 
 
@@ -200,7 +200,7 @@ def test_sqnr_by_hand():
 
 def test_decisions_by_hand():
     def agreement(name: str, *outputs: tuple[dict, dict]) -> float:
-        """Of a head, for the outputs of two models for some texts."""
+        """The agreement of a head's decisions on the outputs of two models."""
         head = registry.get(name)(["O", "B", "I"], registry.get(name).always_paired)
         sides = zip(*outputs, strict=True)
         results = [[head.decode(("a b c", None), [REQUEST], [o]) for o in side] for side in sides]
@@ -216,17 +216,21 @@ def test_decisions_by_hand():
     assert agreement("pretraining", tuple(a | b for a, b in zip(tokens, order))) == 3 / 4
     # Angles 0, 10 and 30 degrees; the package turns the last one to 5.
     vectors = []
-    for one, other in ((0, 0), (10, 10), (30, 5)):
-        expected, got = (np.array([np.cos(a), np.sin(a)]) for a in np.radians([one, other]))
-        vectors.append(({"embedding": 3 * expected}, {"embedding": got}))
+    for keras_angle, package_angle in ((0, 0), (10, 10), (30, 5)):
+        expected, actual = (
+            np.array([np.cos(a), np.sin(a)]) for a in np.radians([keras_angle, package_angle])
+        )
+        vectors.append(({"embedding": 3 * expected}, {"embedding": actual}))
     # The nearest to them were 1, 0, 1; now 2, 2 and either (5 from both, up to rounding).
     assert agreement("embedding", *vectors) in (0, 1 / 3)
-    # Of an encoder the mean over tokens is what is near.
+    # An encoder's vectors are the means over the tokens.
     states = []
-    for one, other in ((0, 0), (10, 25), (30, 30)):
-        angles = np.radians([[one - 5, one + 5], [other - 5, other + 5]])
-        expected, got = (np.stack([np.cos(a), np.sin(a)], axis=-1) for a in angles)
-        states.append(({"sequence_output": expected}, {"sequence_output": got}))
+    for keras_angle, package_angle in ((0, 0), (10, 25), (30, 30)):
+        angles = np.radians(
+            [[keras_angle - 5, keras_angle + 5], [package_angle - 5, package_angle + 5]]
+        )
+        expected, actual = (np.stack([np.cos(a), np.sin(a)], axis=-1) for a in angles)
+        states.append(({"sequence_output": expected}, {"sequence_output": actual}))
     assert agreement("encoder", *states) == 2 / 3  # the nearest were 1, 0, 1 and are 1, 2, 1
 
 

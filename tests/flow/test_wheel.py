@@ -126,13 +126,6 @@ def environment(request, wheel, tmp_path_factory) -> Environment:
     return fresh
 
 
-@pytest.fixture
-def package(converted, tmp_path) -> Path:
-    path = tmp_path / "tiny.tflite"
-    path.write_bytes(converted("int8"))
-    return path
-
-
 def test_the_wheel_has_every_file_of_the_product_and_no_other(wheel):
     expected = {
         f"{name}/{path.relative_to(REPOSITORY / folder)}"

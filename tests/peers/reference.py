@@ -1,4 +1,4 @@
-"""Reference values of `transformers`' PyTorch SqueezeBERT: reference.py OUTPUT KIND COUNT [SEED].
+"""Reference values of `transformers`' PyTorch SqueezeBERT: reference.py OUTPUT HEAD COUNT [SEED].
 
 Runs in the environment of benchmarks/torch-requirements.txt. Builds COUNT models with random configs and
 writes each to a folder OUTPUT/0, OUTPUT/1 and so on: the model, as `save_pretrained` writes it, and
@@ -36,14 +36,14 @@ OUTPUTS = (
 BATCH, CHOICES, LENGTH = 3, 2, 7
 
 
-def random_config(rng: np.random.Generator, kind: str) -> transformers.SqueezeBertConfig:
+def random_config(rng: np.random.Generator, head: str) -> transformers.SqueezeBertConfig:
     """A small architecture."""
 
     def divisor(*sizes: int) -> int:
         return int(rng.choice([n for n in (1, 2, 4, 8) if not any(size % n for size in sizes)]))
 
     hidden, wide = int(rng.choice([16, 24, 32])), int(rng.choice([32, 48]))
-    labels = {"classification": 3, "regression": 1, "token_classification": 5}.get(kind, 2)
+    labels = {"classification": 3, "regression": 1, "token_classification": 5}.get(head, 2)
     return transformers.SqueezeBertConfig(
         vocab_size=int(rng.integers(20, 40)),
         hidden_size=hidden,
@@ -79,9 +79,9 @@ def randomize(model: torch.nn.Module, rng: np.random.Generator) -> None:
             weight.copy_(torch.from_numpy(value))
 
 
-def random_inputs(config: transformers.SqueezeBertConfig, rng: np.random.Generator, kind: str):
+def random_inputs(config: transformers.SqueezeBertConfig, rng: np.random.Generator, head: str):
     """Random ids and lengths, without padding's id: `transformers` gives its embedding no gradient."""
-    shape = (BATCH, CHOICES, LENGTH) if kind == "multiple_choice" else (BATCH, LENGTH)
+    shape = (BATCH, CHOICES, LENGTH) if head == "multiple_choice" else (BATCH, LENGTH)
     lengths = rng.integers(1, LENGTH + 1, shape[:-1])
     return {
         "input_ids": rng.integers(1, config.vocab_size, shape),
@@ -90,16 +90,16 @@ def random_inputs(config: transformers.SqueezeBertConfig, rng: np.random.Generat
     }
 
 
-def reference(kind: str, folder: Path, rng: np.random.Generator) -> None:
+def reference(head: str, folder: Path, rng: np.random.Generator) -> None:
     """Writes the folder of one model."""
-    config = random_config(rng, kind)
-    model = CLASSES[kind](config).eval()
+    config = random_config(rng, head)
+    model = CLASSES[head](config).eval()
     randomize(model, rng)
     model.save_pretrained(folder)
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokens += [f"w{i}" for i in range(config.vocab_size - len(tokens))]
     (folder / "vocab.txt").write_text("\n".join(tokens) + "\n")
-    inputs = random_inputs(config, rng, kind)
+    inputs = random_inputs(config, rng, head)
     tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
     outputs = model(**tensors, output_hidden_states=True, output_attentions=True)
     arrays = {f"inputs/{name}": values.astype(np.int32) for name, values in inputs.items()}
@@ -124,11 +124,11 @@ def reference(kind: str, folder: Path, rng: np.random.Generator) -> None:
 
 def main() -> None:
     """Runs the command; see the module's docstring."""
-    output, kind, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    output, head, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     seed = int(sys.argv[4]) if len(sys.argv) > 4 else 0
-    rng = np.random.default_rng([seed, *kind.encode()])  # each kind has its own configs
+    rng = np.random.default_rng([seed, *head.encode()])  # each head has its own configs
     for index in range(count):
-        reference(kind, output / str(index), rng)
+        reference(head, output / str(index), rng)
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     print(json.dumps(versions))
 

@@ -30,11 +30,11 @@ from sqb_tf.model import heads
 REFERENCE = Path(__file__).with_name("reference.py")
 TORCH = Path(os.environ.get("SQB_TORCH_PYTHON", ROOT / ".venv-torch/bin/python"))
 # The heads for which transformers has a class.
-SHARED_KINDS = sorted(path.name for path in GOLDEN.iterdir() if path.name in registry.NAMES)
+SHARED_HEADS = sorted(path.name for path in GOLDEN.iterdir() if path.name in registry.NAMES)
 needs_torch = pytest.mark.skipif(
     not TORCH.exists(), reason=f"{TORCH} is missing: `make test-all` makes PyTorch's environment"
 )
-every_kind = pytest.mark.parametrize("kind", SHARED_KINDS)
+every_head = pytest.mark.parametrize("head", SHARED_HEADS)
 # The reference's output names -> ours.
 OUTPUT_NAMES = {"last_hidden_state": "sequence_output", "pooler_output": "pooled_output"}
 INPUT_NAMES = {
@@ -44,10 +44,10 @@ INPUT_NAMES = {
 }
 
 
-def assert_parity(folder: Path, kind: str) -> None:
+def assert_parity(folder: Path, head: str) -> None:
     """Outputs, states and scores are equal to 1e-5, gradients to 1e-4, relative to a largest value over 1."""
     contents = transformers_folder.read(folder)
-    assert contents.head == kind
+    assert contents.head == head
     model = hugging_face.build(contents)
     reference = dict(np.load(folder / "reference.npz"))
     inputs = {ours: reference[f"inputs/{theirs}"] for theirs, ours in INPUT_NAMES.items()}
@@ -85,7 +85,7 @@ def assert_parity(folder: Path, kind: str) -> None:
             gradient = gradient.T if weight.path.endswith("/kernel") else gradient
             assert_close(gradient, reference[f"gradients/{name}"], 1e-4, name)
 
-    if kind == "multiple_choice":
+    if head == "multiple_choice":
         inputs = {name: x.reshape(-1, x.shape[-1]) for name, x in inputs.items()}
         mask = inputs["input_mask"].astype(bool)
     states = getattr(model, "backbone", model).with_states()(inputs)
@@ -102,19 +102,19 @@ def assert_parity(folder: Path, kind: str) -> None:
     assert f"attentions/{index + 1}" not in reference
 
 
-@every_kind
-def test_parity_with_transformers_golden_files(kind):
-    assert_parity(GOLDEN / kind / "0", kind)
+@every_head
+def test_parity_with_transformers_golden_files(head):
+    assert_parity(GOLDEN / head / "0", head)
 
 
 @pytest.mark.slow
 @pytest.mark.peers
 @needs_torch
-@every_kind
-def test_parity_with_transformers_over_random_configs(kind, tmp_path):
-    subprocess.run([TORCH, REFERENCE, tmp_path, kind, "20", "1"], check=True, capture_output=True)
+@every_head
+def test_parity_with_transformers_over_random_configs(head, tmp_path):
+    subprocess.run([TORCH, REFERENCE, tmp_path, head, "20", "1"], check=True, capture_output=True)
     for index in range(20):
-        assert_parity(tmp_path / str(index), kind)
+        assert_parity(tmp_path / str(index), head)
 
 
 # Loads a folder with the class of its architecture, prints what from_pretrained missed, and saves it again.
@@ -135,36 +135,36 @@ print("REPORT" + json.dumps([missed, ids]))
 @pytest.mark.slow
 @pytest.mark.peers
 @needs_torch
-@pytest.mark.parametrize("kind", registry.NAMES)
-def test_transformers_loads_what_is_exported_and_nothing_is_missing(kind, tmp_path):
-    source = save(tmp_path / "bundle", kind)
+@pytest.mark.parametrize("head", registry.NAMES)
+def test_transformers_loads_what_is_exported_and_nothing_is_missing(head, tmp_path):
+    source = save(tmp_path / "bundle", head)
     assert call("export_hf", "--model", source, "--output", tmp_path / "hf") == 0
     command = [TORCH, "-c", LOADING, tmp_path / "hf", tmp_path / "again"]
     process = subprocess.run(command, check=True, capture_output=True, text=True)
     report, ids = json.loads(process.stdout.partition("REPORT")[2])
     unexpected = report.pop("unexpected_keys")
     order = ["cls.seq_relationship.bias", "cls.seq_relationship.weight"]
-    assert unexpected == (order if kind == "pretraining" else [])
+    assert unexpected == (order if head == "pretraining" else [])
     assert not any(report.values()), report
     model = bundle.load(source)
     assert (
         ids
         == model.preprocessor(["A good film"], ["THE END"])["input_word_ids"][0].numpy().tolist()
     )
-    if kind not in ("pretraining", "embedding"):
+    if head not in ("pretraining", "embedding"):
         command = ["--source", tmp_path / "again", "--output", tmp_path / "back"]
         assert call("import_hf", *command) == 0
         assert_same_bundle(tmp_path / "back", source)
 
 
-def save(folder: Path, kind: str) -> Path:
+def save(folder: Path, head: str) -> Path:
     """A bundle with a head and random weights."""
-    labels = {"classification": 3, "token_classification": 4, "regression": 1}.get(kind, 0)
+    labels = {"classification": 3, "token_classification": 4, "regression": 1}.get(head, 0)
     config = tiny_config(q_groups=2, v_groups=1, output_groups=8)
-    model = heads.build(kind, config, labels or 1)
+    model = heads.build(head, config, labels or 1)
     randomize(model)
-    names = ["score"] if kind == "regression" else [f"label {i}" for i in range(labels)]
-    task = bundle.TaskInfo(kind, kind, False, 64, True, {}, "", "")
+    names = ["score"] if head == "regression" else [f"label {i}" for i in range(labels)]
+    task = bundle.TaskInfo(head, head, False, 64, True, {}, "", "")
     bundle.write(folder, bundle.BundleContents(model, VOCABULARY, names, task))
     return folder
 
@@ -181,8 +181,8 @@ def assert_same_bundle(actual_path: Path, expected_path: Path) -> None:
         np.testing.assert_array_equal(weight, reference)
 
 
-def test_every_kind_has_a_head_and_a_class():
-    assert set(SHARED_KINDS) == set(registry.NAMES) - {"pretraining", "embedding"}
+def test_golden_files_cover_every_head_of_transformers():
+    assert set(SHARED_HEADS) == set(registry.NAMES) - {"pretraining", "embedding"}
 
 
 def test_an_imported_classifier_predicts_pairs_and_can_be_fine_tuned(folder, tmp_path, capsys):
@@ -204,18 +204,18 @@ def test_an_imported_classifier_predicts_pairs_and_can_be_fine_tuned(folder, tmp
         np.testing.assert_allclose(weight, imported, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", tiered(registry.NAMES, ["classification", "masked_lm"]))
-def test_round_trip_is_bit_exact(kind, tmp_path, capsys):
-    source = save(tmp_path / "bundle", kind)
+@pytest.mark.parametrize("head", tiered(registry.NAMES, ["classification", "masked_lm"]))
+def test_round_trip_is_bit_exact(head, tmp_path, capsys):
+    source = save(tmp_path / "bundle", head)
     result = tmp_path / "result.json"
     assert call("export_hf", "--model", source, "--output", tmp_path / "hf", "--json", result) == 0
     files = ["config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"]
     assert json.loads(result.read_text())["files"] == files == sorted(os.listdir(tmp_path / "hf"))
     assert not set(OWN_FIELDS) & set(json.loads((tmp_path / "hf" / "config.json").read_text()))
-    flags = ["--head", "embedding"] if kind == "embedding" else []
+    flags = ["--head", "embedding"] if head == "embedding" else []
     command = ["--source", tmp_path / "hf", "--output", tmp_path / "back", *flags, "--json", result]
     assert call("import_hf", *command) == 0
-    assert json.loads(result.read_text())["kind"] == kind
+    assert json.loads(result.read_text())["kind"] == head
     assert_same_bundle(tmp_path / "back", source)
 
 

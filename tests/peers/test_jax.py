@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import pytest
 from fixtures.commands import ROOT
-from fixtures.models import random_inputs, randomize, tiny_config
+from fixtures.models import as_dict, random_inputs, randomize, tiny_config
+from peers.jax_backend.case import load_case
 
-from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.heads import registry
 from sqb_tf.model import heads
 
@@ -33,17 +33,13 @@ pytestmark = [
 ]
 
 
-def head_inputs(kind: str) -> dict[str, np.ndarray]:
+def head_inputs(head: str) -> dict[str, np.ndarray]:
     inputs = random_inputs(tiny_config(), BATCH, LENGTH)
-    if kind == "multiple_choice":
+    if head == "multiple_choice":
         return {k: x.reshape(BATCH // CHOICES, CHOICES, LENGTH) for k, x in inputs.items()}
-    if kind == "pretraining":
+    if head == "pretraining":
         inputs["masked_positions"] = np.tile(np.arange(4, dtype=np.int32), (BATCH, 1))
     return inputs
-
-
-def as_dict(outputs) -> dict[str, np.ndarray]:
-    return outputs if isinstance(outputs, dict) else {"output": outputs}
 
 
 @pytest.fixture(scope="module")
@@ -51,21 +47,21 @@ def jax_results(tmp_path_factory) -> Path:
     """A folder with JAX's results for every head, and for a classifier with dropout."""
     folder = tmp_path_factory.mktemp("jax")
     rng = np.random.default_rng(0)
-    cases = {kind: (kind, tiny_config()) for kind in registry.NAMES}
-    cases |= {name: (kind, CONVOLUTIONS) for name, kind in SEPARABLE.items()}
+    cases = {head: (head, tiny_config()) for head in registry.NAMES}
+    cases |= {name: (head, CONVOLUTIONS) for name, head in SEPARABLE.items()}
     cases["dropout"] = ("classification", tiny_config(hidden_dropout_prob=0.5))
-    for name, (kind, config) in cases.items():
-        model = heads.build(kind, config, LABELS.get(kind, 1))
+    for name, (head, config) in cases.items():
+        model = heads.build(head, config, LABELS.get(head, 1))
         randomize(model)
         model.save_weights(folder / f"{name}.weights.h5")
-        inputs = head_inputs(kind)
+        inputs = head_inputs(head)
         arrays = {f"inputs/{key}": values for key, values in inputs.items()}
         for key, values in as_dict(model(inputs)).items():
             arrays[f"targets/{key}"] = rng.normal(size=values.shape).astype(np.float32)
         np.savez(folder / f"{name}.npz", **arrays)
         case = {
-            "kind": kind,
-            "labels": LABELS.get(kind, 1),
+            "head": head,
+            "labels": LABELS.get(head, 1),
             "config": dataclasses.asdict(config),
         }
         (folder / f"{name}.json").write_text(json.dumps(case))
@@ -74,22 +70,10 @@ def jax_results(tmp_path_factory) -> Path:
     return folder
 
 
-def in_tensorflow(folder: Path, name: str):
-    """The same model before the training step, with inputs and targets."""
-    case = json.loads((folder / f"{name}.json").read_text())
-    config = SqueezeBertConfig.from_dict(case["config"])
-    model = heads.build(case["kind"], config, case["labels"])
-    model.load_weights(folder / f"{name}.weights.h5")
-    arrays = dict(np.load(folder / f"{name}.npz"))
-    inputs = {key.partition("/")[2]: x for key, x in arrays.items() if key.startswith("inputs/")}
-    targets = {key.partition("/")[2]: x for key, x in arrays.items() if key.startswith("targets/")}
-    return model, inputs, targets["output"] if list(targets) == ["output"] else targets
-
-
 @every_case
 def test_outputs_and_a_training_step_are_tensorflows(name, jax_results):
     results = dict(np.load(jax_results / f"{name}.result.npz"))
-    model, inputs, targets = in_tensorflow(jax_results, name)
+    model, inputs, targets = load_case(jax_results, name)
     for key, values in as_dict(model(inputs)).items():
         scale = max(1, np.abs(values).max())  # 1, but about 20 for the logits of a vocabulary
         np.testing.assert_allclose(results[f"outputs/{key}"], values, atol=1e-5 * scale)
@@ -99,7 +83,7 @@ def test_outputs_and_a_training_step_are_tensorflows(name, jax_results):
     np.testing.assert_allclose(np.ravel(results["loss"])[0], np.ravel(loss)[0], rtol=1e-5)
     weights = {key.partition("/")[2] for key in results if key.startswith("weights/")}
     assert weights == {weight.path for weight in model.trainable_weights}
-    start = in_tensorflow(jax_results, name)[0].trainable_weights
+    start = load_case(jax_results, name)[0].trainable_weights
     largest_step = 0.0
     for weight, before in zip(model.trainable_weights, start, strict=True):
         step = np.abs(weight.numpy() - before.numpy()).max()
@@ -112,7 +96,7 @@ def test_outputs_and_a_training_step_are_tensorflows(name, jax_results):
 
 @every_case
 def test_weights_of_jax_are_loaded_to_the_bit(name, jax_results):
-    model, *_ = in_tensorflow(jax_results, name)
+    model, *_ = load_case(jax_results, name)
     model.load_weights(jax_results / f"{name}.result.weights.h5")
     results = np.load(jax_results / f"{name}.result.npz")
     for weight in model.trainable_weights:
@@ -122,7 +106,7 @@ def test_weights_of_jax_are_loaded_to_the_bit(name, jax_results):
 def test_dropout_works_in_jax(jax_results):
     """The loss is finite and differs from the loss without dropout."""
     results = np.load(jax_results / "dropout.result.npz")
-    model, inputs, targets = in_tensorflow(jax_results, "dropout")
+    model, inputs, targets = load_case(jax_results, "dropout")
     model.compile(keras.optimizers.SGD(0.1), keras.losses.MeanSquaredError())
     without = model.train_on_batch(inputs, targets)
     assert np.isfinite(results["loss"]) and abs(results["loss"] - without) > 1e-3

@@ -472,13 +472,13 @@ def bound(ports: range | list[int]) -> tuple[socket.socket, int]:
     # Starting at a port that depends on the process, so that parallel tests rarely collide.
     start = os.getpid() * 7 % len(ports)
     for port in itertools.chain(ports[start:], ports[:start]):
-        found = socket.socket()
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            found.bind(("127.0.0.1", port))
-            return found, port
+            listener.bind(("127.0.0.1", port))
+            return listener, port
         except OSError:
-            found.close()
+            listener.close()
     raise OSError("no free port")
 
 
@@ -526,10 +526,10 @@ def _fail(stream: Stream, reason: str) -> None:
 def _old_status(path: Path) -> bytes:
     """Mode, size and time of modification in 32 bits each; zeros if there is no file."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return bytes(12)
-    return struct.pack("<3I", found.st_mode, found.st_size & 0xFFFFFFFF, int(found.st_mtime))
+    return struct.pack("<3I", status.st_mode, status.st_size & 0xFFFFFFFF, int(status.st_mtime))
 
 
 def _status(path: Path, follow: bool) -> bytes:

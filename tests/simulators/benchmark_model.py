@@ -243,15 +243,15 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, Value], set[str]]:
         Failed: a value is none, or help was asked for.
     """
     values = {name: default for name, default, *_ in FLAGS}
-    given: set[str] = set()
+    named: set[str] = set()
     unknown: list[str] = []
     good = True
     for argument in arguments:
         name, equals, text = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or not equals or name not in values or name in given:
+        if not argument.startswith("--") or not equals or name not in values or name in named:
             unknown.append(argument)
             continue
-        given.add(name)
+        named.add(name)
         try:
             values[name] = convert(text, values[name])
         except ValueError:
@@ -261,7 +261,7 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, Value], set[str]]:
         fail(usage())
     if unknown:
         say("WARN", f"Unconsumed cmdline flags: {' '.join(unknown)}")
-    return values, given
+    return values, named
 
 
 def convert(text: str, default: Value) -> Value:
@@ -296,17 +296,17 @@ def number(value: float) -> str:
     return f"{value:g}"
 
 
-def log_parameters(values: Mapping[str, Value], given: set[str]) -> None:
+def log_parameters(values: Mapping[str, Value], named: set[str]) -> None:
     say("INFO", f"Log parameter values verbosely: [{int(values['verbose'])}]")
     for name, _, label, _ in FLAGS:
         if VARIANT == "litert" and name in ("graph", "signature_to_run_for", "result_file_path"):
             continue
         always = name in ("graph", "signature_to_run_for")
-        if label and (always or name in given or values["verbose"]):
+        if label and (always or name in named or values["verbose"]):
             value = values[name]
             shown = str(int(value)) if isinstance(value, bool) else show(value)
             say("INFO", f"{label}: [{shown}]")
-    if "num_threads" in given and VARIANT != "litert":
+    if "num_threads" in named and VARIANT != "litert":
         say("INFO", f"#threads used for CPU inference: [{values['num_threads']}]")
 
 
@@ -331,21 +331,21 @@ def layers(values: Mapping[str, Value]) -> list[Layer]:
             f"must match the number of items in --input_layer ({names_text}, with {len(names)} "
             "items). For example --input_layer=input1,input2 --input_layer_shape=1,224,224,4:1,20"
         )
-    found = []
+    described = []
     for name, shape in zip(names, shapes):
         if not re.fullmatch(r"-?\d+(,-?\d+)*", shape):
             abort(f"Incorrect size string specified: {shape}")
-        found.append(Layer(name, [int(size) for size in shape.split(",")]))
-        if -1 in found[-1].shape:
+        described.append(Layer(name, [int(size) for size in shape.split(",")]))
+        if -1 in described[-1].shape:
             fail(
                 "Any unknown sizes in the shapes (-1's) must be replaced with the size you want to "
                 "benchmark with."
             )
 
     def layer(name: str) -> Layer:
-        for one in found:
-            if one.name == name:
-                return one
+        for matched in described:
+            if matched.name == name:
+                return matched
         abort(
             f"Cannot find the corresponding input_layer name({name}) in --input_layer as {names_text}"
         )
@@ -354,12 +354,12 @@ def layers(values: Mapping[str, Value]) -> list[Layer]:
         parts = item.split(",")
         if len(parts) != 3:
             fail(f"Wrong input value range item specified: {item}")
-        one = layer(parts[0])
+        matched = layer(parts[0])
         try:
-            one.low, one.high = int(parts[1]), int(parts[2])
+            matched.low, matched.high = int(parts[1]), int(parts[2])
         except ValueError:
-            one.low, one.high = 1, 0
-        if one.low > one.high:
+            matched.low, matched.high = 1, 0
+        if matched.low > matched.high:
             fail(f"Wrong low and high value of the input value range specified: {item}")
     for item in filter(None, values.get("input_layer_value_files", "").split(",")):
         parts = [part.replace("::", ":") for part in re.split(r"(?<!:):(?!:)", item)]
@@ -371,22 +371,22 @@ def layers(values: Mapping[str, Value]) -> list[Layer]:
                 else f"{item} doesn't contain any delimiter.",
             )
             fail(f"Wrong input value file item specified: {item}")
-        one = layer(parts[0])
-        if one.low is not None:
+        matched = layer(parts[0])
+        if matched.low is not None:
             say(
                 "WARN",
-                f"The input_name:{one.name} appears both in input_layer_value_files and "
+                f"The input_name:{matched.name} appears both in input_layer_value_files and "
                 "input_layer_value_range. The input_layer_value_range of the input_name will be "
                 "ignored.",
             )
-        one.file = parts[1]
-    return found
+        matched.file = parts[1]
+    return described
 
 
 class Model:
     """A model, ready to run one of its signatures."""
 
-    def __init__(self, values: Mapping[str, Value], given: set[str], inputs: list[Layer]) -> None:
+    def __init__(self, values: Mapping[str, Value], named: set[str], inputs: list[Layer]) -> None:
         graph = values["graph"]
         if not os.path.isfile(graph):
             say("ERROR", f"Could not open '{graph}'.")
@@ -394,16 +394,16 @@ class Model:
         # Late, so that a wrong command line fails immediately.
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        delegated = values.get("use_xnnpack") or "use_xnnpack" not in given
-        kind = OpResolverType.AUTO
+        delegated = values.get("use_xnnpack") or "use_xnnpack" not in named
+        resolver = OpResolverType.AUTO
         if not delegated:
-            kind = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         threads = values["num_threads"]
         try:
             self.interpreter = Interpreter(
                 graph,
                 num_threads=threads if threads > 0 else None,
-                experimental_op_resolver_type=kind,
+                experimental_op_resolver_type=resolver,
             )
         except (ValueError, RuntimeError) as error:
             say("ERROR", str(error).splitlines()[0])
@@ -415,7 +415,7 @@ class Model:
         self._wrapper = self.interpreter._interpreter
         self._choose(values)
         self._prepare(inputs)
-        self._delegate(values, given)
+        self._delegate(values, named)
         try:
             self._wrapper.AllocateTensors(self.subgraph)
         except RuntimeError as error:
@@ -481,7 +481,7 @@ class Model:
             shape = np.array(layer.shape, np.int32)
             self._wrapper.ResizeInputTensor(index, shape, False, self.subgraph)
 
-    def _delegate(self, values: Mapping[str, Value], given: set[str]) -> None:
+    def _delegate(self, values: Mapping[str, Value], named: set[str]) -> None:
         """Delegates that this machine lacks: fails, or reports that they took no part."""
         asked = {"gpu": "use_gpu", "nnapi": "use_nnapi"}
         applied = [name for name, flag in asked.items() if values.get(flag)]
@@ -526,25 +526,25 @@ class Model:
         """The operations of the model, the indices of the delegated ones, and the delegate's kernels."""
         kernels = [op for op in self.operations if op["op_name"] == "DELEGATE"]
         plain = [op for op in self.operations if op["op_name"] != "DELEGATE"]
-        maker = {tensor: op for op in plain for tensor in op["outputs"]}
-        inside: set[int] = set()
+        producer = {tensor: op for op in plain for tensor in op["outputs"]}
+        delegated: set[int] = set()
         for kernel in kernels:
-            outer, wanted = set(kernel["inputs"]), list(kernel["outputs"])
-            while wanted:
-                op = maker.get(wanted.pop())
-                if op is not None and op["index"] not in inside:
-                    inside.add(op["index"])
-                    wanted += [tensor for tensor in op["inputs"] if tensor not in outer]
-        return plain, inside, len(kernels)
+            inputs, pending = set(kernel["inputs"]), list(kernel["outputs"])
+            while pending:
+                op = producer.get(pending.pop())
+                if op is not None and op["index"] not in delegated:
+                    delegated.add(op["index"])
+                    pending += [tensor for tensor in op["inputs"] if tensor not in inputs]
+        return plain, delegated, len(kernels)
 
     def ranges(self, text: str) -> list[Layer]:
         """The inputs with the value ranges of LiteRT's flag, which names them."""
-        found = [Layer(self._names[index], []) for index in self.inputs]
+        described = [Layer(self._names[index], []) for index in self.inputs]
         items = (item.split(",") for item in text.split(":") if item)
         limits = {name: (int(low), int(high)) for name, low, high in items}
-        for layer in found:
+        for layer in described:
             layer.low, layer.high = limits.get(layer.name, (None, 0))
-        return found
+        return described
 
     def fill(self, inputs: list[Layer]) -> None:
         """Creates the values of the inputs: from files, or random."""
@@ -552,10 +552,10 @@ class Model:
 
         generator = np.random.default_rng()
         self._values = []
-        for place, index in enumerate(self.inputs):
+        for position, index in enumerate(self.inputs):
             details = self._describe(index, self.subgraph)
             shape, dtype = tuple(details["shape"]), details["dtype"]
-            layer = inputs[place] if inputs else None
+            layer = inputs[position] if inputs else None
             if layer and layer.file:
                 data = load(layer.file, math.prod(shape) * np.dtype(dtype).itemsize)
                 values = np.frombuffer(data, dtype).reshape(shape)
@@ -698,7 +698,7 @@ def run(arguments: Sequence[str], phone: Phone) -> None:
     Raises:
         Failed: as the tool does.
     """
-    values, given = parse(arguments)
+    values, named = parse(arguments)
     if not values["graph"] and VARIANT != "litert":
         fail("Please specify the name of your TF Lite input file with --graph")
     mode = values.get("op_profiling_output_mode")
@@ -711,10 +711,10 @@ def run(arguments: Sequence[str], phone: Phone) -> None:
             f"Output mode{mode} is not supported. Supported values are: 'stdout', 'csv' and 'proto'."
         )
     inputs = layers(values) if VARIANT != "litert" else []
-    log_parameters(values, given)
+    log_parameters(values, named)
     size_mb = os.path.getsize(values["graph"]) / 1e6 if os.path.isfile(values["graph"]) else 0
     start_kb, start = peak_kb(), time.perf_counter_ns()
-    model = Model(values, given, inputs)
+    model = Model(values, named, inputs)
     init_us, init_kb = (time.perf_counter_ns() - start) // 1000, peak_kb() - start_kb
     say("INFO", f"The input model file size (MB): {number(size_mb)}")
     say("INFO", f"Initialized session in {number(init_us / 1e3)}ms.")
@@ -856,16 +856,16 @@ class Report:
 def message(fields: Sequence[int | float]) -> bytes:
     """A protocol buffer of these fields, numbered from 1: floats, and integers as varints."""
     encoded = bytearray()
-    for place, value in enumerate(fields, 1):
+    for field, value in enumerate(fields, 1):
         if isinstance(value, float):
-            encoded += bytes([place << 3 | 5]) + struct.pack("<f", value)
+            encoded += bytes([field << 3 | 5]) + struct.pack("<f", value)
         else:
-            encoded += bytes([place << 3]) + varint(value)
+            encoded += bytes([field << 3]) + varint(value)
     return bytes(encoded)
 
 
-def block(place: int, data: bytes) -> bytes:
-    return bytes([place << 3 | 2]) + varint(len(data)) + data
+def block(field: int, data: bytes) -> bytes:
+    return bytes([field << 3 | 2]) + varint(len(data)) + data
 
 
 def varint(value: int) -> bytes:

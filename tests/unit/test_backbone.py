@@ -77,7 +77,7 @@ def test_outputs_equal_the_papers_formulae(overrides):
     randomize(model, seed=3)
     inputs = random_inputs(model.config, batch=3, length=11, seed=4)
     outputs, expected = model(inputs), reference_outputs(model, inputs)
-    # Outputs are about 1 (layer norm, tanh): float32 has 7 digits, of which a dozen matmuls lose one.
+    # Outputs are about 1 (layer norm, tanh): float32 has 7 digits, and a dozen matmuls lose one.
     for name in ("sequence_output", "pooled_output"):
         np.testing.assert_allclose(outputs[name], expected[name], atol=1e-5)
 

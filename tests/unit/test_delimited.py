@@ -20,8 +20,8 @@ def read(folder, name: str, content: str | bytes, columns: Columns | None = None
 
 def test_tsv_keeps_quotes_and_everything_but_tabs(tmp_path):
     rows = ['"quoted" in "part"\t0', '"\t1', "it's, a\u2028line\x85\t0", " spaces \t1"]
-    found = read(tmp_path, "a.tsv", "text\tlabel\n" + "\n".join(rows) + "\n")
-    assert found == [
+    examples = read(tmp_path, "a.tsv", "text\tlabel\n" + "\n".join(rows) + "\n")
+    assert examples == [
         Example('"quoted" in "part"', label="0"),
         Example('"', label="1"),
         Example("it's, a\u2028line\x85", label="0"),
@@ -86,7 +86,7 @@ def test_file_can_be_iterated_again_and_by_two_at_once(tmp_path):
         ("a.jsonl", '{"text": "a", "label": 0}\n'),
     ],
 )
-def test_rows_are_read_as_they_are_asked_for(tmp_path, name, start):
+def test_rows_are_read_on_demand(tmp_path, name, start):
     path = tmp_path / name
     path.write_text(start)
     with open(path, "r+b") as file:
@@ -117,7 +117,7 @@ def test_bad_row_error_names_file_and_line(tmp_path, name, content, message):
         read(tmp_path, name, content)
 
 
-def test_rows_before_a_bad_one_are_given(tmp_path):
+def test_rows_before_a_bad_one_are_yielded(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("text\tlabel\na\t0\nb\n")
     rows = iter(DelimitedFile(path))
@@ -126,7 +126,7 @@ def test_rows_before_a_bad_one_are_given(tmp_path):
         next(rows)
 
 
-def test_file_of_another_kind_or_missing_raises_error(tmp_path):
+def test_file_of_another_type_or_missing_raises_error(tmp_path):
     with pytest.raises(InputError, match=r"\.jsonl; SQuAD's \.json goes with --task squad"):
         read(tmp_path, "a.json", "{}")
     with pytest.raises(InputError, match=r"a\.txt: expected a file ending in \.tsv"):

@@ -83,7 +83,7 @@ def test_extras_have_lower_bounds_only(extra):
         assert re.fullmatch(r"squeezebert-mobile\[[\w,]+\]|[\w-]+>=[\d.]+", requirement)
 
 
-def test_the_whole_of_every_folder_is_packaged():
+def test_every_folder_is_packaged_in_full():
     """A folder of modules that `packages` leaves out would be missing in the wheel alone."""
     tool = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {folder: name for name, folder in tool["package-dir"].items()}

@@ -78,7 +78,7 @@ def generated(count: int, seed: int) -> Iterator[str]:
 
 
 def odd_texts(count: int, seed: int) -> list[str]:
-    """Short texts of what `ODD` is made of."""
+    """Short texts of the characters in `ODD`."""
     rng = random.Random(seed)
     return ["".join(rng.choices(ODD_TEXT, k=rng.randint(1, 14))) for _ in range(count)]
 
@@ -87,9 +87,9 @@ def expected_offsets(
     tokenizer: WordPieceTokenizer, texts: Sequence[str]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Ids and offsets by tensorflow-text, which counts bytes of UTF-8."""
-    found = tokenizer._tokenizer.tokenize_with_offsets(tf.constant(texts))
-    ends = found[0].row_splits.numpy()[1:-1]  # in NumPy: a row of a ragged tensor costs 2 ms
-    rows = zip(*(np.split(part.flat_values.numpy(), ends) for part in found), strict=True)
+    encoded = tokenizer._tokenizer.tokenize_with_offsets(tf.constant(texts))
+    ends = encoded[0].row_splits.numpy()[1:-1]  # in NumPy: a row of a ragged tensor costs 2 ms
+    rows = zip(*(np.split(part.flat_values.numpy(), ends) for part in encoded), strict=True)
     for text, (ids, first, end) in zip(texts, rows, strict=True):
         starts = np.cumsum([0, *(len(character.encode()) for character in text)])
         offsets = np.stack([np.searchsorted(starts, part) for part in (first, end)], axis=1)
@@ -122,13 +122,13 @@ def assert_same_offsets(
     encoder = TextEncoder(vocabulary, lowercase, 128)
     expected = expected_offsets(WordPieceTokenizer(vocabulary, lowercase), texts)
     for text, (ids, offsets) in zip(texts, expected, strict=True):
-        found = encoder.with_offsets(text)
-        assert found[0].dtype == np.int32 and found[1].shape == (len(ids), 2)
-        np.testing.assert_array_equal(found[0], ids, repr(text))
-        np.testing.assert_array_equal(found[1], offsets, repr(text))
+        actual = encoder.with_offsets(text)
+        assert actual[0].dtype == np.int32 and actual[1].shape == (len(ids), 2)
+        np.testing.assert_array_equal(actual[0], ids, repr(text))
+        np.testing.assert_array_equal(actual[1], offsets, repr(text))
 
 
-def texts_of(folder: Path, lines: int | None) -> Iterator[str]:
+def texts_in(folder: Path, lines: int | None) -> Iterator[str]:
     """Every text in the files of a folder of data, or those of the first lines of each file."""
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".tsv", ".conll", ".txt"):
@@ -198,7 +198,7 @@ def test_generated_text_and_berts_vocabulary(shared_data, lowercase, count):
 
 
 def test_odd_vocabularies(lowercase):
-    """Those of whitespace, marks, nothing; one without pieces that continue a word; one of letters."""
+    """With tokens of whitespace, marks, nothing; without pieces that continue a word; of letters only."""
     texts = odd_texts(8_000, seed=8)
     assert_same_ids(ODD, lowercase, texts)
     assert_same_ids([token for token in ODD if token[:2] != "##"], lowercase, texts)
@@ -208,7 +208,7 @@ def test_odd_vocabularies(lowercase):
 
 @pytest.mark.parametrize("letter", ["a", "é", "\u4e00", "\U0001f600", "\U0001d504", "\ud55c"])
 def test_longest_words(letter, lowercase):
-    """100 bytes of UTF-8 are a word's most, counted after normalization."""
+    """A word has at most 100 bytes of UTF-8, counted after normalization."""
     vocabulary = list(dict.fromkeys([*SPECIAL_TOKENS, "a", "##a", letter, f"##{letter}", "a" * 99]))
     words = [letter * n for n in range(20, 110)] + [letter * n + "a" for n in range(20, 110, 3)]
     texts = [*words, *(f"a{word} {word}!" for word in words)]
@@ -220,7 +220,7 @@ def test_longest_words(letter, lowercase):
 def test_real_text(shared_data, lowercase, lines):
     """Every text of the shared data, by BERT's vocabulary."""
     path = shared_data / "vocab/bert-base-uncased-vocab.txt"
-    count = assert_same_ids(path, lowercase, texts_of(shared_data, lines))
+    count = assert_same_ids(path, lowercase, texts_in(shared_data, lines))
     assert count > (5_000 if lines else 1_000_000)
 
 
@@ -245,9 +245,9 @@ def test_inputs_are_the_preprocessors(paired, seq_length):
     pairs = ["", "a", "", *random_texts(40, seed=3, longest=3), *random_texts(60, seed=4)]
     pairs = pairs if paired else None
     for length in (None, 4, 30):
-        expected, found = preprocessor(texts, pairs, length), encoder(texts, pairs, length)
-        assert list(found) == list(expected)
-        for name, values in found.items():
+        expected, actual = preprocessor(texts, pairs, length), encoder(texts, pairs, length)
+        assert list(actual) == list(expected)
+        for name, values in actual.items():
             assert values.dtype == np.int32
             np.testing.assert_array_equal(values, expected[name], f"{name} {length}")
     batch = encoder(texts, pairs)
@@ -295,7 +295,7 @@ def test_an_encoder_of_another_length(vocabulary):
     assert encoder.inputs(text)["input_word_ids"].shape == (1, 8)
 
 
-# --- What it refuses, what it keeps --------------------------------------------------------------
+# --- Errors and memory ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a good \udfff film", "\ud83d\ude00"])

@@ -61,7 +61,7 @@ def test_queries_and_keys_have_equal_ranges(bundle_dir):
             lowered(**sample)
     for block in lowered.blocks:
         query, key, _ = (
-            np.concatenate([ranges[dense][place] for dense, place in part])
+            np.concatenate([ranges[dense][rows] for dense, rows in part])
             for part in block.mixer.parts
         )
         np.testing.assert_allclose(query, key, rtol=1e-3)

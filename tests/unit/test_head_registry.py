@@ -81,8 +81,8 @@ def test_every_task_has_a_head_and_its_metrics():
 
 
 def compared_heads(path: Path) -> list[str]:
-    """The places of a file where a value is compared with the name of a head, or looked up in such."""
-    found = []
+    """The lines of a file that compare a value with the name of a head, or look it up in a table of them."""
+    comparisons = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         compared = []
         if isinstance(node, ast.Compare):
@@ -99,19 +99,19 @@ def compared_heads(path: Path) -> list[str]:
             if isinstance(constant, ast.Constant)
         }
         if names & PUBLISHED and isinstance(node, ast.Dict) and not names <= PUBLISHED:
-            continue  # other things of which one is called as a head is
+            continue  # a table of other things, one of which has a head's name
         if names & PUBLISHED:
-            found.append(f"{path.relative_to(REPOSITORY)}:{node.lineno}: {sorted(names)}")
-    return found
+            comparisons.append(f"{path.relative_to(REPOSITORY)}:{node.lineno}: {sorted(names)}")
+    return comparisons
 
 
 def test_no_other_file_asks_for_a_head_by_name():
-    found = []
+    comparisons = []
     for folder in ("sqb_tf", "tflite", "tools"):
         for path in sorted((REPOSITORY / folder).rglob("*.py")):
             if not str(path.relative_to(REPOSITORY)).startswith(DESCRIPTIONS):
-                found += compared_heads(path)
-    assert not found
+                comparisons += compared_heads(path)
+    assert not comparisons
 
 
 def test_the_search_finds_comparisons_and_tables(tmp_path, monkeypatch):

@@ -40,7 +40,9 @@ def test_logits_are_a_dense_layer_on_the_pooled_token(tiny_config, num_labels):
     assert logits.shape == (3, num_labels)
     pooled = model.backbone(inputs)["pooled_output"].numpy()
     expected = pooled @ model.head.kernel.numpy() + model.head.bias.numpy()
-    np.testing.assert_allclose(logits, expected, atol=1e-5)  # 32 products of numbers up to 1
+    np.testing.assert_allclose(
+        logits, expected, atol=1e-5
+    )  # a sum of 32 products of values up to 1
 
 
 def test_classifier_needs_a_label(tiny_config):
@@ -81,7 +83,7 @@ numpy.savez(
         check=True,
     )
     outputs = np.load(tmp_path / "outputs.npz")
-    # Outputs are about 1; another process may cut sums for its threads otherwise.
+    # Outputs are about 1; another process may split sums among its threads differently.
     np.testing.assert_allclose(outputs["logits"], classifier(inputs), atol=1e-5)
     pooled = classifier.backbone(inputs)["pooled_output"]
     np.testing.assert_allclose(outputs["pooled"], pooled, atol=1e-5)

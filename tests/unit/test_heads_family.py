@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from fixtures.models import random_inputs, randomize, tiny_config
+from fixtures.models import as_dict, random_inputs, randomize, tiny_config
 from fixtures.tiers import every_mixer, tiered
 
 from sqb_tf.errors import InputError
@@ -22,7 +22,7 @@ CLASSES = {
     "embedder, first": (heads.SqueezeBertEmbedder, dict(pooling="first")),
 }
 every_head = pytest.mark.parametrize("head", CLASSES)
-# Logits are sums of 32 products of numbers around 1.
+# Logits are sums of 32 products of values around 1.
 ROUNDING = 1e-5
 
 
@@ -41,20 +41,16 @@ def head_inputs(head: str, seed: int = 0) -> dict[str, np.ndarray]:
         return {name: x.reshape(BATCH, CHOICES, LENGTH) for name, x in flat.items()}
     inputs = random_inputs(config, BATCH, LENGTH, seed)
     if head == "pretrainer":
-        places = np.random.default_rng(seed).integers(0, LENGTH, (BATCH, 4), np.int32)
-        inputs["masked_positions"] = places
+        positions = np.random.default_rng(seed).integers(0, LENGTH, (BATCH, 4), np.int32)
+        inputs["masked_positions"] = positions
     return inputs
 
 
-def as_dict(outputs) -> dict[str, np.ndarray]:
-    return outputs if isinstance(outputs, dict) else {"output": outputs}
-
-
-def assert_same(found, expected, atol: float = 0.0) -> None:
-    found, expected = as_dict(found), as_dict(expected)
-    assert found.keys() == expected.keys()
+def assert_same(actual, expected, atol: float = 0.0) -> None:
+    actual, expected = as_dict(actual), as_dict(expected)
+    assert actual.keys() == expected.keys()
     for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, atol=atol, rtol=0, err_msg=name)
+        np.testing.assert_allclose(actual[name], values, atol=atol, rtol=0, err_msg=name)
 
 
 def by_formula(head: str, model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -74,7 +70,7 @@ def by_formula(head: str, model, inputs: dict[str, np.ndarray]) -> dict[str, np.
             for i in range(CHOICES)
         ]
         return {"output": np.concatenate(columns, axis=1)}
-    places = inputs.get("masked_positions")
+    positions = inputs.get("masked_positions")
     states = backbone({k: v for k, v in inputs.items() if k != "masked_positions"})
     sequence = states["sequence_output"]
     if head == "token_classifier":
@@ -96,7 +92,7 @@ def by_formula(head: str, model, inputs: dict[str, np.ndarray]) -> dict[str, np.
     if head == "masked_lm":
         return {"output": logits}
     return {
-        "masked_lm_logits": np.take_along_axis(logits, places[:, :, None], axis=1),
+        "masked_lm_logits": np.take_along_axis(logits, positions[:, :, None], axis=1),
         "sentence_order_logits": dense(states["pooled_output"], model.order_head),
     }
 
@@ -111,7 +107,7 @@ def test_outputs_are_the_formula(head, mixer):
     model, inputs = build(head, token_mixer=mixer), head_inputs(head)
     outputs = model(inputs, training=False)
     assert {x.dtype for x in as_dict(outputs).values()} == {tf.float32}
-    # Of the vocabulary's logits the terms are larger: 32 products of normal numbers.
+    # The vocabulary's logits have larger terms: 32 products of normally distributed values.
     assert_same(outputs, by_formula(head, model, inputs), atol=3 * ROUNDING)
 
 
@@ -150,19 +146,19 @@ def test_padding_changes_nothing(head, mixer):
     if "masked_positions" in inputs:
         lengths = mask.sum(-1, keepdims=True)
         inputs["masked_positions"] = inputs["masked_positions"] % lengths
-    other = dict(inputs)
-    other["input_word_ids"] = np.where(mask == 1, inputs["input_word_ids"], 7).astype(np.int32)
+    repadded = dict(inputs)
+    repadded["input_word_ids"] = np.where(mask == 1, inputs["input_word_ids"], 7).astype(np.int32)
     longer = {
         k: v if k == "masked_positions" else np.pad(v, [(0, 0)] * (v.ndim - 1) + [(0, 3)])
-        for k, v in other.items()
+        for k, v in repadded.items()
     }
     expected = as_dict(model(inputs))
-    for changed in (other, longer):
+    for changed in (repadded, longer):
         for name, values in as_dict(model(changed)).items():
-            values, wanted = values.numpy(), expected[name].numpy()
+            values, reference = values.numpy(), expected[name].numpy()
             if head in ("token_classifier", "span_labeler", "masked_lm"):
-                values, wanted = values[:, :LENGTH][mask == 1], wanted[mask == 1]
-            np.testing.assert_allclose(values, wanted, atol=3 * ROUNDING)
+                values, reference = values[:, :LENGTH][mask == 1], reference[mask == 1]
+            np.testing.assert_allclose(values, reference, atol=3 * ROUNDING)
 
 
 @every_mixer
@@ -195,7 +191,7 @@ def test_fits(head, mixer):
         for name, values in as_dict(model(inputs)).items()
     }
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    if "pretrainer" in head:  # the same place asks for the same token
+    if "pretrainer" in head:  # the token to predict depends on the position only
         targets["masked_lm_logits"] = inputs["masked_positions"] + 5
     if "embedder" in head:
         vectors = rng.normal(size=model(inputs).shape)
@@ -242,10 +238,10 @@ def test_pretrainer_has_the_masked_lms_weights():
     whole.backbone.set_weights(model.backbone.get_weights())
     whole.head.set_weights(model.head.get_weights())
     inputs = head_inputs("pretrainer")
-    places = inputs.pop("masked_positions")
-    logits = np.take_along_axis(whole(inputs).numpy(), places[:, :, None], axis=1)
-    found = model({**inputs, "masked_positions": places})["masked_lm_logits"]
-    np.testing.assert_allclose(found, logits, atol=ROUNDING)
+    positions = inputs.pop("masked_positions")
+    logits = np.take_along_axis(whole(inputs).numpy(), positions[:, :, None], axis=1)
+    actual = model({**inputs, "masked_positions": positions})["masked_lm_logits"]
+    np.testing.assert_allclose(actual, logits, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("head", ["masked_lm", "pretrainer"])

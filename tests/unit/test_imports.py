@@ -28,12 +28,12 @@ def test_tests_share_fixtures_not_one_another():
 
 
 def test_only_the_runner_imports_an_interpreter():
-    found = {
+    files = {
         file
         for folder in ("sqb_tf", "tflite", "tools")
         for file in importers(folder, "ai_edge_litert.interpreter", "tensorflow.lite")
     }
-    assert found == {"tflite/runtime/runner.py"}
+    assert files == {"tflite/runtime/runner.py"}
 
 
 @pytest.mark.parametrize("module", ["attention", "elementwise", "layers", "backbone", "heads"])
@@ -57,7 +57,7 @@ def test_packages_import_without_tensorflow():
 
 
 def test_tflite_is_no_name_of_ours(tmp_path):
-    """PyPI has a package `tflite`: an editable install must not stand in its way.
+    """PyPI has a package `tflite`: an editable install must not shadow it.
 
     In the repository's root itself Python finds the folder, as it finds any folder there.
     """

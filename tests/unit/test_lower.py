@@ -28,7 +28,7 @@ def test_probabilities_equal_keras(overrides, lowering):
     inputs = random_inputs(model.config, batch=3, length=13)  # both types, padded rows
     assert inputs["input_mask"].min() == 0
     expected = softmax(model(inputs, training=False).numpy())
-    assert np.ptp(expected, axis=0).max() > 1e-2  # texts that differ have answers that do
+    assert np.ptp(expected, axis=0).max() > 1e-2  # different texts have different answers
     for index in range(3):
         outputs = lowered(**row(inputs, index))
         assert outputs.keys() == {"probabilities"}
@@ -84,7 +84,7 @@ def test_long_text_keeps_its_first_tokens_and_its_last(model, length):
         np.testing.assert_allclose(call(**row(inputs, 0))["probabilities"], expected, atol=EXACT)
 
 
-def test_length_of_the_limit_is_not_cut(model):
+def test_length_of_the_limit_is_not_truncated(model):
     lowered = LoweredModel(model, "classification", 12)
     inputs = random_inputs(model.config, batch=1, length=12)
     expected = softmax(model(inputs, training=False).numpy())

@@ -126,12 +126,12 @@ def test_weights_have_a_mean_of_one():
 
 
 def test_masks_are_a_function_of_the_seed():
-    first, again, other = (
+    first, again, another = (
         masking()(random_instances(8), seed) for seed in ((5, 1), (5, 1), (5, 2))
     )
     for name, values in first[0].items():
         np.testing.assert_array_equal(values, again[0][name])
-    assert (first[0]["masked_positions"] != other[0]["masked_positions"]).any()
+    assert (first[0]["masked_positions"] != another[0]["masked_positions"]).any()
 
 
 @pytest.mark.parametrize("whole_words", [False, True])

@@ -199,7 +199,7 @@ def test_truncated_package_raises_error(model, kept):
     ("arguments", "message"),
     [
         ({"labels": ["one", "two", "three"]}, "labels: 3 given.*probabilities"),
-        ({"labels": ["same", "same"]}, "labels: entry 1, 'same', is there twice"),
+        ({"labels": ["same", "same"]}, "labels: entry 1, 'same', appears twice"),
         ({"vocabulary": [*VOCABULARY, ""]}, "vocabulary: entry 9 is ''"),
         ({"vocabulary": [*VOCABULARY, "a\nb"]}, "one non-empty line"),
         ({"vocabulary": VOCABULARY[1:]}, r"vocabulary: no \[PAD\]"),

@@ -31,8 +31,8 @@ def examples():
 
 def epoch(examples, preprocessor, batch_size=10, seed=0, number=0, paired=False, skip=0) -> list:
     """The batches (inputs, indices) of an epoch."""
-    kind = registry.get("regression")(["score"], paired)
-    batches = pipeline.TrainingBatches(examples, preprocessor, kind, batch_size, seed).epoch(
+    head = registry.get("regression")(["score"], paired)
+    batches = pipeline.TrainingBatches(examples, preprocessor, head, batch_size, seed).epoch(
         number, skip
     )
     return [

@@ -1,4 +1,4 @@
-"""sqb_tf.text.preprocessing: special tokens, type ids, masks, cutting, padding."""
+"""sqb_tf.text.preprocessing: special tokens, type ids, masks, truncation, padding."""
 
 import random
 
@@ -80,7 +80,7 @@ def cut_token_by_token(first: list, second: list, budget: int) -> tuple[list, li
 
 
 @pytest.mark.parametrize("seq_length", [5, 6, 11, 20])
-def test_pairs_are_cut_longest_first(tokenizer, seq_length):
+def test_pairs_are_truncated_longest_first(tokenizer, seq_length):
     texts, pairs = random_texts(150, seed=1), random_texts(150, seed=2)
     random.Random(0).shuffle(texts)
     word_ids, type_ids = Preprocessor(tokenizer, seq_length).ragged(texts, pairs)

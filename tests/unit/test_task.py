@@ -144,17 +144,17 @@ def test_targets_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("labels", "kind", "message"),
+    ("labels", "head", "message"),
     [
         (["x", "y"], "classification", "labels that the model does not have: z; it has x, y"),
         (["score"], "regression", "target 'z' is not a number"),
     ],
 )
-def test_targets_of_another_model_raise_error(labels, kind, message):
+def test_targets_of_another_model_raise_error(labels, head, message):
     with pytest.raises(InputError, match=message):
-        registry.get(kind)(labels).references([Example("a", label="z")])
+        registry.get(head)(labels).references([Example("a", label="z")])
     with pytest.raises(InputError, match="no examples"):
-        registry.get(kind)(labels).references([])
+        registry.get(head)(labels).references([])
 
 
 def test_labels_that_only_the_held_out_part_has_are_explained(tmp_path):

@@ -46,12 +46,12 @@ def test_cased_tokens_keep_capitals_and_accents(vocabulary, text, expected):
     assert pieces(vocabulary, text, lowercase=False) == expected.split()
 
 
-def test_ids_are_places_in_the_vocabulary_as_ragged_int32(vocabulary):
+def test_ids_are_indices_of_the_vocabulary_as_ragged_int32(vocabulary):
     ids = WordPieceTokenizer(vocabulary)(["the film", "", "bad"])
     assert isinstance(ids, tf.RaggedTensor)
     assert ids.dtype == tf.int32
-    places = vocabulary.index
-    assert ids.to_list() == [[places("the"), places("film")], [], [places("bad")]]
+    index = vocabulary.index
+    assert ids.to_list() == [[index("the"), index("film")], [], [index("bad")]]
 
 
 def test_tokenizer_reads_a_file(vocabulary, tmp_path):

@@ -164,8 +164,8 @@ def test_litert_by_hand():
     ],
 )  # fmt: skip
 def test_delegations(line, expected):
-    found = tool_output.parse(LOG.replace(REPLACING, line)).delegations
-    assert found == ((Delegation(*expected),) if expected else ())
+    delegations = tool_output.parse(LOG.replace(REPLACING, line)).delegations
+    assert delegations == ((Delegation(*expected),) if expected else ())
 
 
 def test_an_explicit_delegate_and_its_replacing_are_one():
@@ -223,7 +223,7 @@ def test_the_older_header_and_a_single_graph():
         ("	    0.203	", "	    0,203	", "0,203"),
         ("	 [avg ms]	     [%]", "	     [%]", "not the columns of Run Order"),
         ("Number of nodes executed: 3\n", "", "incomplete profile: main"),
-        ("Subgraph (index: 1, name: while_body) profile:\n", "", "there twice in a profile"),
+        ("Subgraph (index: 1, name: while_body) profile:\n", "", "printed twice in a profile"),
     ],
 )
 def test_damaged_profiles(old, new, message):

@@ -33,7 +33,7 @@ def sample_interval(samples_ms: Sequence[float]) -> tuple[float, float] | None:
     """The 95% confidence interval of the median, whatever the distribution of the samples.
 
     Its ends are two of the samples: the number of samples below the median is binomial with p = 1/2. None for
-    fewer than 6 samples, of which no two are 95% certain to enclose the median.
+    fewer than 6 samples, since no two of those enclose the median with 95% certainty.
     """
     count = len(samples_ms)
     below = int(stats.binom.ppf((1 - _CONFIDENCE) / 2, count, 0.5))

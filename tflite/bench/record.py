@@ -271,14 +271,14 @@ class Result:
         """The result in a file that a report or `--json` wrote.
 
         Raises:
-            InputError: it names the file, which cannot be read, is no JSON, or is no result.
+            InputError: it names the file, which cannot be read, is not JSON, or is not a result.
         """
         try:
             value = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
         except ValueError:  # of UTF-8 or of JSON
-            raise InputError(f"{path}: no JSON: expected records.json of a report") from None
+            raise InputError(f"{path}: not JSON: expected records.json of a report") from None
         try:
             return cls.from_json(value)
         except InputError as error:
@@ -333,7 +333,7 @@ def package_fields(info: PackageInfo) -> dict[str, Any]:
 
 def _check_record(value: Any, name: str) -> None:
     if not isinstance(value, dict):
-        raise InputError(f"{name} is no object")
+        raise InputError(f"{name} is not an object")
     if "host" in value and "hardware" not in value:
         raise InputError(
             f"{name} is an earlier version's ('host' in place of 'hardware'): measure again"
@@ -354,7 +354,7 @@ def _check_record(value: Any, name: str) -> None:
 def _build(cls: type[T], value: Any, name: str) -> T:
     """A dataclass from the keys of a JSON object that it knows."""
     if not isinstance(value, dict):
-        raise InputError(f"{name} is no object")
+        raise InputError(f"{name} is not an object")
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     absent = [
         field.name

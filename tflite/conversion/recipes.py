@@ -132,7 +132,7 @@ class Recipe(enum.Enum):
 
     @property
     def is_searchable(self) -> bool:
-        """Whether the recipe is about weights alone, of which some can be stored finer."""
+        """Whether the recipe quantizes weights alone, so that some layers can be stored finer."""
         weights_decide = self.storage is not None or self is Recipe.MIXED
         return weights_decide and self.activation_bits is None
 

@@ -170,7 +170,7 @@ def _check_lines(what: str, lines: Sequence[str]) -> None:
         if not line or "\n" in line or line.endswith("\r"):
             raise InputError(f"{what}: entry {index} is {line!r}; expected one non-empty line")
         if line in seen:
-            raise InputError(f"{what}: entry {index}, {line!r}, is there twice; remove one")
+            raise InputError(f"{what}: entry {index}, {line!r}, appears twice; remove one")
         seen.add(line)
 
 

@@ -75,7 +75,7 @@ def release(
     """Converts a model, verifies the package on held-out text, and writes it with its manifest.
 
     The manifest, `NAME.json`, is written before the package, and both completely or not at all: a package
-    never stands without the record of how it was verified. One that misses its bounds is not written.
+    never exists without the record of how it was verified. One that misses its bounds is not written.
 
     Args:
         model_or_directory: a bundle's folder, the model of `sqb_tf.load`, or a Keras model of `sqb_tf`

@@ -11,7 +11,7 @@ from sqb_tf.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class ReleaseFiles:
-    """`NAME.tflite` and what stands beside it.
+    """`NAME.tflite` and the files beside it.
 
     Raises:
         InputError: `package` does not end in `.tflite`.

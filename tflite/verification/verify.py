@@ -174,9 +174,9 @@ def _compare(
 def _add_errors(
     errors: dict[str, _Error], expected: Sequence[Outputs], actual: Sequence[Outputs]
 ) -> None:
-    for one, other in zip(expected, actual, strict=True):
+    for expected_outputs, actual_outputs in zip(expected, actual, strict=True):
         for name, error in errors.items():
-            error.add(one[name], other[name])
+            error.add(expected_outputs[name], actual_outputs[name])
 
 
 class _Error:

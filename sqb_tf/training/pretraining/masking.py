@@ -14,7 +14,7 @@ import numpy as np
 from sqb_tf.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, begins_word
 from sqb_tf.training.pretraining.shards import Instances, Shards
 
-# Devlin et al. 2019, section 3.1: 15% of the tokens are predicted. Of these 80% are replaced by [MASK] and
+# Devlin et al. 2019, section 3.1: 15% of the tokens are predicted. 80% of these are replaced by [MASK] and
 # 10% by a random token.
 PREDICTED, MASKED, REPLACED = 0.15, 0.8, 0.1
 # Inputs, targets and weights, each by name.

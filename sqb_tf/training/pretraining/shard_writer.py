@@ -122,7 +122,7 @@ def _write(
         if not writer.counts:
             raise InputError(
                 f"{', '.join(options.text or ())}: no {split} instances: expected documents separated by "
-                f"blank lines, of which {options.held_out:g} per cent are held out"
+                f"blank lines, {options.held_out:g} per cent of them held out"
             )
     records = {split: writer.counts for split, writer in writers.items()}
     log(f"{sum(records['train'])} instances to train on, {sum(records['dev'])} held out")

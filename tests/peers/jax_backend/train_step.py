@@ -1,6 +1,6 @@
 """One training step of every head under Keras' JAX backend: train_step.py FOLDER.
 
-Runs in an environment without TensorFlow. For each head FOLDER has `NAME.json` (kind, labels, config), the
+Runs in an environment without TensorFlow. For each head FOLDER has `NAME.json` (head, labels, config), the
 weights `NAME.weights.h5`, and `NAME.npz` with inputs and a target for each output. The results are written
 there: `NAME.result.npz` (outputs, the loss, and each weight after a step of SGD) and
 `NAME.result.weights.h5`.
@@ -8,7 +8,6 @@ there: `NAME.result.npz` (outputs, the loss, and each weight after a step of SGD
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -18,27 +17,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import keras
 import numpy as np
-
-from sqb_tf.config import SqueezeBertConfig
-from sqb_tf.model import heads
+from case import load_case
 
 
 def train(folder: Path, name: str) -> None:
     """Trains one head."""
-    case = json.loads((folder / f"{name}.json").read_text())
-    config = SqueezeBertConfig.from_dict(case["config"])
-    model = heads.build(case["kind"], config, case["labels"])
-    model.load_weights(folder / f"{name}.weights.h5")
-    arrays = dict(np.load(folder / f"{name}.npz"))
-    inputs = {key.partition("/")[2]: x for key, x in arrays.items() if key.startswith("inputs/")}
-    targets = {key.partition("/")[2]: x for key, x in arrays.items() if key.startswith("targets/")}
+    model, inputs, targets = load_case(folder, name)
     outputs = model(inputs, training=False)
     outputs = outputs if isinstance(outputs, dict) else {"output": outputs}
     results = {f"outputs/{key}": np.asarray(values) for key, values in outputs.items()}
     model.compile(keras.optimizers.SGD(0.1), keras.losses.MeanSquaredError(), jit_compile=True)
-    single = list(targets) == ["output"]
-    loss = model.train_on_batch(inputs, targets["output"] if single else targets)
-    results["loss"] = np.asarray(loss)
+    results["loss"] = np.asarray(model.train_on_batch(inputs, targets))
     for weight in model.trainable_weights:
         results[f"weights/{weight.path}"] = np.asarray(weight)
     model.save_weights(folder / f"{name}.result.weights.h5")

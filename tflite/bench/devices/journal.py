@@ -22,7 +22,7 @@ class Journal:
     Thread-safe. Without a path, results stay in memory and an interrupted run is lost.
 
     Raises:
-        InputError: the file cannot be read or written, or is no journal.
+        InputError: the file cannot be read or written, or is not a journal.
     """
 
     def __init__(self, path: Path | None = None) -> None:

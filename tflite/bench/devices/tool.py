@@ -70,7 +70,7 @@ class Tool:
         """Reads the executable's flavor and flags from its help. The app has no --help, and is TFLite's.
 
         Raises:
-            DeviceError: it does not run there, or is no benchmark tool.
+            DeviceError: it does not run there, or is not a benchmark tool.
         """
         text = self.shell.run(f"cd {self.shell.folder} && ./{self.name} --help").text
         _check_runs(text, self.binary)

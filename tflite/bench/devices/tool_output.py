@@ -225,14 +225,14 @@ class _Log:
 
     def _note(self, line_type: str, value: Any, line: str) -> None:
         if self.facts.setdefault(line_type, (value, line))[0] != value:
-            garbled(line, "there twice with different figures")
+            garbled(line, "printed twice with different figures")
 
     def _read_count(self, line: str) -> None:
         if not self.runs:
             garbled(line, "not after an announcement of runs")
         statistics, known = read_statistics(line), self.runs[-1][1]
         if known and known != [statistics]:
-            garbled(line, "there twice with different figures")
+            garbled(line, "printed twice with different figures")
         known[:] = [statistics]
 
     def _read_replacing(self, line: str) -> None:

@@ -173,7 +173,7 @@ class ProfileReader:
         part = {"Run Order": "nodes", "Summary by node type": "operations"}.get(title)
         if part:
             if getattr(self._draft, part) is not None:
-                garbled(line, "there twice in a profile")
+                garbled(line, "printed twice in a profile")
             setattr(self._draft, part, [])
         self._title, self._columns = title, None
 

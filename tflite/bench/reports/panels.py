@@ -38,7 +38,7 @@ from .records import (
     varies,
 )
 
-# Of a phone's 360 pixels a plot gets some 330; letters are then 11 pixels high.
+# A plot gets some 330 of a phone's 360 pixels; letters are then 11 pixels high.
 WIDTH_INCHES, HEIGHT_INCHES = 4.0, 2.9
 BAR_INCHES = 0.46
 # Operator types that a profile shows separately; the others are one part of its bars.

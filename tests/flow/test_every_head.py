@@ -1,4 +1,4 @@
-"""Every kind of model, from a bundle to a verified package in every recipe."""
+"""Every head of model, from a bundle to a verified package in every recipe."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ PER_TOKEN = {
     name: [output.name for output in head.outputs if output.per_token]
     for name, head in registry.HEADS.items()
 }
-every_kind = pytest.mark.parametrize("kind", registry.NAMES)
+every_head = pytest.mark.parametrize("head", registry.NAMES)
 # float32 rounding of some 100 operations on values about 1, and the vocabulary's logits about 6.
 ROUNDING = 3e-5
 
@@ -42,33 +42,33 @@ def rows(texts):
     return [(text, None) for text in texts]
 
 
-def test_every_kind_is_lowered_and_every_recipe_tested():
+def test_every_head_is_lowered_and_every_recipe_tested():
     assert set(HEADS) == set(registry.NAMES)
     tested = {recipe.values[0] for recipe in RECIPES}
     assert tested == set(Recipe.names())
 
 
 @every_mixer
-@every_kind
-def test_lowered_model_is_the_keras_model(kind, mixer, model_of):
-    model = model_of(kind, mixer)
-    lowered = LoweredModel(model, kind, 32)
+@every_head
+def test_lowered_model_is_the_keras_model(head, mixer, head_model):
+    model = head_model(head, mixer)
+    lowered = LoweredModel(model, head, 32)
     for text in TEXTS[:5]:
         inputs = model.preprocessor([text])
-        found, expected = lowered(**inputs), BundleBackend(model).batch_outputs(inputs)
-        assert found.keys() == expected.keys()
+        actual, expected = lowered(**inputs), BundleBackend(model).batch_outputs(inputs)
+        assert actual.keys() == expected.keys()
         for name, values in expected.items():
-            assert found[name].shape == values.shape
-            np.testing.assert_allclose(found[name], values, atol=ROUNDING, err_msg=name)
+            assert actual[name].shape == values.shape
+            np.testing.assert_allclose(actual[name], values, atol=ROUNDING, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", registry.TEXT_NAMES)
+@pytest.mark.parametrize("head", registry.TEXT_NAMES)
 @pytest.mark.parametrize("recipe", RECIPES)
 @every_mixer
-def test_every_recipe_is_verified(kind, recipe, mixer, model_of, package_of):
-    model, content = model_of(kind, mixer), package_of(kind, recipe, mixer=mixer)
+def test_every_recipe_is_verified(head, recipe, mixer, head_model, head_package):
+    model, content = head_model(head, mixer), head_package(head, recipe, mixer=mixer)
     report = verify(model, content, [Example(text) for text in TEXTS])
-    assert list(report.tensors) == [output.name for output in registry.get(kind).outputs]
+    assert list(report.tensors) == [output.name for output in registry.get(head).outputs]
     assert report.metric == {"name": None, "keras": None, "package": None, "drop": None}
     assert report.sqnr_db >= Recipe.named(recipe).bounds.sqnr_db, report.table()
     assert "same decision" in report.table() and "Keras" not in report.table()
@@ -79,34 +79,34 @@ def test_every_recipe_is_verified(kind, recipe, mixer, model_of, package_of):
 
 
 @every_mixer
-@pytest.mark.parametrize("kind", [*registry.TEXT_NAMES, *PAIRED])
-def test_fixed_length_gives_the_same_for_the_texts_own_tokens(kind, mixer, package_of):
+@pytest.mark.parametrize("head", [*registry.TEXT_NAMES, *PAIRED])
+def test_fixed_length_gives_the_same_for_the_texts_own_tokens(head, mixer, head_package):
     dynamic, fixed = (
-        Runner(package_of(kind, "float32", length, mixer)) for length in (None, (32,))
+        Runner(head_package(head, "float32", length, mixer)) for length in (None, (32,))
     )
-    texts = [(text, "a plot" if kind in PAIRED else None) for text in TEXTS[:10]]
-    for one, other in zip(
+    texts = [(text, "a plot" if head in PAIRED else None) for text in TEXTS[:10]]
+    for expected, actual in zip(
         dynamic.run(dynamic.requests(texts)), fixed.run(fixed.requests(texts)), strict=True
     ):
-        for name, values in one.items():
-            np.testing.assert_allclose(other[name], values, atol=ROUNDING, err_msg=name)
+        for name, values in expected.items():
+            np.testing.assert_allclose(actual[name], values, atol=ROUNDING, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", [name for name, outputs in PER_TOKEN.items() if outputs])
-def test_outputs_have_a_place_for_every_token(kind, model_of, package_of):
-    runner, model = Runner(package_of(kind, "float32")), model_of(kind)
-    paired = kind in PAIRED
+@pytest.mark.parametrize("head", [name for name, outputs in PER_TOKEN.items() if outputs])
+def test_outputs_have_a_row_for_every_token(head, head_model, head_package):
+    runner, model = Runner(head_package(head, "float32")), head_model(head)
+    paired = head in PAIRED
     (outputs,) = runner.run(runner.requests([("the film was good", "bad" if paired else None)]))
     tokens = len(model.tokenizer(["the film was good"])[0]) + (4 if paired else 2)
-    for name in PER_TOKEN[kind]:
+    for name in PER_TOKEN[head]:
         assert len(outputs[name]) == tokens
 
 
-def test_labels_are_in_the_package_of_a_token_classifier(package_of, model_of):
-    assert Runner(package_of("token_classification", "int8")).package.labels == [
+def test_labels_are_in_the_package_of_a_token_classifier(head_package, head_model):
+    assert Runner(head_package("token_classification", "int8")).package.labels == [
         f"label {i}" for i in range(4)
     ]
-    assert Runner(package_of("span", "int8")).package.labels is None
+    assert Runner(head_package("span", "int8")).package.labels is None
 
 
 @pytest.mark.parametrize("recipe", tiered(["float32", "int8"], ["int8"]))
@@ -114,21 +114,21 @@ def test_the_vocabulary_is_in_the_file_once(recipe, tmp_path):
     """Looked up and multiplied with, the table of a masked LM is one buffer."""
     config = tiny_config(vocab_size=8000)
     sizes = {}
-    for kind in ("encoder", "masked_lm"):
-        model = heads.build(kind, config)
+    for head in ("encoder", "masked_lm"):
+        model = heads.build(head, config)
         vocabulary = VOCABULARY + [f"word{i}" for i in range(8000 - len(VOCABULARY))]
-        task = bundle.TaskInfo(kind, kind, False, 32, True, {}, "", "")
+        task = bundle.TaskInfo(head, head, False, 32, True, {}, "", "")
         examples = [Example(text) for text in TEXTS[:8]]
         contents = bundle.BundleContents(model, vocabulary, [], task, calibration=examples)
-        bundle.write(tmp_path / kind, contents)
-        sizes[kind] = len(sqb_tflite.convert(tmp_path / kind, recipe))
+        bundle.write(tmp_path / head, contents)
+        sizes[head] = len(sqb_tflite.convert(tmp_path / head, recipe))
     table = 8000 * config.hidden_size * (4 if recipe == "float32" else 1)
     assert sizes["masked_lm"] - sizes["encoder"] < table / 2
 
 
-def test_texts_have_vectors_and_words_have_tags(package_of):
+def test_texts_have_vectors_and_words_have_tags(head_package):
     embedder, tagger = (
-        Runner(package_of(kind, "float32")) for kind in ("embedding", "token_classification")
+        Runner(head_package(head, "float32")) for head in ("embedding", "token_classification")
     )
     vectors = embedder.embed(TEXTS[:3])
     expected = [output["embedding"] for output in embedder.run(embedder.requests(rows(TEXTS[:3])))]
@@ -144,17 +144,17 @@ def test_texts_have_vectors_and_words_have_tags(package_of):
         embedder.tag(["bad"])
 
 
-@pytest.mark.parametrize("kind", registry.TEXT_NAMES)
-def test_kinds_without_a_label_for_a_text_say_so(kind, package_of, model_of, tmp_path):
-    (tmp_path / "a.tflite").write_bytes(package_of(kind, "int8"))
-    with pytest.raises(InputError, match=f"a package for {kind} has no label for a text"):
+@pytest.mark.parametrize("head", registry.TEXT_NAMES)
+def test_heads_without_a_label_for_a_text_say_so(head, head_package, head_model, tmp_path):
+    (tmp_path / "a.tflite").write_bytes(head_package(head, "int8"))
+    with pytest.raises(InputError, match=f"a package for {head} has no label for a text"):
         call("predict", "--package", tmp_path / "a.tflite", "some text")
-    with pytest.raises(InputError, match=f"a bundle for {kind}: expected one for classification"):
-        call("predict", "--model", model_of(kind).info.directory, "some text")
+    with pytest.raises(InputError, match=f"a bundle for {head}: expected one for classification"):
+        call("predict", "--model", head_model(head).info.directory, "some text")
 
 
 def test_an_imported_model_goes_to_a_verified_package(tmp_path):
-    """The commands of the README, on a folder of transformers."""
+    """The documented commands, on a folder of transformers."""
     folder = shutil.copytree(GOLDEN / "masked_lm" / "0", tmp_path / "hf")
     assert call("import_hf", "--source", folder, "--output", tmp_path / "bundle") == 0
     words = (folder / "vocab.txt").read_text().split()[5:]
