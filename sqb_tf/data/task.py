@@ -70,7 +70,7 @@ class Task:
             `.jsonl`), a tenth of which (chosen by a hash of the text, in SQuAD of the paragraph) is held
             out as dev.
         columns: the columns, where the task does not fix them.
-        limit: at most so many examples of each split.
+        limit: the most examples of each split.
 
     Raises:
         InputError: an unknown name, a limit below 1.

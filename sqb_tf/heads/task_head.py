@@ -80,7 +80,7 @@ class TaskHead(Head, abc.ABC):
         return examples
 
     def count_units(self, units: Iterable[Example], num_examples: int) -> int:
-        """The number of training units of so many examples."""
+        """The number of training units of a number of examples."""
         return num_examples
 
     @abc.abstractmethod

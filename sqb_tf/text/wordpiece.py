@@ -14,7 +14,7 @@ from sqb_tf.text.vocabulary import SUFFIX
 
 # UTF-8 bytes of a word; a longer one is unknown (`max_bytes_per_word` of FastBertTokenizer).
 MAX_WORD_BYTES = 100
-# A word of at most so many characters is not too long, whatever they are.
+# A word of at most this many characters is not too long, whatever they are.
 SURELY_SHORT = MAX_WORD_BYTES // 4
 
 # Words whose pieces are kept: 5 MB, none being longer than MAX_WORD_BYTES.

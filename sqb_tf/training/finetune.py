@@ -30,7 +30,7 @@ from sqb_tf.training.teacher_outputs import TeacherOutputs, teacher_outputs
 from sqb_tf.training.trainer import LOGS, FinetuneTrainer
 from sqb_tf.training.training_data import TrainingData
 
-# The vocabulary is learned from at most so many examples: their word counts are held in memory.
+# The vocabulary is learned from at most this many examples: their word counts are held in memory.
 VOCABULARY_EXAMPLES = 500_000
 
 

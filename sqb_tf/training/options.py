@@ -155,7 +155,7 @@ class FinetuneOptions(TextOptions, TrainingOptions):
 
 
 def check_at_least(options: Any, **least_values: int) -> None:
-    """`InputError` unless each option named is at least so much; None passes."""
+    """`InputError` unless each option is at least its value here; None passes."""
     for name, least in least_values.items():
         value = getattr(options, name)
         if value is not None and value < least:

@@ -129,7 +129,7 @@ def test_seed_repeats_a_run(small, shards, tmp_path):
 
 
 def stopped(monkeypatch, saves: int, *flags) -> None:
-    """Runs the tool until it has saved so often."""
+    """Runs the tool until it has saved `saves` times."""
     save, left = RunState.save, [saves]
 
     def stop(self):

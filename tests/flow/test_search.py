@@ -26,7 +26,7 @@ COARSE = dict.fromkeys(LAYERS, "int4")
 
 
 def attempts(needed: int, budget: float = 1e9):
-    """What `search` tries where so many finer layers are enough."""
+    """What `search` tries where `needed` finer layers are enough."""
 
     def attempt(patterns):
         finer = [layer for layer in LAYERS if patterns[layer] == "int8"]

@@ -56,7 +56,7 @@ class Device(Protocol):
         """Called when a push is complete."""
 
     def unplug(self, seconds: float) -> None:
-        """Disconnects the device for so long."""
+        """Disconnects the device for `seconds`."""
 
     def reboot(self) -> None:
         """Reboots the device, which drops this connection."""

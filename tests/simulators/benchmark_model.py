@@ -630,7 +630,7 @@ class Timings(list):
 def repeat(
     model: Model, values: Mapping[str, Value], runs: int, min_secs: float, garbled: bool = False
 ) -> Timings:
-    """Runs the model at least so many times and seconds; prints the `count=` line.
+    """Runs the model at least `runs` times and `min_secs` seconds; prints the `count=` line.
 
     Raises:
         Failed: a run failed. The others are done all the same, as the tool does.

@@ -351,24 +351,24 @@ class Phone:
         self.pushes.append((remote, size))
 
     def unplug(self, seconds: float) -> None:
-        """Drops every connection and refuses new ones for so long."""
+        """Drops every connection and refuses new ones for `seconds`."""
         self.daemon.refuse()
         self._later(seconds, self.daemon.listen)
 
     def reboot(self, seconds: float = 1.0) -> None:
-        """Kills every command and disconnects for so long; files stay."""
+        """Kills every command and disconnects for `seconds`; files stay."""
         self._boot()
         self.unplug(seconds)
         self._kill(self.processes())
 
     def unauthorize(self, seconds: float) -> None:
-        """Drops every connection and authorizes no new one for so long."""
+        """Drops every connection and authorizes no new one for `seconds`."""
         self.daemon.authorized = False
         self.daemon.drop()
         self._later(seconds, lambda: setattr(self.daemon, "authorized", True), self.daemon.drop)
 
     def go_offline(self, seconds: float) -> None:
-        """Does not answer for so long, then drops every connection."""
+        """Does not answer for `seconds`, then drops every connection."""
         self.daemon.mute = True
         self._later(seconds, lambda: setattr(self.daemon, "mute", False), self.daemon.drop)
 

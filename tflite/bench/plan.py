@@ -17,7 +17,7 @@ DELEGATES = ("xnnpack", "gpu", "nnapi", "none")
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """One measurement of a plan, without the device: a package with so many threads at a length."""
+    """One measurement of a plan, without the device: a package with a number of threads at a length."""
 
     package: str
     threads: int
@@ -46,7 +46,7 @@ class Plan:
         packages: paths; the others are compared with the first.
         threads: numbers of CPU threads; each package runs with each of them.
         lengths: in tokens; a package is skipped at lengths beyond its own limit.
-        runs: timed runs of each measurement; on a device at least so many in each start of the tool.
+        runs: timed runs of each measurement; on a device the fewest in each start of the tool.
         text: the source of the inputs.
         each_text: whether to run every text at its own length too; on the host only.
         seed: of the shuffled order within rounds.
@@ -55,10 +55,10 @@ class Plan:
         repeats: on a device, the most starts of the tool for one measurement.
         precision: on a device, a measurement is repeated until the 95% confidence interval of its median
             is within this share of the median.
-        budget_s: on a device, no measurement is repeated after so many seconds.
+        budget_s: on a device, seconds after which no measurement is repeated.
         min_seconds: the least time that a start measures for, after half a second of warm-up.
         max_temperature_c: a run waits until the device is at most this warm; None: it never waits.
-        cool_down_s: a measurement fails if the device has not cooled down after so many seconds.
+        cool_down_s: seconds after which a measurement fails if the device has not cooled down.
         reconnect_s: how long to wait for a device that disappeared; a phone takes a minute to boot.
         timeout_s: a start of the tool that takes longer counts as hung.
         profile: whether to run each measurement once more to time its operators.

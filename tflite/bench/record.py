@@ -102,7 +102,7 @@ class TextLengths:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """One measurement: a package with so many threads at a length on a device.
+    """One measurement: a package with a number of threads at a length on a device.
 
     Attributes:
         package: path of the file; its hash, size, recipe, lowering and baseline are those of `PackageInfo`.

@@ -17,7 +17,7 @@ from sqb_tf.training.pretraining.shards import Shards
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# At most so many held-out instances are evaluated, evenly spaced among all.
+# At most this many held-out instances are evaluated, evenly spaced among all.
 DEV_INSTANCES, DEV_BATCH = 2048, 64
 
 

@@ -90,9 +90,9 @@ def check_statistics(figures: Statistics, slack: float, line: str) -> None:
         garbled(line, "first is outside of min and max")
     nearest = spread / figures.count - slack
     if not figures.min + nearest <= figures.mean <= figures.max - nearest:
-        garbled(line, "no such mean of so many runs")
+        garbled(line, "no such mean of this number of runs")
     if not spread / math.sqrt(2 * figures.count) - slack <= figures.std <= spread / 2 + slack:
-        garbled(line, "no such standard deviation of so many runs")
+        garbled(line, "no such standard deviation of this number of runs")
     if figures.median is not None and abs(figures.median - figures.mean) > figures.std + slack:
         garbled(line, "the median is too far from the mean")
 

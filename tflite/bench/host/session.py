@@ -40,7 +40,7 @@ Inputs = dict[str, np.ndarray]
 
 @dataclasses.dataclass
 class Subject:
-    """One package opened with so many threads, and its inputs."""
+    """One package opened with a number of threads, and its inputs."""
 
     info: PackageInfo
     threads: int

@@ -183,7 +183,7 @@ def median(record: Record) -> str:
 
 
 def number(value: float | None, digits: int) -> str:
-    """`value` with so many decimals; `NOTHING` for None."""
+    """`value` with `digits` decimals; `NOTHING` for None."""
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
