@@ -240,15 +240,15 @@ def main() -> None:
         parts = measure_parts(files + [peer] * peer.exists(), records, args.runs)
         least = least_times(files, limits)
         written = memory_just_written(Path(folder))
-    goals = {
+    targets = {
         "goals": results(records, limits, least, parts, peers, written),
         "limits": limits,
         "least_ms": least,
         "parts": parts,
         "peers": peers,
     }
-    output.write_json(report / "goals.json", goals)
-    text = comparison_tables.text(measured, goals)
+    output.write_json(report / "goals.json", targets)
+    text = comparison_tables.text(measured, targets)
     print(text)
     if args.readme:
         output.update_markdown(args.readme, "comparison", text)

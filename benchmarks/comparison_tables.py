@@ -25,22 +25,22 @@ BOUNDS = {
 }
 
 
-def text(measured: Mapping[str, Records], goals: Mapping[str, Any]) -> str:
+def text(measured: Mapping[str, Records], targets: Mapping[str, Any]) -> str:
     """Every package by length and on each set of texts, other runtimes, the targets, where time goes."""
     from sqb_tflite.bench.host import host_info
 
     first = next(iter(measured.values()))[0]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
-    rates = ", ".join(f"{dtype} {limit / 1e9:.0f}" for dtype, limit in goals["limits"].items())
+    rates = ", ".join(f"{dtype} {limit / 1e9:.0f}" for dtype, limit in targets["limits"].items())
     foot = (
         f"1 thread of {host_info.processor(first['hardware'])}; {versions}; {first['date'][:10]}. "
         f"Peak rate of one large matmul in LiteRT, G operations per second: {rates}. The time of each part "
         "is measured with only its operations in the model."
     )
     tables = [_packages(measured)]
-    if goals["peers"]:
-        tables.append(_peers(goals["peers"]))
-    tables += [_targets(goals["goals"]), _parts(goals["parts"])]
+    if targets["peers"]:
+        tables.append(_peers(targets["peers"]))
+    tables += [_targets(targets["goals"]), _parts(targets["parts"])]
     return "\n\n".join([*tables, foot])
 
 

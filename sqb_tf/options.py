@@ -23,7 +23,7 @@ class Flag:
         help: what it does, for `--help`.
         group: the heading in `--help`.
         names: with their dashes, the first being the one to use; for a positional argument none.
-        metavar: what stands for the value.
+        metavar: the value's name in `--help`.
         choices: the values that it accepts, for `check_choices` and `--help`.
         fallback: what happens where the default is None.
     """

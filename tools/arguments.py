@@ -17,7 +17,7 @@ from sqb_tf.errors import InputError, suggest
 from sqb_tf.options import Flag, flags, option
 
 BAD_INPUT = 2  # the exit code
-# The headings of `--help`, in order; those that are not listed stand between.
+# The headings of `--help`, in order; those that are not listed come between.
 FIRST_GROUPS, LAST_GROUPS = ("data", "model"), ("saving", "output")
 Options = TypeVar("Options")
 
@@ -62,7 +62,7 @@ class Parser(argparse.ArgumentParser):
         return self
 
     def add_command(self, name: str, description: str, *classes: type) -> Parser:
-        """A command with options of its own, listed in `--help`. `OutputOptions` may stand before it."""
+        """A command with options of its own, listed in `--help`. `OutputOptions` may come before it."""
         if not self.commands:
             self._commands_action = self.add_subparsers(
                 title="commands", dest="command", metavar="COMMAND", parser_class=type(self)

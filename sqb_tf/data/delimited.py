@@ -109,11 +109,11 @@ def find_split(folder: Path, split: str) -> Path:
 def _other_separator(path: Path, row: dict[str, Any]) -> str:
     """What is wrong where the header is one cell with another separator in it."""
     header = next(iter(row), None) or ""
-    near = [other for other in ",;\t" if other in header]
-    if path.suffix == ".jsonl" or len(row) > 1 or not near:
+    separators = [mark for mark in ",;\t" if mark in header]
+    if path.suffix == ".jsonl" or len(row) > 1 or not separators:
         return ""
     expected = "tabs" if path.suffix == ".tsv" else "commas"
-    return f"; {path.suffix} files separate columns by {expected}, this one by {near[0]!r}"
+    return f"; {path.suffix} files separate columns by {expected}, this one by {separators[0]!r}"
 
 
 def _tsv_rows(

@@ -77,7 +77,7 @@ class SquadFile:
         if actual != text:
             raise InputError(
                 f"{self.path}: {where}: answer {text!r} is not at answer_start {start}: "
-                f"{actual!r} stands there"
+                f"the context has {actual!r} there"
             )
         return start, text
 

@@ -46,14 +46,14 @@ def _check_identity(record: Path, identity: dict[str, Any]) -> None:
         recorded = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{record}: cannot be read: {error}: start anew without --resume"
+            f"{record}: cannot be read: {error}: start again without --resume"
         ) from None
     for name, value in json.loads(json.dumps(identity)).items():
         if recorded.get(name) != value:
             flag = name.replace("_", "-")
             raise InputError(
                 f"--resume: the run in {record.parent} has {flag} {recorded.get(name)!r}, not {value!r}: "
-                "repeat its flags, or start anew without --resume"
+                "repeat its flags, or start again without --resume"
             )
 
 

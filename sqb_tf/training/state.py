@@ -48,7 +48,7 @@ class RunState:
                 variable.assign(array)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(
-                f"{self._path}: the saved state is damaged ({type(error).__name__}): start anew "
+                f"{self._path}: the saved state is damaged ({type(error).__name__}): start again "
                 "without --resume"
             ) from None
         self.step, self.evaluated_step, self.best_step = map(int, (step, evaluated_step, best_step))
@@ -85,6 +85,6 @@ class RunState:
         """The error for a loss, weight or output that is not finite at this step."""
         return InputError(
             f"the training diverged: at step {self.step} a loss, a weight or an output is not finite: "
-            "start anew with a lower --learning-rate (the last state and the best weights before it stay "
+            "start again with a lower --learning-rate (the last state and the best weights before it stay "
             f"in {self._path.parent})"
         )

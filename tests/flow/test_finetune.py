@@ -358,8 +358,8 @@ def test_resume_on_other_data_says_so(killed, tmp_path):
 @pytest.mark.parametrize(
     ("name", "match"),
     [
-        ("run.json", r"run.json: cannot be read: .*: start anew without --resume"),
-        ("state.npz", r"state.npz: the saved state is damaged .*: start anew without --resume"),
+        ("run.json", r"run.json: cannot be read: .*: start again without --resume"),
+        ("state.npz", r"state.npz: the saved state is damaged .*: start again without --resume"),
     ],
 )
 def test_resume_of_a_damaged_state(name, match, killed, tmp_path):
@@ -407,7 +407,7 @@ def test_a_state_with_a_nan_is_not_saved_over_a_good_one(tmp_path):
 
 
 def test_bad_flag_keeps_the_state_of_a_killed_run(killed):
-    """Without --resume a run starts anew, but only after its flags are checked."""
+    """Without --resume a run starts again, but only after its flags are checked."""
     flags, out = killed
     before = fingerprint(out.parent)
     with pytest.raises(InputError, match="seq_length 513"):
@@ -416,7 +416,7 @@ def test_bad_flag_keeps_the_state_of_a_killed_run(killed):
 
 
 @pytest.mark.parametrize(("value", "warned"), [(0.5, True), (0.6, True), (0.7, False)])
-def test_a_model_that_knows_no_more_than_the_labels_shares_is_warned_of(value, warned, monkeypatch):
+def test_accuracy_at_chance_logs_a_warning(value, warned, monkeypatch):
     logged = []
     monkeypatch.setattr(finetune, "log", logged.append)
     task = types.SimpleNamespace(head="classification", metric_name="accuracy")

@@ -181,7 +181,7 @@ def test_a_damaged_curve_is_one_line(shards, tmp_path, monkeypatch):
     flags = ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
     stopped(monkeypatch, 2, *flags)
     (tmp_path / "out.training" / "curve.json").write_text("[{")
-    rejects(r"curve.json: cannot be read: .*: start anew", "pretrain", *flags, "--resume")
+    rejects(r"curve.json: cannot be read: .*: start again", "pretrain", *flags, "--resume")
 
 
 def test_resume_of_another_run_says_so(shards, tmp_path, monkeypatch):

@@ -191,7 +191,7 @@ def spoiled(change) -> str:
         ),
         (
             spoiled(lambda p: p["qas"][0].update(answers=[{"text": "Z", "answer_start": -1}])),
-            "question 0-0-0: answer 'Z' is not at answer_start -1: '' stands there",
+            "question 0-0-0: answer 'Z' is not at answer_start -1: the context has '' there",
         ),
     ],
 )

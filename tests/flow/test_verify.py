@@ -1,4 +1,4 @@
-"""sqb_tflite.verification.verify: what it reports, what it lets pass, what it does not."""
+"""sqb_tflite.verification.verify: what it reports, accepts and rejects."""
 
 import dataclasses
 import json

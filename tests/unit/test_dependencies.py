@@ -40,7 +40,7 @@ def distributions(folders: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
     """Each file with the distribution of each third-party module that it imports."""
     known = metadata.packages_distributions()
     beside = {path.stem for folder in ("tests", "benchmarks", "tools") for path in sources(folder)}
-    local = OURS | PEERS | beside | {"benchmarks", "fixtures", "simulators"}
+    local = OURS | PEERS | beside | {"benchmarks", "fixtures", "peers", "simulators"}
     for folder in folders:
         for path in sources(folder):
             if GOLDEN in path.parents:

@@ -115,7 +115,7 @@ class Pretrainer:
             return [point for point in points if point["step"] <= evaluated_step]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{self._curve_file}: cannot be read: {error}: start anew without --resume"
+                f"{self._curve_file}: cannot be read: {error}: start again without --resume"
             ) from None
 
     def evaluate(self) -> dict[str, float]:

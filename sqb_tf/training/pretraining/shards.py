@@ -59,7 +59,7 @@ class Index:
             raise InputError(f"{path}: cannot be read: {error}") from None
         if index.format != FORMAT:
             raise InputError(
-                f"{path}: format {index.format}, expected {FORMAT}: make the shards anew"
+                f"{path}: format {index.format}, expected {FORMAT}: make the shards again"
             )
         return index
 
@@ -139,7 +139,7 @@ class Shards:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
         if actual_size != count * size:
             raise InputError(
-                f"{path}: {actual_size} bytes, expected {count * size} ({count} records): copy it anew"
+                f"{path}: {actual_size} bytes, expected {count * size} ({count} records): copy it again"
             )
         return np.memmap(path, np.uint8, "r", shape=(count, size))
 
@@ -154,7 +154,7 @@ class Shards:
             or payloads[:, 2:].max(initial=0) >= len(self.vocabulary)
         ):
             raise InputError(
-                f"{self.directory / shard_name(split, file)}: damaged: copy it anew or make the shards anew"
+                f"{self.directory / shard_name(split, file)}: damaged: copy it again or make the shards again"
             )
         return payloads
 

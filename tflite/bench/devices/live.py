@@ -26,7 +26,7 @@ class _Row:
     """A device's row."""
 
     measurements: int
-    planned_starts: int  # at the least
+    planned_starts: int  # the fewest
     starts: int = 0  # that ended
     begun: set[Measurement] = dataclasses.field(default_factory=set)
     failures: int = 0
