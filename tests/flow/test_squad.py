@@ -187,7 +187,7 @@ def spoiled(change) -> str:
         ),
         (
             spoiled(lambda p: p["qas"][0].update(answers=[{"text": "Zed", "answer_start": 4}])),
-            "question 0-0-0: answer 'Zed' is not at answer_start 4: '",
+            "question 0-0-0: answer 'Zed' is not at answer_start 4: the context has '",
         ),
         (
             spoiled(lambda p: p["qas"][0].update(answers=[{"text": "Z", "answer_start": -1}])),
