@@ -40,7 +40,8 @@ class Progress:
             f"{clock((self.total - done) / rate)} left {note}"
         )
         end = "\n" if not self._terminal or done >= self.total else "\r"
-        print(line.ljust(78), end=end, file=sys.stderr, flush=True)
+        line = line.ljust(78) if self._terminal else line.rstrip()  # over a longer line before it
+        print(line, end=end, file=sys.stderr, flush=True)
 
 
 def clock(seconds: float) -> str:

@@ -143,7 +143,9 @@ class CompareOptions:
     """Two results, and how much slower the second may be."""
 
     old: str = argument(
-        dataclasses.MISSING, "records.json of a --report, or a file of --json", group="data"
+        dataclasses.MISSING,
+        "the folder of a --report, its records.json, or a file of --json",
+        group="data",
     )
     new: str = argument(dataclasses.MISSING, "a later one", group="data")
     fail_over: str = option(
@@ -159,7 +161,9 @@ class ReportOptions:
     """Several results, as of devices that were measured apart."""
 
     result: tuple[str, ...] = argument(
-        dataclasses.MISSING, "records.json of a --report, or a file of --json", group="data"
+        dataclasses.MISSING,
+        "the folder of a --report, its records.json, or a file of --json",
+        group="data",
     )
     report: str = option(
         dataclasses.MISSING, "folder to write the report to", group="saving", metavar="DIR"

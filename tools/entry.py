@@ -65,7 +65,8 @@ def run(
         _fail(args, f"error: {error.name} is not installed: {hint}")
     except KeyboardInterrupt:
         code = INTERRUPTED
-        _fail(args, "interrupted")
+        hint = ": the same command with --resume continues" if hasattr(args, "resume") else ""
+        _fail(args, f"interrupted{hint}")
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         code = DONE
         drop_stdout()

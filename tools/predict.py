@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from sqb_tf.data.lines import decoded_lines, numbered_lines
 from sqb_tf.errors import InputError
 from sqb_tf.options import argument, option
+from sqb_tf.progress import log
 from sqb_tools import arguments, entry, results
 from sqb_tools.backends import open_backend
 from sqb_tools.shared_options import AnswerOptions
@@ -97,6 +98,8 @@ def _lines(options: PredictOptions) -> Iterator[tuple[str, str]]:
         lines, name = numbered_lines(options.input), str(options.input)
     else:
         name = "standard input"
+        if sys.stdin.isatty():
+            log("reading standard input, one text per line; Ctrl-D ends it")
         lines = decoded_lines(sys.stdin.buffer, name)
     for number, line in lines:
         yield f"{name}:{number}", line.rstrip("\r\n")

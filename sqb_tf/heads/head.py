@@ -169,7 +169,9 @@ def check_pairing(rows: Iterable[TextPair], paired: bool) -> Iterator[TextPair]:
     for text, pair in rows:
         if (pair is not None) != paired:
             raise InputError(
-                "the model takes pairs of texts" if paired else "the model takes single texts"
+                "the model takes pairs of texts: expected a second text for each"
+                if paired
+                else "the model takes single texts: expected no second one"
             )
         yield text, pair
 

@@ -26,7 +26,8 @@ def read_vocabulary(path: str | Path) -> list[str]:
     try:
         tokens = read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a vocabulary: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read as a vocabulary: {reason}") from None
     try:
         check_vocabulary(tokens)
     except InputError as error:

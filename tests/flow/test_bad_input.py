@@ -208,3 +208,8 @@ def test_column_of_the_label_can_be_left_out(data):
     (data / "dev.tsv").write_text("text\na film\n")
     (example,) = Task("classification", data, Columns(label=None)).split("dev")
     assert example == Example("a film")
+
+
+def test_a_folder_that_transformers_did_not_save(tmp_path):
+    match = r"config.json: no such file; expected a folder that `transformers` saved"
+    rejects(match, "import_hf", "--source", tmp_path, "--output", tmp_path / "out")

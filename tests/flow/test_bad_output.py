@@ -7,6 +7,7 @@ import tempfile
 
 import pytest
 from fixtures.commands import (
+    call,
     fill,
     fingerprint,
     listing,
@@ -45,6 +46,11 @@ def test_a_folder_does_not_replace_a_file(bundle_dir, tmp_path):
         rejects(match, "export_hf", "--model", bundle_dir, "--output", tmp_path / "thesis.txt")
         with pytest.raises(InputError, match=match), staged_directory(tmp_path / "thesis.txt"):
             raise AssertionError("the folder was begun")
+
+
+def test_exported_weights_are_readable_as_the_other_files_are(bundle_dir, tmp_path):
+    assert call("export_hf", "--model", bundle_dir, "--output", tmp_path / "hf") == 0
+    assert len({path.stat().st_mode for path in (tmp_path / "hf").iterdir()}) == 1
 
 
 @pytest.mark.parametrize("output", [".", ".."])

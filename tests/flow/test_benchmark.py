@@ -103,6 +103,7 @@ def test_a_measured_result_makes_a_report(records, tmp_path):
     report.write(tmp_path / "report", Result.from_json(result))
     written = json.loads((tmp_path / "report" / "records.json").read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(result))
+    assert Result.read(tmp_path / "report").to_json() == Result.from_json(written).to_json()
     for name in ("table.md", "latency.png", "real_text.png", "report.html"):
         assert (tmp_path / "report" / name).stat().st_size > 0
 

@@ -122,7 +122,7 @@ def test_verbose_and_quiet_set_what_is_logged(flags, shown):
     )
     out, error = start_python("-c", code, *flags).communicate()
     assert out == ""
-    assert [line.rstrip() for line in error.splitlines()] == shown
+    assert error.splitlines() == shown
 
 
 def test_library_user_sees_no_start_up_lines_and_sets_the_log_level():
@@ -286,6 +286,14 @@ def test_predict_reads_arguments_files_and_standard_input_alike(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
     assert call("predict", *flags) == 0
     assert json_rows(capsys.readouterr().out) == expected
+
+
+def test_predict_says_that_it_waits_for_a_terminal(package, monkeypatch, caplog):
+    terminal = io.TextIOWrapper(io.BytesIO(b"a film\n"))
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdin", terminal)
+    assert call("predict", "--package", package) == 0
+    assert "reading standard input, one text per line; Ctrl-D ends it" in caplog.text
 
 
 def test_predict_as_text_and_as_json(package, tmp_path, capsys):

@@ -34,6 +34,9 @@ DEMO = ROOT / "sqb_tf" / "demo"
 # 48 examples: 3 steps an epoch, 6 in all, saved at steps 2, 4 and 6 and at the end of each epoch.
 SMALL = ["--data", DEMO, "--limit", 48, "--epochs", 2, "--batch-size", 16, "--seq-length", 16]
 SMALL += ["--save-every", 2]
+RESUMABLE = (
+    "interrupted: the same command with --resume continues"  # the last line on standard error
+)
 TINY = [*SMALL, "--preset", "squeezebert-tiny", "--vocab-size", 300]
 
 # Runs tools/finetune.py and sends its process a signal after a number of steps.
@@ -145,7 +148,7 @@ def test_killed_again_and_again(uninterrupted, bundle_dir, tmp_path):
     assert code == -signal.SIGKILL
     assert fingerprint(out) == earlier
     code, err = signalled(5, signal.SIGINT, *flags, "--resume")
-    assert (code, err.splitlines()[-1]) == (130, "interrupted")
+    assert (code, err.splitlines()[-1]) == (130, RESUMABLE)
     assert "Traceback" not in err
     assert fingerprint(out) == earlier
     code, err = signalled(6, signal.SIGKILL, *flags, "--resume")
@@ -167,7 +170,7 @@ def test_interrupted_from_outside(bundle_dir, tmp_path):
     assert process.stderr.readline().startswith("reading ")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
-    assert (process.returncode, err.splitlines()[-1]) == (130, "interrupted")
+    assert (process.returncode, err.splitlines()[-1]) == (130, RESUMABLE)
     assert "Traceback" not in err
     assert listing(tmp_path) in ([], ["out.training"])
 

@@ -9,6 +9,7 @@ from fixtures.paths import REPOSITORY
 
 from sqb_tools import __main__ as sqb
 from sqb_tools import arguments, benchmark, commands_page, entry
+from sqb_tools.shared_options import SavingOptions
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -70,6 +71,24 @@ def test_a_missing_module_names_the_extra_that_the_command_needs(command, module
         )
     assert exit.value.code == 2
     assert f"pip install 'squeezebert-mobile[{extra}]'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ([SavingOptions], "interrupted: the same command with --resume continues"),
+        ([], "interrupted"),
+    ],
+)
+def test_an_interrupted_run_says_how_to_continue(options, line, capfd):
+    def tool(args):
+        raise KeyboardInterrupt
+
+    parser = arguments.Parser(prog="sqb x").add_options(*options, arguments.OutputOptions)
+    with pytest.raises(SystemExit) as exit:
+        entry.run(tool, parser, ["--verbose"])
+    assert exit.value.code == 130
+    assert capfd.readouterr().err.splitlines()[-1] == line
 
 
 def test_a_command_is_the_tool_of_its_name():

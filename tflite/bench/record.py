@@ -17,6 +17,7 @@ from sqb_tf.errors import InputError
 from ..package.info import PackageInfo
 
 T = TypeVar("T")
+RECORDS_FILE = "records.json"  # a result in the folder of a report
 
 # What a record must have; everything else has a default, for files of earlier versions.
 _REQUIRED = (
@@ -268,13 +269,16 @@ class Result:
 
     @classmethod
     def read(cls, path: str | Path) -> Result:
-        """The result in a file that a report or `--json` wrote.
+        """The result in a file that a report or `--json` wrote, or in the folder of a report.
 
         Raises:
             InputError: it names the file, which cannot be read, is not JSON, or is not a result.
         """
+        path = Path(path)
+        if path.is_dir():
+            path /= RECORDS_FILE
         try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
+            value = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
         except ValueError:  # of UTF-8 or of JSON

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqb_tf.atomic_write import staged_file
 
-from ..record import Result
+from ..record import RECORDS_FILE, Result
 from . import tables
 from .records import (
     group_by_device,
@@ -20,7 +20,7 @@ from .records import (
     text_records,
 )
 
-RECORDS_FILE, TABLE_FILE, PAGE_FILE = "records.json", "table.md", "report.html"
+TABLE_FILE, PAGE_FILE = "table.md", "report.html"
 LENGTH_PLOT_FILE, TEXT_PLOT_FILE = "latency.png", "real_text.png"
 
 
