@@ -16,7 +16,7 @@ from fixtures.tiers import FREQUENT, recipes
 import sqb_tf
 import sqb_tflite
 from sqb_tf.errors import InputError
-from sqb_tflite.conversion import checks
+from sqb_tflite.conversion import checks, converter
 from sqb_tflite.conversion.checks import check_operations
 from sqb_tflite.conversion.converter import calibration_samples
 from sqb_tflite.conversion.gptq import round_and_correct, round_rows
@@ -260,6 +260,15 @@ def test_length_over_the_training_length_raises_the_limit(converted):
 def test_bad_argument_raises_error(bundle_dir, arguments, message):
     with pytest.raises(InputError, match=message):
         sqb_tflite.convert(bundle_dir, **arguments)
+
+
+@pytest.mark.parametrize(("lengths", "warnings"), [((), 0), ((SEQ_LENGTH,), 0), ((16, 64), 1)])
+def test_lengths_beyond_those_of_training_are_warned_of(bundle_dir, lengths, warnings, monkeypatch):
+    logged = []
+    monkeypatch.setattr(converter, "log", logged.append)
+    converter.ConversionRequest.read(bundle_dir, seq_lengths=lengths)
+    expected = "warning: length 64: the model was trained on at most 32 tokens"
+    assert [line.startswith(expected) for line in logged] == [True] * warnings
 
 
 def test_too_little_memory_is_an_error_before_the_system_says_so(bundle_dir, monkeypatch):
