@@ -10,6 +10,7 @@ from fixtures.paths import REPOSITORY
 
 # Files that a text may pass on its way, tools/predict.py included.
 MOST = 7
+FOLDERS = ("sqb_tf", "tflite", "tools")
 
 
 def walk(action) -> list[str]:
@@ -25,12 +26,11 @@ def walk(action) -> list[str]:
         frames.append(frame)
         name, caller = frame.f_code.co_filename, frame.f_back.f_code.co_filename
         path = Path(name).resolve()
-        inside = not name.startswith("<") and path.is_relative_to(REPOSITORY)
-        if inside and name != caller and "tests" not in path.parts:
+        inside = any(path.is_relative_to(REPOSITORY / folder) for folder in FOLDERS)
+        if inside and name != caller:
             name = str(path.relative_to(REPOSITORY))
-            if files[-1:] != [
-                name
-            ]:  # else a generator that starts later than the call that made it
+            # Equal: a generator that starts later than the call that returned it.
+            if files[-1:] != [name]:
                 files.append(name)
 
     sys.setprofile(profile)
