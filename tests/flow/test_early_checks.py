@@ -94,7 +94,7 @@ CASES = [
     (["predict", "--package", "gone.tflite", "text"], "gone.tflite: No such file"),
     (["predict", "--package", "p.tflite", "--input", "gone.txt", "text"], "not both"),
     (["describe", "--package", "gone.tflite"], "gone.tflite: No such file"),
-    (["import_hf", "--source", "data", "--output", "out"], "data/config.json: cannot be read"),
+    (["import_hf", "--source", "data", "--output", "out"], "data/config.json: no such file"),
     (["import_hf", "--source", "x", "--output", "out", "--head", "spam"], "did you mean 'span'?"),
     (["export_hf", "--model", "gone", "--output", "out"], "gone: no such folder"),
     (["export_hf", "--model", "bundle", "--output", "data"], "cannot write data"),

@@ -323,7 +323,9 @@ def test_missing_files(folder, tmp_path):
     (folder / "model.safetensors").unlink()
     assert "no weights: expected model.safetensors or" in import_error(folder, tmp_path)
     (folder / "config.json").unlink()
-    assert "config.json: cannot be read as JSON" in import_error(folder, tmp_path)
+    assert "config.json: no such file; expected a folder that `transformers` saved" in import_error(
+        folder, tmp_path
+    )
 
 
 def test_missing_sources(tmp_path, monkeypatch):
