@@ -35,13 +35,10 @@ WORDS = 8  # of a short line
 TARGETS = {"install_mb": 300, "start_cpu_s": 0.5, "start_rss_mb": 130, "text_overhead_ms": 0.3}
 SPEED_UP = 3.0  # at least, in lines per second, against the previous version
 
-# The child processes work with the layout of this version and of commit ff36b52.
+# The last argument is the runner's module.
 IMPORT = """
-import json, sys, time
-try:
-    from sqb_tflite.runtime.runner import Runner
-except ImportError:
-    from tflite.runner import Runner
+import importlib, json, sys, time
+Runner = importlib.import_module(sys.argv.pop()).Runner
 """
 START = (
     IMPORT
@@ -84,7 +81,7 @@ class Version:
 
     def run(self, script: str, *arguments: object) -> dict[str, Any]:
         """The JSON that a script prints in a process of its own."""
-        command = [self.python, "-c", script, *map(str, arguments)]
+        command = [self.python, "-P", "-c", script, *map(str, arguments), self._runner_module]
         completed = subprocess.run(
             command,
             env=self._environment,
@@ -108,6 +105,12 @@ class Version:
         if status:
             raise SystemExit(f"{' '.join(command)}: exit code {os.waitstatus_to_exitcode(status)}")
         return seconds, usage.ru_maxrss * 1024 / 1e6
+
+    @property
+    def _runner_module(self) -> str:
+        """The runner of this version's layout, or of commit ff36b52's; both may be importable."""
+        old = (self.root / "tflite" / "runner.py").is_file()
+        return "tflite.runner" if old else "sqb_tflite.runtime.runner"
 
     @property
     def _environment(self) -> dict[str, str]:
