@@ -1,5 +1,6 @@
 """The harness under faults: phones that misbehave or disconnect, a tool that hangs, Ctrl-C."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -141,7 +142,11 @@ def test_a_tool_that_hangs_here_is_killed_and_nothing_else(packages, tmp_path):
     options = fleet.ConnectionOptions([str(binary)])
     (failure,) = fleet.measure([Target("local", "local")], plan, options).failures
     assert failure.cause == "hung" and "2 s" in failure.message
-    running = subprocess.run(["pgrep", "-f", "[b]enchmark_model-"], capture_output=True, text=True)
+    # By this binary's hash: another worker's tool may be running.
+    name = f"benchmark_model-{hashlib.sha256(binary.read_bytes()).hexdigest()[:16]}"
+    running = subprocess.run(
+        ["pgrep", "-f", f"[{name[0]}]{name[1:]}"], capture_output=True, text=True
+    )
     assert running.stdout == ""
 
 
