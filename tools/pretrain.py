@@ -84,6 +84,7 @@ def main(args: argparse.Namespace) -> int:
         table = f"shards           {directory}\ntrain            {counts['train']:,} instances\n"
         results.emit(args, f"{table}held out         {counts['dev']:,}", {"instances": counts})
         return entry.DONE
+    assert run.output is not None  # checked above: only --steps 0 does without
     from sqb_tf.training.pretraining.pretrain import pretrain
 
     metrics = pretrain(

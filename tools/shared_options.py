@@ -52,6 +52,7 @@ class DataOptions:
 
     def load_task(self, default: str = "") -> Task:
         """The task of these options, or the `default` one in the same files; no file is read yet."""
+        assert self.data is not None  # the tools require --data, or ask for it first
         columns = Columns(self.text_column, self.pair_column, self.label_column)
         return Task(self.task or default, self.data, columns, self.limit)
 

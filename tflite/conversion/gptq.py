@@ -30,8 +30,8 @@ class _Inputs:
     """Inputs of a matmul over the samples: number of tokens, their sum `[in]`, the sum of x xT `[in, in]`."""
 
     tokens: int = 0
-    total: np.ndarray | float = 0.0
-    squares: np.ndarray | float = 0.0
+    total: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(()))
+    squares: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(()))
 
     def add(self, x: np.ndarray, with_squares: bool) -> None:
         self.tokens += len(x)
@@ -121,10 +121,11 @@ def gptq(kernel: np.ndarray, squares: np.ndarray, max_code: int) -> np.ndarray:
     is the sum of x xT. A row's widest value stays at the end of its range, since the quantizer derives the
     file's scale from it.
     """
-    scale = _scales(kernel, max_code, clip=True)[:, 0].astype(np.float64)
+    scale: np.ndarray = _scales(kernel, max_code, clip=True)[:, 0].astype(np.float64)
     hessian = squares + np.eye(len(squares)) * max(_DAMPING * np.mean(np.diag(squares)), 1e-12)
     upper = np.linalg.cholesky(np.linalg.inv(hessian)).T
-    remaining, widest = kernel.astype(np.float64), np.abs(kernel).argmax(axis=1)
+    remaining: np.ndarray = kernel.astype(np.float64)
+    widest = np.abs(kernel).argmax(axis=1)
     result = np.empty_like(remaining)
     for column in range(remaining.shape[1]):
         codes = np.clip(np.round(remaining[:, column] / scale), -max_code, max_code)

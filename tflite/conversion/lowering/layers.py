@@ -23,7 +23,7 @@ class Dense(tf.Module):
         super().__init__()
         self.layer = layer
         shared = isinstance(kernel, tf.Variable)
-        self.kernel = kernel if shared else tf.Variable(kernel, trainable=False)
+        self.kernel: tf.Variable = kernel if shared else tf.Variable(kernel, trainable=False)
         self.bias = tf.Variable(bias, trainable=False)
         self.observer: Callable[[Dense, tf.Tensor], None] | None = None
 
