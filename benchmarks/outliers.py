@@ -101,20 +101,16 @@ def stock_full_integer(model: Any, seq_length: int = 64) -> Any:
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
 
-    from sqb_tflite.conversion.calibration import samples
+    from sqb_tflite.conversion.calibration import calibration_samples
     from sqb_tflite.conversion.lowering.model import LoweredModel
     from sqb_tflite.runtime.runner import fit
-    from sqb_tflite.verification.keras_backend import BundleBackend
 
-    backend = BundleBackend(model)
     lowered = LoweredModel(model, "classification", seq_length)
-    texts = [e.text for e in model.info.sample("calibration")]
 
     def fitted(sample: dict[str, Any]) -> dict[str, np.ndarray]:
         return {name: fit(np.asarray(values), seq_length) for name, values in sample.items()}
 
-    requests = backend.requests([(text, None) for text in texts])
-    representative = [fitted(sample) for sample in samples(requests, limit=64)]
+    representative = [fitted(sample) for sample in calibration_samples(model, None, 64)]
     with tempfile.TemporaryDirectory() as folder:
         signature = lowered.signature(seq_length)
         lowered.functions = [signature]

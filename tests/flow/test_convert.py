@@ -17,8 +17,8 @@ import sqb_tf
 import sqb_tflite
 from sqb_tf.errors import InputError
 from sqb_tflite.conversion import checks, converter
+from sqb_tflite.conversion.calibration import calibration_samples
 from sqb_tflite.conversion.checks import check_operations
-from sqb_tflite.conversion.converter import calibration_samples
 from sqb_tflite.conversion.gptq import round_and_correct, round_rows
 from sqb_tflite.conversion.lowering.model import LoweredModel
 from sqb_tflite.conversion.recipes import LOWERINGS, Recipe

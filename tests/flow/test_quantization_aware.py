@@ -15,7 +15,7 @@ from sqb_tf.training.fake_quantization import fake_quantize_activation, fake_qua
 from sqb_tf.training.quantization_aware import QuantizationAware, projections
 from sqb_tflite import convert
 from sqb_tflite.conversion import gptq
-from sqb_tflite.conversion.converter import calibration_samples
+from sqb_tflite.conversion.calibration import calibration_samples
 from sqb_tflite.conversion.lowering.model import LoweredModel
 from sqb_tflite.conversion.recipes import Recipe, RecipeSpec
 from sqb_tflite.runtime.runner import Runner

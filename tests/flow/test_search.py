@@ -9,7 +9,8 @@ from fixtures.commands import call, rejects
 from fixtures.models import random_texts
 
 import sqb_tf
-from sqb_tflite.conversion.converter import ConversionRequest, calibration_samples
+from sqb_tflite.conversion.calibration import calibration_samples
+from sqb_tflite.conversion.converter import ConversionRequest
 from sqb_tflite.conversion.lowering.model import LoweredModel
 from sqb_tflite.conversion.recipes import Bounds, Recipe
 from sqb_tflite.package.container import unpack

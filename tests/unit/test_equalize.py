@@ -7,7 +7,7 @@ from fixtures.models import random_inputs, random_texts, softmax
 from fixtures.tiers import tiered
 
 import sqb_tf
-from sqb_tflite.conversion.converter import calibration_samples
+from sqb_tflite.conversion.calibration import calibration_samples
 from sqb_tflite.conversion.equalize import equalize
 from sqb_tflite.conversion.lowering.model import LoweredModel
 

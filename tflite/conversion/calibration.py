@@ -1,28 +1,62 @@
-"""Calibration text, preprocessed into the inputs that the quantizer observes."""
+"""Calibration text, preprocessed into the inputs that the quantizer observes, and its record."""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
+from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.errors import InputError
-from sqb_tf.heads.head import Request
 
-# Most texts used. Means over tokens need few: 32 texts have hundreds to thousands of tokens. Ranges of
+# Most passages used. Means over tokens need few: 32 texts have hundreds to thousands of tokens. Ranges of
 # activations and 4-bit rounding need more.
 FEW, MANY = 32, 128
 
 
-def samples(requests: Sequence[Request], limit: int = FEW) -> list[dict[str, tf.Tensor]]:
-    """The inputs `[1, length]` of at most `limit` requests, spread evenly over them.
+def calibration_samples(
+    model: LoadedModel, calibration: Sequence[Any] | None, limit: int
+) -> list[dict[str, tf.Tensor]]:
+    """Inputs `[1, length]` for at most `limit` passages of the text, spread evenly over it.
+
+    Args:
+        model: a model as `sqb_tf.load` gives it.
+        calibration: texts or pairs of texts; None: the model's own sample.
+        limit: the most passages.
 
     Raises:
-        InputError: no requests.
+        InputError: no text, neither passed nor in the bundle.
     """
+    task = model.info.task
+    if calibration is None:
+        rows = [(e.text, e.pair) for e in model.info.sample("calibration")]
+        if not rows:
+            raise InputError(
+                "this recipe needs calibration text, and the model has none: give some real texts "
+                "(--calibration FILE; in Python, calibration=)"
+            )
+    else:
+        rows = [row if task.paired else (row, None) for row in calibration]
+    rows = [row for row in rows if row[0].strip()]
+    encoded = model.info.head.encode(rows, model.preprocessor.encoder)
+    requests = list(itertools.chain.from_iterable(encoded))
     if not requests:
         raise InputError("the calibration text is empty: give at least one line of real text")
     spread = requests[:: max(1, len(requests) // limit)][:limit]
     return [
         {name: tf.constant(values) for name, values in request.inputs.items()} for request in spread
     ]
+
+
+def calibration_record(samples: Sequence[dict[str, tf.Tensor]]) -> dict[str, Any]:
+    """The calibration text for `sqb.json`: number of texts and tokens, and a hash of the ids."""
+    digest = hashlib.sha256()
+    tokens = 0
+    for sample in samples:
+        ids = sample["input_word_ids"].numpy()
+        digest.update(ids.tobytes())
+        tokens += ids.size
+    return {"texts": len(samples), "tokens": tokens, "sha256": digest.hexdigest()}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import itertools
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,14 +15,13 @@ import tensorflow as tf
 from sqb_tf.atomic_write import writing
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.checkpoint.saving import as_loaded
-from sqb_tf.errors import InputError
 from sqb_tf.progress import log
 from sqb_tf.text.encoder import check_seq_length
 
 from ..package import container
 from ..runtime.runner import fit
-from . import calibration as calibrate
 from . import gptq
+from .calibration import FEW, MANY, calibration_record, calibration_samples
 from .checks import (
     check_convolutions,
     check_finite,
@@ -162,7 +159,7 @@ def convert_request(request: ConversionRequest) -> bytes:
     if request.recipe.weights is not None:
         storage = request.recipe.storage_types(lowered.layers)
         check_convolutions(lowered, storage)
-        limit = calibrate.FEW if request.recipe.base is Recipe.INT8 else calibrate.MANY
+        limit = FEW if request.recipe.base is Recipe.INT8 else MANY
         samples = calibration_samples(request.model, request.calibration, limit)
         if request.recipe.base.activation_bits:
             equalize(lowered, samples)
@@ -214,45 +211,13 @@ def _pack(
             "paired": task.paired,
             "settings": task.settings,
             "seq_lengths": list(request.seq_lengths) or None,
-            "calibration": _calibration_record(samples) if samples else None,
+            "calibration": calibration_record(samples) if samples else None,
             "versions": {
                 name: version(name)
                 for name in ("tensorflow", "keras", "ai-edge-quantizer", "ai-edge-litert")
             },
         },
     )
-
-
-def calibration_samples(model: Any, calibration: Any, limit: int) -> list[dict[str, tf.Tensor]]:
-    """Inputs `[1, length]` for at most `limit` passages of `convert`'s `calibration`.
-
-    Raises:
-        InputError: no text, neither passed nor in the bundle.
-    """
-    task = model.info.task
-    if calibration is None:
-        rows = [(e.text, e.pair) for e in model.info.sample("calibration")]
-        if not rows:
-            raise InputError(
-                "this recipe needs calibration text, and the model has none: give some real texts "
-                "(--calibration FILE; in Python, calibration=)"
-            )
-    else:
-        rows = [row if task.paired else (row, None) for row in calibration]
-    rows = [row for row in rows if row[0].strip()]
-    requests = model.info.head.encode(rows, model.preprocessor.encoder)
-    return calibrate.samples(list(itertools.chain.from_iterable(requests)), limit)
-
-
-def _calibration_record(samples: Sequence[dict[str, tf.Tensor]]) -> dict[str, Any]:
-    """The calibration text: number of texts and tokens, and a hash of the ids."""
-    digest = hashlib.sha256()
-    tokens = 0
-    for sample in samples:
-        ids = sample["input_word_ids"].numpy()
-        digest.update(ids.tobytes())
-        tokens += ids.size
-    return {"texts": len(samples), "tokens": tokens, "sha256": digest.hexdigest()}
 
 
 def _flatbuffer(request: ConversionRequest, lowered: LoweredModel) -> bytes:

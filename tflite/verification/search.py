@@ -19,8 +19,8 @@ from sqb_tf.data.example import Example
 from sqb_tf.progress import log, track
 from sqb_tf.quantization import BITS, MAX_CODES
 
-from ..conversion.calibration import FEW
-from ..conversion.converter import ConversionRequest, calibration_samples, convert_request
+from ..conversion.calibration import FEW, calibration_samples
+from ..conversion.converter import ConversionRequest, convert_request
 from ..conversion.gptq import round_rows
 from ..conversion.lowering.model import EMBEDDINGS, LoweredModel
 from ..conversion.recipes import SHARED_TABLE, RecipeSpec
