@@ -61,7 +61,6 @@ class ConversionRequest:
         seq_lengths: Sequence[int] | None = None,
         calibration: Sequence[str] | Sequence[tuple[str, str]] | None = None,
         lowering: str = "auto",
-        target: str = "cpu",
         **fields: Any,
     ) -> ConversionRequest:
         """From the arguments of `convert`; `fields` are those for a plain Keras model.
@@ -70,7 +69,7 @@ class ConversionRequest:
             InputError: as `convert`.
         """
         spec = RecipeSpec.read(recipe)
-        lowering = choose_lowering(lowering, target)
+        lowering = choose_lowering(lowering)
         if any(value is not None for value in fields.values()):
             fields["calibration"] = calibration  # which also says whether a Keras model takes pairs
         model = as_loaded(model_or_directory, **fields)
@@ -143,8 +142,9 @@ def convert(
             built-in.
     """
     fields = {"tokenizer": tokenizer, "labels": labels, "task": task}
+    lowering = choose_lowering(lowering, target)
     request = ConversionRequest.read(
-        model_or_directory, recipe, seq_lengths, calibration, lowering, target, **fields
+        model_or_directory, recipe, seq_lengths, calibration, lowering, **fields
     )
     return convert_request(request)
 
