@@ -117,7 +117,8 @@ def release(
         model_or_directory, spec, seq_lengths, calibration, lowering, **fields
     )
     held_out, source = _held_out(request.model, examples, source)
-    name = _name(model_or_directory, request.model)
+    directory = request.model.info.directory
+    name = None if directory is None else str(directory)
     log(f"converting {name or 'the model'} to {spec.name}")
     log(f"lowering {request.lowering}: {LOWERINGS[request.lowering]}")
     content = converter.convert_request(request)
@@ -141,37 +142,34 @@ def release(
         tried=tuple(tried or ()),
         path=written,
     )
-    if result.path is None:
+    if written is None:
         raise BoundsMissed(files.package, result)
     _write(result, files)
     return result
 
 
-def _name(model_or_directory: Any, model: Any) -> str | None:
-    """The bundle's folder; None for a model that was never written."""
-    if isinstance(model_or_directory, (str, Path)):
-        return str(model_or_directory)
-    return None if model.info.directory is None else str(model.info.directory)
-
-
 def _held_out(
     model: Any, examples: list[Example] | None, source: str | None
 ) -> tuple[list[Example], str]:
-    """The examples to verify on, and where they are from; `InputError` if there are none."""
+    """The examples to verify on, and where they are from; `InputError` if there are none.
+
+    Those that come with a `source` were checked as they were read, by messages that name its lines.
+    """
     if examples is None:
         directory = model.info.directory
         source = (
             "the model's own sample" if directory is None else f"{directory}/verification.jsonl"
         )
         examples = model.info.sample("verification")
-    if source is None:
+    elif source is None:
         check_sample("examples", examples, model.info.task, with_labels=True)
+        source = "examples="
     if not examples:
         raise InputError(
             "no held-out examples to verify on: give some (--data; in Python, examples=, a list of "
             "sqb_tf.Example)"
         )
-    return examples, source or "examples="
+    return examples, source
 
 
 def _search(

@@ -124,7 +124,7 @@ def verify(
         examples=len(examples),
         metric=metric,
         agreement=agreement,
-        max_abs_error=max(error["max_abs_error"] for error in tensors.values()),
+        max_abs_error=float(np.max([error["max_abs_error"] for error in tensors.values()])),
         sqnr_db=sqnr_db,
         size_bytes=len(path) if isinstance(path, bytes) else Path(path).stat().st_size,
         recipe=recipe.label,
