@@ -137,19 +137,25 @@ class PackageInfo:
         return longest
 
     def signature_for(self, length: int) -> SignatureInfo:
-        """The signature that runs `length` tokens: of any length, or the shortest that is long enough.
-
-        A text longer than every fixed signature gets the longest one.
-        """
-        dynamic = [s for s in self.signatures if s.seq_length is None]
-        if dynamic:
-            return dynamic[0]
-        fixed = sorted(self.signatures, key=lambda s: s.seq_length or 0)
-        return next((s for s in fixed if (s.seq_length or 0) >= length), fixed[-1])
+        """The signature that runs a text of `length` tokens, see `fitting_length`."""
+        fitting = fitting_length([s.seq_length for s in self.signatures], length)
+        return next(s for s in self.signatures if s.seq_length == fitting)
 
     def manifest(self) -> dict[str, Any]:
         """The properties and the signatures by name: what the manifest beside a package repeats."""
         return {**self.properties, "signatures": {s.name: s.to_json() for s in self.signatures}}
+
+
+def fitting_length(lengths: Sequence[int | None], length: int) -> int | None:
+    """Which of the lengths of signatures runs a text of `length` tokens.
+
+    None, any length, if it is among them; else the shortest that is long enough; for a text longer than all
+    of them the longest.
+    """
+    fixed = [n for n in lengths if n is not None]
+    if len(fixed) < len(lengths):
+        return None
+    return min((n for n in fixed if n >= length), default=max(fixed))
 
 
 def _read_signatures(content: bytes, path: str) -> tuple[SignatureInfo, ...]:

@@ -25,6 +25,7 @@ from sqb_tf.heads.token_classification import Tagging
 from sqb_tf.text.encoder import TextEncoder
 
 from ..package import container
+from ..package.info import fitting_length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Runner(Backend):
         properties = self.package.properties
         head = registry.get(properties.get("kind", "classification"))
         paired = bool(properties.get("paired"))
-        self.head = head(self.labels, paired, properties.get("settings") or {})
+        labels = self.package.labels or ["score"]
+        self.head = head(labels, paired, properties.get("settings") or {})
 
     def __call__(
         self, inputs: Mapping[str, np.ndarray], signature: str | None = None
@@ -140,21 +142,10 @@ class Runner(Backend):
         return chosen, inputs
 
     def signature_for(self, length: int) -> Signature:
-        """The signature for a text of `length` tokens: dynamic, or the shortest that is long enough.
-
-        A text longer than every fixed signature gets the longest one.
-        """
-        fixed = sorted(
-            (s for s in self.signatures.values() if s.seq_length), key=lambda s: s.seq_length or 0
-        )
-        if len(fixed) < len(self.signatures):
-            return next(s for s in self.signatures.values() if s.seq_length is None)
-        return next((s for s in fixed if (s.seq_length or 0) >= length), fixed[-1])
-
-    @property
-    def labels(self) -> list[str]:
-        """Names of the scores, in the order of the output."""
-        return self.package.labels or ["score"]
+        """The signature that runs a text of `length` tokens, see `fitting_length`."""
+        signatures = self.signatures.values()
+        fitting = fitting_length([s.seq_length for s in signatures], length)
+        return next(s for s in signatures if s.seq_length == fitting)
 
     @functools.cached_property
     def encoder(self) -> TextEncoder:
