@@ -1,19 +1,34 @@
-"""Opening what `--package` or `--model` names."""
+"""What runs a model: a package or a bundle, as `--package` or `--model` names it."""
 
 from __future__ import annotations
 
+import dataclasses
+
 from sqb_tf.checkpoint import bundle
+from sqb_tf.errors import InputError
 from sqb_tf.heads.backend import Backend
+from sqb_tf.options import option
 
 
-def open_backend(package: str | None, model: str | None, threads: int = 1) -> Backend:
-    """A package in the interpreter, or a bundle in Keras; only the second imports TensorFlow."""
-    if package is not None:
-        from sqb_tflite.runtime.runner import Runner
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BackendOptions:
+    """A package or a bundle."""
 
-        return Runner(package, threads)
-    assert model is not None  # the tools check that one of the two is named
-    bundle.read_info(model)  # a bad one is reported before TensorFlow is imported
-    from sqb_tflite.verification.keras_backend import BundleBackend
+    package: str | None = option(None, "a packaged .tflite", group="model", metavar="FILE")
+    model: str | None = option(None, "a bundle, run in Keras", group="model", metavar="DIR")
 
-    return BundleBackend(model)
+    def __post_init__(self) -> None:
+        if bool(self.package) == bool(self.model):
+            raise InputError("give either --package FILE or --model DIR")
+
+    def open(self, threads: int = 1) -> Backend:
+        """A package in the interpreter, or a bundle in Keras; only the second imports TensorFlow."""
+        if self.package:
+            from sqb_tflite.runtime.runner import Runner
+
+            return Runner(self.package, threads)
+        assert self.model  # one of the two is named
+        bundle.read_info(self.model)  # a bad one is reported before TensorFlow is imported
+        from sqb_tflite.verification.keras_backend import BundleBackend
+
+        return BundleBackend(self.model)

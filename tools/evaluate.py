@@ -4,10 +4,9 @@ import argparse
 import dataclasses
 
 from sqb_tf.checkpoint import bundle
-from sqb_tf.errors import InputError
 from sqb_tf.options import option
 from sqb_tools import arguments, entry, results
-from sqb_tools.backends import open_backend
+from sqb_tools.backends import BackendOptions
 from sqb_tools.shared_options import AnswerOptions, DataOptions
 
 EPILOG = """examples:
@@ -16,12 +15,10 @@ EPILOG = """examples:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
+class EvaluateOptions(BackendOptions):
     """What is evaluated, on which split, and what is written."""
 
     split: str = option("dev", "train, dev, test, or another file, as dev_mismatched", group="data")
-    package: str | None = option(None, "a packaged .tflite", group="model", metavar="FILE")
-    model: str | None = option(None, "a bundle, run in Keras", group="model", metavar="DIR")
     predictions: str | None = option(
         None,
         "also write the predictions in the format of the task's server: GLUE's index and label, CoNLL's "
@@ -36,10 +33,6 @@ class EvaluateOptions:
         metavar="FILE",
     )
 
-    def __post_init__(self) -> None:
-        if bool(self.package) == bool(self.model):
-            raise InputError("give either --package FILE or --model DIR")
-
 
 def main(args: argparse.Namespace) -> int:
     options = arguments.read(EvaluateOptions, args)
@@ -51,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
         pass
     from sqb_tflite.verification.evaluate import evaluate
 
-    backend = open_backend(options.package, options.model)
+    backend = options.open()
     backend.head = backend.head.update_settings(answers.settings)
     result = evaluate(backend, task, options.split, options.predictions, options.nbest)
     lines = [

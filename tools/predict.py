@@ -11,7 +11,7 @@ from sqb_tf.errors import InputError
 from sqb_tf.options import argument, option
 from sqb_tf.progress import log
 from sqb_tools import arguments, entry, results
-from sqb_tools.backends import open_backend
+from sqb_tools.backends import BackendOptions
 from sqb_tools.shared_options import AnswerOptions
 
 EPILOG = """examples:
@@ -26,7 +26,7 @@ or with --context the question alone. Input is streamed: memory does not grow wi
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictOptions:
+class PredictOptions(BackendOptions):
     """The texts, what predicts, and how results are printed."""
 
     texts: tuple[str, ...] = argument(
@@ -41,15 +41,12 @@ class PredictOptions:
         group="data",
         metavar="FILE",
     )
-    package: str | None = option(None, "a packaged .tflite", group="model", metavar="FILE")
-    model: str | None = option(None, "a bundle, run in Keras", group="model", metavar="DIR")
     batch_size: int = option(64, "texts read and encoded at once", group="model")
     threads: int = option(1, "CPU threads of a package", group="model")
     jsonl: bool = option(False, "print one JSON object per line", group="output")
 
     def __post_init__(self) -> None:
-        if bool(self.package) == bool(self.model):
-            raise InputError("give either --package FILE or --model DIR")
+        super().__post_init__()
         if self.batch_size < 1:
             raise InputError(f"--batch-size {self.batch_size}: expected at least 1")
         if self.threads < 1:
@@ -63,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
     answers = arguments.read(AnswerOptions, args)
     if options.jsonl and args.json == "-":
         raise InputError("give --jsonl or --json -, not both: each writes to standard output")
-    backend = open_backend(options.package, options.model, options.threads)
+    backend = options.open(options.threads)
     head = backend.head = backend.head.update_settings(answers.settings)
     if options.context and not head.answers_questions:
         raise InputError(f"--context is for question answering: the model is a {head.name}")
