@@ -25,9 +25,21 @@ every text is also run at its own length, as in an app. On devices TFLite's benc
 times for each measurement, in shuffled rounds. With --report, the same command resumes a run that was
 interrupted or lost a device."""
 
+# What a command that reads results takes.
+RESULT = "the folder of a --report, its records.json, or a file of --json"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions(DataOptions):
+class ReportFolder:
+    """Where the report of a measurement goes."""
+
+    report: str | None = option(
+        None, "write records, table, plots and page into this folder", group="saving", metavar="DIR"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions(DataOptions, ReportFolder):
     """What is measured, on what text, and how long."""
 
     data: str | None = option(
@@ -70,9 +82,6 @@ class BenchmarkOptions(DataOptions):
         30, "timed runs of each measurement; on a device, of each start", group="measurement"
     )
     seed: int = option(0, "seed of the order in which packages take turns", group="measurement")
-    report: str | None = option(
-        None, "write records, table, plots and page into this folder", group="saving", metavar="DIR"
-    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,11 +151,7 @@ class DeviceOptions:
 class CompareOptions:
     """Two results, and how much slower the second may be."""
 
-    old: str = argument(
-        dataclasses.MISSING,
-        "the folder of a --report, its records.json, or a file of --json",
-        group="data",
-    )
+    old: str = argument(dataclasses.MISSING, RESULT, group="data")
     new: str = argument(dataclasses.MISSING, "a later one", group="data")
     fail_over: str = option(
         "5%",
@@ -160,18 +165,14 @@ class CompareOptions:
 class ReportOptions:
     """Several results, as of devices that were measured apart."""
 
-    result: tuple[str, ...] = argument(
-        dataclasses.MISSING,
-        "the folder of a --report, its records.json, or a file of --json",
-        group="data",
-    )
+    result: tuple[str, ...] = argument(dataclasses.MISSING, RESULT, group="data")
     report: str = option(
         dataclasses.MISSING, "folder to write the report to", group="saving", metavar="DIR"
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class IosOptions:
+class IosOptions(ReportFolder):
     """What the iOS app is to measure, or what it measured."""
 
     package: str = option(
@@ -195,9 +196,6 @@ class IosOptions:
     runs: int = option(50, "timed runs", group="measurement")
     phone: str = option("", "the phone, as iPhone 15 Pro, for the record", group="measurement")
     system: str = option("", "its system, as iOS 18.1, for the record", group="measurement")
-    report: str | None = option(
-        None, "write records, table, plots and page into this folder", group="saving", metavar="DIR"
-    )
 
 
 def main(args: argparse.Namespace) -> int:
