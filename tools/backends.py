@@ -29,6 +29,6 @@ class BackendOptions:
             return Runner(self.package, threads)
         assert self.model  # one of the two is named
         bundle.read_info(self.model)  # a bad one is reported before TensorFlow is imported
-        from sqb_tflite.verification.keras_backend import BundleBackend
+        from sqb_tflite.verification.bundle_backend import BundleBackend
 
         return BundleBackend(self.model)

@@ -21,7 +21,7 @@ from sqb_tflite.conversion.lowering.heads import HEADS
 from sqb_tflite.conversion.lowering.model import LoweredModel
 from sqb_tflite.conversion.recipes import Recipe
 from sqb_tflite.runtime.runner import Runner
-from sqb_tflite.verification.keras_backend import BundleBackend
+from sqb_tflite.verification.bundle_backend import BundleBackend
 from sqb_tflite.verification.verify import verify
 
 PAIRED = [name for name, head in registry.HEADS.items() if head.always_paired]

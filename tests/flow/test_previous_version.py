@@ -10,7 +10,7 @@ from fixtures.paths import GOLDEN
 import sqb_tf
 import sqb_tflite
 from sqb_tflite.runtime.describe import describe
-from sqb_tflite.verification.keras_backend import BundleBackend
+from sqb_tflite.verification.bundle_backend import BundleBackend
 from sqb_tflite.verification.verify import verify
 
 PREVIOUS = GOLDEN / "previous"

@@ -19,7 +19,7 @@ from sqb_tf.training.demo import finetune_demo
 from sqb_tf.training.finetune import finetune
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tflite.conversion.recipes import Recipe
-from sqb_tflite.verification.keras_backend import BundleBackend
+from sqb_tflite.verification.bundle_backend import BundleBackend
 
 ROOT = REPOSITORY
 PYTHON = Path(os.environ.get("SQB_MEDIAPIPE_PYTHON", ROOT / ".venv-mediapipe/bin/python"))

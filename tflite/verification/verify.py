@@ -19,7 +19,7 @@ from sqb_tf.progress import track
 
 from ..conversion.recipes import Bounds, Recipe
 from ..runtime.runner import Runner
-from .keras_backend import BundleBackend
+from .bundle_backend import BundleBackend
 
 
 @dataclasses.dataclass(frozen=True)
