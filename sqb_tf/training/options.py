@@ -44,7 +44,12 @@ class TrainingOptions:
     weight_decay: float = option(
         0.01, "decay of all weights but norms and biases", group="training"
     )
-    evaluate_every: int = option(500, "steps between evaluations", group="training")
+    evaluate_every: int = option(
+        500,
+        "steps between evaluations on held-out examples; fine-tuning evaluates after each epoch too, and "
+        "keeps the best weights",
+        group="training",
+    )
     # Weights and the bundle are float32 always.
     precision: str = option(
         "float32",
@@ -104,11 +109,6 @@ class TextOptions:
 class FinetuneOptions(TextOptions, TrainingOptions):
     """What shapes a fine-tuning. Two runs with equal options on CPU give equal weights."""
 
-    evaluate_every: int = option(
-        500,
-        "steps between evaluations on dev, which also end each epoch; the best weights are kept",
-        group="training",
-    )
     epochs: int = option(2, "passes over the training data", group="training")
     doc_stride: int | None = option(
         None,

@@ -44,9 +44,6 @@ class PretrainOptions(TrainingOptions):
         group="training",
         names="--no-sentence-order",
     )
-    evaluate_every: int = option(
-        500, "steps between evaluations on held-out text", group="training"
-    )
     mirrored: bool = option(
         False,
         "train on all GPUs of this machine (tf.distribute.MirroredStrategy)",
