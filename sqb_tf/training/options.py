@@ -15,15 +15,20 @@ from sqb_tf.text.vocabulary import MIN_VOCAB_SIZE
 # Default learning rates for batches of `REFERENCE_BATCH` examples: of fresh weights, and of a bundle's.
 # For other batches they scale with the square root of the size, as does the noise in the summed gradients.
 SCRATCH_RATE, TRAINED_RATE, REFERENCE_BATCH = 1e-3, 1e-4, 32
+DEFAULT_PRESET = "squeezebert-small"
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What fine-tuning and pretraining share. `init` replaces `preset`."""
+    """What fine-tuning and pretraining share: a new model of `preset`, or the bundle `init`, never both."""
 
     preset: str | None = option(
-        "squeezebert-small", "architecture of a new model", group="model", choices=tuple(PRESETS)
+        None,
+        "architecture of a new model",
+        group="model",
+        choices=tuple(PRESETS),
+        fallback=DEFAULT_PRESET,
     )
     init: str | None = option(
         None, "start from this bundle instead of a preset", group="model", metavar="DIR"
@@ -60,12 +65,12 @@ class TrainingOptions:
     seed: int = option(0, "runs with the same seed on CPU give the same weights", group="training")
 
     def __post_init__(self) -> None:
-        if self.init is not None:
-            object.__setattr__(self, "preset", None)
-            if self.dropout is not None:
-                raise InputError("dropout goes with a preset: the bundle of init has its own")
-        elif self.preset is None:
-            raise InputError("give a preset, or a bundle as init")
+        if self.init is None:
+            object.__setattr__(self, "preset", self.preset or DEFAULT_PRESET)
+        elif self.preset is not None:
+            raise InputError("preset and init: the bundle of init has its own: give one of the two")
+        elif self.dropout is not None:
+            raise InputError("dropout goes with a preset: the bundle of init has its own")
         check_choices(self)
         check_at_least(self, batch_size=1, evaluate_every=1)
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:

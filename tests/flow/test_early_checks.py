@@ -59,6 +59,10 @@ CASES = [
     ([*FINETUNE, "--vocab", "gone.txt"], "gone.txt: cannot be read as a vocabulary"),
     ([*FINETUNE, "--save-every", "0"], "save_every 0: expected at least 1"),
     ([*FINETUNE, "--init", "gone"], "gone: no such folder; expected a bundle"),
+    (
+        [*FINETUNE, "--init", "bundle", "--preset", "squeezebert-tiny"],
+        "preset and init: the bundle of init has its own: give one of the two",
+    ),
     ([*FINETUNE[:1], "--data", "bad", "--output", "out"], "labels that bad/train.tsv lacks: fine"),
     ([*FINETUNE[:1], "--data", "alone", "--output", "out"], "alone: no dev.tsv"),
     ([*FINETUNE[:3], "--output", "data"], "cannot write data: the folder holds something else"),
