@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from sqb_tf.errors import InputError
+
 
 def join_lines(lines: Iterable[str]) -> str:
     """The content of the file; every line ends in a line feed."""
@@ -16,7 +18,7 @@ def join_lines(lines: Iterable[str]) -> str:
 
 def split_lines(content: str) -> list[str]:
     """The inverse of `join_lines`."""
-    return content.removesuffix("\n").split("\n")
+    return content.removesuffix("\n").split("\n") if content else []
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -25,6 +27,18 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
         file.writelines(f"{line}\n" for line in lines)
 
 
-def read_lines(path: str | Path) -> list[str]:
-    """The lines of a UTF-8 file."""
-    return split_lines(Path(path).read_text(encoding="utf-8"))
+def read_lines(path: str | Path, content: str) -> list[str]:
+    """The lines of a UTF-8 file.
+
+    Args:
+        path: the file.
+        content: what it should hold, for the message.
+
+    Raises:
+        InputError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return split_lines(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read as {content}: {reason}") from None

@@ -197,8 +197,8 @@ def read_info(directory: str | Path, heads: Collection[str] = registry.NAMES) ->
     info = BundleInfo(
         directory,
         SqueezeBertConfig.from_json(directory / "config.json"),
-        _read_lines(directory / "vocab.txt"),
-        _read_lines(directory / "labels.txt"),
+        read_lines(directory / "vocab.txt", "a vocabulary"),
+        read_lines(directory / "labels.txt", "label names"),
         TaskInfo.read(directory / "task.json"),
     )
     if info.task.kind not in heads:
@@ -305,13 +305,6 @@ def _count_arrays(path: Path) -> int:
 def _stored_bytes(model: Any) -> int:
     """An upper bound on a weight file's size: HDF5 adds some 2 kB to each array."""
     return sum(4 * math.prod(w.shape) + 8192 for w in model.weights) + 65536
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return read_lines(path) if path.stat().st_size else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
 
 
 def _write_examples(path: Path, examples: Iterable[Example]) -> None:

@@ -163,12 +163,7 @@ def _read_labels(path: Path, params: _Params) -> list[str] | None:
     num_classes = params.get(key, int)
     if num_classes == 1:
         return None
-    try:
-        labels = read_lines(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: cannot be read: {error}: expected the label names, in the order of their ids"
-        ) from None
+    labels = read_lines(path, "the label names, in the order of their ids")
     _check_count(path, labels, key, num_classes)
     return labels
 

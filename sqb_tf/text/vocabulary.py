@@ -23,11 +23,7 @@ def read_vocabulary(path: str | Path) -> list[str]:
     Raises:
         InputError: no such file, not UTF-8, or a required special token is missing.
     """
-    try:
-        tokens = read_lines(path)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read as a vocabulary: {reason}") from None
+    tokens = read_lines(path, "a vocabulary")
     try:
         check_vocabulary(tokens)
     except InputError as error:

@@ -92,10 +92,7 @@ class Shards:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self.index = Index.read(self.directory)
-        try:
-            self.vocabulary = read_lines(self.directory / "vocab.txt")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.directory}/vocab.txt: cannot be read: {error}") from None
+        self.vocabulary = read_lines(self.directory / "vocab.txt", "a vocabulary")
         if len(self.vocabulary) != len(self.index.unigrams):
             raise InputError(
                 f"{self.directory}/vocab.txt: {len(self.vocabulary)} tokens, {INDEX} has "
