@@ -152,7 +152,7 @@ def test_bad_text(options, vocab, tmp_path):
         make_shards(tmp_path / "shards", changed)
 
     (tmp_path / "latin.txt").write_bytes(b"a good film\n\xe9\n")
-    with pytest.raises(InputError, match=r"latin.txt: not UTF-8 text"):
+    with pytest.raises(InputError, match=r"latin.txt:2: not UTF-8 \(byte 1 of the line\)"):
         make(tmp_path / "latin.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty: no \.txt files"):

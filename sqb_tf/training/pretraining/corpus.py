@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqb_tf.data.lines import numbered_lines
 from sqb_tf.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,23 +65,13 @@ class Corpus:
         """Every non-blank line: (line, whether it starts a document, whether it is held out)."""
         for path in self.paths:
             starts, held = True, False
-            for line in _text_lines(path):
+            for _, raw in numbered_lines(path):
+                line = raw.strip()
                 if line:
                     if starts:
                         held = zlib.crc32(line.encode()) % 10_000 < self.held_out * 100
                     yield line, starts, held
                 starts = not line
-
-
-def _text_lines(path: Path) -> Iterator[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            for line in file:
-                yield line.strip()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text: {error}") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 @dataclasses.dataclass(frozen=True)
