@@ -20,11 +20,11 @@ from sqb_tf.progress import log
 from sqb_tf.text.tokenizer import WordPieceTokenizer, learn_vocabulary
 from sqb_tf.text.vocabulary import read_vocabulary
 from sqb_tf.training.checks import check_finetune, check_request
+from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.distillation import match_layers
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.run_directory import open_run_directory, remove_run_directory
-from sqb_tf.training.run_setup import reproducible
 from sqb_tf.training.teacher import Teacher, find_teacher
 from sqb_tf.training.teacher_outputs import TeacherOutputs, teacher_outputs
 from sqb_tf.training.trainer import LOGS, FinetuneTrainer

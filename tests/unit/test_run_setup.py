@@ -1,4 +1,4 @@
-"""sqb_tf.training.run_setup: determinism ends with the run; dtype policies too."""
+"""What a run sets up: determinism and a dtype policy that end with it, its checks and samples."""
 
 import keras
 import pytest
@@ -6,9 +6,9 @@ from tensorflow.python.framework import config
 
 from sqb_tf.errors import InputError
 from sqb_tf.training.checks import check_request
+from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.reservoir import ReservoirSample
-from sqb_tf.training.run_setup import reproducible
 
 
 def test_determinism_ends_with_the_run_even_if_it_fails():

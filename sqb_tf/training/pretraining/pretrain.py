@@ -19,12 +19,12 @@ from sqb_tf.model import heads
 from sqb_tf.model.heads import MaskedLMHead
 from sqb_tf.progress import log
 from sqb_tf.training.checks import check_request
+from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.pretraining.options import PretrainOptions
 from sqb_tf.training.pretraining.pretrainer import Pretrainer
 from sqb_tf.training.pretraining.shards import Shards
 from sqb_tf.training.run_directory import open_run_directory, remove_run_directory
-from sqb_tf.training.run_setup import reproducible
 
 
 def pretrain(

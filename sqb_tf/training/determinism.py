@@ -1,4 +1,4 @@
-"""What fine-tuning and pretraining set up alike before the first step."""
+"""Runs that repeat exactly: seeds and deterministic kernels."""
 
 from __future__ import annotations
 
