@@ -13,16 +13,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.config import SqueezeBertConfig, as_config
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.model import layers
-from sqb_tf.model.backbone import (
-    ConfiguredModel,
-    SqueezeBertBackbone,
-    as_config,
-    token_inputs,
-)
+from sqb_tf.model.backbone import ConfiguredModel, SqueezeBertBackbone, token_inputs
 from sqb_tf.model.elementwise import Dropout, LayerNormalization, activation
 
 

@@ -123,7 +123,6 @@ class FusedAdamW(SummedGradients, keras.optimizers.AdamW):
 def adamw(
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     weight_decay: float = 0.01,
-    clip_norm: float = 1.0,
     **kwargs: Any,
 ) -> FusedAdamW:
     """AdamW with BERT's epsilon, clipping by global norm, and no decay on biases and norms.
@@ -136,7 +135,7 @@ def adamw(
         weight_decay=weight_decay,
         beta_2=0.98,
         epsilon=1e-6,
-        global_clipnorm=clip_norm,
+        global_clipnorm=1.0,
         **kwargs,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])

@@ -1,4 +1,4 @@
-"""Examples -> batches for `model.fit`; and batches for `model.predict_on_batch`."""
+"""Examples -> batches for `model.fit`; and batches of inputs alone, for a teacher."""
 
 from __future__ import annotations
 

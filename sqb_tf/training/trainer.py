@@ -30,7 +30,6 @@ from sqb_tf.training.teacher_outputs import TeacherOutputs
 from sqb_tf.training.tensorboard import TensorBoardCurves
 from sqb_tf.training.training_data import TrainingData
 
-PREDICTION_BATCH = 64
 # Files of the run directory.
 STATE, BEST_WEIGHTS, LOGS = "state.npz", "best.weights.h5", "logs"
 
@@ -177,7 +176,7 @@ class FinetuneTrainer:
     def evaluate(self) -> float:
         """The model's metric on dev; an error where an output is not finite."""
         encoder = self.preprocessor.encoder
-        backend = KerasBackend(self.model, self.head, encoder, PREDICTION_BATCH, self._predict)
+        backend = KerasBackend(self.model, self.head, encoder, call=self._predict)
         results = [result for _, result in backend.stream(e.texts for e in self.dev)]
         name = self.task.metric_name
         return self.head.scores([name], results, self.dev_references)[name]
