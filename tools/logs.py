@@ -11,7 +11,7 @@ from sqb_tf import progress
 
 
 class PlainHandler(logging.Handler):
-    """Writes messages without absl's prefix of level, time and file.
+    """Writes messages without absl's prefix of level, time and file; our warnings are marked as such.
 
     Messages of other packages below ERROR are left out unless `everything` is set.
     """
@@ -21,7 +21,8 @@ class PlainHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         ours = record.pathname == progress.__file__
         if ours or self.everything or record.levelno >= logging.ERROR:
-            print(self.format(record), file=sys.stderr, flush=True)
+            mark = "warning: " if ours and record.levelno == logging.WARNING else ""
+            print(f"{mark}{self.format(record)}", file=sys.stderr, flush=True)
 
 
 _HANDLER = PlainHandler()

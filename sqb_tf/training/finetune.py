@@ -16,7 +16,7 @@ from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.task import Task
 from sqb_tf.line_file import write_lines
 from sqb_tf.model import heads
-from sqb_tf.progress import log
+from sqb_tf.progress import log, warn
 from sqb_tf.text.tokenizer import WordPieceTokenizer, learn_vocabulary
 from sqb_tf.text.vocabulary import read_vocabulary
 from sqb_tf.training.checks import check_finetune, check_request
@@ -96,8 +96,8 @@ def _warn_if_untrained(trainer: FinetuneTrainer, value: float) -> None:
     label, count = counts.most_common(1)[0]
     share = count / len(trainer.dev_references)
     if value <= share:
-        log(
-            f"warning: a dev accuracy of {value:.4f} is no better than always answering "
+        warn(
+            f"a dev accuracy of {value:.4f} is no better than always answering "
             f"{trainer.data.labels[label]!r} ({share:.4f}): train longer (--epochs) or start from a "
             "pretrained bundle (--init)"
         )

@@ -103,8 +103,11 @@ def test_tensorflow_multiplies_by_onednn_by_default(setting):
 @pytest.mark.parametrize(
     ("flags", "shown"),
     [
-        ([], ["ours", "theirs failed", "step 1/1 100% 0:00 left"]),
-        (["--verbose"], ["ours", "theirs", "theirs failed", "step 1/1 100% 0:00 left"]),
+        ([], ["ours", "warning: mind", "theirs failed", "step 1/1 100% 0:00 left"]),
+        (
+            ["--verbose"],
+            ["ours", "warning: mind", "theirs", "theirs failed", "step 1/1 100% 0:00 left"],
+        ),
         (["--quiet"], ["theirs failed"]),
     ],
 )
@@ -114,8 +117,8 @@ def test_verbose_and_quiet_set_what_is_logged(flags, shown):
         "from sqb_tools import arguments, entry\n"
         "def tool(_):\n"
         "    from absl import logging\n"
-        "    from sqb_tf.progress import Progress, log\n"
-        "    log('ours'); logging.info('theirs'); logging.error('theirs failed')\n"
+        "    from sqb_tf.progress import Progress, log, warn\n"
+        "    log('ours'); warn('mind'); logging.info('theirs'); logging.error('theirs failed')\n"
         "    Progress('step', 1).update(1)\n"
         "    return 0\n"
         "entry.run(tool, arguments.parser('show', '', ''))"

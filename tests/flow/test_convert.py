@@ -265,9 +265,9 @@ def test_bad_argument_raises_error(bundle_dir, arguments, message):
 @pytest.mark.parametrize(("lengths", "warnings"), [((), 0), ((SEQ_LENGTH,), 0), ((16, 64), 1)])
 def test_lengths_beyond_those_of_training_are_warned_of(bundle_dir, lengths, warnings, monkeypatch):
     logged = []
-    monkeypatch.setattr(converter, "log", logged.append)
+    monkeypatch.setattr(converter, "warn", logged.append)
     converter.ConversionRequest.read(bundle_dir, seq_lengths=lengths)
-    expected = "warning: length 64: the model was trained on at most 32 tokens"
+    expected = "length 64: the model was trained on at most 32 tokens"
     assert [line.startswith(expected) for line in logged] == [True] * warnings
 
 

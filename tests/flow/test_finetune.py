@@ -421,7 +421,7 @@ def test_bad_flag_keeps_the_state_of_a_killed_run(killed):
 @pytest.mark.parametrize(("value", "warned"), [(0.5, True), (0.6, True), (0.7, False)])
 def test_accuracy_at_chance_logs_a_warning(value, warned, monkeypatch):
     logged = []
-    monkeypatch.setattr(finetune, "log", logged.append)
+    monkeypatch.setattr(finetune, "warn", logged.append)
     task = types.SimpleNamespace(head="classification", metric_name="accuracy")
     data = types.SimpleNamespace(labels=["bad", "good"])
     references = np.array([0, 1, 1, 0, 1])

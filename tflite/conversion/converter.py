@@ -15,7 +15,7 @@ import tensorflow as tf
 from sqb_tf.atomic_write import writing
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.checkpoint.saving import as_loaded
-from sqb_tf.progress import log
+from sqb_tf.progress import warn
 from sqb_tf.text.encoder import check_seq_length
 
 from ..package import container
@@ -79,8 +79,8 @@ class ConversionRequest:
             check_seq_length(seq_length, model.config.max_position_embeddings)
         trained = model.info.task.seq_length
         if untrained := [length for length in seq_lengths or () if length > trained]:
-            log(
-                f"warning: length {max(untrained)}: the model was trained on at most {trained} tokens; "
+            warn(
+                f"length {max(untrained)}: the model was trained on at most {trained} tokens; "
                 "the positions after them are as they were before training"
             )
         return cls(model, spec, lowering, tuple(sorted(seq_lengths or ())), calibration)
