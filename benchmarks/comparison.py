@@ -4,8 +4,8 @@ Converts packages of squeezebert-base and of Model Garden's encoders with random
 depend on the values) and measures them with tools/benchmark.py at fixed lengths and on real texts. Then
 measures transformers' SqueezeBERT in other runtimes (peer_inference.py), interleaved with our float32 and
 int8. The targets (performance_targets.py) are bounded by the machine's peak rate (matmul_limits.py) and by
-the time of the operations (op_breakdown.py). Writes records, tables and plots; with --readme also the
-README's tables.
+the time of the operations (op_breakdown.py). Writes records, tables and plots; with --readme also the tables
+of a results page.
 """
 
 from __future__ import annotations

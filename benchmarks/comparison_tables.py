@@ -34,8 +34,7 @@ def text(measured: Mapping[str, Records], targets: Mapping[str, Any]) -> str:
     rates = ", ".join(f"{dtype} {limit / 1e9:.0f}" for dtype, limit in targets["limits"].items())
     foot = (
         f"1 thread of {host_info.processor(first['hardware'])}; {versions}; {first['date'][:10]}. "
-        f"Peak rate of one large matmul in LiteRT, G operations per second: {rates}. The time of each part "
-        "is measured with only its operations in the model."
+        f"Peak rate of one large matmul in LiteRT, G operations per second: {rates}."
     )
     tables = [_packages(measured)]
     if targets["peers"]:

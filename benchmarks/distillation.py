@@ -57,7 +57,7 @@ def train(folder: Path, limit: int | None, **options: Any) -> float:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The README's table."""
+    """The results page's table."""
     rows = [["a student learns from", "test accuracy", "seeds"]]
     for name, values in report["rows"].items():
         cells = ", ".join(f"{value:.3f}" for value in values)

@@ -1,7 +1,7 @@
 """Latency of one preset in float32 and int8, of any length and of a fixed one, in one interleaved run.
 
 Converts three packages of a model with random weights (speed does not depend on the values) and measures
-them with tools/benchmark.py. With --readme, the table replaces the one between the README's markers.
+them with tools/benchmark.py. With --readme, the table goes between a results page's markers.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
 from benchmarks import output
+from benchmarks.performance_targets import Records, median
 from benchmarks.random_bundle import SHARED_DATA, random_bundle
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "benchmark.py"
@@ -41,23 +41,14 @@ def packages(folder: Path, preset: str, fixed: int) -> list[Path]:
     return [folder / f"{name}.tflite" for name in recipes]
 
 
-def ratios(records: list[dict[str, Any]], fixed: int) -> dict[str, float]:
+def ratios(records: Records, preset: str, fixed: int) -> dict[str, float]:
     """The project's target speed-ups: ratios of medians from one run, 1 thread."""
-
-    def median(package: str, length: int | None) -> float:
-        (value,) = (
-            r["latency_ms"]["median"]
-            for r in records
-            if Path(r["package"]).stem.endswith(package)
-            and r["seq_length"] == length
-            and r["threads"] == 1
-        )
-        return value
-
+    float32, int8, padded = (f"{preset}-{name}" for name in ("float32", "int8", f"int8-{fixed}"))
     return {
-        f"int8 over float32, {fixed} tokens": median("float32", fixed) / median("int8", fixed),
-        f"int8 of any length over fixed at {fixed}, real texts": median(f"int8-{fixed}", None)
-        / median("int8", None),
+        f"int8 over float32, {fixed} tokens": median(records, float32, fixed)
+        / median(records, int8, fixed),
+        f"int8 of any length over fixed at {fixed}, real texts": median(records, padded, None)
+        / median(records, int8, None),
     }
 
 
@@ -85,15 +76,15 @@ def main() -> None:
         subprocess.run(command, check=True)
     report = Path(args.report)
     records = json.loads((report / "records.json").read_text(encoding="utf-8"))["records"]
-    speed_ups = ratios(records, args.fixed)
+    speed_ups = ratios(records, args.preset, args.fixed)
     lines = [f"{name}: {value:.2f}x" for name, value in speed_ups.items()]
     print("\n".join(lines))
     if args.readme:
         output.update_markdown(args.readme, "benchmark", summary(records, lines))
 
 
-def summary(records: list[dict[str, Any]], lines: list[str]) -> str:
-    """The README's table: a row for each length, a column for each package, 1 thread."""
+def summary(records: Records, lines: list[str]) -> str:
+    """The results page's table: a row for each length, a column for each package, 1 thread."""
     from sqb_tflite.bench.host import host_info
 
     shown = [record for record in records if record["threads"] == 1]

@@ -103,7 +103,7 @@ def tune(name: str, init: Path | None, seed: int, rate: float, work: Path) -> fl
 
 
 def table(report: dict[str, Any]) -> str:
-    """The README's table."""
+    """The results page's table."""
     rows = [["mean (each seed)", "from scratch", "from the pretrained bundle"]]
     for name, row in report["rows"].items():
         cells = [

@@ -2,8 +2,8 @@
 
     python benchmarks/report_screenshot.py
 
-runs the README's command for phones on the tests' simulated devices (tests/simulators), which every page
-marks as emulators: it shows the report, not a phone's speed.
+runs docs/benchmarking.md's command for phones on the tests' simulated devices (tests/simulators), which every
+page marks as emulators: it shows the report, not a phone's speed.
 """
 
 from __future__ import annotations
@@ -39,16 +39,8 @@ def main() -> None:
         binary = simulated_devices.tool(Path(folder))
         with simulated_devices.connected(Path(folder), ["Pixel 3", "Galaxy S22"]):
             command = [sys.executable, "tools/benchmark.py", "--package", *map(str, packages)]
-            command += [
-                "--device",
-                "all",
-                "--threads",
-                "1,4",
-                "--lengths",
-                "16,64,128",
-                "--profile",
-            ]
-            command += ["--baselines", "bert-base,mobilebert", "--report", str(REPORT)]
+            command += ["--device", "all", "--threads", "1,4", "--lengths", "16,64,128"]
+            command += ["--baselines", "bert-base,mobilebert", "--profile", "--report", str(REPORT)]
             subprocess.run([*command, "--tool", str(binary)], check=True)
     picture(REPORT / "report.html", Path(args.picture))
 

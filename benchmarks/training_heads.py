@@ -67,7 +67,7 @@ def measure(head: str, config: Any, args: argparse.Namespace) -> dict[str, dict[
 
 
 def table(report: dict[str, Any]) -> str:
-    """The README's table."""
+    """The results page's table."""
     rows = [
         [
             "head, seconds per training step",

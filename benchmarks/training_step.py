@@ -187,9 +187,8 @@ def keras_step(model: Any, inputs: Any, labels: Any) -> Step:
         model.optimizer.build(model.trainable_variables)
         loss = model.train_on_batch(inputs, labels)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
-        total = (
-            loss[0] if isinstance(loss, list) else loss
-        )  # the sum comes before the outputs' losses
+        # Of several outputs the sum comes first.
+        total = loss[0] if isinstance(loss, list) else loss
         return {"seconds": seconds, "cpu": cpu, "loss": float(total)}
 
     return step
@@ -306,7 +305,7 @@ def times(report: dict[str, Any], key: str, name: str) -> str:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The README's table."""
+    """The results page's table."""
     header = [
         f"seconds per training step, {report['precision']}",
         "median (min to max)",
