@@ -105,10 +105,8 @@ def _convert(baseline: Baseline, vocab_size: int) -> bytes:
 
     from sqb_tf.model.backbone import INPUT_NAMES
 
-    encoder, head = (
-        BASELINES[baseline.name](vocab_size),
-        tf_keras.layers.Dense(len(LABELS), "softmax"),
-    )
+    encoder = BASELINES[baseline.name](vocab_size)
+    head = tf_keras.layers.Dense(len(LABELS), "softmax")
     specs = [tf.TensorSpec([1, baseline.seq_length], tf.int32, name=name) for name in INPUT_NAMES]
 
     def call(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -256,10 +256,8 @@ def _for_html(drawn: str, alt: str, prefix: str) -> str:
     root = ElementTree.fromstring(drawn)
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag in (
-                f"{SVG}metadata",
-                f"{SVG}style",
-            ):  # a style would apply to the whole page
+            # A style would apply to the whole page.
+            if child.tag in (f"{SVG}metadata", f"{SVG}style"):
                 parent.remove(child)
     for element in root.iter():
         element.tag = element.tag.removeprefix(SVG)
