@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -63,6 +62,7 @@ def measure_here(directory: str, converter: str) -> dict[str, Any]:
     import tensorflow as tf
 
     import sqb_tf
+    from sqb_tflite.bench.host import cold_start
 
     model = sqb_tf.load(directory)
     # Both start from a model that has run: kernels chosen, functions traced.
@@ -71,8 +71,13 @@ def measure_here(directory: str, converter: str) -> dict[str, Any]:
     start = time.perf_counter()
     content = {STOCK: stock, OURS: ours}[converter](model)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    return {"which": converter, "seconds": seconds, "peak_mb": peak, "size_mb": len(content) / 1e6}
+    peak_mb = cold_start.peak_memory() / 1e6
+    return {
+        "which": converter,
+        "seconds": seconds,
+        "peak_mb": peak_mb,
+        "size_mb": len(content) / 1e6,
+    }
 
 
 def measure(directory: str, converter: str) -> dict[str, Any]:

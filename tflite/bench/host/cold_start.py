@@ -96,13 +96,13 @@ def summarize(starts: Sequence[Mapping[str, float | None]]) -> dict[str, float |
 def _measure_here(
     path: str, threads: int, inputs: Mapping[str, np.ndarray]
 ) -> dict[str, float | None]:
-    peak_before, private_before = _peak_memory(), _private_memory()
+    peak_before, private_before = peak_memory(), _private_memory()
     start = time.perf_counter()
     run = Runner(path, threads).prepare(inputs)
     opened = time.perf_counter()
     run()
     end = time.perf_counter()
-    peak, private = _peak_memory(), _private_memory()
+    peak, private = peak_memory(), _private_memory()
     values = (
         1e3 * (opened - start),
         1e3 * (end - opened),
@@ -113,7 +113,7 @@ def _measure_here(
     return dict(zip(NAMES, values, strict=True))
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     """The peak of this process's resident memory in bytes.
 
     Not `ru_maxrss` on Linux: there it starts with the parent's, 800 MB under TensorFlow. macOS starts it
