@@ -254,15 +254,13 @@ def _labels(
     fixed = registry.get(head).fixed_labels
     if fixed is not None and outputs != len(fixed):
         raise InputError(f"a {head} has {len(fixed)} output, the model has {outputs}")
-    if labels is None and known is not None:
-        labels = known.labels
-    elif labels is None and fixed is not None:
-        labels = fixed
-    elif labels is None and outputs:
+    if labels is None:
+        labels = fixed if known is None else known.labels
+    if labels is None:
         raise InputError(
             f"the model has {outputs} outputs without names: give labels=, one name for each"
         )
-    labels = [str(label) for label in labels or ()]
+    labels = [str(label) for label in labels]
     if len(labels) != outputs:
         raise InputError(f"labels {labels}: expected {outputs} names, one for each output")
     if any("\n" in label or not label.strip() for label in labels):
