@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ def save(
         labels: label names in the order of the outputs. Needed for classification and tagging; default
             "score" for regression.
         task: a name for `--task`, such as "sst2", or the whole record; default: the model's head.
-            A classifier with one output is a regression.
+            A classifier with one output is a regression. Whether the model takes pairs is told by the
+            samples, else by the columns of a published task, else by the bundle.
         seq_length: longest input in tokens; default: the preprocessor's, else 128 or the model's
             positions if those are fewer.
         lowercase: whether text is lowercased; default: as the tokenizer does, True for a path.
@@ -147,13 +149,12 @@ def bundle_contents(
         else:
             samples[name] = [] if known is None else known.sample(name)
     if not isinstance(task, TaskInfo):
-        paired = any(e.pair is not None for examples in samples.values() for e in examples)
         length = seq_length or getattr(tokenizer, "seq_length", None)
         if length is None:
             length = known.task.seq_length if known else DEFAULT_SEQ_LENGTH
             length = min(length, model.config.max_position_embeddings)
         task = dataclasses.replace(
-            _default_task(head, task, paired, known),
+            _default_task(head, task, list(itertools.chain(*samples.values())), known),
             seq_length=length,
             lowercase=lowercases if lowercase is None else lowercase,
         )
@@ -173,14 +174,22 @@ def bundle_contents(
     )
 
 
-def _default_task(head: str, name: str | None, paired: bool, known: BundleInfo | None) -> TaskInfo:
+def _default_task(
+    head: str, name: str | None, examples: Sequence[Example], known: BundleInfo | None
+) -> TaskInfo:
     """The model's bundle's record, if it is for the same task; else a new one."""
     if known is not None and name in (None, known.task.task):
         return known.task
-    settings = TASKS[name].settings if name in TASKS else {}
-    return TaskInfo(
-        name or head, head, paired or registry.get(head).always_paired, settings=dict(settings)
-    )
+    spec = None if name is None else TASKS.get(name)
+    if examples:
+        paired = any(example.pair is not None for example in examples)
+    elif spec is not None and spec.columns is not None:
+        paired = spec.columns.pair is not None
+    else:
+        paired = known is not None and known.task.paired
+    settings = {} if spec is None else dict(spec.settings)
+    paired = paired or registry.get(head).always_paired
+    return TaskInfo(name or head, head, paired, settings=settings)
 
 
 def _head_name(model: Any, task: str | TaskInfo | None, known: BundleInfo | None) -> str:

@@ -1,6 +1,7 @@
 """The Python way: texts, `fit`, a bundle, a verified package and its runner, without the command line."""
 
 import json
+from typing import Any
 
 import keras
 import numpy as np
@@ -100,6 +101,23 @@ def test_head_and_pairs_have_defaults(tokenizer, tmp_path):
     task = sqb_tf.load(tmp_path / "spans").info.task
     assert (task.kind, task.paired) == ("span", True)
     assert task.settings == {"null_threshold": 0.0}
+
+
+def test_pairs_without_samples_are_those_of_the_task_or_bundle(tokenizer, tmp_path):
+    config = tiny_config(vocab_size=len(tokenizer.vocabulary))
+
+    def paired(model: Any, **fields: Any) -> bool:
+        sqb_tf.save(model, tmp_path / "b", **fields)
+        return sqb_tf.load(tmp_path / "b").info.task.paired
+
+    fields = {"tokenizer": tokenizer, "labels": ["no", "perhaps", "yes"]}
+    model = sqb_tf.SqueezeBertClassifier(config, num_labels=3)
+    assert paired(model, task="mnli", **fields) and not paired(model, task="sst2", **fields)
+    assert not paired(model, task="mnli", calibration=["a"], **fields)
+    task = TaskInfo("imported", "classification", paired=True, seq_length=64)
+    assert paired(model, task=task, **fields)
+    loaded = sqb_tf.load(tmp_path / "b")
+    assert paired(loaded) and paired(loaded, task="classification")
 
 
 def test_unused_rows_of_embeddings_are_filled_and_reported(tokenizer, tmp_path, caplog):
