@@ -126,27 +126,6 @@ class TextEncoder:
             "input_type_ids": types,
         }
 
-    def __call__(
-        self,
-        texts: Sequence[str],
-        pairs: Sequence[str] | None = None,
-        length: int | None = None,
-    ) -> dict[str, np.ndarray]:
-        """The inputs of a batch, int32 `[n, length]`; `length` defaults to the longest row's."""
-        seconds: Sequence[str | None] = [None] * len(texts) if pairs is None else pairs
-        rows = [
-            self._row(self.ids(text), None if pair is None else self.ids(pair))
-            for text, pair in zip(texts, seconds, strict=True)
-        ]
-        if length is None:
-            length = max((len(ids) for ids, _ in rows), default=0)
-        words: np.ndarray = np.full((len(rows), length), self.pad_id, np.int32)
-        mask, types = np.zeros_like(words), np.zeros_like(words)
-        for i, (ids, first) in enumerate(rows):
-            size = min(len(ids), length)
-            words[i, :size], mask[i, :size], types[i, first:size] = ids[:size], 1, 1
-        return {"input_word_ids": words, "input_mask": mask, "input_type_ids": types}
-
     def _row(self, first: Sequence[int], second: Sequence[int] | None) -> tuple[list[int], int]:
         """The ids of an input with its special tokens, and where those of the pair begin."""
         if second is None:
