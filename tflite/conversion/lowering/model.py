@@ -7,7 +7,7 @@ and fills only heads 3j to 3j + 2: they are one 192 -> 576 matmul and a 3-head a
 pair is four independent 192 -> 768 -> 192 networks.
 
 *grouped-conv*, for GPUs, keeps each projection whole, as a grouped CONV_2D, and runs attention over all heads
-at once: 524 operations against 855 in squeezebert-base, without a split or concatenation in its blocks.
+at once: 522 operations against 855 in squeezebert-base, without a split or concatenation in its blocks.
 
 Both are exact. The attention scale is folded into the query's weights, the norms' gains and offsets into the
 weights behind them (`layers.LayerNorm`). In the last block, everything behind the keys and values is computed
