@@ -48,6 +48,12 @@ def test_last_pattern_that_matches_counts():
     assert RecipeSpec.read({"block_*": "int4"}).storage_types(LAYERS)["pooler"] == "float32"
 
 
+def test_a_mixed_recipe_is_its_file():
+    """By its name alone it would store every layer in float32."""
+    with pytest.raises(InputError, match=r"recipe 'mixed': expected the \.json file"):
+        RecipeSpec.read("mixed")
+
+
 def test_pattern_that_matches_nothing_names_itself_and_the_layers():
     mix = RecipeSpec(Recipe.MIXED, {"*": "int8", "blok_*": "int4"}, "m.json")
     with pytest.raises(InputError, match=r"m.json: pattern 'blok_\*' matches no layer .* pooler"):

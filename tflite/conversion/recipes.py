@@ -138,13 +138,11 @@ class Recipe(enum.Enum):
 
     @classmethod
     def named(cls, label: str) -> Recipe:
-        """The recipe of a command-line name; `mixed` for a `.json` file.
+        """The recipe of a label, as packages store it.
 
         Raises:
             InputError: no such recipe.
         """
-        if str(label).endswith(".json"):
-            return cls.MIXED
         for recipe in cls:
             if recipe.label == label:
                 return recipe
@@ -179,15 +177,19 @@ class RecipeSpec:
         """From a recipe's name, the path of a mixed recipe's `.json` file, or its mapping.
 
         Raises:
-            InputError: no such recipe, a bad file (`read_patterns`).
+            InputError: no such recipe; a mixed one by name alone; a bad file (`read_patterns`).
         """
         if isinstance(recipe, RecipeSpec):
             return recipe
         if isinstance(recipe, Mapping):
             return cls(Recipe.MIXED, _checked_patterns(dict(recipe), "the recipe"), "the recipe")
-        named = Recipe.named(str(recipe))
         if str(recipe).endswith(".json"):
-            return cls(named, read_patterns(recipe), str(recipe))
+            return cls(Recipe.MIXED, read_patterns(recipe), str(recipe))
+        named = Recipe.named(str(recipe))
+        if named is Recipe.MIXED:
+            raise InputError(
+                "recipe 'mixed': expected the .json file that has its layer patterns, in place of the name"
+            )
         return cls(named, None if named.storage is None else named.storage.weights)
 
     @property
