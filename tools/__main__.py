@@ -30,7 +30,8 @@ def main() -> None:
     tool = name.replace("-", "_")
     if tool not in NAMES:
         hint = suggest(name, NAMES) or "; see sqb --help"
-        sys.exit(_fail(f"error: unknown command {name!r}{hint}"))
+        print(f"error: unknown command {name!r}{hint}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
     module = importlib.import_module(f"sqb_tools.{tool}")
     entry.run(module.main, module.flags(), arguments)
 
@@ -63,11 +64,6 @@ def summary(name: str) -> str:
     """The first line of a tool's docstring, read without importing it."""
     source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-
-
-def _fail(message: str) -> int:
-    print(message, file=sys.stderr)
-    return BAD_INPUT
 
 
 if __name__ == "__main__":

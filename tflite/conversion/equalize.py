@@ -29,9 +29,8 @@ def equalize(lowered: LoweredModel, samples: Sequence[dict[str, tf.Tensor]]) -> 
         query, key, value = block.mixer.parts
         _rescale(query, factors := _balance(_row_ranges(ranges, query), _row_ranges(ranges, key)))
         _rescale(key, 1 / factors)
-        readers = (
-            block.post_attention.groups_dense
-        )  # they read the values after attention mixed them
+        # They read the values after attention mixed them.
+        readers = block.post_attention.groups_dense
         weights = np.concatenate([np.abs(dense.kernel).max(axis=0) for dense in readers])
         _rescale(value, factors := _balance(_row_ranges(ranges, value), weights))
         for dense, factor in zip(readers, np.split(factors, len(readers)), strict=True):

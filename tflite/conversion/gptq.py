@@ -69,7 +69,7 @@ def round_and_correct(
         mean = (inputs[dense].total / inputs[dense].tokens).astype(np.float32)
         dense.bias.assign_sub((rounded - kernel) @ mean)
     if EMBEDDINGS in int4:
-        for table in (lowered.word_table, lowered.position_table, lowered.type_table):
+        for table in lowered.tables:
             table.assign(round_rows(table.numpy(), max_codes[EMBEDDINGS], clip=True))
 
 

@@ -46,9 +46,7 @@ class Bounds:
 
     drop: float  # of the task metric, as a fraction: 0.005 is half a point of accuracy
     agreement: float  # share of examples with the same decision, such as the top label
-    sqnr_db: (
-        float  # signal-to-quantization-noise ratio of the outputs (probabilities, not only labels)
-    )
+    sqnr_db: float  # signal to quantization noise of the outputs: probabilities, not only labels
     reason: str
 
 

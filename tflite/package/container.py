@@ -182,9 +182,8 @@ def parse(model: bytes, origin: str) -> schema.ModelT:
     except DAMAGED as error:
         raise InputError(f"{origin}: damaged TFLite model ({error}); convert it again") from error
     for buffer in graph.buffers:
-        if (
-            buffer.offset
-        ):  # after the flatbuffer, where ai-edge-quantizer puts the buffers of a large model
+        # After the flatbuffer, where ai-edge-quantizer puts the buffers of a large model.
+        if buffer.offset:
             buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     if not any(signature.subgraphIndex == 0 for signature in graph.signatureDefs or []):

@@ -153,7 +153,7 @@ def by_sensitivity(
 
 def _weights(lowered: LoweredModel, layer: str) -> Iterator[tf.Variable]:
     if layer == EMBEDDINGS:
-        yield from (lowered.word_table, lowered.position_table, lowered.type_table)
+        yield from lowered.tables
     yield from (dense.kernel for dense in lowered.dense_layers if dense.layer == layer)
 
 

@@ -89,6 +89,11 @@ class LoweredModel(tf.Module):
         self.head = HEADS[head](model, self.word_table)
 
     @property
+    def tables(self) -> list[tf.Variable]:
+        """The embedding tables: those of the layer `embeddings`."""
+        return [self.word_table, self.position_table, self.type_table]
+
+    @property
     def dense_layers(self) -> list[Dense]:
         """Every matmul of the model, including the groups of CONV_2Ds."""
         return [module for module in self.submodules if isinstance(module, Dense)]
