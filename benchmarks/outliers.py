@@ -113,7 +113,6 @@ def stock_full_integer(model: Any, seq_length: int = 64) -> Any:
     representative = [fitted(sample) for sample in calibration_samples(model, None, 64)]
     with tempfile.TemporaryDirectory() as folder:
         signature = lowered.signature(seq_length)
-        lowered.functions = [signature]
         tf.saved_model.save(lowered, folder, signatures={"serving_default": signature})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

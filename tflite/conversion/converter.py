@@ -225,7 +225,6 @@ def _flatbuffer(request: ConversionRequest, lowered: LoweredModel) -> bytes:
     recipe = request.recipe.base
     with tempfile.TemporaryDirectory() as folder:
         signatures = {n: lowered.signature(k) for n, k in request.signatures.items()}
-        lowered.functions = list(signatures.values())
         with writing(folder, tf.errors.OpError):
             tf.saved_model.save(lowered, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(
