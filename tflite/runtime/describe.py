@@ -132,12 +132,11 @@ class _Graph:
     def sizes(self, total: int) -> dict[str, int]:
         """Bytes by purpose, adding up to `total`; buffers that several signatures share count once."""
         purposes: dict[int, str] = {}
-        for operation in self._operations():
-            name = self._name(operation)
-            inputs = [i for i in operation[1].inputs if i >= 0]
-            tensors = operation[0].tensors
-            if name in _MATMULS and len(inputs) > 2:
-                purposes.setdefault(tensors[inputs[2]].buffer, "biases")
+        for subgraph in self._graph.subgraphs:
+            for operation in subgraph.operators:
+                inputs = [i for i in operation.inputs if i >= 0]
+                if self._name(operation) in _MATMULS and len(inputs) > 2:
+                    purposes.setdefault(subgraph.tensors[inputs[2]].buffer, "biases")
         for name, weights in self._weights():
             purposes[weights.buffer] = "embeddings" if name == "embeddings" else "kernels"
         sizes: collections.Counter[str] = collections.Counter(
@@ -162,7 +161,7 @@ class _Graph:
     def _weights(self) -> Iterator[tuple[str, schema.TensorT]]:
         """(layer, kernel or table) of the first signature."""
         for operation in self._main.operators:
-            name = self._name((self._main, operation))
+            name = self._name(operation)
             if name in _MATMULS:
                 output = self._main.tensors[operation.outputs[0]].name.decode()
                 layer = re.match(r"(?:.*;)?(.+?)/(?:MatMul|Conv2D)", output)
@@ -181,13 +180,8 @@ class _Graph:
             return tensor
         return self._source(self._producers[index].inputs[0])
 
-    def _operations(self) -> Iterator[tuple[schema.SubGraphT, schema.OperatorT]]:
-        for subgraph in self._graph.subgraphs:
-            for operation in subgraph.operators:
-                yield subgraph, operation
-
-    def _name(self, operation: tuple[schema.SubGraphT, schema.OperatorT]) -> str:
-        code = self._graph.operatorCodes[operation[1].opcodeIndex]
+    def _name(self, operation: schema.OperatorT) -> str:
+        code = self._graph.operatorCodes[operation.opcodeIndex]
         return _OPERATIONS[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
     def _size(self, tensor: schema.TensorT) -> int:
