@@ -10,7 +10,7 @@ from typing import Any
 
 from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint.saving import check_sample
-from sqb_tf.data.delimited import Example
+from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.progress import log
 

@@ -110,15 +110,12 @@ def verify(
     bounds = (bounds_of or recipe).bounds
     keras = BundleBackend(model, head.verification_batch)
     errors = {output.name: _Error(output.centered) for output in head.outputs}
-    expected, actual = {}, {}
     compared = _compare(keras, runner, [e.texts for e in examples], errors)
-    for index, *results in track(compared, "verify", len(examples)):
-        expected[index], actual[index] = results
-
-    ours, theirs = ([results[i] for i in range(len(examples))] for results in (expected, actual))
-    metric = _metric(head, model.info.task.task, references, ours, theirs)
+    results = {index: pair for index, *pair in track(compared, "verify", len(examples))}
+    expected, actual = ([results[i][side] for i in range(len(examples))] for side in (0, 1))
+    metric = _metric(head, model.info.task.task, references, expected, actual)
     tensors = {name: error.summary() for name, error in errors.items()}
-    agreement = head.agreement(ours, theirs)
+    agreement = head.agreement(expected, actual)
     sqnr_db = float(np.min([error["sqnr_db"] for error in tensors.values()]))
     return Report(
         examples=len(examples),
@@ -135,13 +132,13 @@ def verify(
 
 
 def _metric(
-    head: Head, task: str, references: Any, ours: Sequence[Any], theirs: Sequence[Any]
+    head: Head, task: str, references: Any, expected: Sequence[Any], actual: Sequence[Any]
 ) -> dict[str, Any]:
     """The report's `metric`: that of the task, of an imported model's its head's."""
     if not isinstance(head, TaskHead):
         return dict.fromkeys(("name", "keras", "package", "drop"))
     name = TASKS[task].metrics[0] if task in TASKS else next(iter(head.metrics))
-    keras, package = (head.scores([name], r, references)[name] for r in (ours, theirs))
+    keras, package = (head.scores([name], r, references)[name] for r in (expected, actual))
     return {"name": name, "keras": keras, "package": package, "drop": keras - package}
 
 
@@ -150,24 +147,24 @@ def _compare(
 ) -> Iterator[tuple[int, Any, Any]]:
     """(index, Keras' result, the package's) of every row, shortest rows first; adds to `errors`."""
     head = keras.head
-    theirs = head.encode(rows, runner.encoder)
+    package_requests = head.encode(rows, runner.encoder)
     # A fixed length may truncate a text. Outputs per token are compared on what is left of it; any other
     # output is compared with that of the whole text.
     per_token = any(output.per_token for output in head.outputs)
-    ours = theirs if per_token else head.encode(rows, keras.encoder)
+    keras_requests = package_requests if per_token else head.encode(rows, keras.encoder)
     # By length, so that Keras pads little.
-    order = sorted(range(len(rows)), key=lambda i: max(map(len, ours[i])))
+    order = sorted(range(len(rows)), key=lambda i: max(map(len, keras_requests[i])))
     streams = [
         backend.run(request for i in order for request in requests[i])
-        for backend, requests in ((keras, ours), (runner, theirs))
+        for backend, requests in ((keras, keras_requests), (runner, package_requests))
     ]
     for i in order:
-        expected, actual = (list(itertools.islice(s, len(theirs[i]))) for s in streams)
+        expected, actual = (list(itertools.islice(s, len(package_requests[i]))) for s in streams)
         _add_errors(errors, expected, actual)
         yield (
             i,
-            head.decode(rows[i], ours[i], expected),
-            head.decode(rows[i], theirs[i], actual),
+            head.decode(rows[i], keras_requests[i], expected),
+            head.decode(rows[i], package_requests[i], actual),
         )
 
 
