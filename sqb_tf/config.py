@@ -122,14 +122,6 @@ class SqueezeBertConfig:
         return cls.from_dict({**PRESETS[name], **overrides})
 
     @classmethod
-    def for_training(cls, preset: str, vocab_size: int, dropout: float | None) -> SqueezeBertConfig:
-        """A preset's config for a vocabulary; `dropout` replaces the preset's rates unless it is None."""
-        overrides: dict[str, Any] = {"vocab_size": vocab_size}
-        if dropout is not None:
-            overrides |= dict(hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
-        return cls.from_preset(preset, **overrides)
-
-    @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SqueezeBertConfig:
         """The config of a `to_dict()`; an `InputError` for an unknown key."""
         known = {field.name for field in dataclasses.fields(cls)}

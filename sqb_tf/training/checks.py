@@ -77,7 +77,4 @@ def check_pretrain(
 
 def read_config(options: FinetuneOptions | PretrainOptions) -> SqueezeBertConfig:
     """The config that a run starts from: that of the bundle `init`, or the preset's."""
-    if options.preset is not None:
-        return SqueezeBertConfig.from_preset(options.preset)
-    assert options.init is not None  # `TrainingOptions` has one of the two
-    return bundle.read_info(options.init).config
+    return options.new_config() if options.init is None else bundle.read_info(options.init).config

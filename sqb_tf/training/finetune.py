@@ -137,11 +137,9 @@ def _build_model(
     """The model to train and its tokenizer: those of `init`, or new ones."""
     head, labels = data.task.head, data.labels
     if init_model is None:
-        assert options.preset is not None  # the options have one of preset and init
         vocabulary = _vocabulary(data.task, options, directory)
-        config = SqueezeBertConfig.for_training(options.preset, len(vocabulary), options.dropout)
         tokenizer = WordPieceTokenizer(vocabulary, options.lowercase)
-        return heads.build(head, config, len(labels)), tokenizer
+        return heads.build(head, options.new_config(len(vocabulary)), len(labels)), tokenizer
     if init_model.labels == labels and init_model.info.task.kind == head:
         return init_model, init_model.tokenizer
     # For another task only the encoder's weights are kept; the head is new.

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from sqb_tf.config import PRESETS
+from sqb_tf.config import PRESETS, SqueezeBertConfig
 from sqb_tf.errors import InputError
 from sqb_tf.options import check_choices, option
 from sqb_tf.quantization import QUANTIZE_AWARE
@@ -91,6 +91,16 @@ class TrainingOptions:
             return self.learning_rate
         rate = SCRATCH_RATE if self.init is None else TRAINED_RATE
         return rate * math.sqrt(self.batch_size / REFERENCE_BATCH)
+
+    def new_config(self, vocab_size: int = SqueezeBertConfig.vocab_size) -> SqueezeBertConfig:
+        """The config of a new model: the preset's; `dropout`, unless None, replaces its rates."""
+        assert self.preset is not None, "init has a config of its own"
+        overrides: dict[str, Any] = {"vocab_size": vocab_size}
+        if self.dropout is not None:
+            overrides |= dict.fromkeys(
+                ("hidden_dropout_prob", "attention_probs_dropout_prob"), self.dropout
+            )
+        return SqueezeBertConfig.from_preset(self.preset, **overrides)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -89,9 +89,7 @@ def _check_config(
 ) -> SqueezeBertConfig:
     """The model's config; an `InputError` if the shards do not fit it."""
     if init is None:
-        assert options.preset is not None  # the options have one of preset and init
-        vocab_size = len(shards.vocabulary)
-        config = SqueezeBertConfig.for_training(options.preset, vocab_size, options.dropout)
+        config = options.new_config(len(shards.vocabulary))
     else:
         config, lowercase = init.config, init.task.lowercase
         if init.vocabulary != shards.vocabulary or lowercase != shards.index.lowercase:
