@@ -1,6 +1,5 @@
 """SqueezeBertClassifier: logits, learning, precision, saving."""
 
-import os
 import subprocess
 import sys
 
@@ -8,7 +7,6 @@ import keras
 import numpy as np
 import pytest
 from fixtures.models import random_inputs, randomize, tiny_config
-from fixtures.paths import REPOSITORY
 
 from sqb_tf.errors import InputError
 from sqb_tf.model.backbone import SqueezeBertBackbone
@@ -76,12 +74,7 @@ numpy.savez(
     pooled=backbone(inputs, training=False)["pooled_output"],
 )
 """
-    subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        check=True,
-    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
     outputs = np.load(tmp_path / "outputs.npz")
     # Outputs are about 1; another process may split sums among its threads differently.
     np.testing.assert_allclose(outputs["logits"], classifier(inputs), atol=1e-5)
