@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -55,7 +56,11 @@ def texts_file(path: Path, texts: list[str]) -> Path:
 
 @pytest.mark.parametrize("tool", NAMES)
 def test_help(tool):
+    """Within a second: of CPU, so that a busy machine fails nothing. TensorFlow alone takes 5 s."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     finished = run(tool, "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
     assert finished.returncode == 0 and finished.stderr == ""
     for flag in ("--help", "--json FILE", "--verbose", "--quiet"):
         assert flag in finished.stdout
