@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fixtures.commands import listing, start_python
+from fixtures.commands import NAMES, listing, start_python
 from fixtures.models import GOOD
 
 # Runs every case in one process, in which an import of TensorFlow or Keras is an error.
@@ -102,13 +102,15 @@ CASES = [
     (["import_hf", "--source", "x", "--output", "out", "--head", "spam"], "did you mean 'span'?"),
     (["export_hf", "--model", "gone", "--output", "out"], "gone: no such folder"),
     (["export_hf", "--model", "bundle", "--output", "data"], "cannot write data"),
-    (["benchmark", "--package", "p.tflite", "--baselines", "bert"], "bert"),
+    (["benchmark", "--package", "p.tflite", "--baselines", "bert"], "did you mean 'bert-base'?"),
     (["benchmark", "--package", "p.tflite", "--data", "gone"], "gone: no such file or folder"),
     (["benchmark", "--package", "p.tflite", "--threads", "0"], "--threads 0: expected whole"),
     (["benchmark", "--package", "gone.tflite"], "gone.tflite: No such file"),
     (["benchmark"], "--package is missing"),
     (["benchmark", "comprae", "a", "b"], "; did you mean 'compare'?"),
-    (["benchmark", "compare", "gone", "gone"], "gone"),
+    (["benchmark", "compare", "gone", "gone"], "cannot read gone: No such file"),
+    (["benchmark", "report", "gone", "--report", "out"], "cannot read gone: No such file"),
+    (["benchmark", "ios", "--package", "gone.tflite"], "gone.tflite: No such file"),
 ]
 
 
@@ -132,8 +134,12 @@ def messages(bundle_dir, tmp_path_factory) -> list[str]:
     return json.loads(out)
 
 
+def test_every_tool_is_tested():
+    assert {command[0] for command, _ in CASES} == set(NAMES)
+
+
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: " ".join(CASES[n][0])[:60])
 def test_mistake_is_reported_before_tensorflow_is_imported(number, messages):
     expected, message = CASES[number][1], messages[number]
-    assert expected in message
+    assert expected in message and not message.startswith("FAILED")
     assert "\n" not in message.rstrip("\n")
