@@ -70,7 +70,9 @@ def test_layers_have_the_same_names_as_convolutions(described, converted, tmp_pa
     # Queries, keys and values are separate; all else has the same name and is one tensor.
     assert {"block_0/query", "block_0/key", "block_0/value"} <= convolutions.keys() - fused.keys()
     assert convolutions["block_0/intermediate"]["tensors"] == 1
-    for name in convolutions.keys() & fused.keys():
+    shared = convolutions.keys() & fused.keys()
+    assert {"embeddings", "block_0/intermediate", "pooler", "head"} <= shared
+    for name in shared:
         assert convolutions[name]["size_bytes"] == fused[name]["size_bytes"]
         assert convolutions[name]["scales"] == fused[name]["scales"]
 

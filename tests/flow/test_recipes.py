@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from fixtures.graphs import FULLY_CONNECTED, LOOKUP, operations, read_graph, weights
+from fixtures.graphs import FULLY_CONNECTED, LOOKUP, read_graph, weights
 from fixtures.models import random_texts
 
 import sqb_tf
@@ -39,6 +39,7 @@ def kernels(content: bytes) -> dict[str, set[int]]:
             if graph.operatorCodes[operation.opcodeIndex].builtinCode == FULLY_CONNECTED:
                 name = subgraph.tensors[operation.outputs[0]].name.decode().split("/MatMul")[0]
                 types.setdefault(name, set()).add(subgraph.tensors[operation.inputs[1]].type)
+    assert types
     return types
 
 
@@ -116,7 +117,9 @@ def test_mixed_recipe_stores_each_layer_as_it_says(mixed):
 
 def test_mixed_recipe_runs(mixed, model):
     runner = Runner(mixed[0])
-    for result in runner.run(runner.requests([(text, None) for text in random_texts(5)])):
+    results = list(runner.run(runner.requests([(text, None) for text in random_texts(5)])))
+    assert len(results) == 5
+    for result in results:
         assert np.isclose(result["probabilities"].sum(), 1, atol=1e-5)
 
 
@@ -157,9 +160,9 @@ def test_integers_only(converted, recipe, bits):
     assert {subgraph.tensors[i].type for i in subgraph.inputs} == {schema.TensorType.INT32}
     (output,) = (subgraph.tensors[i].type for i in subgraph.outputs)
     assert output == (schema.TensorType.INT8 if bits == 8 else schema.TensorType.INT16)
-    for _, inputs in operations(graph, FULLY_CONNECTED):
-        assert inputs[1].type == INT8
-        assert len(inputs[1].quantization.scale) == inputs[1].shape[0]
+    for tensor in weights(graph, FULLY_CONNECTED):
+        assert tensor.type == INT8
+        assert len(tensor.quantization.scale) == tensor.shape[0]
 
 
 def test_integer_only_packages_have_a_fixed_length(converted, model):
@@ -167,7 +170,9 @@ def test_integer_only_packages_have_a_fixed_length(converted, model):
     assert unpack(converted("int8-full")).properties["seq_lengths"] == [model.info.task.seq_length]
     runner = Runner(converted("int8-full", 16, 32))
     assert sorted(s.seq_length for s in runner.signatures.values()) == [16, 32]
-    for result in runner.run(runner.requests([(text, None) for text in random_texts(5)])):
+    results = list(runner.run(runner.requests([(text, None) for text in random_texts(5)])))
+    assert len(results) == 5
+    for result in results:
         assert result["probabilities"].dtype == np.float32
         assert np.isclose(result["probabilities"].sum(), 1, atol=0.02)
 

@@ -112,7 +112,8 @@ def test_search_without_a_mix_leaves_no_recipe(bundle_dir, tmp_path, monkeypatch
     result = json.loads((tmp_path / "out.json").read_text())
     assert result["package"] is None
     assert result["search"]["for"] == "int4-all"
-    assert all(attempt["misses"] for attempt in result["search"]["tried"])
+    tried = result["search"]["tried"]
+    assert tried and all(attempt["misses"] for attempt in tried)
 
 
 @pytest.mark.slow

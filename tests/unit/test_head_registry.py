@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 
 import pytest
+from fixtures.imports import sources
 from fixtures.paths import REPOSITORY
 
 from sqb_tf.data.task_specs import TASKS
@@ -108,14 +109,13 @@ def compared_heads(path: Path) -> list[str]:
 def test_no_other_file_asks_for_a_head_by_name():
     comparisons = []
     for folder in ("sqb_tf", "tflite", "tools"):
-        for path in sorted((REPOSITORY / folder).rglob("*.py")):
+        for path in sources(folder):
             if not str(path.relative_to(REPOSITORY)).startswith(DESCRIPTIONS):
                 comparisons += compared_heads(path)
     assert not comparisons
 
 
 def test_the_search_finds_comparisons_and_tables(tmp_path, monkeypatch):
-    monkeypatch.setattr("test_head_registry.REPOSITORY", tmp_path, raising=False)
     monkeypatch.setitem(globals(), "REPOSITORY", tmp_path)
     source = tmp_path / "a.py"
     source.write_text(

@@ -171,6 +171,7 @@ def test_one_overwritten_character_changes_no_figure_that_is_printed_twice(posit
 def test_a_lost_line_changes_no_figure():
     """With each line removed, and with each two lines swapped."""
     lines, original = LOG.splitlines(), tool_output.parse(LOG)
+    accepted = 0
     for first in range(len(lines)):
         for second in range(first, len(lines)):
             swapped = lines.copy()
@@ -178,8 +179,10 @@ def test_a_lost_line_changes_no_figure():
             texts = [swapped] if second > first else [lines[:first] + lines[first + 1 :]]
             for text in texts:
                 if output := parsed("\n".join(text)):
+                    accepted += 1
                     assert replace(output, delegations=()).inference == original.inference
                     assert output.warmup == original.warmup
+    assert accepted > len(lines)
 
 
 pieces = st.sampled_from([*LOG.splitlines(), *LITERT.splitlines(), *PROFILE.splitlines()])
