@@ -1,7 +1,8 @@
 """A stand-in for TFLite's `benchmark_model`: its flags, its output, and real measurements of the model.
 
 This file, with a first line that names an interpreter, is the "binary" that tests push (phone.py, `tool`).
-Its output follows LiteRT's tflite/tools/benchmark; profiles share the measured time evenly among the
+It is one file since the harness pushes, runs and kills one executable, which finds no module beside it. Its
+output follows LiteRT's tflite/tools/benchmark; profiles share the measured time evenly among the
 operations, since Python cannot query the runtime for it. On a simulated phone it reports each run to the
 phone and receives the faults to simulate.
 """
