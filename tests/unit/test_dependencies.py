@@ -39,7 +39,8 @@ def pinned(file: str) -> dict[str, str]:
 def distributions(folders: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
     """Each file with the distribution of each third-party module that it imports."""
     known = metadata.packages_distributions()
-    beside = {path.stem for folder in ("tests", "benchmarks", "tools") for path in sources(folder)}
+    scripts = ("tests", "benchmarks", "examples", "tools")
+    beside = {path.stem for folder in scripts for path in sources(folder)}
     local = OURS | PEERS | beside | {"benchmarks", "fixtures", "peers", "simulators"}
     for folder in folders:
         for path in sources(folder):
