@@ -271,6 +271,26 @@ def test_what_a_release_needs_is_named(changes, match, model, tokenizer, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("example", "match"),
+    [
+        (sqb_tf.Example("a", "b", "good"), "the model takes single texts"),
+        (sqb_tf.Example("a"), "no label"),
+    ],
+)
+def test_examples_of_a_file_are_checked_before_the_conversion(
+    example, match, bundle_dir, tmp_path, monkeypatch
+):
+    def convert(request):
+        raise AssertionError("converted, which takes minutes")
+
+    monkeypatch.setattr("sqb_tflite.conversion.converter.convert_request", convert)
+    with pytest.raises(InputError, match=rf"dev\.tsv\[0\]: {match}"):
+        sqb_tflite.release(
+            bundle_dir, tmp_path / "mine.tflite", "float32", [example], source="dev.tsv"
+        )
+
+
 def test_bundle_has_its_own_tokenizer(bundle_dir, tokenizer):
     with pytest.raises(InputError, match="a bundle has its own tokenizer"):
         sqb_tflite.convert(bundle_dir, tokenizer=tokenizer)

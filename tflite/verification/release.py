@@ -151,25 +151,21 @@ def release(
 def _held_out(
     model: Any, examples: list[Example] | None, source: str | None
 ) -> tuple[list[Example], str]:
-    """The examples to verify on, and where they are from; `InputError` if there are none.
-
-    Those that come with a `source` were checked as they were read, by messages that name its lines.
-    """
+    """The examples to verify on, and where they are from; `InputError` if there are none or one is wrong."""
     if examples is None:
         directory = model.info.directory
         source = (
             "the model's own sample" if directory is None else f"{directory}/verification.jsonl"
         )
         examples = model.info.sample("verification")
-    elif source is None:
-        check_sample("examples", examples, model.info.task, with_labels=True)
-        source = "examples="
+    else:
+        check_sample(source or "examples", examples, model.info.task, with_labels=True)
     if not examples:
         raise InputError(
             "no held-out examples to verify on: give some (--data; in Python, examples=, a list of "
             "sqb_tf.Example)"
         )
-    return examples, source
+    return examples, source or "examples="
 
 
 def _search(
