@@ -10,7 +10,6 @@ import signal
 import types
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from fixtures.commands import (
     start,
     start_python,
 )
-from fixtures.models import VOCABULARY, tiny_config
+from fixtures.models import VOCABULARY, stored_weights, tiny_config
 
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
@@ -57,19 +56,9 @@ entry.run(finetune.main, finetune.flags())
 """
 
 
-def weights(path: Path) -> dict[str, np.ndarray]:
-    """Every array of a bundle's weight file by name."""
-    arrays: dict[str, np.ndarray] = {}
-    with h5py.File(path / bundle.WEIGHTS) as file:
-        file.visititems(
-            lambda name, item: arrays.update({name: item[()]}) if hasattr(item, "shape") else None
-        )
-    return arrays
-
-
 def assert_same_run(expected_path: Path, actual_path: Path) -> None:
     """The weights are equal to the bit, and so are the files but for the time taken."""
-    expected, actual = weights(expected_path), weights(actual_path)
+    expected, actual = stored_weights(expected_path), stored_weights(actual_path)
     assert expected.keys() == actual.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(actual[name], array, err_msg=name)
@@ -248,7 +237,7 @@ def test_seed_repeats_a_run(small, tmp_path):
     assert call("finetune", *flags, "--seed", 0, "--output", tmp_path / "again") == 0
     assert_same_run(expected, tmp_path / "again")
     assert call("finetune", *flags, "--seed", 1, "--output", tmp_path / "other") == 0
-    first_seed, second_seed = weights(expected), weights(tmp_path / "other")
+    first_seed, second_seed = stored_weights(expected), stored_weights(tmp_path / "other")
     assert any(
         not np.array_equal(array, second_seed[name])
         for name, array in first_seed.items()
@@ -262,7 +251,7 @@ def test_mixed_precision_trains_a_float32_bundle(small, tmp_path):
     flags = [*flags, "--precision", "mixed_bfloat16", "--output", tmp_path / "out"]
     assert call("finetune", *flags) == 0
     assert keras.config.dtype_policy().name == "float32"
-    actual, expected = weights(tmp_path / "out"), weights(in_float32)
+    actual, expected = stored_weights(tmp_path / "out"), stored_weights(in_float32)
     differences = [np.abs(actual[name] - expected[name]).max() for name in expected]
     assert {array.dtype for array in actual.values()} == {a.dtype for a in expected.values()}
     # 6 steps of at most 1e-4: the same run, rounded differently.

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from fixtures.commands import (
@@ -19,6 +18,7 @@ from fixtures.commands import (
     rejects,
     run,
 )
+from fixtures.models import stored_weights
 from fixtures.tiers import tiered
 
 from sqb_tf.checkpoint import bundle
@@ -33,20 +33,12 @@ SMALL = ["--preset", "squeezebert-tiny", "--steps", 6, "--batch-size", 8, "--sav
 SMALL += ["--optimizer", "lamb", "--evaluate-every", 3, "--learning-rate", 0.01, "--dropout", 0]
 
 
-def weights(directory: Path) -> dict[str, np.ndarray]:
-    """Every array of a bundle's weight file by name."""
-    arrays: dict[str, np.ndarray] = {}
-    with h5py.File(directory / "model.weights.h5") as file:
-        file.visititems(lambda n, x: arrays.update({n: x[()]}) if hasattr(x, "shape") else None)
-    return arrays
-
-
 def metrics(directory: Path) -> dict:
     return json.loads((directory / "metrics.json").read_text())
 
 
 def assert_same_weights(expected_path: Path, actual_path: Path, tolerance: float = 0.0) -> None:
-    expected, actual = weights(expected_path), weights(actual_path)
+    expected, actual = stored_weights(expected_path), stored_weights(actual_path)
     assert expected.keys() == actual.keys()
     for name, array in expected.items():
         np.testing.assert_allclose(actual[name], array, rtol=0, atol=tolerance, err_msg=name)
@@ -319,7 +311,7 @@ def test_jax_pretrains_from_shards_without_tensorflow(small, shards, tmp_path):
         assert theirs["masked_lm_loss"] == pytest.approx(ours["masked_lm_loss"], abs=1e-4)
     assert_same_weights(tmp_path / "expected", tmp_path / "out", tolerance=2e-4)
     # What it wrote is loaded to the bit.
-    model, arrays = bundle.load(tmp_path / "out"), weights(tmp_path / "out")
+    model, arrays = bundle.load(tmp_path / "out"), stored_weights(tmp_path / "out")
     assert sorted(w.numpy().tobytes() for w in model.trainable_weights) == sorted(
         a.tobytes() for a in arrays.values() if a.dtype == np.float32
     )
