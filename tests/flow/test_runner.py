@@ -92,6 +92,7 @@ def test_dynamic_signature_runs_every_length(fixed, monkeypatch, runner):
     assert runner.signature_for(500).seq_length is None
     dynamic = Signature("any", (), (), None, {})
     monkeypatch.setattr(fixed, "signatures", {**fixed.signatures, "any": dynamic})
+    monkeypatch.setattr(fixed, "_fitting", {})
     assert fixed.signature_for(16) is dynamic
 
 

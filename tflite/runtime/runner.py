@@ -68,6 +68,7 @@ class Runner(Backend):
             reason = str(error).splitlines()[0]
             raise InputError(f"{name}: LiteRT cannot open it: {reason}") from None
         self.signatures = {key: _signature(key, r) for key, r in self._runners.items()}
+        self._fitting: dict[int, Signature] = {}  # by a text's length in tokens
         properties = self.package.properties
         head = registry.get(properties.get("kind", "classification"))
         paired = bool(properties.get("paired"))
@@ -143,9 +144,11 @@ class Runner(Backend):
 
     def signature_for(self, length: int) -> Signature:
         """The signature that runs a text of `length` tokens, see `fitting_length`."""
-        signatures = self.signatures.values()
-        fitting = fitting_length([s.seq_length for s in signatures], length)
-        return next(s for s in signatures if s.seq_length == fitting)
+        if length not in self._fitting:  # once for each length that occurs, not for each text
+            signatures = self.signatures.values()
+            fitting = fitting_length([s.seq_length for s in signatures], length)
+            self._fitting[length] = next(s for s in signatures if s.seq_length == fitting)
+        return self._fitting[length]
 
     @functools.cached_property
     def encoder(self) -> TextEncoder:
