@@ -53,10 +53,16 @@ bench: $(VENV)/.installed $(TORCH)/.installed $(VENV)/.devices ## speed of infer
 	$(RUN) benchmarks/readme_summary.py --results $(RESULTS)
 
 golden: $(TORCH)/.installed ## what PyTorch computes, for the tests that run without it
+	rm -rf tests/golden/squeezebert tests/golden/bert
 	for head in classification regression token_classification span multiple_choice masked_lm encoder; do \
-	    rm -rf tests/golden/$$head; \
-	    $(TORCH)/bin/python tests/peers/reference.py tests/golden/$$head $$head 1 || exit; \
+	    for type in squeezebert bert; do \
+	        $(TORCH)/bin/python tests/peers/reference.py tests/golden/$$type/$$head $$type $$head 1 || exit; \
+	    done; \
 	done
+	$(TORCH)/bin/python tests/peers/reference.py tests/golden/bert/pretraining bert pretraining 1
+	rm -rf tests/golden/sentence_transformers
+	$(TORCH)/bin/python tests/peers/sentence_reference.py tests/golden/sentence_transformers 4
+	rm -rf tests/golden/sentence_transformers/encoder-* tests/golden/sentence_transformers/*/README.md
 	rm -rf tests/golden/weight_files
 	$(TORCH)/bin/python tests/peers/weight_files.py tests/golden/weight_files
 

@@ -25,7 +25,7 @@ _LAZY = {
     "SqueezeBertPretrainer": "sqb_tf.model.heads",
     "SqueezeBertEmbedder": "sqb_tf.model.heads",
     "Preprocessor": "sqb_tf.text.preprocessing",
-    "load": "sqb_tf.checkpoint.bundle",
+    "load": "sqb_tf.checkpoint.source",
     "save": "sqb_tf.checkpoint.saving",
     "layers": "sqb_tf.model.layers",
     "tokenizer": "sqb_tf.text.tokenizer",

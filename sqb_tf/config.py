@@ -15,7 +15,16 @@ ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish",
 # The layer that moves information between the tokens in a block. The paper has only self-attention.
 TOKEN_MIXERS = ("self_attention", "separable_conv")
 # The fields that `transformers` does not have.
-OWN_FIELDS = ("token_mixer", "mixer_kernel_size")
+OWN_FIELDS = ("block_norm_eps", "token_mixer", "mixer_kernel_size")
+# The fields of the grouped convolutions. With 1 in each, a SqueezeBERT is a BERT.
+GROUP_FIELDS = (
+    "q_groups",
+    "k_groups",
+    "v_groups",
+    "post_attention_groups",
+    "intermediate_groups",
+    "output_groups",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +34,8 @@ class SqueezeBertConfig:
     Field names and defaults are those of `transformers`' `SqueezeBertConfig`; the defaults are the
     paper's model. `*_groups` is the number of groups of the grouped convolution that replaces a
     position-wise dense layer (1 is a dense layer). `layer_norm_eps` applies to the norms of the embeddings
-    and of the masked LM; the blocks' epsilon is 1e-12, as in `transformers`.
+    and of the masked LM, `block_norm_eps` to those of the blocks: 1e-12 in `transformers`' SqueezeBERT,
+    `layer_norm_eps` in its BERT.
 
     `token_mixer` and `mixer_kernel_size` are this project's. "separable_conv" is NOT the paper's
     architecture: a depthwise convolution over `mixer_kernel_size` tokens (an odd number) replaces
@@ -55,6 +65,7 @@ class SqueezeBertConfig:
     post_attention_groups: int = 1
     intermediate_groups: int = 4
     output_groups: int = 4
+    block_norm_eps: float = 1e-12
     token_mixer: str = "self_attention"
     mixer_kernel_size: int = 3
 
@@ -64,7 +75,7 @@ class SqueezeBertConfig:
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}: expected 0 <= value < 1")
-        for name in ("initializer_range", "layer_norm_eps"):
+        for name in ("initializer_range", "layer_norm_eps", "block_norm_eps"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}={getattr(self, name)}: expected a value above 0")
         if self.hidden_act not in ACTIVATIONS:

@@ -248,7 +248,7 @@ def load_model(info: BundleInfo) -> Any:
     from sqb_tf.model import heads
 
     assert info.directory is not None, "a bundle on disk has a folder"
-    model = heads.build(info.task.kind, info.config, len(info.labels))
+    model = heads.build(info.task.kind, info.config, len(info.labels), info.task.settings)
     load_weights(model, info.directory / WEIGHTS)
     return model
 

@@ -1,51 +1,34 @@
-"""Bundles from and to Hugging Face `transformers` folders, without importing `transformers`.
-
-The weight names are those of `transformers`' `models/squeezebert`.
-"""
+"""Bundles from and to Hugging Face `transformers` folders, without importing `transformers`."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sqb_tf.atomic_write import staged_directory, writing
-from sqb_tf.checkpoint import bundle
+from sqb_tf.checkpoint import architectures, bundle, sentence_transformers
+from sqb_tf.checkpoint.architectures import POOLER, SQUEEZEBERT, Architecture
 from sqb_tf.checkpoint.import_options import ImportOptions
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.checkpoint.saving import FILLER, fill_vocabulary
-from sqb_tf.checkpoint.transformers_folder import MODEL_TYPE, Folder, fetch, read
-from sqb_tf.config import OWN_FIELDS
+from sqb_tf.checkpoint.sentence_transformers import SentenceModules
+from sqb_tf.checkpoint.transformers_folder import Folder, fetch, read
+from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
+from sqb_tf.heads.embedding import POOLINGS
+from sqb_tf.heads.head import Head
 from sqb_tf.line_file import write_lines
 from sqb_tf.text.encoder import check_seq_length
 from sqb_tf.text.vocabulary import read_vocabulary
 
 WEIGHTS = "model.safetensors"
-PREFIX = "transformer."  # precedes the encoder's names in a model with a head
-
-# Our layer path -> theirs; {i} is the block's index. Convolution kernels have rank 3 on both sides.
-_ENCODER_LAYERS = {
-    "embeddings/word_embeddings": "embeddings.word_embeddings",
-    "embeddings/position_embeddings": "embeddings.position_embeddings",
-    "embeddings/token_type_embeddings": "embeddings.token_type_embeddings",
-    "embeddings/layer_norm": "embeddings.LayerNorm",
-    "encoder_{i}/attention/query": "encoder.layers.{i}.attention.query",
-    "encoder_{i}/attention/key": "encoder.layers.{i}.attention.key",
-    "encoder_{i}/attention/value": "encoder.layers.{i}.attention.value",
-    "encoder_{i}/post_attention": "encoder.layers.{i}.post_attention.conv1d",
-    "encoder_{i}/post_attention_norm": "encoder.layers.{i}.post_attention.layernorm",
-    "encoder_{i}/intermediate": "encoder.layers.{i}.intermediate.conv1d",
-    "encoder_{i}/output_projection": "encoder.layers.{i}.output.conv1d",
-    "encoder_{i}/output_norm": "encoder.layers.{i}.output.layernorm",
-    "pooler": "pooler.dense",
-}
 _HEAD_LAYERS = {
     ours: theirs for head in registry.HEADS.values() for ours, theirs in head.hf_layers.items()
 }
@@ -71,28 +54,36 @@ def import_bundle(options: ImportOptions, command: str = "") -> bundle.BundleInf
     """
     bundle.check_target(options.output)
     folder = read(fetch(options.source, options.revision))
+    info = folder_info(folder, options, command)
+    model = build(folder, info.task.kind)
+    contents = bundle.BundleContents(model, info.vocabulary, info.labels, info.task)
+    bundle.write(options.output, contents)
+    return bundle.read_info(options.output)
+
+
+def folder_info(folder: Folder, options: ImportOptions, command: str = "") -> bundle.BundleInfo:
+    """What the bundle of a folder says of it; arguments and errors of `import_bundle`."""
     config = folder.config
     if options.seq_length is not None:
         check_seq_length(options.seq_length, config.max_position_embeddings)
-    vocabulary = _vocabulary(folder, options)
     head = options.head or folder.head
     task = bundle.TaskInfo(
         task=head,
         kind=head,
         paired=options.paired or registry.get(head).always_paired,
-        seq_length=options.seq_length or config.max_position_embeddings,
-        lowercase=folder.lowercase,
+        seq_length=options.seq_length or folder.seq_length,
+        lowercase=folder.tokenizer.lowercase,
         data=options.source,
         command=command,
+        settings=folder.head_settings(head),
     )
-    contents = bundle.BundleContents(build(folder, head), vocabulary, folder.labels(head), task)
-    bundle.write(options.output, contents)
-    return bundle.read_info(options.output)
+    vocabulary = _vocabulary(folder, options)
+    return bundle.BundleInfo(None, config, vocabulary, folder.labels(head), task)
 
 
 def _vocabulary(folder: Folder, options: ImportOptions) -> list[str]:
     """The tokens in id order, one for every row of the word embeddings."""
-    tokens, vocab_size = folder.vocabulary, folder.config.vocab_size
+    tokens, vocab_size = folder.tokenizer.vocabulary, folder.config.vocab_size
     if options.vocabulary is not None:
         tokens = read_vocabulary(options.vocabulary)
     if tokens is None:
@@ -107,11 +98,19 @@ def _vocabulary(folder: Folder, options: ImportOptions) -> list[str]:
     return fill_vocabulary(tokens, vocab_size)
 
 
-def export_folder(directory: str | Path, output: str | Path) -> list[str]:
+def export_folder(
+    directory: str | Path, output: str | Path, model_type: str | None = None
+) -> list[str]:
     """Writes a bundle as a transformers folder; returns the names of its files.
 
+    Args:
+        directory: the bundle.
+        output: the folder.
+        model_type: `bert` or `squeezebert`; None: `bert` where every projection has one group, as in an
+            imported BERT.
+
     Raises:
-        InputError: a bad bundle, one without self-attention, or an `output` that has other contents.
+        InputError: a bad bundle, one that is no model of that type, or an `output` that has other contents.
     """
     output = Path(output)
     if output.is_dir() and any(output.iterdir()) and not (output / WEIGHTS).is_file():
@@ -119,20 +118,25 @@ def export_folder(directory: str | Path, output: str | Path) -> list[str]:
             f"cannot write {output}: the folder holds something else than a transformers model: "
             "name a new one"
         )
-    mixer = bundle.read_info(directory).config.token_mixer
-    if mixer != "self_attention":
-        raise InputError(
-            f"{directory}: token_mixer={mixer!r} in its config.json: `transformers` has no such model; "
-            "expected a bundle with self_attention"
-        )
+    info = bundle.read_info(directory)
+    architecture = architectures.of_config(info.config)
+    if model_type is not None:
+        architecture = architectures.ARCHITECTURES[model_type]
+    try:
+        architecture.settings(info.config)
+    except InputError as error:
+        raise InputError(f"{Path(directory) / 'config.json'}: {error}") from None
     model = bundle.load(directory)
     with staged_directory(output) as staged:
-        write(staged, model, model.info)
-        return sorted(file.name for file in staged.iterdir())
+        write(staged, model, model.info, architecture)
+        return sorted(str(f.relative_to(staged)) for f in staged.rglob("*") if f.is_file())
 
 
 def build(folder: Folder, head: str | None = None) -> Any:
     """The Keras model of a folder, with its weights.
+
+    A BERT for masked tokens, spans or labels of tokens has no pooler. Ours has one, which then has new
+    weights, the same in every import.
 
     Args:
         folder: the folder's contents.
@@ -144,21 +148,42 @@ def build(folder: Folder, head: str | None = None) -> Any:
     from sqb_tf.model import heads
 
     head = head or folder.head
-    model = heads.build(head, folder.config, len(folder.labels(head)))
+    settings = folder.head_settings(head)
+    model = heads.build(head, folder.config, len(folder.labels(head)), settings)
+    architecture = folder.architecture
     arrays = _with_current_names(folder.arrays)
-    prefix = PREFIX if any(name.startswith(PREFIX) for name in arrays) else ""
+    prefix = architecture.weights_prefix
+    prefix = prefix if any(name.startswith(prefix) for name in arrays) else ""
     _drop_derived(folder.path, arrays, prefix)
-    weights = weight_names(model, prefix)
-    _check_names(folder.path, registry.get(head).hf_class, weights, arrays)
+    weights = weight_names(model, architecture, prefix)
+    if not registry.get(head).pooled_only:
+        weights = _initialize_pooler(weights, arrays, folder.config)
+    _check_names(folder.path, architecture.class_name(registry.get(head)), weights, arrays)
     for name, weight in weights.items():
-        value = _transpose_kernel(arrays[name], weight)
+        value = _to_ours(arrays[name], weight)
         if value.shape != tuple(weight.shape):
-            expected = _transpose_kernel(np.empty(weight.shape), weight).shape
+            expected = _to_theirs(np.empty(weight.shape), weight, architecture).shape
             raise InputError(
                 f"{folder.path}: {name} has shape {arrays[name].shape}, config.json says {expected}"
             )
         weight.assign(value.astype(np.float32))
     return model
+
+
+def _initialize_pooler(
+    weights: dict[str, Any], arrays: Mapping[str, np.ndarray], config: SqueezeBertConfig
+) -> dict[str, Any]:
+    """`weights` without those of the pooler if the folder has none, which then gets its first weights."""
+    pooler = {name: w for name, w in weights.items() if w.path.startswith(f"{POOLER}/")}
+    if any(name in arrays for name in pooler):
+        return weights
+    rng = np.random.default_rng(0)
+    for weight in pooler.values():
+        is_kernel = weight.path.endswith("/kernel")
+        scale = config.initializer_range if is_kernel else 0
+        # BERT's initializer: nothing beyond two standard deviations.
+        weight.assign(np.clip(rng.standard_normal(weight.shape), -2, 2) * scale)
+    return {name: weight for name, weight in weights.items() if name not in pooler}
 
 
 def _check_names(
@@ -177,33 +202,41 @@ def _check_names(
         raise InputError(f"{path}: not the weights of {architecture}: {'; '.join(differences)}")
 
 
-def weight_names(model: Any, prefix: str | None = None) -> dict[str, Any]:
+def weight_names(
+    model: Any, architecture: Architecture = SQUEEZEBERT, prefix: str | None = None
+) -> dict[str, Any]:
     """The trainable weights by their names in `transformers`.
 
     Args:
         model: a Keras model of `sqb_tf.model.heads`.
+        architecture: whose names.
         prefix: precedes the encoder's names; None: as in `transformers` for a model with this head.
     """
     if prefix is None:
-        prefix = PREFIX if any(_their_layer(w, _HEAD_LAYERS) for w in model.weights) else ""
+        has_head = any(_their_layer(w, _HEAD_LAYERS) for w in model.weights)
+        prefix = architecture.weights_prefix if has_head else ""
     names = {}
     for weight in model.trainable_weights:
         variable = _VARIABLES[weight.path.rpartition("/")[2]]
-        if (layer := _their_layer(weight, _ENCODER_LAYERS)) is not None:
+        if (layer := _their_layer(weight, architecture.layers)) is not None:
             names[f"{prefix}{layer}.{variable}"] = weight
         else:
             names[f"{_their_layer(weight, _HEAD_LAYERS)}.{variable}"] = weight
     return names
 
 
-def write(folder: Path, model: LoadedModel, info: bundle.BundleInfo) -> None:
+def write(
+    folder: Path, model: LoadedModel, info: bundle.BundleInfo, architecture: Architecture
+) -> None:
     """Writes the files of a transformers folder for a bundle's model (`sqb_tf.load`) and `info`."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
+    head = registry.get(info.task.kind)
     arrays = {
-        name: np.ascontiguousarray(_transpose_kernel(weight.numpy(), weight))
-        for name, weight in weight_names(model).items()
+        name: np.ascontiguousarray(_to_theirs(weight.numpy(), weight, architecture))
+        for name, weight in weight_names(model, architecture).items()
+        if architecture.has_pooler(head) or not weight.path.startswith(f"{POOLER}/")
     }
     with writing(folder / WEIGHTS, SafetensorError):
         save_file(arrays, folder / WEIGHTS, metadata={"format": "pt"})
@@ -217,19 +250,24 @@ def write(folder: Path, model: LoadedModel, info: bundle.BundleInfo) -> None:
         "do_lower_case": info.task.lowercase,
         "model_max_length": info.config.max_position_embeddings,
     }
-    for name, content in (("config", _settings(info)), ("tokenizer_config", tokenizer)):
+    settings = _settings(info, head, architecture)
+    for name, content in (("config", settings), ("tokenizer_config", tokenizer)):
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    if "pooling" in head.keras_settings:
+        pooling = info.task.settings.get("pooling", POOLINGS[0])
+        normalize = info.task.settings.get("normalize", True)
+        modules = SentenceModules(folder, pooling, normalize, info.task.seq_length, False)
+        sentence_transformers.write(folder, modules)
 
 
-def _settings(info: bundle.BundleInfo) -> dict[str, Any]:
+def _settings(
+    info: bundle.BundleInfo, head: type[Head], architecture: Architecture
+) -> dict[str, Any]:
     """The `config.json` of a transformers folder."""
-    head, config = registry.get(info.task.kind), info.config
     settings = {
-        "architectures": [head.hf_class],
-        "model_type": MODEL_TYPE,
-        **{name: value for name, value in config.to_dict().items() if name not in OWN_FIELDS},
-        "embedding_size": config.hidden_size,
+        "architectures": [architecture.class_name(head)],
+        **architecture.settings(info.config),
         "pad_token_id": info.vocabulary.index("[PAD]"),
         "tie_word_embeddings": True,
     }
@@ -241,7 +279,7 @@ def _settings(info: bundle.BundleInfo) -> dict[str, Any]:
     return settings
 
 
-def _their_layer(weight: Any, layers: dict[str, str]) -> str | None:
+def _their_layer(weight: Any, layers: Mapping[str, str]) -> str | None:
     """The `transformers` name of a weight's layer; None if `layers` does not have it."""
     path = weight.path.rpartition("/")[0]
     block = re.match(r"encoder_(\d+)/", path)
@@ -251,9 +289,21 @@ def _their_layer(weight: Any, layers: dict[str, str]) -> str | None:
     return None if name is None else name.format(i=block[1])
 
 
-def _transpose_kernel(array: np.ndarray, weight: Any) -> np.ndarray:
-    """Converts between their layout and ours: kernels have their axes reversed, other weights do not."""
-    return array.T if weight.path.endswith("/kernel") else array
+def _to_ours(array: np.ndarray, weight: Any) -> np.ndarray:
+    """A weight of theirs in our layout: kernels have their axes reversed."""
+    if not weight.path.endswith("/kernel"):
+        return array
+    if array.ndim < len(weight.shape):  # a dense layer's, where we have a convolution
+        array = array[..., np.newaxis]
+    return array.T
+
+
+def _to_theirs(array: np.ndarray, weight: Any, architecture: Architecture) -> np.ndarray:
+    """The inverse of `_to_ours`."""
+    if not weight.path.endswith("/kernel"):
+        return array
+    is_dense = array.ndim == 3 and not architecture.grouped
+    return array[0].T if is_dense else array.T
 
 
 def _with_current_names(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

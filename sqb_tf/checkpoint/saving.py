@@ -153,10 +153,12 @@ def bundle_contents(
         if length is None:
             length = known.task.seq_length if known else DEFAULT_SEQ_LENGTH
             length = min(length, model.config.max_position_embeddings)
+        task = _default_task(head, task, list(itertools.chain(*samples.values())), known)
         task = dataclasses.replace(
-            _default_task(head, task, list(itertools.chain(*samples.values())), known),
+            task,
             seq_length=length,
             lowercase=lowercases if lowercase is None else lowercase,
+            settings={**task.settings, **_model_settings(model, head)},
         )
     from sqb_tf.text.encoder import check_seq_length
 
@@ -190,6 +192,11 @@ def _default_task(
     settings = {} if spec is None else dict(spec.settings)
     paired = paired or registry.get(head).always_paired
     return TaskInfo(name or head, head, paired, settings=settings)
+
+
+def _model_settings(model: Any, head: str) -> dict[str, Any]:
+    """The head's settings that the model was built with."""
+    return {name: getattr(model, name) for name in registry.get(head).keras_settings}
 
 
 def _head_name(model: Any, task: str | TaskInfo | None, known: BundleInfo | None) -> str:

@@ -1,25 +1,30 @@
 """Reads a folder of Hugging Face `transformers`, from disk or the hub: config, weights, tokenizer.
 
-It has `config.json`, the weights as safetensors or `pytorch_model.bin` (in one or several files), and the
-tokenizer's files. `hugging_face.py` maps the weights to the Keras model's.
+It holds a SqueezeBERT or a BERT: `config.json`, the weights as safetensors or `pytorch_model.bin` (in one or
+several files), the tokenizer's files and, for an embedder, what sentence-transformers adds.
+`hugging_face.py` maps the weights to the Keras model's.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sqb_tf.config import OWN_FIELDS, SqueezeBertConfig
+from sqb_tf.checkpoint import architectures, sentence_transformers, tokenizer_files
+from sqb_tf.checkpoint.architectures import Architecture
+from sqb_tf.checkpoint.json_file import read_json
+from sqb_tf.checkpoint.sentence_transformers import SentenceModules
+from sqb_tf.checkpoint.tokenizer_files import TokenizerFiles
+from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
+from sqb_tf.heads.embedding import EmbeddingHead
 from sqb_tf.heads.head import Head
 
-MODEL_TYPE = "squeezebert"
 CLASSIFIER = "classifier.weight"
 WEIGHT_FILES = (
     "model.safetensors",
@@ -39,35 +44,47 @@ class Folder:
         path: the folder.
         settings: its `config.json`.
         arrays: weights by their names in `transformers`.
-        vocabulary: tokens in id order; None if the folder has no tokenizer.
-        lowercase: whether its tokenizer lowercases and strips accents.
+        tokenizer: what its tokenizer's files say.
+        architecture: what its `model_type` says of names and shapes.
+        modules: what sentence-transformers adds; None for a folder of `transformers` alone.
     """
 
     path: Path
     settings: dict[str, Any]
     arrays: dict[str, np.ndarray]
-    vocabulary: list[str] | None
-    lowercase: bool
+    tokenizer: TokenizerFiles
+    architecture: Architecture
+    modules: SentenceModules | None
 
     @property
     def config(self) -> SqueezeBertConfig:
-        """The config of the same architecture, always with self-attention."""
-        fields = {field.name for field in dataclasses.fields(SqueezeBertConfig)}
-        known = fields - set(OWN_FIELDS)
+        """The config of the same architecture."""
         try:
-            return SqueezeBertConfig.from_dict(
-                {name: value for name, value in self.settings.items() if name in known}
-            )
+            return self.architecture.read_config(self.settings)
         except InputError as error:
             raise InputError(f"{self.path / 'config.json'}: {error}") from None
 
     @property
+    def seq_length(self) -> int:
+        """The longest input in tokens that it is meant for."""
+        limits = [self.config.max_position_embeddings, self.tokenizer.max_length]
+        limits.append(None if self.modules is None else self.modules.seq_length)
+        return min(limit for limit in limits if limit is not None)
+
+    def head_settings(self, head: str) -> dict[str, Any]:
+        """The settings of a head that the folder decides."""
+        known = {} if self.modules is None else self.modules.settings
+        return {k: v for k, v in known.items() if k in registry.get(head).keras_settings}
+
+    @property
     def head(self) -> str:
-        """The name of its head: by its weights and, where several heads have those, by the config.
+        """The name of its head: by its modules, its weights and, where several heads have those, its config.
 
         Raises:
             InputError: a multi-label classifier.
         """
+        if self.modules is not None:
+            return EmbeddingHead.name
         layers = {name.rpartition(".")[0] for name in self.arrays}
 
         def match(head: type[Head]) -> tuple[int, int]:
@@ -77,9 +94,10 @@ class Folder:
         best = max(map(match, registry.HEADS.values()))
         heads = [head for head in registry.HEADS.values() if match(head) == best]
         architecture = (self.settings.get("architectures") or [""])[0]
-        if architecture not in {head.hf_class for head in heads}:
-            architecture = heads[0].hf_class
-        heads = [head for head in heads if head.hf_class == architecture]
+        class_name = self.architecture.class_name
+        if architecture not in map(class_name, heads):
+            architecture = class_name(heads[0])
+        heads = [head for head in heads if class_name(head) == architecture]
         problem = self.settings.get("problem_type")
         if problem == "multi_label_classification" and any(h.hf_problem_type for h in heads):
             raise InputError(f"{self.path / 'config.json'}: problem_type {problem}: not supported")
@@ -126,7 +144,7 @@ def fetch(source: str, revision: str | None = None) -> Path:
     """
     if Path(source).is_dir():
         return Path(source)
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) or Path(source).exists():
+    if not is_hub_name(source):
         raise InputError(
             f"{source}: no such folder; expected one, or a hub name such as {HUB_NAME}"
         )
@@ -142,6 +160,18 @@ def fetch(source: str, revision: str | None = None) -> Path:
         ) from None
 
 
+def is_folder(source: str | Path) -> bool:
+    """Whether `transformers` or sentence-transformers saved the folder `source`."""
+    names = (sentence_transformers.MODULES, *WEIGHT_FILES)
+    return any((Path(source) / name).is_file() for name in names)
+
+
+def is_hub_name(source: str) -> bool:
+    """Whether `source` can name a repository of the hub: OWNER/NAME, and no OWNER is a folder here."""
+    is_name = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) is not None
+    return is_name and not Path(source).parent.is_dir()
+
+
 def read(path: str | Path) -> Folder:
     """Reads a transformers folder.
 
@@ -149,19 +179,22 @@ def read(path: str | Path) -> Folder:
         InputError: another model type; a file that is missing, damaged or contradicts another.
     """
     path = Path(path)
-    settings = _read_json(path / "config.json")
-    model_type = settings.get("model_type")
-    if model_type != MODEL_TYPE:
+    modules = sentence_transformers.read(path)
+    path = path if modules is None else modules.encoder
+    settings = read_json(path / "config.json")
+    # A model of another type is refused before its weights are read.
+    arrays = {} if "model_type" in settings else _read_weights(path)
+    try:
+        architecture = architectures.find(settings, arrays)
+    except InputError as error:
+        raise InputError(f"{path / 'config.json'}: {error}") from None
+    arrays = arrays or _read_weights(path)
+    tokenizer = tokenizer_files.read(path)
+    if modules is not None and modules.lowercase and not tokenizer.lowercase:
         raise InputError(
-            f"{path / 'config.json'}: model_type {model_type!r}: expected {MODEL_TYPE!r}"
+            f"{path}: sentence-transformers lowercases text for a cased tokenizer: expected an uncased one"
         )
-    hidden = settings.get("hidden_size", SqueezeBertConfig.hidden_size)
-    if settings.get("embedding_size", hidden) != hidden:
-        raise InputError(
-            f"{path / 'config.json'}: embedding_size {settings['embedding_size']} is not hidden_size "
-            f"{hidden}: `transformers` has no such model either"
-        )
-    return Folder(path, settings, _read_weights(path), _read_vocabulary(path), _read_case(path))
+    return Folder(path, settings, arrays, tokenizer, architecture, modules)
 
 
 def _read_weights(path: Path) -> dict[str, np.ndarray]:
@@ -170,7 +203,7 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: no weights: expected {' or '.join(WEIGHT_FILES)}")
     if file.suffix != ".json":
         return _read_weight_file(file)
-    parts = _read_json(file).get("weight_map")
+    parts = read_json(file).get("weight_map")
     if not isinstance(parts, dict):
         raise InputError(f"{file}: expected a weight_map in it")
     arrays: dict[str, np.ndarray] = {}
@@ -196,54 +229,3 @@ def _read_weight_file(path: Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(f"{path}: damaged or not a safetensors file: {error}") from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise InputError(f"{path}: no such file; expected a folder that `transformers` saved")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a JSON object")
-    return values
-
-
-def _read_vocabulary(path: Path) -> list[str] | None:
-    from sqb_tf.text.vocabulary import read_vocabulary
-
-    if (path / "vocab.txt").is_file():
-        return read_vocabulary(path / "vocab.txt")
-    if not (path / "tokenizer.json").is_file():
-        return None
-    model = _read_json(path / "tokenizer.json").get("model", {})
-    vocabulary = model.get("vocab")
-    if model.get("type") != "WordPiece" or not isinstance(vocabulary, dict):
-        raise InputError(f"{path / 'tokenizer.json'}: not a WordPiece tokenizer")
-    ordered = sorted(vocabulary, key=vocabulary.__getitem__)
-    if [vocabulary[token] for token in ordered] != list(range(len(ordered))):
-        raise InputError(f"{path / 'tokenizer.json'}: ids are not 0 to {len(ordered) - 1}")
-    return ordered
-
-
-def _read_case(path: Path) -> bool:
-    """Whether the tokenizer lowercases; `InputError` for settings that are not supported here."""
-    settings = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
-    if (path / "tokenizer.json").is_file():
-        normalizer = _read_json(path / "tokenizer.json").get("normalizer") or {}
-        settings.update(
-            do_lower_case=normalizer.get("lowercase", True),
-            strip_accents=normalizer.get("strip_accents"),
-            tokenize_chinese_chars=normalizer.get("handle_chinese_chars", True),
-        )
-    if (path / "tokenizer_config.json").is_file():
-        own = _read_json(path / "tokenizer_config.json")
-        settings.update({name: own[name] for name in settings if name in own})
-    lowercase = bool(settings["do_lower_case"])
-    if settings["strip_accents"] not in (None, lowercase) or not settings["tokenize_chinese_chars"]:
-        raise InputError(
-            f"{path}: a tokenizer with {settings}: expected that accents are stripped if and only if text "
-            "is lowercased, and that Chinese characters are words of their own, as in BERT"
-        )
-    return lowercase

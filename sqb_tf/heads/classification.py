@@ -40,7 +40,7 @@ class ClassificationHead(IndexedHead):
     keras_class = "sqb_tf.model.heads.SqueezeBertClassifier"
     pooled_only = True
     outputs: ClassVar[tuple[Output, ...]] = (Output("probabilities", softmax=True),)
-    hf_class = "SqueezeBertForSequenceClassification"
+    hf_class = "ForSequenceClassification"
     hf_layers: ClassVar = {"classifier_head": "classifier"}
     hf_problem_type = "single_label_classification"
     metrics: ClassVar = {"accuracy": accuracy, "f1": f1, "matthews": matthews}

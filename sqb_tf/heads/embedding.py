@@ -8,16 +8,30 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sqb_tf.data.example import TextPair
+from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Head, Output, Outputs
+
+# How the tokens' states become one vector: their mean, or the first one.
+POOLINGS = ("mean", "first")
 
 
 class EmbeddingHead(Head):
-    """A vector of length 1. Two models agree on a text if both find the same other text nearest to it."""
+    """A vector for a text. Two models agree on a text if both find the same other text nearest to it.
+
+    Settings: `pooling`, one of `POOLINGS`, and `normalize`, whether vectors have length 1.
+    """
 
     name = "embedding"
     keras_class = "sqb_tf.model.heads.SqueezeBertEmbedder"
+    keras_settings: ClassVar[tuple[str, ...]] = ("pooling", "normalize")
     outputs: ClassVar[tuple[Output, ...]] = (Output("embedding"),)
-    hf_class = "SqueezeBertModel"
+    hf_class = "Model"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, values in (("pooling", POOLINGS), ("normalize", (True, False))):
+            if self.settings.get(name, values[0]) not in values:
+                raise InputError(f"{name} {self.settings[name]!r}: expected one of {values}")
 
     @classmethod
     def fits_folder(cls, num_labels: int) -> bool:

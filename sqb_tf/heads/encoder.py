@@ -20,6 +20,7 @@ class EncoderHead(EmbeddingHead):
 
     name = "encoder"
     keras_class = "sqb_tf.model.backbone.SqueezeBertBackbone"
+    keras_settings = ()
     outputs = (Output("sequence_output", per_token=True), Output("pooled_output"))
 
     @classmethod

@@ -67,12 +67,13 @@ class Head:
     Attributes:
         name: as `task.json` and `sqb.json` store it, and as the head's file is called.
         keras_class: path of the Keras model's class.
+        keras_settings: the settings that are arguments of that class, and attributes of its models.
         fixed_labels: the labels of every model with this head; None: they come from the data.
         always_paired: every model with this head takes pairs.
         pooled_only: the head reads the pooled output alone.
         outputs: of the package, in its order.
         verification_batch: texts per batch when Keras computes what a package is compared with.
-        hf_class: the class in `transformers`.
+        hf_class: the class in `transformers` without the name of its architecture.
         hf_layers: our layer -> theirs, where the encoder does not have it.
         hf_problem_type: `problem_type` in a config of `transformers`; None: it has none.
         answers_questions: its pairs are a question and a context, its results answers.
@@ -87,6 +88,7 @@ class Head:
 
     name: ClassVar[str]
     keras_class: ClassVar[str]
+    keras_settings: ClassVar[tuple[str, ...]] = ()
     fixed_labels: ClassVar[tuple[str, ...] | None] = ()
     always_paired: ClassVar[bool] = False
     pooled_only: ClassVar[bool] = False
@@ -98,8 +100,9 @@ class Head:
     answers_questions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.settings:
-            raise InputError(f"{', '.join(self.settings)}: for question answering only")
+        others = [name for name in self.settings if name not in self.keras_settings]
+        if others:
+            raise InputError(f"{', '.join(others)}: for question answering only")
 
     def update_settings(self, settings: Mapping[str, Any]) -> Head:
         """The same head with other settings; `InputError` for ones that it does not have."""

@@ -14,7 +14,7 @@ class MaskedLMHead(Head):
     keras_class = "sqb_tf.model.heads.SqueezeBertMaskedLM"
     outputs: ClassVar[tuple[Output, ...]] = (Output("logits", per_token=True),)
     verification_batch = 4  # 30,528 logits for every token
-    hf_class = "SqueezeBertForMaskedLM"
+    hf_class = "ForMaskedLM"
     hf_layers: ClassVar = {
         "masked_lm_head/transform": "cls.predictions.transform.dense",
         "masked_lm_head/norm": "cls.predictions.transform.LayerNorm",

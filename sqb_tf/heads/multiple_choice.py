@@ -39,7 +39,7 @@ class MultipleChoiceHead(IndexedHead):
     always_paired = True
     pooled_only = True
     outputs = (Output("logits"),)
-    hf_class = "SqueezeBertForMultipleChoice"
+    hf_class = "ForMultipleChoice"
     hf_layers: ClassVar = {"choice_head": "classifier"}
     metrics: ClassVar = {"accuracy": accuracy}
 

@@ -14,7 +14,8 @@ from sqb_tf.heads.masked_lm import MaskedLMHead
 class PretrainingHead(MaskedLMHead):
     """The masked language model's logits for every token, and two for the order of the texts.
 
-    `transformers` has no sentence order; it ignores that layer.
+    BERT's next sentence (Devlin et al. 2019, section 3.1) has the same two outputs: the first is for a
+    pair as it stood in the text. `transformers`' SqueezeBERT has no such layer, and ignores it.
     """
 
     name = "pretraining"
@@ -23,6 +24,7 @@ class PretrainingHead(MaskedLMHead):
         Output("logits", per_token=True, keras_name="masked_lm_logits"),
         Output("sentence_order_logits"),
     )
+    hf_class = "ForPreTraining"
     hf_layers: ClassVar = {
         **MaskedLMHead.hf_layers,
         "sentence_order_head": "cls.seq_relationship",

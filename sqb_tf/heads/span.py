@@ -97,7 +97,7 @@ class SpanHead(TaskHead):
     fixed_labels = ()
     always_paired = True
     outputs = (Output("start_logits", per_token=True), Output("end_logits", per_token=True))
-    hf_class = "SqueezeBertForQuestionAnswering"
+    hf_class = "ForQuestionAnswering"
     hf_layers: ClassVar = {"span_head": "qa_outputs"}
     metrics: ClassVar = {"f1": answer_f1, "exact_match": exact_match}
     target_shape = (2,)

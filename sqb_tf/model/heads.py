@@ -8,6 +8,7 @@ class is in `sqb_tf.heads`.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -276,22 +277,24 @@ class SqueezeBertPretrainer(ConfiguredModel):
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
 class SqueezeBertEmbedder(ConfiguredModel):
-    """A vector of length 1 for a text; the dot product of two is the texts' similarity.
+    """A vector for a text; by default of length 1, so that the dot product of two is the texts' similarity.
 
     Inputs as `SqueezeBertBackbone`; output: `[batch, hidden_size]`, the mean of all tokens except padding
-    (`pooling="mean"`, Reimers and Gurevych 2019, section 3) or the first one's state (`"first"`).
+    (`pooling="mean"`, Reimers and Gurevych 2019, section 3) or the first one's state (`"first"`), divided by
+    its length unless `normalize` is False.
     """
 
     def __init__(
         self,
         config: SqueezeBertConfig | dict[str, Any],
         pooling: str = "mean",
+        normalize: bool = True,
         name: str = "embedder",
         **kwargs: Any,
     ) -> None:
         config = as_config(config)
         backbone = SqueezeBertBackbone(config)
-        pool = layers.SentencePooling(pooling, dtype="float32", name="pooling")
+        pool = layers.SentencePooling(pooling, normalize, dtype="float32", name="pooling")
 
         inputs = token_inputs()
         outputs = pool(backbone(inputs)["sequence_output"], inputs["input_mask"])
@@ -299,16 +302,32 @@ class SqueezeBertEmbedder(ConfiguredModel):
 
         self.config = config
         self.pooling = pooling
+        self.normalize = normalize
         self.backbone = backbone
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "pooling": self.pooling}
+        own = {"pooling": self.pooling, "normalize": self.normalize}
+        return {**super().get_config(), **own}
 
 
-def build(name: str, config: SqueezeBertConfig, num_labels: int = 1) -> ConfiguredModel:
-    """A fresh model of a head of `sqb_tf.heads.registry`, with `num_labels` where the head has labels."""
+def build(
+    name: str,
+    config: SqueezeBertConfig,
+    num_labels: int = 1,
+    settings: Mapping[str, Any] | None = None,
+) -> ConfiguredModel:
+    """A fresh model of a head of `sqb_tf.heads.registry`.
+
+    Args:
+        name: the head.
+        config: the architecture.
+        num_labels: outputs of a head with labels.
+        settings: the head's, as `task.json` stores them; those that the Keras class takes are used.
+    """
     head = registry.get(name)
     module, _, class_name = head.keras_class.rpartition(".")
     model_class = getattr(importlib.import_module(module), class_name)
+    settings = {k: v for k, v in (settings or {}).items() if k in head.keras_settings}
     # A head without labels takes no number of them.
-    return model_class(config) if head.fixed_labels == () else model_class(config, num_labels)
+    labels = {} if head.fixed_labels == () else {"num_labels": num_labels}
+    return model_class(config, **labels, **settings)

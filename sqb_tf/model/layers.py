@@ -9,6 +9,7 @@ from keras import ops
 
 from sqb_tf.config import SqueezeBertConfig, as_config
 from sqb_tf.errors import InputError
+from sqb_tf.heads.embedding import POOLINGS
 from sqb_tf.model.attention import attention_context, attention_scores
 from sqb_tf.model.elementwise import (
     SQRT_HALF,
@@ -21,9 +22,6 @@ from sqb_tf.model.elementwise import (
 
 # Added to the attention scores of padding. exp(-1e4) is 0 in float32, and the value fits in float16.
 MASK_BIAS = -1e4
-# The epsilon of the norms in the blocks. As in `transformers`, whose weights must give the same outputs here,
-# `layer_norm_eps` applies to the embeddings and the masked LM only.
-BLOCK_NORM_EPS = 1e-12
 
 
 @keras.saving.register_keras_serializable(package="sqb_tf")
@@ -266,7 +264,7 @@ class EncoderBlock(_ConfiguredLayer):
         dtype = dict(dtype=self.dtype_policy)
 
         def norm(name: str) -> LayerNormalization:
-            return LayerNormalization(epsilon=BLOCK_NORM_EPS, name=name, **dtype)
+            return LayerNormalization(epsilon=config.block_norm_eps, name=name, **dtype)
 
         if config.token_mixer == "separable_conv":
             # Keras' own: on CPU a sum of shifted and scaled inputs takes 4 to 8 times as long, forward and
@@ -415,31 +413,34 @@ class SplitChoices(keras.layers.Layer):
         return tuple(word_ids_shape[:2])
 
 
-POOLINGS = ("mean", "first")
-
-
 @keras.saving.register_keras_serializable(package="sqb_tf")
 class SentencePooling(keras.layers.Layer):
-    """States `[batch, length, hidden]`, mask `[batch, length]` -> unit vectors `[batch, hidden]`.
+    """States `[batch, length, hidden]`, mask `[batch, length]` -> vectors `[batch, hidden]`.
 
-    `pooling` is one of `POOLINGS`: "mean" over the tokens with a mask of 1, or the "first" token.
+    `pooling` is one of `POOLINGS`: "mean" over the tokens with a mask of 1, or the "first" token. With
+    `normalize` the vectors have length 1.
     """
 
-    def __init__(self, pooling: str, **kwargs: Any) -> None:
+    def __init__(self, pooling: str, normalize: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if pooling not in POOLINGS:
             raise InputError(f"pooling={pooling!r}: expected one of {', '.join(POOLINGS)}")
         self.pooling = pooling
+        self.normalize = normalize
 
     def call(self, hidden: Any, input_mask: Any) -> Any:
         if self.pooling == "first":
-            return ops.normalize(hidden[:, 0], axis=-1)
-        # The sum instead of the mean: normalizing cancels the divisor.
-        mask = ops.cast(input_mask, hidden.dtype)[..., None]
-        return ops.normalize(ops.sum(hidden * mask, axis=1), axis=-1)
+            vectors = hidden[:, 0]
+        else:
+            mask = ops.cast(input_mask, hidden.dtype)[..., None]
+            vectors = ops.sum(hidden * mask, axis=1)
+            if not self.normalize:  # which cancels the divisor
+                vectors = vectors / ops.maximum(ops.sum(mask, axis=1), 1.0)
+        return ops.normalize(vectors, axis=-1) if self.normalize else vectors
 
     def compute_output_shape(self, hidden_shape: Any, input_mask_shape: Any) -> Any:
         return (hidden_shape[0], hidden_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "pooling": self.pooling}
+        own = {"pooling": self.pooling, "normalize": self.normalize}
+        return {**super().get_config(), **own}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqb_tf.checkpoint import bundle
+from sqb_tf.checkpoint import bundle, source
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
@@ -76,5 +76,5 @@ def check_pretrain(
 
 
 def read_config(options: FinetuneOptions | PretrainOptions) -> SqueezeBertConfig:
-    """The config that a run starts from: that of the bundle `init`, or the preset's."""
-    return options.new_config() if options.init is None else bundle.read_info(options.init).config
+    """The config that a run starts from: that of `init`, or the preset's."""
+    return options.new_config() if options.init is None else source.read_info(options.init).config

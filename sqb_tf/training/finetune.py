@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sqb_tf.atomic_write import staged_file
-from sqb_tf.checkpoint import bundle
+from sqb_tf.checkpoint import bundle, source
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.task import Task
@@ -107,7 +107,7 @@ def _prepare(
     data: TrainingData, output: Path, options: FinetuneOptions, resume: bool
 ) -> FinetuneTrainer:
     """The trainer of a new or resumed run of checked data and options."""
-    init_model = None if options.init is None else bundle.load(options.init)
+    init_model = None if options.init is None else source.load(options.init)
     directory = open_run_directory(output, _identity(data, options), resume)
     model, tokenizer = _build_model(data, options, directory, init_model)
     outputs = None

@@ -21,7 +21,7 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What fine-tuning and pretraining share: a new model of `preset`, or the bundle `init`, never both."""
+    """What fine-tuning and pretraining share: a new model of `preset`, or the model `init`, never both."""
 
     preset: str | None = option(
         None,
@@ -31,7 +31,11 @@ class TrainingOptions:
         fallback=DEFAULT_PRESET,
     )
     init: str | None = option(
-        None, "start from this bundle instead of a preset", group="model", metavar="DIR"
+        None,
+        "start from this model instead of a preset: a bundle, a transformers folder of a SqueezeBERT or a "
+        "BERT, or the name of one on the hub",
+        group="model",
+        metavar="DIR or REPO_ID",
     )
     dropout: float | None = option(
         None, "dropout rate of a new model", group="model", fallback="the preset's"
@@ -68,9 +72,9 @@ class TrainingOptions:
         if self.init is None:
             object.__setattr__(self, "preset", self.preset or DEFAULT_PRESET)
         elif self.preset is not None:
-            raise InputError("preset and init: the bundle of init has its own: give one of the two")
+            raise InputError("preset and init: the model of init has its own: give one of the two")
         elif self.dropout is not None:
-            raise InputError("dropout goes with a preset: the bundle of init has its own")
+            raise InputError("dropout goes with a preset: the model of init has its own")
         check_choices(self)
         check_at_least(self, batch_size=1, evaluate_every=1)
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
@@ -157,7 +161,7 @@ class FinetuneOptions(TextOptions, TrainingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.init is not None and self.vocabulary is not None:
-            raise InputError("vocabulary goes with a preset: the bundle of init has its own")
+            raise InputError("vocabulary goes with a preset: the model of init has its own")
         if self.quantize_aware is not None and self.init is None:
             raise InputError("quantize_aware goes with init: train the model first")
         check_at_least(self, epochs=1, vocab_size=MIN_VOCAB_SIZE)

@@ -222,7 +222,10 @@ def test_targets_belong_to_their_texts(bundle_dir, tmp_path):
 @pytest.mark.slow
 def test_an_imported_teacher(tmp_path):
     """An imported classifier that transformers saved."""
-    source, folder = ROOT / "tests" / "golden" / "classification" / "0", tmp_path / "imported"
+    source, folder = (
+        ROOT / "tests" / "golden" / "squeezebert" / "classification" / "0",
+        tmp_path / "imported",
+    )
     assert call("import_hf", "--source", source, "--output", folder) == 0
     model = sqb_tf.load(folder)
     data = tmp_path / "data"

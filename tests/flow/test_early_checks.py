@@ -61,7 +61,7 @@ CASES = [
     ([*FINETUNE, "--init", "gone"], "gone: no such folder; expected a bundle"),
     (
         [*FINETUNE, "--init", "bundle", "--preset", "squeezebert-tiny"],
-        "preset and init: the bundle of init has its own: give one of the two",
+        "preset and init: the model of init has its own: give one of the two",
     ),
     ([*FINETUNE[:1], "--data", "bad", "--output", "out"], "labels that bad/train.tsv lacks: fine"),
     ([*FINETUNE[:1], "--data", "alone", "--output", "out"], "alone: no dev.tsv"),

@@ -155,7 +155,7 @@ def test_heads_without_a_label_for_a_text_say_so(head, head_package, head_model,
 
 def test_an_imported_model_goes_to_a_verified_package(tmp_path):
     """The documented commands, on a folder of transformers."""
-    folder = shutil.copytree(GOLDEN / "masked_lm" / "0", tmp_path / "hf")
+    folder = shutil.copytree(GOLDEN / "squeezebert" / "masked_lm" / "0", tmp_path / "hf")
     assert call("import_hf", "--source", folder, "--output", tmp_path / "bundle") == 0
     words = (folder / "vocab.txt").read_text().split()[5:]
     texts = tmp_path / "texts.txt"

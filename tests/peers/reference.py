@@ -1,4 +1,4 @@
-"""Reference values of `transformers`' PyTorch SqueezeBERT: reference.py OUTPUT HEAD COUNT [SEED].
+"""Reference values of PyTorch models of `transformers`: reference.py OUTPUT MODEL_TYPE HEAD COUNT [SEED].
 
 Runs in the environment of benchmarks/torch-requirements.txt. Builds COUNT models with random configs and
 writes each to a folder OUTPUT/0, OUTPUT/1 and so on: the model, as `save_pretrained` writes it, and
@@ -16,27 +16,34 @@ import numpy as np
 import torch
 import transformers
 
+# Class names without the prefix of the model type.
 CLASSES = {
-    "classification": transformers.SqueezeBertForSequenceClassification,
-    "regression": transformers.SqueezeBertForSequenceClassification,
-    "token_classification": transformers.SqueezeBertForTokenClassification,
-    "span": transformers.SqueezeBertForQuestionAnswering,
-    "multiple_choice": transformers.SqueezeBertForMultipleChoice,
-    "masked_lm": transformers.SqueezeBertForMaskedLM,
-    "encoder": transformers.SqueezeBertModel,
+    "classification": "ForSequenceClassification",
+    "regression": "ForSequenceClassification",
+    "token_classification": "ForTokenClassification",
+    "span": "ForQuestionAnswering",
+    "multiple_choice": "ForMultipleChoice",
+    "masked_lm": "ForMaskedLM",
+    "pretraining": "ForPreTraining",
+    "encoder": "Model",
 }
+PREFIXES = {"squeezebert": "SqueezeBert", "bert": "Bert"}
 # The outputs that our models have too, by the reference's names.
 OUTPUTS = (
     "logits",
     "start_logits",
     "end_logits",
+    "prediction_logits",
+    "seq_relationship_logits",
     "last_hidden_state",
     "pooler_output",
 )
 BATCH, CHOICES, LENGTH = 3, 2, 7
 
 
-def random_config(rng: np.random.Generator, head: str) -> transformers.SqueezeBertConfig:
+def random_config(
+    rng: np.random.Generator, model_type: str, head: str
+) -> transformers.PretrainedConfig:
     """A small architecture."""
 
     def divisor(*sizes: int) -> int:
@@ -44,10 +51,9 @@ def random_config(rng: np.random.Generator, head: str) -> transformers.SqueezeBe
 
     hidden, wide = int(rng.choice([16, 24, 32])), int(rng.choice([32, 48]))
     labels = {"classification": 3, "regression": 1, "token_classification": 5}.get(head, 2)
-    return transformers.SqueezeBertConfig(
+    shared = dict(
         vocab_size=int(rng.integers(20, 40)),
         hidden_size=hidden,
-        embedding_size=hidden,
         num_hidden_layers=int(rng.integers(1, 4)),
         num_attention_heads=divisor(hidden),
         intermediate_size=wide,
@@ -55,13 +61,20 @@ def random_config(rng: np.random.Generator, head: str) -> transformers.SqueezeBe
         max_position_embeddings=int(rng.integers(LENGTH, 20)),
         type_vocab_size=int(rng.integers(1, 4)),
         layer_norm_eps=float(rng.choice([1e-12, 1e-5])),
+        num_labels=labels,
+    )
+    if model_type == "bert":
+        # Other implementations of attention return no probabilities.
+        return transformers.BertConfig(**shared, attn_implementation="eager")
+    return transformers.SqueezeBertConfig(
+        **shared,
+        embedding_size=hidden,
         q_groups=divisor(hidden),
         k_groups=divisor(hidden),
         v_groups=divisor(hidden),
         post_attention_groups=divisor(hidden),
         intermediate_groups=divisor(hidden, wide),
         output_groups=divisor(hidden, wide),
-        num_labels=labels,
     )
 
 
@@ -79,7 +92,7 @@ def randomize(model: torch.nn.Module, rng: np.random.Generator) -> None:
             weight.copy_(torch.from_numpy(value))
 
 
-def random_inputs(config: transformers.SqueezeBertConfig, rng: np.random.Generator, head: str):
+def random_inputs(config: transformers.PretrainedConfig, rng: np.random.Generator, head: str):
     """Random ids and lengths, without padding's id: `transformers` gives its embedding no gradient."""
     shape = (BATCH, CHOICES, LENGTH) if head == "multiple_choice" else (BATCH, LENGTH)
     lengths = rng.integers(1, LENGTH + 1, shape[:-1])
@@ -90,10 +103,10 @@ def random_inputs(config: transformers.SqueezeBertConfig, rng: np.random.Generat
     }
 
 
-def reference(head: str, folder: Path, rng: np.random.Generator) -> None:
+def reference(model_type: str, head: str, folder: Path, rng: np.random.Generator) -> None:
     """Writes the folder of one model."""
-    config = random_config(rng, head)
-    model = CLASSES[head](config).eval()
+    config = random_config(rng, model_type, head)
+    model = getattr(transformers, PREFIXES[model_type] + CLASSES[head])(config).eval()
     randomize(model, rng)
     model.save_pretrained(folder)
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -124,11 +137,11 @@ def reference(head: str, folder: Path, rng: np.random.Generator) -> None:
 
 def main() -> None:
     """Runs the command; see the module's docstring."""
-    output, head, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    seed = int(sys.argv[4]) if len(sys.argv) > 4 else 0
+    output, model_type, head, count = Path(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4])
+    seed = int(sys.argv[5]) if len(sys.argv) > 5 else 0
     rng = np.random.default_rng([seed, *head.encode()])  # each head has its own configs
     for index in range(count):
-        reference(head, output / str(index), rng)
+        reference(model_type, head, output / str(index), rng)
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     print(json.dumps(versions))
 

@@ -26,8 +26,12 @@ def test_every_leftover_is_named(hf_folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(model_type="bert"), r"config.json: model_type 'bert': expected 'squeezebert'"),
-        (dict(model_type=None), r"config.json: model_type None: expected 'squeezebert'"),
+        (dict(model_type="bert"), r"not the weights of BertForSequenceClassification: missing "),
+        (dict(model_type=None), r"config.json: model_type None: expected 'squeezebert' or 'bert'"),
+        (
+            dict(model_type="roberta"),
+            r"model_type 'roberta': expected 'squeezebert' or 'bert': its tokenizer is byte-level BPE",
+        ),
         (dict(embedding_size=8), r"embedding_size 8 is not hidden_size"),
         (
             dict(num_attention_heads=5),
@@ -51,6 +55,22 @@ def test_every_leftover_is_named(hf_folder, tmp_path):
 def test_a_config_that_is_wrong_or_contradicts_its_weights(changes, message, hf_folder, tmp_path):
     change_config(hf_folder, **changes)
     assert re.search(message, import_error(hf_folder, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(position_embedding_type="relative_key"), "'relative_key': expected 'absolute'"),
+        (dict(is_decoder=True), "is_decoder True: expected False"),
+        (dict(add_cross_attention=True), "add_cross_attention True: expected False"),
+        (dict(model_type="squeezebert"), "not the weights of SqueezeBertForSequenceClassification"),
+    ],
+    ids=str,
+)
+def test_a_bert_that_is_computed_in_another_way(changes, message, tmp_path):
+    folder = shutil.copytree(GOLDEN / "bert" / "classification" / "0", tmp_path / "hf")
+    change_config(folder, **changes)
+    assert message in import_error(folder, tmp_path)
 
 
 def test_more_layers_than_weights(hf_folder, tmp_path):

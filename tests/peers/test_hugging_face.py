@@ -1,7 +1,6 @@
 """Imports and exports of transformers folders: round trips, the formats that are read, tokenizers."""
 
 import json
-import os
 import shutil
 
 import numpy as np
@@ -16,15 +15,20 @@ from fixtures.hugging_face import (
     read_arrays,
     save_bundle,
 )
-from fixtures.models import random_inputs
+from fixtures.models import VOCABULARY, random_inputs, tiny_config
 from fixtures.paths import GOLDEN
 from fixtures.tiers import tiered
 from safetensors.numpy import save_file
 
+import sqb_tf
 from sqb_tf.checkpoint import bundle, hugging_face, transformers_folder
-from sqb_tf.config import OWN_FIELDS
+from sqb_tf.config import GROUP_FIELDS, OWN_FIELDS
+from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.model import heads
+from sqb_tf.text.tokenizer import WordPieceTokenizer
+
+BERT_HEADS = sorted(path.name for path in (GOLDEN / "bert").iterdir())
 
 
 def test_an_imported_classifier_predicts_pairs_and_can_be_fine_tuned(hf_folder, tmp_path, capsys):
@@ -52,13 +56,72 @@ def test_round_trip_is_bit_exact(head, tmp_path, capsys):
     result = tmp_path / "result.json"
     assert call("export_hf", "--model", source, "--output", tmp_path / "hf", "--json", result) == 0
     files = ["config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"]
-    assert json.loads(result.read_text())["files"] == files == sorted(os.listdir(tmp_path / "hf"))
+    if head == "embedding":
+        files += ["1_Pooling/config.json", "modules.json", "sentence_bert_config.json"]
+    assert json.loads(result.read_text())["files"] == sorted(files)
     assert not set(OWN_FIELDS) & set(json.loads((tmp_path / "hf" / "config.json").read_text()))
-    flags = ["--head", "embedding"] if head == "embedding" else []
-    command = ["--source", tmp_path / "hf", "--output", tmp_path / "back", *flags, "--json", result]
+    command = ["--source", tmp_path / "hf", "--output", tmp_path / "back", "--json", result]
     assert call("import_hf", *command) == 0
     assert json.loads(result.read_text())["kind"] == head
     assert_same_bundle(tmp_path / "back", source)
+
+
+@pytest.mark.parametrize("head", tiered(BERT_HEADS, ["token_classification", "pretraining"]))
+def test_a_bert_goes_out_as_it_came(head, tmp_path):
+    source = GOLDEN / "bert" / head / "0"
+    assert call("import_hf", "--source", source, "--output", tmp_path / "first") == 0
+    assert call("export_hf", "--model", tmp_path / "first", "--output", tmp_path / "back") == 0
+    expected, actual = read_arrays(source), read_arrays(tmp_path / "back")
+    assert expected.keys() == actual.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(actual[name], array, err_msg=name)
+    settings = [json.loads((f / "config.json").read_text()) for f in (source, tmp_path / "back")]
+    for name in ("architectures", "model_type", "layer_norm_eps", "hidden_act", "type_vocab_size"):
+        assert settings[0][name] == settings[1][name]
+    # Also a pooler that the folder has not is the same in every import.
+    assert call("import_hf", "--source", tmp_path / "back", "--output", tmp_path / "again") == 0
+    assert_same_bundle(tmp_path / "again", tmp_path / "first")
+
+
+def test_the_type_of_an_export_can_be_chosen(tmp_path):
+    grouped, dense = save_bundle(tmp_path / "grouped", "encoder"), tmp_path / "dense"
+    with pytest.raises(
+        InputError, match=r"grouped/config.json: q_groups=2: `transformers` has no such bert"
+    ):
+        call("export_hf", "--model", grouped, "--output", tmp_path / "out", "--model-type", "bert")
+    config = tiny_config(**dict.fromkeys(GROUP_FIELDS, 1))
+    sqb_tf.save(heads.build("encoder", config), dense, tokenizer=WordPieceTokenizer(VOCABULARY))
+    for model_type, flags in (("bert", []), ("squeezebert", ["--model-type", "squeezebert"])):
+        output = tmp_path / model_type
+        assert call("export_hf", "--model", dense, "--output", output, *flags) == 0
+        assert json.loads((output / "config.json").read_text())["model_type"] == model_type
+        assert call("import_hf", "--source", output, "--output", tmp_path / f"{model_type}-in") == 0
+        assert_same_bundle(tmp_path / f"{model_type}-in", dense)
+    other = heads.build("encoder", tiny_config(block_norm_eps=1e-5))
+    sqb_tf.save(other, tmp_path / "eps", tokenizer=WordPieceTokenizer(VOCABULARY))
+    with pytest.raises(InputError, match="block_norm_eps=1e-05 instead of 1e-12"):
+        call("export_hf", "--model", tmp_path / "eps", "--output", tmp_path / "out")
+
+
+def test_a_bert_without_model_type(tmp_path):
+    """As Google's miniatures of 2020, whose config has no model_type."""
+    folder = shutil.copytree(GOLDEN / "bert" / "masked_lm" / "0", tmp_path / "hf")
+    change_config(folder, model_type=None, architectures=None)
+    assert_parity(folder, "masked_lm")
+
+
+def test_training_starts_from_a_folder(tmp_path):
+    """`--init` takes it as it takes the bundle that import_hf makes of it."""
+    rows = "".join(f"w{i} w{i + 1}\t{'yes' if i % 2 else 'no'}\n" for i in range(1, 9))
+    (tmp_path / "data").mkdir()
+    for split in ("train", "dev"):
+        (tmp_path / "data" / f"{split}.tsv").write_text("text\tlabel\n" + rows)
+    source = GOLDEN / "sentence_transformers" / "1"
+    assert call("import_hf", "--source", source, "--output", tmp_path / "bundle") == 0
+    flags = ["--data", tmp_path / "data", "--epochs", 1, "--seq-length", 7]
+    for name, init in (("first", tmp_path / "bundle"), ("second", source)):
+        assert call("finetune", *flags, "--init", init, "--output", tmp_path / name) == 0
+    assert_same_bundle(tmp_path / "second", tmp_path / "first")
 
 
 def test_an_imported_model_has_attention_whatever_its_config_says(hf_folder):
@@ -104,7 +167,7 @@ def test_sharded_weights(hf_folder, tmp_path):
 
 
 def test_tied_weights_may_be_stored_twice_if_they_are_equal(tmp_path):
-    folder = shutil.copytree(GOLDEN / "masked_lm" / "0", tmp_path / "hf")
+    folder = shutil.copytree(GOLDEN / "squeezebert" / "masked_lm" / "0", tmp_path / "hf")
     arrays = read_arrays(folder)
     table = arrays["transformer.embeddings.word_embeddings.weight"]
     copies = dict(
@@ -119,7 +182,7 @@ def test_tied_weights_may_be_stored_twice_if_they_are_equal(tmp_path):
 
 
 def test_names_of_old_checkpoints(tmp_path):
-    folder = shutil.copytree(GOLDEN / "encoder" / "0", tmp_path / "hf")
+    folder = shutil.copytree(GOLDEN / "squeezebert" / "encoder" / "0", tmp_path / "hf")
     arrays = read_arrays(folder)
     name = "embeddings.LayerNorm"
     change_weights(

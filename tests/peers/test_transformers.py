@@ -11,33 +11,43 @@ from fixtures.hugging_face import assert_parity, assert_same_bundle, save_bundle
 from fixtures.paths import GOLDEN
 
 from sqb_tf.checkpoint import bundle
+from sqb_tf.checkpoint.architectures import ARCHITECTURES
 from sqb_tf.heads import registry
 
 REFERENCE = Path(__file__).with_name("reference.py")
 TORCH = Path(os.environ.get("SQB_TORCH_PYTHON", ROOT / ".venv-torch/bin/python"))
-# The heads for which transformers has a class.
-SHARED_HEADS = sorted(path.name for path in GOLDEN.iterdir() if path.name in registry.NAMES)
+# The heads for which transformers has a class, by model type.
+SHARED_HEADS = [
+    pytest.param(model_type, path.name, id=f"{model_type}-{path.name}")
+    for model_type in ARCHITECTURES
+    for path in sorted((GOLDEN / model_type).iterdir())
+]
 needs_torch = pytest.mark.skipif(
     not TORCH.exists(), reason=f"{TORCH} is missing: `make test-all` makes PyTorch's environment"
 )
-every_head = pytest.mark.parametrize("head", SHARED_HEADS)
+every_head = pytest.mark.parametrize(("model_type", "head"), SHARED_HEADS)
 
 
 def test_golden_files_cover_every_head_of_transformers():
-    assert set(SHARED_HEADS) == set(registry.NAMES) - {"pretraining", "embedding"}
+    heads = {param.values for param in SHARED_HEADS}
+    squeezebert = {
+        ("squeezebert", name) for name in {*registry.NAMES} - {"pretraining", "embedding"}
+    }
+    assert heads == squeezebert | {("bert", name) for name in {*registry.NAMES} - {"embedding"}}
 
 
 @every_head
-def test_parity_with_transformers_golden_files(head):
-    assert_parity(GOLDEN / head / "0", head)
+def test_parity_with_transformers_golden_files(model_type, head):
+    assert_parity(GOLDEN / model_type / head / "0", head)
 
 
 @pytest.mark.slow
 @pytest.mark.peers
 @needs_torch
 @every_head
-def test_parity_with_transformers_over_random_configs(head, tmp_path):
-    subprocess.run([TORCH, REFERENCE, tmp_path, head, "20", "1"], check=True, capture_output=True)
+def test_parity_with_transformers_over_random_configs(model_type, head, tmp_path):
+    command = [TORCH, REFERENCE, tmp_path, model_type, head, "20", "1"]
+    subprocess.run(command, check=True, capture_output=True)
     for index in range(20):
         assert_parity(tmp_path / str(index), head)
 

@@ -17,7 +17,15 @@ PRODUCT = ("sqb_tf", "tflite", "tools")
 # What the checks run by name.
 TOOLS = {"mypy", "ruff", "pytest-xdist"}
 # What environments of their own have.
-PEERS = {"jax", "litert_torch", "mediapipe", "onnxruntime", "torch", "transformers"}
+PEERS = {
+    "jax",
+    "litert_torch",
+    "mediapipe",
+    "onnxruntime",
+    "sentence_transformers",
+    "torch",
+    "transformers",
+}
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from sqb_tf.checkpoint import bundle
+from sqb_tf.checkpoint import bundle, source
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError, unknown_name
@@ -75,12 +75,12 @@ def pretrain(
 
 def _prepare(shards: Shards, output: Path, options: PretrainOptions, resume: bool) -> Pretrainer:
     """The trainer of a new or resumed run. Nothing is written before shards and config are checked."""
-    init = None if options.init is None else bundle.read_info(options.init)
+    init = None if options.init is None else source.read_info(options.init)
     config = _check_config(options, shards, init)
     directory = open_run_directory(output, _identity(shards, options), resume)
     model = heads.build("pretraining", config)
-    if init is not None:
-        _copy_weights(bundle.load_model(init), model)
+    if options.init is not None:
+        _copy_weights(source.load_model(options.init), model)
     return Pretrainer(shards, options, model, directory)
 
 

@@ -31,6 +31,11 @@ def _token_sum(hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(hidden * mask[..., tf.newaxis], axis=1)
 
 
+def _token_mean(hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """The mean of all tokens except padding, `[1, hidden]`; 0 for a text without tokens."""
+    return _token_sum(hidden, mask) / tf.maximum(tf.reduce_sum(mask), 1.0)
+
+
 class Pooler(tf.Module):
     """The first token or the mean, as the config says, through the dense tanh layer: `[1, hidden]`."""
 
@@ -45,7 +50,7 @@ class Pooler(tf.Module):
 
     def _pool(self, hidden: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         if not self.first_token:
-            return _token_sum(hidden, mask) / tf.maximum(tf.reduce_sum(mask), 1.0)
+            return _token_mean(hidden, mask)
         # With one token there is nothing to slice: a reshape is free, a slice would be an operation.
         return tf.reshape(hidden if hidden.shape[1] == 1 else first_token(hidden), [1, -1])
 
@@ -125,15 +130,21 @@ class PretrainingHead(MaskedLMHead):
 
 
 class EmbeddingHead(tf.Module):
-    """`embedding` `[1, hidden]`, of length 1."""
+    """`embedding` `[1, hidden]`, of length 1 unless the model has `normalize=False`."""
 
     def __init__(self, model: Any, word_table: tf.Variable) -> None:
         super().__init__()
-        self.pooling = model.pooling
+        self.pooling, self.normalize = model.pooling, model.normalize
 
     def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
-        first = self.pooling == "first"
-        pooled = tf.reshape(first_token(hidden), [1, -1]) if first else _token_sum(hidden, mask)
+        if self.pooling == "first":
+            pooled = tf.reshape(first_token(hidden), [1, -1])
+        elif self.normalize:  # cancels the mean's divisor
+            pooled = _token_sum(hidden, mask)
+        else:
+            pooled = _token_mean(hidden, mask)
+        if not self.normalize:
+            return {"embedding": pooled}
         # Written out: `l2_normalize` becomes L2_NORMALIZATION, which XNNPACK does not have.
         squares = tf.reduce_sum(pooled * pooled, axis=-1, keepdims=True)
         return {"embedding": pooled * tf.math.rsqrt(tf.maximum(squares, 1e-12))}
