@@ -331,3 +331,11 @@ def build(
     # A head without labels takes no number of them.
     labels = {} if head.fixed_labels == () else {"num_labels": num_labels}
     return model_class(config, **labels, **settings)
+
+
+def copy_heads(source: Any, target: Any) -> None:
+    """Copies the weights of the masked LM and of the sentence order, where both models have them."""
+    for name, layer_type in (("head", MaskedLMHead), ("order_head", keras.layers.Dense)):
+        source_head, target_head = (getattr(model, name, None) for model in (source, target))
+        if isinstance(source_head, layer_type) and isinstance(target_head, layer_type):
+            target_head.set_weights(source_head.get_weights())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sqb_tf.checkpoint import bundle, source
+from sqb_tf.checkpoint.bundle import BundleInfo
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
@@ -14,6 +15,7 @@ from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pretraining.corpus import Corpus
 from sqb_tf.training.pretraining.options import PretrainOptions, ShardOptions
 from sqb_tf.training.pretraining.shards import Shards
+from sqb_tf.training.squeezing.options import SqueezeOptions
 from sqb_tf.training.teacher import find_teacher
 from sqb_tf.training.training_data import TrainingData
 
@@ -73,6 +75,40 @@ def check_pretrain(
         Shards(shards)
     else:
         Corpus.find(shard_options.text, shard_options.held_out)
+
+
+def check_squeeze(
+    shards: Path, shard_options: ShardOptions, options: SqueezeOptions, output: str | None
+) -> BundleInfo:
+    """Checks teacher, student and text of a squeezing; returns what the teacher says of itself.
+
+    Args and errors as `check_pretrain`.
+    """
+    if output is not None:
+        bundle.check_target(output)
+    teacher = source.read_info(options.teacher)
+    config = options.student_config(teacher.config)
+    check_seq_length(shard_options.seq_length, config.max_position_embeddings)
+    if shard_options.text is None:
+        check_shards(Shards(shards), teacher, options.teacher)
+    else:
+        Corpus.find(shard_options.text, shard_options.held_out)
+    return teacher
+
+
+def check_shards(shards: Shards, teacher: BundleInfo, name: str) -> None:
+    """`InputError` unless shards have a teacher's vocabulary and are no longer than the inputs it takes."""
+    same_case = shards.index.lowercase == teacher.task.lowercase
+    if shards.vocabulary != teacher.vocabulary or not same_case:
+        raise InputError(
+            f"{shards.directory}: its vocabulary is not that of {name}: make the shards with this teacher: "
+            "give --text and another --shards"
+        )
+    if shards.index.seq_length > teacher.config.max_position_embeddings:
+        raise InputError(
+            f"{shards.directory}: instances of {shards.index.seq_length} tokens: {name} has "
+            f"{teacher.config.max_position_embeddings} positions"
+        )
 
 
 def read_config(options: FinetuneOptions | PretrainOptions) -> SqueezeBertConfig:

@@ -24,10 +24,10 @@ from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.distillation import match_layers
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.options import FinetuneOptions
-from sqb_tf.training.run_directory import open_run_directory, remove_run_directory
+from sqb_tf.training.run_directory import LOGS, open_run_directory, remove_run_directory
 from sqb_tf.training.teacher import Teacher, find_teacher
 from sqb_tf.training.teacher_outputs import TeacherOutputs, teacher_outputs
-from sqb_tf.training.trainer import LOGS, FinetuneTrainer
+from sqb_tf.training.trainer import FinetuneTrainer
 from sqb_tf.training.training_data import TrainingData
 
 # The vocabulary is learned from at most this many examples: their word counts are held in memory.

@@ -20,26 +20,9 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """What fine-tuning and pretraining share: a new model of `preset`, or the model `init`, never both."""
+class OptimizerOptions:
+    """What every run shares: its steps, their size and rate, and how exactly they are computed."""
 
-    preset: str | None = option(
-        None,
-        "architecture of a new model",
-        group="model",
-        choices=tuple(PRESETS),
-        fallback=DEFAULT_PRESET,
-    )
-    init: str | None = option(
-        None,
-        "start from this model instead of a preset: a bundle, a transformers folder of a SqueezeBERT or a "
-        "BERT, or the name of one on the hub",
-        group="model",
-        metavar="DIR or REPO_ID",
-    )
-    dropout: float | None = option(
-        None, "dropout rate of a new model", group="model", fallback="the preset's"
-    )
     batch_size: int = option(16, "examples per step", group="training")
     learning_rate: float | None = option(
         None,
@@ -69,12 +52,6 @@ class TrainingOptions:
     seed: int = option(0, "runs with the same seed on CPU give the same weights", group="training")
 
     def __post_init__(self) -> None:
-        if self.init is None:
-            object.__setattr__(self, "preset", self.preset or DEFAULT_PRESET)
-        elif self.preset is not None:
-            raise InputError("preset and init: the model of init has its own: give one of the two")
-        elif self.dropout is not None:
-            raise InputError("dropout goes with a preset: the model of init has its own")
         check_choices(self)
         check_at_least(self, batch_size=1, evaluate_every=1)
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
@@ -83,10 +60,75 @@ class TrainingOptions:
             raise InputError(f"warmup {self.warmup}: expected 0 <= share < 1")
         if not 0 <= self.weight_decay < math.inf:
             raise InputError(f"weight_decay {self.weight_decay}: expected 0 or above")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise InputError(f"dropout {self.dropout}: expected 0 <= rate < 1")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed {self.seed}: expected 0 to 2**32 - 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextRunOptions(OptimizerOptions):
+    """What runs on shards of text share: steps instead of epochs, gradients that may be accumulated."""
+
+    steps: int = option(10_000, "updates of the weights; 0 only makes shards", group="training")
+    batch_size: int = option(32, "examples per step", group="training")
+    micro_batch_size: int | None = option(
+        None,
+        "examples computed at once; their gradients are summed to a step's",
+        group="training",
+        fallback="--batch-size",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(self, steps=1)
+        micro = self.micro_batch_size
+        if micro is not None and (micro < 1 or self.batch_size % micro):
+            raise InputError(
+                f"micro_batch_size {micro}: expected a divisor of batch_size {self.batch_size}"
+            )
+
+    @property
+    def computed_at_once(self) -> int:
+        """Examples of a micro batch."""
+        return self.micro_batch_size or self.batch_size
+
+    @property
+    def accumulation(self) -> int:
+        """Micro batches of a step."""
+        return self.batch_size // self.computed_at_once
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingOptions(OptimizerOptions):
+    """What fine-tuning and pretraining share: a new model of `preset`, or the model `init`, never both."""
+
+    preset: str | None = option(
+        None,
+        "architecture of a new model",
+        group="model",
+        choices=tuple(PRESETS),
+        fallback=DEFAULT_PRESET,
+    )
+    init: str | None = option(
+        None,
+        "start from this model instead of a preset: a bundle, a transformers folder of a SqueezeBERT or a "
+        "BERT, or the name of one on the hub",
+        group="model",
+        metavar="DIR or REPO_ID",
+    )
+    dropout: float | None = option(
+        None, "dropout rate of a new model", group="model", fallback="the preset's"
+    )
+
+    def __post_init__(self) -> None:
+        if self.init is None:
+            object.__setattr__(self, "preset", self.preset or DEFAULT_PRESET)
+        elif self.preset is not None:
+            raise InputError("preset and init: the model of init has its own: give one of the two")
+        elif self.dropout is not None:
+            raise InputError("dropout goes with a preset: the model of init has its own")
+        super().__post_init__()
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise InputError(f"dropout {self.dropout}: expected 0 <= rate < 1")
 
     @property
     def peak_rate(self) -> float:

@@ -12,6 +12,7 @@ from sqb_tf.errors import InputError
 from sqb_tf.progress import log
 
 RUN_RECORD = "run.json"
+LOGS = "logs"  # TensorBoard's, which the bundle keeps
 
 
 def open_run_directory(output: Path, identity: dict[str, Any], resume: bool) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -23,14 +24,19 @@ class RunState:
         best_step: the step after which the dev metric was best.
         best: that metric.
 
-    A save is atomic: it is written under another name, then renamed over the previous one.
+    A save is atomic: it is written under another name, then renamed over the previous one. It leaves out
+    `constants`, variables that training does not change.
     """
 
-    def __init__(self, path: Path, model: keras.Model) -> None:
+    def __init__(
+        self, path: Path, model: keras.Model, constants: Sequence[keras.Variable] = ()
+    ) -> None:
         model.optimizer.build(model.trainable_variables)
         self.step, self.evaluated_step, self.best_step, self.best = 0, 0, 0, -math.inf
         self._path, self._model, self._started_at = path, model, time.monotonic()
-        self._variables = [*model.variables, *model.optimizer.variables]
+        ids = {id(variable) for variable in constants}
+        variables = [*model.variables, *model.optimizer.variables]
+        self._variables = [variable for variable in variables if id(variable) not in ids]
 
     def restore(self) -> int:
         """Loads the last saved state, if any; returns the number of steps done.

@@ -25,13 +25,14 @@ from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pipeline import TrainingBatches, example_stream
 from sqb_tf.training.quantization_aware import QuantizationAware
+from sqb_tf.training.run_directory import LOGS
 from sqb_tf.training.state import RunState
 from sqb_tf.training.teacher_outputs import TeacherOutputs
 from sqb_tf.training.tensorboard import TensorBoardCurves
 from sqb_tf.training.training_data import TrainingData
 
 # Files of the run directory.
-STATE, BEST_WEIGHTS, LOGS = "state.npz", "best.weights.h5", "logs"
+STATE, BEST_WEIGHTS = "state.npz", "best.weights.h5"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,6 +41,7 @@ print(json.dumps([message(tool, arguments) for tool, arguments in cases]))
 
 FINETUNE = ["finetune", "--data", "data", "--output", "out"]
 PRETRAIN = ["pretrain", "--output", "out"]
+SQUEEZE = ["squeeze", "--teacher", "bundle", "--output", "out"]
 # (command line, what its error says). In the folder of `folder`.
 CASES = [
     ([*FINETUNE, "--epochz", "3"], "unrecognized arguments: --epochz; did you mean '--epochs'?"),
@@ -79,6 +80,14 @@ CASES = [
     ([*PRETRAIN, "--text", "corpus.txt", "--vocab", "gone.txt"], "gone.txt: cannot be read"),
     ([*PRETRAIN, "--text", "corpus.txt", "--optimizer", "adam"], "; did you mean 'adamw'?"),
     ([*PRETRAIN, "--text", "corpus.txt", "--init", "gone"], "gone: no such folder"),
+    ([*SQUEEZE, "--text", "gone.txt"], "gone.txt: no such file or folder of text"),
+    ([*SQUEEZE, "--shards", "data"], "data: not a folder of shards"),
+    (
+        [*SQUEEZE, "--text", "corpus.txt", "--layers", "99"],
+        "num_hidden_layers 99: expected at most",
+    ),
+    ([*SQUEEZE, "--text", "corpus.txt", "--groups", "3"], "q_groups=3 does not divide"),
+    (["squeeze", "--teacher", "gone", "--text", "corpus.txt", "--output", "out"], "gone: no such"),
     (["convert", "--model", "bundle", "--quantize", "int-8"], "; did you mean 'int8'?"),
     (["convert", "--model", "gone"], "gone: no such folder"),
     (["convert", "--model", "bundle", "--lowering", "groupfused"], "; did you mean 'group-fused'?"),

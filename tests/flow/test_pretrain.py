@@ -1,6 +1,5 @@
 """Pretraining by the tool: the bundle, exact resuming, accumulation, several devices, JAX."""
 
-import json
 import math
 import os
 import subprocess
@@ -19,6 +18,7 @@ from fixtures.commands import (
     run,
 )
 from fixtures.models import stored_weights
+from fixtures.runs import assert_same_weights, metrics, stop_after
 from fixtures.tiers import tiered
 
 from sqb_tf.checkpoint import bundle
@@ -31,17 +31,6 @@ JAX = Path(os.environ.get("SQB_JAX_PYTHON", ROOT / ".venv-jax/bin/python"))
 # 6 steps of 8 examples, saved at 2, 4 and 6; without dropout, which differs for each micro batch.
 SMALL = ["--preset", "squeezebert-tiny", "--steps", 6, "--batch-size", 8, "--save-every", 2]
 SMALL += ["--optimizer", "lamb", "--evaluate-every", 3, "--learning-rate", 0.01, "--dropout", 0]
-
-
-def metrics(directory: Path) -> dict:
-    return json.loads((directory / "metrics.json").read_text())
-
-
-def assert_same_weights(expected_path: Path, actual_path: Path, tolerance: float = 0.0) -> None:
-    expected, actual = stored_weights(expected_path), stored_weights(actual_path)
-    assert expected.keys() == actual.keys()
-    for name, array in expected.items():
-        np.testing.assert_allclose(actual[name], array, rtol=0, atol=tolerance, err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -120,25 +109,10 @@ def test_seed_repeats_a_run(small, shards, tmp_path):
     assert metrics(small)["curve"] != metrics(tmp_path / "other")["curve"]
 
 
-def stopped(monkeypatch, saves: int, *flags) -> None:
-    """Runs the tool until it has saved `saves` times."""
-    save, left = RunState.save, [saves]
-
-    def stop(self):
-        save(self)
-        left[0] -= 1
-        if not left[0]:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(RunState, "save", stop)
-        call("pretrain", *flags)
-
-
 @pytest.mark.parametrize("saves", tiered([1, 2, 3], [2]))
 def test_resume_is_exact(saves, small, shards, tmp_path, monkeypatch, capsys):
     flags = ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
-    stopped(monkeypatch, saves, *flags)
+    stop_after(monkeypatch, saves, "pretrain", *flags)
     assert listing(tmp_path) == ["out.training"]
     capsys.readouterr()
     assert call("pretrain", *flags, "--resume") == 0
@@ -171,14 +145,14 @@ def test_killed_between_the_curve_and_the_state(small, shards, tmp_path, monkeyp
 
 def test_a_damaged_curve_is_one_line(shards, tmp_path, monkeypatch):
     flags = ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
-    stopped(monkeypatch, 2, *flags)
+    stop_after(monkeypatch, 2, "pretrain", *flags)
     (tmp_path / "out.training" / "curve.json").write_text("[{")
     rejects(r"curve.json: cannot be read: .*: start again", "pretrain", *flags, "--resume")
 
 
 def test_resume_of_another_run_says_so(shards, tmp_path, monkeypatch):
     flags = ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
-    stopped(monkeypatch, 1, *flags)
+    stop_after(monkeypatch, 1, "pretrain", *flags)
     match = r"--resume: the run in .* has batch-size 8, not 16: repeat its flags"
     rejects(match, "pretrain", *flags, "--batch-size", 16, "--resume")
 
@@ -195,7 +169,7 @@ def test_accumulation_is_the_whole_batch(small, shards, tmp_path, monkeypatch):
     monkeypatch.setattr("sqb_tf.training.callbacks.SAVE_SECONDS", -1.0)
     every = flags.index("--save-every")
     again = [*flags[:every], *flags[every + 2 :], "--output", tmp_path / "again"]
-    stopped(monkeypatch, 6, *again)  # after each part: within the second step
+    stop_after(monkeypatch, 6, "pretrain", *again)  # after each part: within the second step
     assert call("pretrain", *again, "--resume") == 0
     assert_same_weights(tmp_path / "out", tmp_path / "again")
 

@@ -1,18 +1,19 @@
-"""Shards -> masked batches of pretraining, for TensorFlow through tf.data and for JAX without it."""
+"""Shards -> batches of a run on text, for TensorFlow through tf.data and for JAX without it."""
 
 from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from sqb_tf.errors import InputError
-from sqb_tf.training.pretraining.masking import Batch, Masking
-from sqb_tf.training.pretraining.options import PretrainOptions
-from sqb_tf.training.pretraining.shards import Shards
+from sqb_tf.training.options import TextRunOptions
+from sqb_tf.training.pretraining.masking import Batch
+from sqb_tf.training.pretraining.shards import Instances, Shards
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -24,13 +25,18 @@ DEV_INSTANCES, DEV_BATCH = 2048, 64
 class Batches:
     """The micro batches of a run, each a function of the seed and its index only.
 
-    Every epoch goes through the training instances in another order, masks them anew and leaves out those
-    that do not fill the last batch. A batch is masked as a whole, so the number of micro batches it is
-    computed in changes nothing.
+    Every epoch goes through the training instances in another order, makes new batches of them (`make`, as
+    `Masking`, of instances and a seed) and leaves out those that do not fill the last batch. A batch is made
+    as a whole, so the number of micro batches it is computed in changes nothing.
     """
 
-    def __init__(self, shards: Shards, masking: Masking, options: PretrainOptions) -> None:
-        self._shards, self._masking, self._options = shards, masking, options
+    def __init__(
+        self,
+        shards: Shards,
+        make: Callable[[Instances, tuple[int, ...]], Batch],
+        options: TextRunOptions,
+    ) -> None:
+        self._shards, self._make, self._options = shards, make, options
         self._per_epoch = shards.count("train") // options.batch_size
         self._lock = threading.Lock()
         if not self._per_epoch:
@@ -52,14 +58,12 @@ class Batches:
 
         return take(inputs), take(targets), take(weights)
 
-    def dev(self) -> list[Batch]:
-        """The held-out batches, masked alike in every run."""
+    def dev(self, most: int = DEV_INSTANCES) -> list[Batch]:
+        """Held-out batches of at most `most` instances, evenly spaced, made alike in every run."""
         count = self._shards.count("dev")
-        indices = np.linspace(0, count - 1, min(count, DEV_INSTANCES)).astype(np.int64)
+        indices = np.linspace(0, count - 1, min(count, most)).astype(np.int64)
         return [
-            self._masking(
-                self._shards.read("dev", indices[start : start + DEV_BATCH]), (0, 2, start)
-            )
+            self._make(self._shards.read("dev", indices[start : start + DEV_BATCH]), (0, 2, start))
             for start in range(0, len(indices), DEV_BATCH)
         ]
 
@@ -68,7 +72,7 @@ class Batches:
         epoch, batch = divmod(step, self._per_epoch)
         size = self._options.batch_size
         indices = self._order(epoch)[batch * size : (batch + 1) * size]
-        return self._masking(self._shards.read("train", indices), (self._options.seed, 1, step))
+        return self._make(self._shards.read("train", indices), (self._options.seed, 1, step))
 
     @functools.lru_cache(maxsize=2)  # noqa: B019
     def _order(self, epoch: int) -> np.ndarray:

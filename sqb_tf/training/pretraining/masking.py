@@ -77,7 +77,7 @@ class Masking:
         """
         random = np.random.default_rng(seed)
         swapped = random.random(len(instances.tokens)) < 0.5 * self.swaps
-        word_ids, mask, type_ids = self._join(instances, swapped)
+        word_ids, mask, type_ids = self.join(instances, swapped)
         positions, used = self._choose(word_ids, random.random(word_ids.shape, np.float32))
         targets = np.take_along_axis(word_ids, positions, 1)
         # Unused positions are all 0: they write back the token that is there.
@@ -98,10 +98,13 @@ class Masking:
             },
         )
 
-    def _join(
+    def join(
         self, instances: Instances, swapped: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`[CLS] first [SEP] second [SEP]` with some instances' segments swapped: ids, mask, types."""
+        """`[CLS] first [SEP] second [SEP]`: ids, mask and types int32 `[n, seq_length]`.
+
+        The segments of the instances that are `swapped`, bool `[n]`, change places.
+        """
         position = np.arange(self.seq_length)[None]
         length_a, length_b = instances.lengths[:, :1], instances.lengths[:, 1:]
         swap = swapped[:, None]

@@ -8,7 +8,12 @@ import math
 from sqb_tf.errors import InputError
 from sqb_tf.options import check_choices, option
 from sqb_tf.text.vocabulary import MIN_VOCAB_SIZE
-from sqb_tf.training.options import TextOptions, TrainingOptions, check_at_least
+from sqb_tf.training.options import (
+    TextOptions,
+    TextRunOptions,
+    TrainingOptions,
+    check_at_least,
+)
 
 OPTIMIZERS = ("adamw", "lamb")
 # SqueezeBERT's, arXiv 2006.11316 section 4.2: LAMB, 2.5e-3 at 8192 examples a step (and a warm-up of 0.28).
@@ -16,17 +21,9 @@ PAPER_RATE, PAPER_BATCH = 2.5e-3, 8192
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PretrainOptions(TrainingOptions):
+class PretrainOptions(TrainingOptions, TextRunOptions):
     """What shapes a run. Two runs with equal options on the same shards and CPU give equal weights."""
 
-    steps: int = option(10_000, "updates of the weights; 0 only makes shards", group="training")
-    batch_size: int = option(32, "examples per step", group="training")
-    micro_batch_size: int | None = option(
-        None,
-        "examples computed at once; their gradients are summed to a step's",
-        group="training",
-        fallback="--batch-size",
-    )
     optimizer: str = option(
         "adamw", "lamb suits batches of thousands", group="training", choices=OPTIMIZERS
     )
@@ -49,25 +46,6 @@ class PretrainOptions(TrainingOptions):
         "train on all GPUs of this machine (tf.distribute.MirroredStrategy)",
         group="training",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least(self, steps=1)
-        micro = self.micro_batch_size
-        if micro is not None and (micro < 1 or self.batch_size % micro):
-            raise InputError(
-                f"micro_batch_size {micro}: expected a divisor of batch_size {self.batch_size}"
-            )
-
-    @property
-    def computed_at_once(self) -> int:
-        """Examples of a micro batch."""
-        return self.micro_batch_size or self.batch_size
-
-    @property
-    def accumulation(self) -> int:
-        """Micro batches of a step."""
-        return self.batch_size // self.computed_at_once
 
     @property
     def peak_rate(self) -> float:

@@ -16,7 +16,6 @@ from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError, unknown_name
 from sqb_tf.heads import registry
 from sqb_tf.model import heads
-from sqb_tf.model.heads import MaskedLMHead
 from sqb_tf.progress import log
 from sqb_tf.training.checks import check_request
 from sqb_tf.training.determinism import reproducible
@@ -144,10 +143,7 @@ def _copy_weights(source: Any, target: Any) -> None:
         getattr(model, "backbone", model) for model in (source, target)
     )
     target_encoder.set_weights(source_encoder.get_weights())
-    for name, layer_type in (("head", MaskedLMHead), ("order_head", keras.layers.Dense)):
-        source_head, target_head = (getattr(model, name, None) for model in (source, target))
-        if isinstance(source_head, layer_type) and isinstance(target_head, layer_type):
-            target_head.set_weights(source_head.get_weights())
+    heads.copy_heads(source, target)
 
 
 def _metrics(trainer: Pretrainer, model: keras.Model) -> dict[str, Any]:

@@ -2,121 +2,66 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from sqb_tf.atomic_write import staged_file
-from sqb_tf.errors import InputError
 from sqb_tf.progress import log
-from sqb_tf.training.callbacks import run_callbacks
 from sqb_tf.training.optimizer import LinearWarmupDecay, adamw
-from sqb_tf.training.pretraining.batches import Batches, IndexedBatches, dataset
+from sqb_tf.training.pretraining.batches import Batches
 from sqb_tf.training.pretraining.lamb import Lamb
 from sqb_tf.training.pretraining.masking import Masking
 from sqb_tf.training.pretraining.options import PretrainOptions
 from sqb_tf.training.pretraining.shards import Shards
-from sqb_tf.training.state import RunState
+from sqb_tf.training.text_trainer import TextTrainer
 
 # The model's outputs.
 LM, ORDER = "masked_lm_logits", "sentence_order_logits"
-# Files of the run directory.
-STATE, CURVE = "state.npz", "curve.json"
 # Held-out inputs whose filled masks are shown, and how many tokens of each.
 SHOWN_INPUTS, SHOWN_TOKENS = 2, 24
 
 
-class Pretrainer:
+class Pretrainer(TextTrainer):
     """Trains a model on shards and evaluates it on their held-out instances.
 
     Attributes:
         curve: a point for each evaluation: the step, held-out losses and accuracies.
         unigram_loss: the held-out loss of predicting tokens by their frequency alone, in nats.
         num_predictions: held-out masked tokens.
-        state: the run's state. Its steps are micro batches.
     """
 
     def __init__(
         self, shards: Shards, options: PretrainOptions, model: keras.Model, directory: Path
     ) -> None:
-        self.options, self.model, self.shards = options, model, shards
-        self.directory = directory
+        self.shards = shards
         masking = Masking.for_shards(shards, options.whole_words, options.sentence_order)
-        self.batches = Batches(shards, masking, options)
-        self.total_steps = options.steps * options.accumulation  # in micro batches
-        self.dev = self.batches.dev()
+        batches = Batches(shards, masking, options)
+        self.dev = batches.dev()
         targets, weights = (
             np.concatenate([batch[i][LM].ravel() for batch in self.dev]) for i in (1, 2)
         )
         self.num_predictions = int((weights > 0).sum())
         self.unigram_loss = _unigram_loss(shards, targets[weights > 0])
         _compile(model, options)
-        self.state = RunState(directory / STATE, model)
+        super().__init__(model, batches, options, directory)
         self.evaluator = _build_evaluator(model)
-        self._curve_file = directory / CURVE
-        self.curve: list[dict[str, Any]] = []
 
     def train(self, save_every: int | None) -> None:
-        """Trains from the last saved state, if any, to the end of the run.
-
-        Args:
-            save_every: steps between two saved states; None: once a minute.
-        """
-        options, micro_steps_done = self.options, self.state.restore()
-        if micro_steps_done:
-            self.curve = self._read_curve()
-            log(f"resuming at step {micro_steps_done // options.accumulation} of {options.steps}")
+        """As `TextTrainer`."""
         log(f"held-out loss of token frequencies alone: {self.unigram_loss:.4f}")
-        self._evaluate_if_due()  # if the run was killed between a step and its evaluation
-        if micro_steps_done == self.total_steps:
-            return
-        every = None if save_every is None else save_every * options.accumulation
-        callbacks = run_callbacks(self.state, self.total_steps, every, self._evaluate_if_due)
-        if keras.backend.backend() == "tensorflow":
-            batches = dataset(self.batches, micro_steps_done, self.total_steps)
-        else:
-            batches = IndexedBatches(self.batches, micro_steps_done, self.total_steps)
-        self.model.fit(batches, shuffle=False, callbacks=callbacks, verbose=0)
+        super().train(save_every)
 
-    def _evaluate_if_due(self) -> None:
-        """Evaluates every `evaluate_every` steps and at the end."""
-        state = self.state
-        step, micro_step = divmod(state.step, self.options.accumulation)
-        due = state.step == self.total_steps or (step and step % self.options.evaluate_every == 0)
-        if micro_step or not due or state.step == state.evaluated_step:
-            return
-        state.sync()
-        point = {"step": step, **self.evaluate()}
-        self.curve = [*self.curve, point]
-        log(
-            f"step {step}/{self.options.steps}: held-out loss {point['masked_lm_loss']:.4f} "
+    def describe(self, point: dict[str, float]) -> str:
+        """What `evaluate` returned, in a line."""
+        return (
+            f"held-out loss {point['masked_lm_loss']:.4f} "
             f"(perplexity {math.exp(point['masked_lm_loss']):.1f}), "
             f"{point['masked_lm_accuracy']:.1%} of masks, "
             f"{point['sentence_order_accuracy']:.1%} of orders right"
         )
-        with staged_file(self._curve_file) as staged:
-            staged.write_text(json.dumps(self.curve), encoding="utf-8")
-        state.evaluated_step = state.step
-        state.save()
-        self.model.reset_metrics()
-
-    def _read_curve(self) -> list[dict[str, Any]]:
-        """The points up to the saved state: a kill between the two writes leaves one more in the file."""
-        evaluated_step = self.state.evaluated_step // self.options.accumulation
-        if not evaluated_step:
-            return []
-        try:
-            points = json.loads(self._curve_file.read_text(encoding="utf-8"))
-            return [point for point in points if point["step"] <= evaluated_step]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{self._curve_file}: cannot be read: {error}: start again without --resume"
-            ) from None
 
     def evaluate(self) -> dict[str, float]:
         """Held-out masked-LM loss (nats per prediction) and accuracies; shows some filled masks."""

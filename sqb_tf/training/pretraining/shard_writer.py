@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,15 @@ VOCABULARY_LINES = 500_000
 SAMPLE_TEXTS = {"train": 64, "dev": 512}
 
 
-def make_shards(directory: str | Path, options: ShardOptions) -> None:
+def make_shards(
+    directory: str | Path, options: ShardOptions, vocabulary: Sequence[str] | None = None
+) -> None:
     """Writes the shards of `options` to `directory`, unless it already has them.
+
+    Args:
+        directory: the folder of shards.
+        options: text, split, vocabulary and length.
+        vocabulary: the tokens that `options.vocabulary` names; None: they are read from there, or learned.
 
     Raises:
         InputError: bad options or text; too little text; a folder with other contents, or with shards of
@@ -56,7 +63,8 @@ def make_shards(directory: str | Path, options: ShardOptions) -> None:
     if directory.is_dir() and any(directory.iterdir()):
         raise InputError(f"{directory}: the folder is not empty and has no shards: name a new one")
     with staged_directory(directory) as staged:
-        tokenizer = WordPieceTokenizer(_vocabulary(options, corpus), options.lowercase)
+        tokens = vocabulary or _vocabulary(options, corpus)
+        tokenizer = WordPieceTokenizer(tokens, options.lowercase)
         if MASK not in tokenizer.vocabulary:
             raise InputError(f"{options.vocabulary}: no {MASK}, which pretraining needs")
         if len(tokenizer.vocabulary) > np.iinfo(DTYPE).max + 1:

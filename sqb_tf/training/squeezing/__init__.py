@@ -1,0 +1,1 @@
+"""Squeezing: a trained encoder becomes a smaller one that computes nearly the same states."""

@@ -1,0 +1,166 @@
+"""Squeezing: a teacher and shards in, bundle out, on TensorFlow or JAX. The loop is in `squeezer.py`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from sqb_tf.checkpoint import bundle, source
+from sqb_tf.checkpoint.bundle import BundleInfo
+from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.data.example import Example
+from sqb_tf.heads import registry
+from sqb_tf.model import heads
+from sqb_tf.model.backbone import SqueezeBertBackbone
+from sqb_tf.training.checks import check_request, check_shards
+from sqb_tf.training.determinism import reproducible
+from sqb_tf.training.dtype_policy import dtype_policy
+from sqb_tf.training.pretraining.shards import Shards
+from sqb_tf.training.run_directory import LOGS, open_run_directory, remove_run_directory
+from sqb_tf.training.squeezing.options import SqueezeOptions
+from sqb_tf.training.squeezing.squeezer import Squeezer
+from sqb_tf.training.squeezing.student import copy_weights, taught_layers
+
+
+def squeeze(
+    shards: Shards,
+    output: str | Path,
+    options: SqueezeOptions,
+    resume: bool = False,
+    save_every: int | None = None,
+    command: str = "",
+) -> dict[str, Any]:
+    """Squeezes `options.teacher` on the text of `shards` and writes the student's bundle to `output`.
+
+    The bundle has the teacher's head, weights and all, if that learns from text alone, else none. Embeddings
+    and pooler stay the teacher's. The run keeps its state in `OUTPUT.training` and removes it at the end.
+
+    Args:
+        shards: the training and held-out instances, in the teacher's vocabulary.
+        output: the bundle's directory.
+        options: teacher, student and training options.
+        resume: continue exactly from the last state in `OUTPUT.training`.
+        save_every: steps between two saved states; None: once a minute.
+        command: the command line, for the bundle's record.
+
+    Returns:
+        The contents of the bundle's `metrics.json`: the last layer's held-out error, and the curve.
+
+    Raises:
+        InputError: bad options; shards of another vocabulary than the teacher's, or too long for it; a run to
+            resume that has other options.
+    """
+    output = Path(output)
+    check_request(output, save_every)
+    info = source.read_info(options.teacher)
+    config = options.student_config(info.config)
+    check_shards(shards, info, options.teacher)
+    with reproducible(options.seed):
+        directory = open_run_directory(output, _identity(shards, options), resume)
+        teacher = source.load_model(options.teacher)
+        layers = taught_layers(config.num_hidden_layers, info.config.num_hidden_layers)
+        with dtype_policy(options.precision):
+            squeezer = _prepare(shards, options, config, teacher, layers, info, directory)
+        squeezer.train(save_every)
+        model = _finish(squeezer, config, teacher, info)
+    metrics = _metrics(squeezer, model, layers)
+    _write_bundle(output, squeezer, model, info, metrics, command)
+    remove_run_directory(squeezer.directory)
+    return metrics
+
+
+def _identity(shards: Shards, options: SqueezeOptions) -> dict[str, Any]:
+    """Everything that decides the run's result."""
+    index = dataclasses.asdict(shards.index)
+    return {
+        "backend": keras.backend.backend(),
+        "shards": {name: index[name] for name in ("seq_length", "lowercase", "source", "records")},
+        **dataclasses.asdict(options),
+    }
+
+
+def _prepare(
+    shards: Shards,
+    options: SqueezeOptions,
+    config: SqueezeBertConfig,
+    teacher_model: Any,
+    layers: list[int],
+    info: BundleInfo,
+    directory: Path,
+) -> Squeezer:
+    """The trainer of a new or resumed run."""
+    encoder = _encoder(teacher_model)
+    teacher = SqueezeBertBackbone(_without_dropout(info.config), name="teacher")
+    student = SqueezeBertBackbone(_without_dropout(config), name="student")
+    teacher.set_weights(encoder.get_weights())
+    copy_weights(student, encoder, layers)
+    teacher.trainable = student.embeddings.trainable = student.pooler.trainable = False
+    pooling = getattr(teacher_model, "pooling", None)
+    return Squeezer(shards, options, student, teacher, layers, pooling, directory)
+
+
+def _without_dropout(config: SqueezeBertConfig) -> SqueezeBertConfig:
+    return dataclasses.replace(config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+
+
+def _encoder(model: Any) -> Any:
+    return getattr(model, "backbone", model)
+
+
+def _finish(squeezer: Squeezer, config: SqueezeBertConfig, teacher: Any, info: BundleInfo) -> Any:
+    """The student with its teacher's head, or none."""
+    kind = info.task.kind if info.task.kind in registry.TEXT_NAMES else "encoder"
+    model = heads.build(kind, config, settings=info.task.settings)
+    _encoder(model).set_weights(squeezer.student.get_weights())
+    heads.copy_heads(teacher, model)
+    return model
+
+
+def _metrics(squeezer: Squeezer, model: Any, layers: list[int]) -> dict[str, Any]:
+    """The contents of `metrics.json`."""
+    return {
+        "metric": {"name": "hidden_error", "value": squeezer.curve[-1]["hidden_errors"][-1]},
+        "taught_layers": layers,
+        "train_instances": squeezer.shards.count("train"),
+        "parameters": model.count_params(),
+        "seconds": round(squeezer.state.seconds, 1),
+        "curve": squeezer.curve,
+        "options": dataclasses.asdict(squeezer.options),
+    }
+
+
+def _write_bundle(
+    output: Path,
+    squeezer: Squeezer,
+    model: Any,
+    teacher: BundleInfo,
+    metrics: dict[str, Any],
+    command: str,
+) -> None:
+    kind, shards = registry.names_of_model(model)[0], squeezer.shards
+    logs = squeezer.directory / LOGS
+    task = bundle.TaskInfo(
+        task=kind,
+        kind=kind,
+        paired=False,
+        seq_length=teacher.task.seq_length,
+        lowercase=teacher.task.lowercase,
+        metric=metrics["metric"],
+        data=str(shards.directory),
+        command=command,
+        settings=teacher.task.settings if kind == teacher.task.kind else {},
+    )
+    contents = bundle.BundleContents(
+        model,
+        teacher.vocabulary,
+        [],
+        task,
+        calibration=[Example(text, None, None) for text in shards.texts("train")],
+        verification=[Example(text, None, None) for text in shards.texts("dev")],
+        metrics=metrics,
+        logs=logs if logs.is_dir() else None,
+    )
+    bundle.write(output, contents)

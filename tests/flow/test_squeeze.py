@@ -1,0 +1,344 @@
+"""Squeezing: the student's first weights, its loss, the run by the tool, exact resuming, JAX."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixtures.commands import ROOT, TOOLS, call, listing, rejects
+from fixtures.hugging_face import save_bundle
+from fixtures.models import VOCABULARY, random_inputs, randomize, tiny_config
+from fixtures.runs import assert_same_weights, metrics, stop_after
+from fixtures.tiers import tiered
+
+import sqb_tf
+import sqb_tflite
+from sqb_tf.checkpoint import bundle
+from sqb_tf.config import GROUP_FIELDS
+from sqb_tf.model import heads
+from sqb_tf.model.backbone import SqueezeBertBackbone
+from sqb_tf.text.tokenizer import WordPieceTokenizer
+from sqb_tf.training.pretraining.batches import Batches
+from sqb_tf.training.pretraining.shards import Shards
+from sqb_tf.training.squeezing.options import SqueezeOptions
+from sqb_tf.training.squeezing.squeezer import AttentionDivergence, HiddenError, Texts
+from sqb_tf.training.squeezing.student import copy_weights, dense_kernel, taught_layers
+
+JAX = Path(os.environ.get("SQB_JAX_PYTHON", ROOT / ".venv-jax/bin/python"))
+DENSE = dict.fromkeys(GROUP_FIELDS, 1)
+# 6 steps of 8 instances, saved at 2, 4 and 6.
+SMALL = ["--layers", 2, "--groups", 2, "--steps", 6, "--batch-size", 8, "--save-every", 2]
+SMALL += ["--evaluate-every", 3]
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory) -> Path:
+    """An embedder with 4 dense layers, random weights, no vector of length 1."""
+    model = heads.SqueezeBertEmbedder(tiny_config(num_hidden_layers=4, **DENSE), normalize=False)
+    randomize(model)
+    folder = tmp_path_factory.mktemp("teacher") / "teacher"
+    sqb_tf.save(model, folder, tokenizer=WordPieceTokenizer(VOCABULARY), seq_length=48)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shards(teacher, text, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("shards") / "shards"
+    flags = ["--text", text, "--held-out", 20, "--seq-length", 32, "--steps", 0]
+    assert call("squeeze", "--teacher", teacher, *flags, "--shards", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(teacher, shards, tmp_path_factory) -> Path:
+    """The bundle of `SMALL`."""
+    out = tmp_path_factory.mktemp("small") / "out"
+    flags = ["--teacher", teacher, "--shards", shards, *SMALL]
+    assert call("squeeze", *flags, "--output", out) == 0
+    assert listing(out.parent) == ["out"]
+    return out
+
+
+# --- The student's first weights ---
+
+
+def test_layers_are_evenly_spaced_and_the_last_learns_from_the_last():
+    assert taught_layers(3, 6) == [2, 4, 6]
+    assert taught_layers(6, 6) == [1, 2, 3, 4, 5, 6]
+    assert taught_layers(2, 12) == [6, 12]
+    for teacher_layers in range(1, 13):
+        for layers in range(1, teacher_layers + 1):
+            taught = taught_layers(layers, teacher_layers)
+            assert len(set(taught)) == layers and taught[0] >= 1 and taught[-1] == teacher_layers
+
+
+def encoders(**sizes) -> tuple[SqueezeBertBackbone, SqueezeBertBackbone]:
+    """A student and its teacher of 4 dense layers."""
+    teacher = SqueezeBertBackbone(tiny_config(num_hidden_layers=4, **DENSE))
+    randomize(teacher)
+    return SqueezeBertBackbone(tiny_config(**{**DENSE, **sizes})), teacher
+
+
+def test_a_student_of_its_teachers_size_is_its_teacher():
+    student, teacher = encoders(num_hidden_layers=4)
+    copy_weights(student, teacher, [1, 2, 3, 4])
+    inputs = random_inputs(student.config, 2, 9)
+    outputs, expected = student(inputs), teacher(inputs)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(outputs[name], values)
+
+
+def test_groups_keep_the_diagonal_blocks():
+    student, teacher = encoders(q_groups=4, k_groups=2, intermediate_groups=2, output_groups=4)
+    copy_weights(student, teacher, [2, 4])
+    for block, layer in zip(student.blocks, (2, 4), strict=True):
+        source = teacher.blocks[layer - 1]
+        for projection, expected in (
+            (block.attention.query, source.attention.query),
+            (block.attention.key, source.attention.key),
+            (block.attention.value, source.attention.value),
+            (block.intermediate, source.intermediate),
+            (block.output_projection, source.output_projection),
+        ):
+            kernel, groups = np.asarray(expected.kernel)[0], projection.groups
+            rows, columns = (np.arange(n) * groups // n for n in kernel.shape)
+            inside = rows[:, None] == columns[None]
+            actual = dense_kernel(projection)
+            assert not actual[~inside].any()
+            np.testing.assert_allclose(actual[inside], kernel[inside] * groups**0.3, rtol=1e-6)
+            np.testing.assert_array_equal(projection.bias, expected.bias)
+        np.testing.assert_array_equal(block.output_norm.gamma, source.output_norm.gamma)
+
+
+def test_a_grouped_teacher_is_not_scaled():
+    student, teacher = SqueezeBertBackbone(tiny_config()), SqueezeBertBackbone(tiny_config())
+    randomize(teacher)
+    copy_weights(student, teacher, [1, 2])
+    for actual, expected in zip(student.weights, teacher.weights, strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_narrower_feed_forward_keeps_the_strongest_channels(groups):
+    student, teacher = encoders(
+        intermediate_size=32, intermediate_groups=groups, output_groups=groups
+    )
+    source = teacher.blocks[3]
+    first = np.asarray(source.intermediate.kernel).copy()
+    first[..., ::2] *= 100  # these 32 of 64 matter
+    source.intermediate.kernel.assign(first)
+    copy_weights(student, teacher, [2, 4])
+    kernel = np.asarray(student.blocks[1].intermediate.kernel)
+    assert np.abs(kernel).mean(axis=(0, 1)).min() > np.abs(first[..., 1::2]).mean() * 10
+
+
+# --- The loss ---
+
+
+def test_errors_are_those_of_numpy():
+    rng = np.random.default_rng(0)
+    states, expected = rng.normal(size=(2, 3, 5, 8)).astype("f4")
+    scores, expected_scores = rng.normal(size=(2, 3, 2, 5, 5)).astype("f4")
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]], np.int32)
+    scores, expected_scores = (
+        s - 1e4 * (1 - mask[:, None, None]) for s in (scores, expected_scores)
+    )
+    tokens = mask.astype(bool)
+    variance = expected[tokens].var(axis=0).mean()
+    for row, error, divergence in zip(
+        range(3),
+        np.asarray(HiddenError()(states, expected, mask)),
+        np.asarray(AttentionDivergence()(scores, expected_scores, mask)),
+        strict=True,
+    ):
+        n = mask[row].sum()
+        difference = (states[row, :n] - expected[row, :n]) ** 2
+        assert error == pytest.approx(difference.mean() / variance, rel=1e-5)
+        p, q = (np.exp(s[row, :, :n, :n]) for s in (expected_scores, scores))
+        p, q = (x / x.sum(-1, keepdims=True) for x in (p, q))
+        assert divergence == pytest.approx((p * np.log(p / q)).sum(-1).mean(), rel=1e-5)
+
+
+def test_half_of_the_inputs_are_single_texts(shards):
+    opened = Shards(shards)
+    instances = opened.read("train", np.arange(40))
+    inputs, _, _ = Texts(opened)(instances, (0, 1, 2))
+    cls, sep = (opened.vocabulary.index(token) for token in ("[CLS]", "[SEP]"))
+    singles = 0
+    for row, (first, second) in enumerate(instances.lengths):
+        mask = inputs["input_mask"][row]
+        ids, types = (inputs[name][row] for name in ("input_word_ids", "input_type_ids"))
+        tokens = instances.tokens[row, : first + second]
+        assert not ids[mask == 0].any() and not types[mask == 0].any()
+        if types.any():
+            expected = [cls, *tokens[:first], sep, *tokens[first:], sep]
+            assert types.sum() == second + 1
+        else:
+            expected, singles = [cls, *tokens, sep], singles + 1
+        assert ids[mask == 1].tolist() == expected
+    assert 10 < singles < 30
+
+
+# --- The run ---
+
+
+def test_the_student_learns_its_teachers_states(teacher, shards, tmp_path, capsys):
+    """The reported errors are those of the bundle's model, and fall."""
+    flags = ["--teacher", teacher, "--shards", shards, "--layers", 2, "--groups", 2, "--steps", 60]
+    flags += ["--batch-size", 16, "--evaluate-every", 20, "--learning-rate", 5e-3]
+    assert call("squeeze", *flags, "--output", tmp_path / "out") == 0
+    output = capsys.readouterr()
+    results = metrics(tmp_path / "out")
+    curve = [point["hidden_errors"][-1] for point in results["curve"]]
+    assert curve[2] < curve[0] and results["metric"]["value"] == curve[2]
+    assert "held-out hidden errors" in output.err and "attention divergence" in output.out
+    assert results["taught_layers"] == [2, 4] and (tmp_path / "out" / "logs").is_dir()
+    student, expected = (sqb_tf.load(path) for path in (tmp_path / "out", teacher))
+    opened = Shards(shards)
+    held_out = Batches(opened, Texts(opened), SqueezeOptions(teacher=str(teacher))).dev()
+    errors = []
+    for inputs, _, _ in held_out:
+        states = [
+            model.backbone.with_states()(inputs)["hidden_states"][-1]
+            for model in (student, expected)
+        ]
+        errors.extend(HiddenError()(*states, inputs["input_mask"]))
+    assert np.mean(errors) == pytest.approx(curve[2], rel=1e-4)
+    np.testing.assert_array_equal(
+        student.backbone.embeddings.word_embeddings.embeddings,
+        expected.backbone.embeddings.word_embeddings.embeddings,
+    )
+
+
+def test_the_bundle_has_the_teachers_head_and_is_a_start(small, tmp_path):
+    info = bundle.read_info(small)
+    assert info.task.kind == "embedding" and info.task.seq_length == 48
+    assert info.task.settings == {"pooling": "mean", "normalize": False}
+    assert (info.config.num_hidden_layers, info.config.q_groups) == (2, 2)
+    assert info.config.post_attention_groups == 1
+    assert len(info.sample("calibration")) == 64
+    release = sqb_tflite.release(small, tmp_path / "a.tflite", recipe="float32")
+    assert release.report.max_abs_error < 1e-4
+    flags = ["--data", ROOT / "sqb_tf/demo", "--limit", 32, "--epochs", 1, "--seq-length", 16]
+    assert call("finetune", *flags, "--init", small, "--output", tmp_path / "tuned") == 0
+
+
+@pytest.mark.parametrize("saves", tiered([1, 2, 3], [2]))
+def test_resume_is_exact(saves, small, teacher, shards, tmp_path, monkeypatch, capsys):
+    flags = ["--teacher", teacher, "--shards", shards, *SMALL, "--output", tmp_path / "out"]
+    stop_after(monkeypatch, saves, "squeeze", *flags)
+    state = (tmp_path / "out.training" / "state.npz").stat().st_size
+    assert state < 4 * 4 * metrics(small)["parameters"]  # no teacher, no embeddings in it
+    capsys.readouterr()
+    assert call("squeeze", *flags, "--resume") == 0
+    assert f"resuming at step {(2, 3, 4)[saves - 1]} of 6" in capsys.readouterr().err
+    assert_same_weights(small, tmp_path / "out")
+    assert metrics(small)["curve"] == metrics(tmp_path / "out")["curve"]
+    assert listing(tmp_path) == ["out"]
+
+
+@pytest.mark.slow
+def test_seed_repeats_a_run(small, teacher, shards, tmp_path):
+    flags = ["--teacher", teacher, "--shards", shards, *SMALL]
+    assert call("squeeze", *flags, "--output", tmp_path / "again") == 0
+    assert_same_weights(small, tmp_path / "again")
+    assert call("squeeze", *flags, "--seed", 1, "--output", tmp_path / "other") == 0
+    assert metrics(small)["curve"] != metrics(tmp_path / "other")["curve"]
+
+
+@pytest.mark.parametrize("head", tiered(["masked_lm", "pretraining", "encoder"], ["masked_lm"]))
+def test_the_head_is_the_teachers(head, shards, tmp_path):
+    teacher = save_bundle(tmp_path / "teacher", head)
+    flags = ["--teacher", teacher, "--shards", shards, "--layers", 1, "--steps", 2]
+    assert call("squeeze", *flags, "--output", tmp_path / "out") == 0
+    model, expected_model = sqb_tf.load(tmp_path / "out"), sqb_tf.load(teacher)
+    assert type(model) is type(expected_model)
+    if head != "encoder":
+        for actual, expected in zip(model.head.weights, expected_model.head.weights, strict=True):
+            np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_classifiers_student_has_no_head(shards, tmp_path):
+    teacher = save_bundle(tmp_path / "teacher", "classification")
+    flags = ["--teacher", teacher, "--shards", shards, "--layers", 1, "--steps", 2]
+    assert call("squeeze", *flags, "--output", tmp_path / "out") == 0
+    assert bundle.read_info(tmp_path / "out").task.kind == "encoder"
+
+
+@pytest.mark.slow
+@pytest.mark.peers
+@pytest.mark.skipif(not JAX.exists(), reason=f"{JAX} is missing: `make test` makes it")
+def test_jax_squeezes_without_tensorflow(small, teacher, shards, tmp_path):
+    """Equal to TensorFlow's run up to rounding."""
+    for name, folder in (("sqb_tf", "sqb_tf"), ("sqb_tflite", "tflite"), ("sqb_tools", "tools")):
+        (tmp_path / name).symlink_to(ROOT / folder)  # its environment has no installation of ours
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tensorflow'] = None\n")
+    command = [JAX, TOOLS / "squeeze.py", "--backend", "jax", "--teacher", teacher]
+    command += ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "KERAS_BACKEND": "jax"}
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    curves = [metrics(path)["curve"] for path in (small, tmp_path / "out")]
+    for expected, actual in zip(*curves, strict=True):
+        for name in ("hidden_errors", "attention_divergences"):
+            assert actual[name] == pytest.approx(expected[name], rel=1e-3)
+    assert_same_weights(small, tmp_path / "out", tolerance=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        (["--steps", 10], "give --text, or --shards"),
+        (["--text", "t", "--steps", 0], "--steps 0 only makes shards"),
+        (["--shards", "s"], "--output is missing"),
+        (["--shards", "s", "--output", "o"], "s: not a folder of shards"),
+        (
+            ["--shards", "s", "--output", "o", "--layers", 5],
+            "num_hidden_layers 5: expected at most",
+        ),
+        (
+            ["--shards", "s", "--output", "o", "--groups", 3],
+            "q_groups=3 does not divide 32 channels",
+        ),
+        (
+            ["--shards", "s", "--output", "o", "--feed-forward", 128],
+            "intermediate_size 128: expected",
+        ),
+        (
+            ["--shards", "s", "--output", "o", "--preset", "squeezebert-tiny"],
+            "preset squeezebert-tiny: hidden_size is 128, the teacher's is 32",
+        ),
+        (
+            ["--shards", "s", "--output", "o", "--preset", "squeezebert-tiny", "--groups", 2],
+            "preset and groups: the preset has its own",
+        ),
+        (["--text", "t", "--output", "o", "--seq-length", 100], "seq_length 100"),
+        (["--text", "t", "--output", "o", "--backend", "jax"], "shards are made with TensorFlow"),
+        (
+            ["--text", "t", "--output", "o", "--attention-weight", -1],
+            "attention_weight -1.0: expected",
+        ),
+    ],
+)
+def test_bad_flags(flags, match, teacher, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rejects(match, "squeeze", "--teacher", teacher, *flags)
+    assert not listing(tmp_path)
+
+
+def test_a_teacher_of_another_vocabulary(teacher, shards, tmp_path):
+    model = sqb_tf.load(teacher)
+    tokens = [*VOCABULARY[:-1], "other"]
+    sqb_tf.save(model, tmp_path / "other", tokenizer=WordPieceTokenizer(tokens))
+    flags = ["--teacher", tmp_path / "other", "--shards", shards, "--output", tmp_path / "out"]
+    rejects("its vocabulary is not that of .*other: make the shards with this", "squeeze", *flags)
+
+
+def test_a_teacher_without_attention(shards, tmp_path):
+    model = heads.SqueezeBertEmbedder(tiny_config(token_mixer="separable_conv"))
+    sqb_tf.save(model, tmp_path / "conv", tokenizer=WordPieceTokenizer(VOCABULARY))
+    flags = ["--teacher", tmp_path / "conv", "--shards", shards, "--output", tmp_path / "out"]
+    rejects("expected a teacher with self_attention", "squeeze", *flags)
