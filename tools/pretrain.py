@@ -2,18 +2,14 @@
 
 import argparse
 import dataclasses
-import os
-from pathlib import Path
 from typing import Any
 
-from sqb_tf.errors import InputError
 from sqb_tf.heads.registry import TEXT_NAMES
-from sqb_tf.options import check_choices, option
+from sqb_tf.options import option
 from sqb_tf.training.checks import check_pretrain
 from sqb_tf.training.pretraining.options import PretrainOptions, ShardOptions
-from sqb_tf.training.pretraining.shards import Shards
-from sqb_tools import arguments, entry, results
-from sqb_tools.shared_options import SavingOptions
+from sqb_tools import arguments, entry, results, shard_runs
+from sqb_tools.shard_runs import ShardRunOptions
 
 EPILOG = """examples:
   sqb pretrain --text corpus/ --preset squeezebert-small --output runs/small
@@ -33,57 +29,21 @@ The paper's two phases, 8192 examples per step, as many at once as the machine c
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions(SavingOptions):
+class RunOptions(ShardRunOptions):
     """What is read, what computes and what is written."""
 
-    shards: str | None = option(
-        None,
-        "folder of tokenized shards: read, or written from --text",
-        group="data",
-        metavar="DIR",
-        fallback="OUTPUT.shards",
-    )
     head: str = option("masked_lm", "head of the bundle", group="model", choices=TEXT_NAMES)
-    backend: str = option(
-        "tensorflow",
-        "Keras backend; jax needs no TensorFlow",
-        group="training",
-        choices=("tensorflow", "jax"),
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choices(self)
 
 
 def main(args: argparse.Namespace) -> int:
-    if args.text is None and args.shards is None:
-        raise InputError("give --text, or --shards with a folder of shards made from it")
-    if args.steps == 0 and args.shards is None:
-        raise InputError("--steps 0 only makes shards: name their folder with --shards")
-    if args.steps and not args.output:
-        raise InputError("--output is missing: name the folder for the bundle")
+    shard_runs.check(args)
     run = arguments.read(RunOptions, args)
     options = arguments.read(PretrainOptions, args, steps=args.steps or 1)
     shard_options = arguments.read(ShardOptions, args)
-    if args.text is not None and run.backend != "tensorflow":
-        raise InputError(
-            f"--backend {run.backend}: shards are made with TensorFlow: leave out --text, and make them "
-            "first with --steps 0"
-        )
-    directory = Path(run.shards or f"{run.output}.shards")
-    check_pretrain(directory, shard_options, options, run.output)
-    os.environ["KERAS_BACKEND"] = run.backend
-    if args.text is not None:
-        from sqb_tf.training.pretraining.shard_writer import make_shards
-
-        make_shards(directory, shard_options)
-    shards = Shards(directory)
+    check_pretrain(run.directory, shard_options, options, run.output)
+    shards = shard_runs.open_shards(run, shard_options)
     if args.steps == 0:
-        counts = {split: shards.count(split) for split in shards.index.records}
-        table = f"shards           {directory}\ntrain            {counts['train']:,} instances\n"
-        results.emit(args, f"{table}held out         {counts['dev']:,}", {"instances": counts})
-        return entry.DONE
+        return shard_runs.emit_counts(args, shards)
     assert run.output is not None  # checked above: only --steps 0 does without
     from sqb_tf.training.pretraining.pretrain import pretrain
 

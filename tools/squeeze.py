@@ -2,18 +2,14 @@
 
 import argparse
 import dataclasses
-import os
-from pathlib import Path
 from typing import Any
 
-from sqb_tf.errors import InputError
-from sqb_tf.options import check_choices, option
+from sqb_tf.options import option
 from sqb_tf.training.checks import check_squeeze
-from sqb_tf.training.pretraining.options import ShardOptions
-from sqb_tf.training.pretraining.shards import Shards
+from sqb_tf.training.pretraining.options import CorpusOptions, ShardOptions
 from sqb_tf.training.squeezing.options import SqueezeOptions
-from sqb_tools import arguments, entry, results
-from sqb_tools.shared_options import SavingOptions
+from sqb_tools import arguments, entry, results, shard_runs
+from sqb_tools.shard_runs import ShardRunOptions
 
 EPILOG = """examples:
   sqb squeeze --teacher sentence-transformers/all-MiniLM-L6-v2 --layers 3 --groups 2 --text corpus/ \\
@@ -26,79 +22,23 @@ keeps for other runs; --backend jax reads shards without TensorFlow."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TextOptions:
-    """The text, and how it becomes shards. The vocabulary is the teacher's."""
+class InstanceOptions(CorpusOptions):
+    """The text, and how long an instance of it is. The vocabulary is the teacher's."""
 
-    text: tuple[str, ...] | None = option(
-        None,
-        "UTF-8 text files, or folders of .txt files; blank lines separate documents",
-        group="data",
-        metavar="PATH",
-    )
-    held_out: float = option(
-        1.0, "percentage of the documents that is held out for evaluation", group="data"
-    )
     seq_length: int = option(64, "tokens of an instance", group="data")
-    shards: str | None = option(
-        None,
-        "folder of tokenized shards: read, or written from --text",
-        group="data",
-        metavar="DIR",
-        fallback="OUTPUT.shards",
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions(SavingOptions):
-    """What computes and what is written."""
-
-    backend: str = option(
-        "tensorflow",
-        "Keras backend; jax needs no TensorFlow",
-        group="training",
-        choices=("tensorflow", "jax"),
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choices(self)
 
 
 def main(args: argparse.Namespace) -> int:
-    if args.text is None and args.shards is None:
-        raise InputError("give --text, or --shards with a folder of shards made from it")
-    if args.steps == 0 and args.shards is None:
-        raise InputError("--steps 0 only makes shards: name their folder with --shards")
-    if args.steps and not args.output:
-        raise InputError("--output is missing: name the folder for the bundle")
-    run = arguments.read(RunOptions, args)
+    shard_runs.check(args)
+    run = arguments.read(ShardRunOptions, args)
     options = arguments.read(SqueezeOptions, args, steps=args.steps or 1)
-    text = arguments.read(TextOptions, args)
-    shard_options = ShardOptions(
-        text=text.text,
-        held_out=text.held_out,
-        seq_length=text.seq_length,
-        vocabulary=options.teacher,
-    )
-    if text.text is not None and run.backend != "tensorflow":
-        raise InputError(
-            f"--backend {run.backend}: shards are made with TensorFlow: leave out --text, and make them "
-            "first with --steps 0"
-        )
-    directory = Path(text.shards or f"{run.output}.shards")
-    teacher = check_squeeze(directory, shard_options, options, run.output)
-    os.environ["KERAS_BACKEND"] = run.backend
-    if text.text is not None:
-        from sqb_tf.training.pretraining.shard_writer import make_shards
-
-        shard_options = dataclasses.replace(shard_options, lowercase=teacher.task.lowercase)
-        make_shards(directory, shard_options, teacher.vocabulary)
-    shards = Shards(directory)
+    instances = dataclasses.asdict(arguments.read(InstanceOptions, args))
+    shard_options = ShardOptions(**instances, vocabulary=options.teacher)
+    teacher = check_squeeze(run.directory, shard_options, options, run.output)
+    shard_options = dataclasses.replace(shard_options, lowercase=teacher.task.lowercase)
+    shards = shard_runs.open_shards(run, shard_options, teacher.vocabulary)
     if args.steps == 0:
-        counts = {split: shards.count(split) for split in shards.index.records}
-        table = f"shards           {directory}\ntrain            {counts['train']:,} instances\n"
-        results.emit(args, f"{table}held out         {counts['dev']:,}", {"instances": counts})
-        return entry.DONE
+        return shard_runs.emit_counts(args, shards)
     assert run.output is not None  # checked above: only --steps 0 does without
     from sqb_tf.training.squeezing.squeeze import squeeze
 
@@ -134,7 +74,9 @@ def summary(output: str, metrics: dict[str, Any]) -> str:
 
 
 def flags() -> arguments.Parser:
-    return arguments.parser("squeeze", __doc__, EPILOG, TextOptions, SqueezeOptions, RunOptions)
+    return arguments.parser(
+        "squeeze", __doc__, EPILOG, InstanceOptions, SqueezeOptions, ShardRunOptions
+    )
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from sqb_tf.training.teacher import Teacher, find_teacher
 from sqb_tf.training.teacher_outputs import TeacherOutputs, teacher_outputs
 from sqb_tf.training.trainer import FinetuneTrainer
 from sqb_tf.training.training_data import TrainingData
+from sqb_tf.training.vocabulary_trim import Trim, trim
 
 # The vocabulary is learned from at most this many examples: their word counts are held in memory.
 VOCABULARY_EXAMPLES = 500_000
@@ -69,7 +70,7 @@ def finetune(
         data = check_finetune(task, output, options)
     with reproducible(options.seed):
         with dtype_policy(options.precision):
-            trainer = _prepare(data, output, options, resume)
+            trainer, trimmed = _prepare(data, output, options, resume)
             summary = trainer.train(save_every)
         model, value = trainer.best()
     _warn_if_untrained(trainer, value)
@@ -80,6 +81,7 @@ def finetune(
         "train_examples": trainer.data.num_examples,
         "dev_examples": summary.dev_examples,
         "parameters": model.count_params(),
+        "trimmed_vocabulary": None if trimmed is None else dataclasses.asdict(trimmed),
         "seconds": round(time.monotonic() - start, 1),
         "options": dataclasses.asdict(options),
     }
@@ -105,16 +107,20 @@ def _warn_if_untrained(trainer: FinetuneTrainer, value: float) -> None:
 
 def _prepare(
     data: TrainingData, output: Path, options: FinetuneOptions, resume: bool
-) -> FinetuneTrainer:
-    """The trainer of a new or resumed run of checked data and options."""
+) -> tuple[FinetuneTrainer, Trim | None]:
+    """The trainer of a new or resumed run of checked data and options, and what was trimmed."""
     init_model = None if options.init is None else source.load(options.init)
     directory = open_run_directory(output, _identity(data, options), resume)
     model, tokenizer = _build_model(data, options, directory, init_model)
-    outputs = None
+    outputs, trimmed = None, None
+    if options.trim_vocabulary is not None:
+        model, tokenizer, trimmed = trim(
+            model, tokenizer, data.task, len(data.labels), options.trimmed_size
+        )
     if options.teacher is not None:
         teacher = find_teacher(options.teacher)
         outputs = _run_teacher(teacher, data, options, model.config, directory)
-    return FinetuneTrainer(data, options, model, tokenizer, directory, outputs)
+    return FinetuneTrainer(data, options, model, tokenizer, directory, outputs), trimmed
 
 
 def _identity(data: TrainingData, options: FinetuneOptions) -> dict[str, Any]:

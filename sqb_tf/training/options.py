@@ -177,6 +177,15 @@ class FinetuneOptions(TextOptions, TrainingOptions):
         group="model",
         fallback="128, or a third of a --seq-length below 384",
     )
+    # See vocabulary_trim.py.
+    trim_vocabulary: str | None = option(
+        None,
+        "with --init: keep the embeddings of N tokens, the ones that the training texts need first; auto: "
+        "all of theirs, and 6000 at least",
+        group="model",
+        metavar="N or auto",
+        fallback="all",
+    )
     # See quantization_aware.py.
     quantize_aware: str | None = option(
         None,
@@ -204,6 +213,16 @@ class FinetuneOptions(TextOptions, TrainingOptions):
         super().__post_init__()
         if self.init is not None and self.vocabulary is not None:
             raise InputError("vocabulary goes with a preset: the model of init has its own")
+        if self.trim_vocabulary is not None:
+            if self.init is None:
+                raise InputError("trim_vocabulary goes with init: a preset has --vocab-size")
+            if self.trim_vocabulary != "auto" and not (
+                self.trim_vocabulary.isdecimal() and int(self.trim_vocabulary) >= MIN_VOCAB_SIZE
+            ):
+                raise InputError(
+                    f"trim_vocabulary {self.trim_vocabulary!r}: expected auto, or a number of tokens of at "
+                    f"least {MIN_VOCAB_SIZE}"
+                )
         if self.quantize_aware is not None and self.init is None:
             raise InputError("quantize_aware goes with init: train the model first")
         check_at_least(self, epochs=1, vocab_size=MIN_VOCAB_SIZE)
@@ -213,6 +232,12 @@ class FinetuneOptions(TextOptions, TrainingOptions):
             raise InputError(f"alpha {self.alpha}: expected 0 to 1")
         if not 0 <= self.hidden_weight < math.inf:
             raise InputError(f"hidden_weight {self.hidden_weight}: expected 0 or above")
+
+    @property
+    def trimmed_size(self) -> int | None:
+        """How many tokens `trim_vocabulary` keeps; None: as many as the texts need."""
+        size = self.trim_vocabulary
+        return None if size in (None, "auto") else int(size)
 
 
 def check_at_least(options: Any, **least_values: int) -> None:

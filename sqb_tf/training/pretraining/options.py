@@ -56,8 +56,8 @@ class PretrainOptions(TrainingOptions, TextRunOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ShardOptions(TextOptions):
-    """What shards are made of. Equal options on equal files give equal shards, to the byte."""
+class CorpusOptions:
+    """The text to learn from, and what is kept of it for evaluation."""
 
     text: tuple[str, ...] | None = option(
         None,
@@ -68,6 +68,11 @@ class ShardOptions(TextOptions):
     held_out: float = option(
         5.0, "percentage of the documents that is held out for evaluation", group="data"
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardOptions(CorpusOptions, TextOptions):
+    """What shards are made of. Equal options on equal files give equal shards, to the byte."""
 
     def __post_init__(self) -> None:
         check_choices(self)

@@ -1,0 +1,141 @@
+"""Fewer tokens: which are kept, and that texts of kept tokens mean what they meant."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from fixtures.commands import call, rejects
+from fixtures.models import VOCABULARY, randomize, tiny_config
+
+import sqb_tf
+from sqb_tf.data.example import Columns
+from sqb_tf.data.task import Task
+from sqb_tf.model import heads
+from sqb_tf.text.encoder import TextEncoder
+from sqb_tf.text.tokenizer import WordPieceTokenizer
+from sqb_tf.text.trimming import changed_share, count_tokens, kept_ids
+from sqb_tf.training.vocabulary_trim import trim
+
+# "[unused0]" is never kept for its place in the list.
+TOKENS = [
+    "[PAD]",
+    "[unused0]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "a",
+    "b",
+    "##a",
+    "##b",
+    "##ba",
+    "ab",
+    "ba",
+    "bab",
+]
+# The special tokens and characters of `VOCABULARY`, and the 6 words of the training texts.
+WITH_WORDS = sum(t[:1] == "[" or len(t.removeprefix("##")) == 1 for t in VOCABULARY) + 6
+BASIC = [0, 2, 3, 4, 5, 6, 7, 8]
+
+
+def kept(counts: dict[int, int], size: int | None, least: int = 0) -> list[int]:
+    return kept_ids(TOKENS, Counter(counts), size, least).tolist()
+
+
+def test_special_tokens_and_characters_are_always_kept():
+    assert kept({}, 1) == BASIC == kept({}, None)
+
+
+def test_then_tokens_by_frequency_then_by_place():
+    assert kept({11: 2, 12: 5}, 9) == [*BASIC, 12]
+    assert kept({11: 2, 12: 5}, 10) == [*BASIC, 11, 12]
+    assert kept({12: 1}, 10) == [*BASIC, 9, 12]
+    assert kept({12: 1}, None) == [*BASIC, 12]
+    assert kept({12: 1}, None, least=10) == [*BASIC, 9, 12]
+    assert kept({}, 100) == [i for i in range(13) if i != 1]
+
+
+def test_the_share_of_changed_tokens():
+    full = TextEncoder(TOKENS, True, 16)
+    ids = kept_ids(TOKENS, count_tokens(full, ["ab"]), 9, 0)
+    trimmed = TextEncoder([TOKENS[i] for i in ids], True, 16)
+    assert [TOKENS[i] for i in ids[trimmed.ids("bab ab")]] == ["b", "##a", "##b", "ab"]
+    assert changed_share(full, trimmed, ids, ["ab ab a", "b"]) == 0
+    assert changed_share(full, trimmed, ids, ["bab ab", "ab ba"]) == 2 / 4
+    assert changed_share(full, trimmed, ids, []) == 0
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "train.tsv").write_text(
+        "text\tlabel\n" + "the film was good\tgood\na bad end\tbad\n" * 4
+    )
+    (folder / "dev.tsv").write_text("text\tlabel\nthe film\tgood\nvery bad plot\tbad\n")
+    return folder
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    """A classifier of the data's labels."""
+    model = heads.SqueezeBertClassifier(tiny_config())
+    randomize(model)
+    tokenizer = WordPieceTokenizer(VOCABULARY)
+    sqb_tf.save(model, tmp_path / "full", tokenizer=tokenizer, labels=["bad", "good"])
+    return tmp_path / "full"
+
+
+def test_texts_of_kept_tokens_have_the_same_outputs(teacher, data):
+    model = sqb_tf.load(teacher)
+    task = Task("classification", data, Columns("text", None, "label"))
+    trimmed, tokenizer, result = trim(model, model.tokenizer, task, 2, WITH_WORDS)
+    assert result.of == len(VOCABULARY)
+    assert result.tokens == len(tokenizer.vocabulary) == trimmed.config.vocab_size < len(VOCABULARY)
+    # "very" and "plot" are spelled anew, of 5 tokens.
+    assert result.dev_tokens_changed == 2 / 5
+    sqb_tf.save(trimmed, teacher.with_name("less"), tokenizer=tokenizer, labels=model.labels)
+    less = sqb_tf.load(teacher.with_name("less"))
+    texts = ["the film was good", "a bad end"]
+    np.testing.assert_array_equal(less(less.preprocessor(texts)), model(model.preprocessor(texts)))
+
+
+def test_finetune_trims_and_says_what_changed(teacher, data, tmp_path, capsys):
+    flags = ["--data", data, "--init", teacher, "--epochs", 1, "--seq-length", 16]
+    assert (
+        call("finetune", *flags, "--trim-vocabulary", WITH_WORDS, "--output", tmp_path / "out") == 0
+    )
+    assert "40.00% of dev's are spelled by others" in capsys.readouterr().err
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    info = sqb_tf.load(tmp_path / "out").info
+    assert metrics["trimmed_vocabulary"]["tokens"] == len(info.vocabulary) == info.config.vocab_size
+    assert {"film", "bad", "was"} <= set(info.vocabulary) and "very" not in info.vocabulary
+    package = tmp_path / "a.tflite"
+    assert call("convert", "--model", tmp_path / "out", "--output", package, "--allow-loss") == 0
+    assert call("predict", "--package", package, "a bad film") == 0
+
+
+def test_auto_keeps_every_token_of_the_training_texts(teacher, data, tmp_path):
+    flags = ["--data", data, "--init", teacher, "--epochs", 1, "--seq-length", 16]
+    assert call("finetune", *flags, "--trim-vocabulary", "auto", "--output", tmp_path / "out") == 0
+    # Fewer than 6000 tokens in all: nothing but unused ones is left out.
+    assert sqb_tf.load(tmp_path / "out").info.vocabulary == VOCABULARY
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        (
+            ["--trim-vocabulary", "auto"],
+            "trim_vocabulary goes with init: a preset has --vocab-size",
+        ),
+        (
+            ["--init", "full", "--trim-vocabulary", "some"],
+            "trim_vocabulary 'some': expected auto, or",
+        ),
+        (["--init", "full", "--trim-vocabulary", "0"], "trim_vocabulary '0': expected auto, or"),
+    ],
+)
+def test_bad_flags(flags, match, teacher, data, monkeypatch):
+    monkeypatch.chdir(teacher.parent)
+    rejects(match, "finetune", "--data", data, *flags, "--output", "out")
