@@ -40,8 +40,12 @@ def main(args: argparse.Namespace) -> int:
     run = arguments.read(RunOptions, args)
     options = arguments.read(PretrainOptions, args, steps=args.steps or 1)
     shard_options = arguments.read(ShardOptions, args)
-    check_pretrain(run.directory, shard_options, options, run.output)
-    shards = shard_runs.open_shards(run, shard_options)
+    init = check_pretrain(run.directory, shard_options, options, run.output)
+    vocabulary = None
+    if init is not None and shard_options.vocabulary is None:
+        vocabulary = init.vocabulary
+        shard_options = dataclasses.replace(shard_options, lowercase=init.task.lowercase)
+    shards = shard_runs.open_shards(run, shard_options, vocabulary)
     if args.steps == 0:
         return shard_runs.emit_counts(args, shards)
     assert run.output is not None  # checked above: only --steps 0 does without

@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     run = arguments.read(ShardRunOptions, args)
     options = arguments.read(SqueezeOptions, args, steps=args.steps or 1)
     instances = dataclasses.asdict(arguments.read(InstanceOptions, args))
-    shard_options = ShardOptions(**instances, vocabulary=options.teacher)
+    shard_options = ShardOptions(**instances)
     teacher = check_squeeze(run.directory, shard_options, options, run.output)
     shard_options = dataclasses.replace(shard_options, lowercase=teacher.task.lowercase)
     shards = shard_runs.open_shards(run, shard_options, teacher.vocabulary)

@@ -158,7 +158,7 @@ ARCHITECTURES = {architecture.model_type: architecture for architecture in (SQUE
 _BERT_WEIGHT = re.compile(r"(bert\.)?encoder\.layer\.0\.attention\.self\.query\.")
 # Types that users try, and what in them is not BERT's.
 _OTHER_TYPES = {
-    "albert": "its layers share their weights and its embeddings are narrower than they are",
+    "albert": "its layers share their weights, and its embeddings are narrower than its layers",
     "camembert": "its tokenizer is SentencePiece, and its positions begin at 2",
     "deberta": "its attention has relative positions",
     "deberta-v2": "its attention has relative positions",
@@ -187,12 +187,13 @@ def find(settings: Mapping[str, Any], weights: Collection[str]) -> Architecture:
         InputError: another model type; the message says what is different in it.
     """
     model_type = settings.get("model_type")
+    model_type = model_type if model_type is None else str(model_type)
     if model_type is None and any(_BERT_WEIGHT.match(name) for name in weights):
         return BERT
     if model_type in ARCHITECTURES:
         return ARCHITECTURES[model_type]
     expected = " or ".join(repr(name) for name in ARCHITECTURES)
-    reason = _OTHER_TYPES.get(str(model_type))
+    reason = _OTHER_TYPES.get(model_type or "")
     raise InputError(
         f"model_type {model_type!r}: expected {expected}{'' if reason is None else f': {reason}'}"
     )

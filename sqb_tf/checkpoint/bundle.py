@@ -26,6 +26,7 @@ from sqb_tf.atomic_write import (
     staged_directory,
     staged_file,
 )
+from sqb_tf.checkpoint import transformers_folder
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.delimited import DelimitedFile
@@ -71,6 +72,10 @@ class TaskInfo:
             raise InputError(
                 f"{path}: kind {info.kind!r}: expected one of {', '.join(registry.NAMES)}"
             )
+        try:
+            registry.get(info.kind)(settings=dict(info.settings))
+        except (InputError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: settings {info.settings!r}: {error}") from None
         return info
 
 
@@ -190,6 +195,11 @@ def read_info(directory: str | Path, heads: Collection[str] = registry.NAMES) ->
     if not directory.is_dir():
         raise InputError(
             f"{directory}: no such folder; expected a bundle, as `sqb finetune` writes it"
+        )
+    if transformers_folder.is_folder(directory):
+        raise InputError(
+            f"{directory}: a folder of transformers, not a bundle: make one of it with "
+            f"`sqb import_hf --source {directory}`"
         )
     for name in ("config.json", "vocab.txt", "labels.txt", "task.json", WEIGHTS):
         if not (directory / name).is_file():

@@ -16,7 +16,7 @@ from sqb_tf.checkpoint import architectures, bundle, sentence_transformers
 from sqb_tf.checkpoint.architectures import POOLER, SQUEEZEBERT, Architecture
 from sqb_tf.checkpoint.import_options import ImportOptions
 from sqb_tf.checkpoint.loaded_model import LoadedModel
-from sqb_tf.checkpoint.saving import FILLER, fill_vocabulary
+from sqb_tf.checkpoint.saving import fill_vocabulary, real_tokens, warn_of_unused_rows
 from sqb_tf.checkpoint.sentence_transformers import SentenceModules
 from sqb_tf.checkpoint.transformers_folder import Folder, fetch, read
 from sqb_tf.config import SqueezeBertConfig
@@ -25,6 +25,7 @@ from sqb_tf.heads import registry
 from sqb_tf.heads.embedding import POOLINGS
 from sqb_tf.heads.head import Head
 from sqb_tf.line_file import write_lines
+from sqb_tf.progress import warn
 from sqb_tf.text.encoder import check_seq_length
 from sqb_tf.text.vocabulary import read_vocabulary
 
@@ -56,6 +57,7 @@ def import_bundle(options: ImportOptions, command: str = "") -> bundle.BundleInf
     folder = read(fetch(options.source, options.revision))
     info = folder_info(folder, options, command)
     model = build(folder, info.task.kind)
+    warn_of_limits(folder, info)
     contents = bundle.BundleContents(model, info.vocabulary, info.labels, info.task)
     bundle.write(options.output, contents)
     return bundle.read_info(options.output)
@@ -79,6 +81,16 @@ def folder_info(folder: Folder, options: ImportOptions, command: str = "") -> bu
     )
     vocabulary = _vocabulary(folder, options)
     return bundle.BundleInfo(None, config, vocabulary, folder.labels(head), task)
+
+
+def warn_of_limits(folder: Folder, info: bundle.BundleInfo) -> None:
+    """Logs what the user of a folder's model has to know."""
+    warn_of_unused_rows(real_tokens(info.vocabulary), info.config.vocab_size)
+    if folder.modules is not None and folder.modules.prompt is not None:
+        warn(
+            f"{folder.path}: begin every text with its default prompt {folder.modules.prompt!r}: it is not "
+            "added for you"
+        )
 
 
 def _vocabulary(folder: Folder, options: ImportOptions) -> list[str]:
@@ -160,6 +172,7 @@ def build(folder: Folder, head: str | None = None) -> Any:
         weights = _initialize_pooler(weights, arrays, folder.config)
     _check_names(folder.path, architecture.class_name(registry.get(head)), weights, arrays)
     for name, weight in weights.items():
+        _check_values(folder.path, name, arrays[name])
         value = _to_ours(arrays[name], weight)
         if value.shape != tuple(weight.shape):
             expected = _to_theirs(np.empty(weight.shape), weight, architecture).shape
@@ -184,6 +197,14 @@ def _initialize_pooler(
         # BERT's initializer: nothing beyond two standard deviations.
         weight.assign(np.clip(rng.standard_normal(weight.shape), -2, 2) * scale)
     return {name: weight for name, weight in weights.items() if name not in pooler}
+
+
+def _check_values(path: Path, name: str, array: np.ndarray) -> None:
+    """`InputError` unless a weight is of a float dtype and finite: integers are a quantized model's."""
+    if array.dtype.name not in ("float16", "bfloat16", "float32", "float64"):
+        raise InputError(f"{path}: {name} is {array.dtype.name}: expected float weights")
+    if not np.isfinite(array.astype(np.float32)).all():
+        raise InputError(f"{path}: {name} has values that are not finite")
 
 
 def _check_names(
@@ -240,11 +261,9 @@ def write(
     }
     with writing(folder / WEIGHTS, SafetensorError):
         save_file(arrays, folder / WEIGHTS, metadata={"format": "pt"})
-    tokens = [token for i, token in enumerate(info.vocabulary) if token != FILLER.format(i)]
-    write_lines(folder / "vocab.txt", tokens)
-    shutil.copymode(
-        folder / "vocab.txt", folder / WEIGHTS
-    )  # safetensors makes it for its owner alone
+    write_lines(folder / "vocab.txt", real_tokens(info.vocabulary))
+    # safetensors makes a file that its owner alone can read.
+    shutil.copymode(folder / "vocab.txt", folder / WEIGHTS)
     tokenizer = {
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": info.task.lowercase,
@@ -257,7 +276,13 @@ def write(
     if "pooling" in head.keras_settings:
         pooling = info.task.settings.get("pooling", POOLINGS[0])
         normalize = info.task.settings.get("normalize", True)
-        modules = SentenceModules(folder, pooling, normalize, info.task.seq_length, False)
+        modules = SentenceModules(
+            encoder=folder,
+            pooling=pooling,
+            normalize=normalize,
+            seq_length=info.task.seq_length,
+            lowercase=False,
+        )
         sentence_transformers.write(folder, modules)
 
 

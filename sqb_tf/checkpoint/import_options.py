@@ -19,7 +19,7 @@ class ImportOptions:
         metavar="DIR or REPO_ID",
     )
     head: str | None = option(
-        None, "head of the model", group="model", choices=NAMES, fallback="that of the weights"
+        None, "head of the model", group="model", choices=NAMES, fallback="that of the source"
     )
     vocabulary: str | None = option(
         None,
@@ -36,7 +36,10 @@ class ImportOptions:
         fallback="its default branch",
     )
     seq_length: int | None = option(
-        None, "longest input in tokens", group="model", fallback="the model's positions"
+        None,
+        "longest input in tokens",
+        group="model",
+        fallback="the longest that the source states",
     )
     paired: bool = option(False, "the model takes two texts, as one for MNLI does", group="model")
     output: str = option(dataclasses.MISSING, "bundle to write", group="saving", metavar="DIR")

@@ -1,22 +1,44 @@
-"""The JSON files of a folder that another library saved."""
+"""The JSON files of a folder that another library saved: nothing in them is taken for granted."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sqb_tf.errors import InputError
 
+_WORDS = {
+    bool: "true or false",
+    dict: "an object",
+    int: "a whole number",
+    list: "a list",
+    str: "a string",
+}
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; `InputError` if there is none."""
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """The JSON value in a file; `InputError` if there is none, or another than of `kind`."""
     if not path.exists():
         raise InputError(f"{path}: no such file; expected a folder that `transformers` saved")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a JSON object")
-    return values
+    if not isinstance(value, kind):
+        raise InputError(f"{path}: expected {_WORDS[kind].replace('an object', 'a JSON object')}")
+    return value
+
+
+def field(values: Mapping[str, Any], path: Path, name: str, kind: type) -> Any:
+    """A value of a JSON object, None if it is missing or null; `InputError` if it is not of `kind`.
+
+    A bool is no whole number.
+    """
+    value = values.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise InputError(f"{path}: {name} {value!r}: expected {_WORDS[kind]}")
+    return value

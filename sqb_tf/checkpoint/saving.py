@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sqb_tf.checkpoint import source
 from sqb_tf.checkpoint.bundle import (
     DEFAULT_SEQ_LENGTH,
     BundleContents,
@@ -15,7 +16,6 @@ from sqb_tf.checkpoint.bundle import (
     TaskInfo,
     attach,
     check_target,
-    load,
     write,
 )
 from sqb_tf.checkpoint.loaded_model import LoadedModel
@@ -89,7 +89,7 @@ def save(
 
 
 def as_loaded(model_or_directory: Any, **fields: Any) -> LoadedModel:
-    """A model as `sqb_tf.load` gives it, from a bundle's folder, such a model, or a plain Keras model.
+    """A model as `sqb_tf.load` gives it, from what that takes, from such a model, or a plain Keras model.
 
     Args:
         model_or_directory: a plain Keras model needs `tokenizer` (and `labels`), and gets the attributes of a
@@ -106,7 +106,7 @@ def as_loaded(model_or_directory: Any, **fields: Any) -> LoadedModel:
                 f"{model_or_directory}: a bundle has its own {', '.join(fields)}, which only a Keras model "
                 "needs"
             )
-        return load(model_or_directory)
+        return source.load(model_or_directory)
     model = model_or_directory
     if not fields and isinstance(getattr(model, "info", None), BundleInfo):
         return model
@@ -158,8 +158,9 @@ def bundle_contents(
             task,
             seq_length=length,
             lowercase=lowercases if lowercase is None else lowercase,
-            settings={**task.settings, **_model_settings(model, head)},
         )
+    settings = {**task.settings, **_model_settings(model, head)}
+    task = dataclasses.replace(task, settings=settings)
     from sqb_tf.text.encoder import check_seq_length
 
     check_seq_length(task.seq_length, model.config.max_position_embeddings)
@@ -238,11 +239,27 @@ def _vocabulary(model: Any, tokenizer: Any, known: BundleInfo | None) -> tuple[S
             "the model comes without a tokenizer: give tokenizer=, a WordPieceTokenizer, a Preprocessor "
             "or the path of a vocab.txt"
         )
-    return fill_vocabulary(tokens, model.config.vocab_size), lowercase
+    filled = fill_vocabulary(tokens, model.config.vocab_size)
+    warn_of_unused_rows(tokens, model.config.vocab_size)
+    return filled, lowercase
+
+
+def real_tokens(vocabulary: Sequence[str]) -> list[str]:
+    """The inverse of `fill_vocabulary`."""
+    return [token for i, token in enumerate(vocabulary) if token != FILLER.format(i)]
+
+
+def warn_of_unused_rows(tokens: Sequence[str], vocab_size: int) -> None:
+    """Says so if a model has more rows of word embeddings than its tokenizer has tokens."""
+    if vocab_size > len(tokens):
+        warn(
+            f"the model has {vocab_size} rows of word embeddings for {len(tokens)} tokens: "
+            f"{vocab_size - len(tokens)} rows are never used"
+        )
 
 
 def fill_vocabulary(tokens: Sequence[str], vocab_size: int) -> list[str]:
-    """`tokens`, filled up to a model's `vocab_size` with tokens that no text has; logs a warning.
+    """`tokens`, filled up to a model's `vocab_size` with tokens that no text has.
 
     The published checkpoints have 30,528 rows of embeddings, a multiple of 8, for 30,522 tokens.
 
@@ -254,11 +271,6 @@ def fill_vocabulary(tokens: Sequence[str], vocab_size: int) -> list[str]:
         raise InputError(
             f"the tokenizer has {len(tokens)} tokens, the model's config says vocab_size {vocab_size}: "
             "expected at least as many: build the model with vocab_size=len(tokenizer.vocabulary)"
-        )
-    if missing:
-        warn(
-            f"the model has {vocab_size} rows of word embeddings for {len(tokens)} tokens: "
-            f"{missing} rows are never used"
         )
     return [*tokens, *(FILLER.format(i) for i in range(len(tokens), vocab_size))]
 

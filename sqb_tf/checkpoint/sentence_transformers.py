@@ -10,9 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sqb_tf.checkpoint.json_file import read_json
+from sqb_tf.checkpoint.json_file import field, read_json
 from sqb_tf.errors import InputError
-from sqb_tf.progress import warn
 
 MODULES = "modules.json"
 _POOLING_FOLDER, _NORMALIZE_FOLDER = "1_Pooling", "2_Normalize"
@@ -33,6 +32,7 @@ class SentenceModules:
         normalize: whether vectors have length 1.
         seq_length: longest input in tokens; None: as many as the encoder has positions.
         lowercase: whether text is lowercased before it is tokenized.
+        prompt: what sentence-transformers puts before every text by default; nothing here does.
     """
 
     encoder: Path
@@ -40,6 +40,7 @@ class SentenceModules:
     normalize: bool
     seq_length: int | None
     lowercase: bool
+    prompt: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -55,11 +56,11 @@ def read(path: Path) -> SentenceModules | None:
     """
     if not (path / MODULES).is_file():
         return None
+    modules = read_json(path / MODULES, list)
     try:
-        modules = json.loads((path / MODULES).read_text(encoding="utf-8"))
         kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
         folders = [_inside(path, module["path"]) for module in modules]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path / MODULES}: cannot be read as a list of modules: {error}"
         ) from None
@@ -68,19 +69,18 @@ def read(path: Path) -> SentenceModules | None:
             f"{path / MODULES}: modules {', '.join(kinds)}: expected Transformer, Pooling and perhaps "
             "Normalize"
         )
-    encoder = read_json(folders[0] / _LENGTH) if (folders[0] / _LENGTH).is_file() else {}
-    seq_length = encoder.get("max_seq_length")
-    if seq_length is not None and (not isinstance(seq_length, int) or seq_length < 1):
-        raise InputError(
-            f"{folders[0] / _LENGTH}: max_seq_length {seq_length!r}: expected at least 1"
-        )
-    _warn_of_prompt(path / "config_sentence_transformers.json")
+    length_path = folders[0] / _LENGTH
+    encoder = read_json(length_path) if length_path.is_file() else {}
+    seq_length = field(encoder, length_path, "max_seq_length", int)
+    if seq_length is not None and seq_length < 1:
+        raise InputError(f"{length_path}: max_seq_length {seq_length}: expected at least 1")
     return SentenceModules(
         encoder=folders[0],
         pooling=_read_pooling(folders[1] / "config.json"),
         normalize="Normalize" in kinds,
         seq_length=seq_length,
-        lowercase=bool(encoder.get("do_lower_case", False)),
+        lowercase=bool(field(encoder, length_path, "do_lower_case", bool)),
+        prompt=_read_prompt(path / "config_sentence_transformers.json"),
     )
 
 
@@ -125,18 +125,13 @@ def _read_pooling(path: Path) -> str:
             _POOLING_FLAGS.get(name, name) for name in flags if name.startswith("pooling_mode_")
         ]
     modes = [modes] if isinstance(modes, str) else modes
-    if not isinstance(modes, list) or len(modes) != 1 or modes[0] not in _POOLINGS:
+    if not isinstance(modes, list) or len(modes) != 1 or str(modes[0]) not in _POOLINGS:
         raise InputError(f"{path}: pooling {modes}: expected one of {', '.join(_POOLINGS)}")
-    return _POOLINGS[modes[0]]
+    return _POOLINGS[str(modes[0])]
 
 
-def _warn_of_prompt(path: Path) -> None:
-    """Says so if the model puts a prompt before every text, which nothing here does."""
+def _read_prompt(path: Path) -> str | None:
+    """The default prompt; None if there is none, or an empty one."""
     settings = read_json(path) if path.is_file() else {}
-    name = settings.get("default_prompt_name")
-    prompts = settings.get("prompts")
-    prompt = prompts.get(name) if isinstance(prompts, dict) else None
-    if prompt:
-        warn(
-            f"{path}: begin every text with its default prompt {prompt!r}: it is not added for you"
-        )
+    name = field(settings, path, "default_prompt_name", str)
+    return (field(settings, path, "prompts", dict) or {}).get(name) or None

@@ -26,10 +26,11 @@ def load(source: str | Path) -> LoadedModel:
     folder = _find_folder(source)
     if folder is None:
         return bundle.load(source)
-    from sqb_tf.checkpoint.hugging_face import build
+    from sqb_tf.checkpoint.hugging_face import build, warn_of_limits
     from sqb_tf.text.tokenizer import WordPieceTokenizer
 
     info = _folder_info(folder, source)
+    warn_of_limits(folder, info)
     tokenizer = WordPieceTokenizer(info.vocabulary, info.task.lowercase)
     return bundle.attach(build(folder), info, tokenizer)
 
@@ -47,7 +48,7 @@ def load_model(source: str | Path) -> Any:
 def read_info(source: str | Path) -> BundleInfo:
     """The source without its weights, and without TensorFlow; `InputError` as `load`.
 
-    Its `directory` is None if it is no bundle.
+    Its `directory` is None if it is no bundle. Only safetensors tell what they hold without being read.
     """
     folder = _find_folder(source)
     return bundle.read_info(source) if folder is None else _folder_info(folder, source)

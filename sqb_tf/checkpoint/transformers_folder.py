@@ -8,15 +8,22 @@ several files), the tokenizer's files and, for an embedder, what sentence-transf
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sqb_tf.checkpoint import architectures, sentence_transformers, tokenizer_files
+from sqb_tf.checkpoint import (
+    architectures,
+    sentence_transformers,
+    tokenizer_files,
+    weight_files,
+)
 from sqb_tf.checkpoint.architectures import Architecture
-from sqb_tf.checkpoint.json_file import read_json
+from sqb_tf.checkpoint.json_file import field, read_json
 from sqb_tf.checkpoint.sentence_transformers import SentenceModules
 from sqb_tf.checkpoint.tokenizer_files import TokenizerFiles
 from sqb_tf.config import SqueezeBertConfig
@@ -24,15 +31,11 @@ from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.heads.embedding import EmbeddingHead
 from sqb_tf.heads.head import Head
+from sqb_tf.text.encoder import check_seq_length
 
 CLASSIFIER = "classifier.weight"
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-HUB_FILES = ["*.json", "vocab.txt", "*.safetensors", "pytorch_model*.bin"]
+# Also those of an encoder in a folder of its own, as sentence-transformers had it.
+HUB_FILES = ["*.json", "*vocab.txt", "*model*.safetensors", "*pytorch_model*.bin"]
 HUB_NAME = "squeezebert/squeezebert-uncased"
 
 
@@ -43,7 +46,7 @@ class Folder:
     Attributes:
         path: the folder.
         settings: its `config.json`.
-        arrays: weights by their names in `transformers`.
+        shapes: of the weights by their names in `transformers`.
         tokenizer: what its tokenizer's files say.
         architecture: what its `model_type` says of names and shapes.
         modules: what sentence-transformers adds; None for a folder of `transformers` alone.
@@ -51,10 +54,15 @@ class Folder:
 
     path: Path
     settings: dict[str, Any]
-    arrays: dict[str, np.ndarray]
+    shapes: dict[str, tuple[int, ...]]
     tokenizer: TokenizerFiles
     architecture: Architecture
     modules: SentenceModules | None
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The weights by their names in `transformers`, read once."""
+        return weight_files.read(self.path)
 
     @property
     def config(self) -> SqueezeBertConfig:
@@ -66,10 +74,18 @@ class Folder:
 
     @property
     def seq_length(self) -> int:
-        """The longest input in tokens that it is meant for."""
-        limits = [self.config.max_position_embeddings, self.tokenizer.max_length]
-        limits.append(None if self.modules is None else self.modules.seq_length)
-        return min(limit for limit in limits if limit is not None)
+        """The longest input in tokens that it is meant for.
+
+        What sentence-transformers states replaces the tokenizer's limit, as it does there.
+        """
+        stated = None if self.modules is None else self.modules.seq_length
+        longest = self.config.max_position_embeddings
+        length = min(longest, stated or self.tokenizer.max_length or longest)
+        try:
+            check_seq_length(length, longest)
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from None
+        return length
 
     def head_settings(self, head: str) -> dict[str, Any]:
         """The settings of a head that the folder decides."""
@@ -85,7 +101,7 @@ class Folder:
         """
         if self.modules is not None:
             return EmbeddingHead.name
-        layers = {name.rpartition(".")[0] for name in self.arrays}
+        layers = {name.rpartition(".")[0] for name in self.shapes}
 
         def match(head: type[Head]) -> tuple[int, int]:
             theirs = set(head.hf_layers.values())
@@ -93,7 +109,8 @@ class Folder:
 
         best = max(map(match, registry.HEADS.values()))
         heads = [head for head in registry.HEADS.values() if match(head) == best]
-        architecture = (self.settings.get("architectures") or [""])[0]
+        names = field(self.settings, self.path / "config.json", "architectures", list) or [""]
+        architecture = str(names[0])
         class_name = self.architecture.class_name
         if architecture not in map(class_name, heads):
             architecture = class_name(heads[0])
@@ -107,7 +124,7 @@ class Folder:
     @property
     def _num_labels(self) -> int:
         """Rows of the classifier, 0 without one."""
-        return len(self.arrays.get(CLASSIFIER, ()))
+        return next(iter(self.shapes.get(CLASSIFIER, ())), 0)
 
     def labels(self, head: str) -> list[str]:
         """The label names of a head: the config's, or those that the head fixes.
@@ -118,20 +135,21 @@ class Folder:
         fixed = registry.get(head).fixed_labels
         if fixed is not None:
             return list(fixed)
-        if CLASSIFIER not in self.arrays:
+        if CLASSIFIER not in self.shapes:
             raise InputError(f"{self.path}: no {CLASSIFIER} in it, which {head} needs")
         count = self._num_labels
         names = self.settings.get("id2label")
         if names is None:
             return [f"LABEL_{i}" for i in range(count)]
         try:
-            labels = [str(names[str(i)]) for i in range(len(names))]
+            labels = [names[str(i)] for i in range(len(names))]
         except (KeyError, TypeError):
             labels = []
-        if len(labels) != count or len(set(labels)) != count:
+        is_label = [isinstance(name, str) and name.strip() and "\n" not in name for name in labels]
+        if not all(is_label) or len(labels) != count or len(set(labels)) != count:
             raise InputError(
                 f"{self.path / 'config.json'}: id2label {names}: expected a name for each of the "
-                f"{count} rows of {CLASSIFIER}"
+                f"{count} rows of {CLASSIFIER}, each of one line"
             )
         return labels
 
@@ -162,7 +180,7 @@ def fetch(source: str, revision: str | None = None) -> Path:
 
 def is_folder(source: str | Path) -> bool:
     """Whether `transformers` or sentence-transformers saved the folder `source`."""
-    names = (sentence_transformers.MODULES, *WEIGHT_FILES)
+    names = (sentence_transformers.MODULES, *weight_files.NAMES)
     return any((Path(source) / name).is_file() for name in names)
 
 
@@ -182,50 +200,34 @@ def read(path: str | Path) -> Folder:
     modules = sentence_transformers.read(path)
     path = path if modules is None else modules.encoder
     settings = read_json(path / "config.json")
-    # A model of another type is refused before its weights are read.
-    arrays = {} if "model_type" in settings else _read_weights(path)
+    # A model of another type is refused before its weights are looked for.
+    shapes = {} if "model_type" in settings else weight_files.read_shapes(path)
     try:
-        architecture = architectures.find(settings, arrays)
+        architecture = architectures.find(settings, shapes)
     except InputError as error:
         raise InputError(f"{path / 'config.json'}: {error}") from None
-    arrays = arrays or _read_weights(path)
+    shapes = shapes or weight_files.read_shapes(path)
     tokenizer = tokenizer_files.read(path)
     if modules is not None and modules.lowercase and not tokenizer.lowercase:
         raise InputError(
             f"{path}: sentence-transformers lowercases text for a cased tokenizer: expected an uncased one"
         )
-    return Folder(path, settings, arrays, tokenizer, architecture, modules)
+    folder = Folder(path, settings, shapes, tokenizer, architecture, modules)
+    _check_size(folder)
+    return folder
 
 
-def _read_weights(path: Path) -> dict[str, np.ndarray]:
-    file = next((path / name for name in WEIGHT_FILES if (path / name).is_file()), None)
-    if file is None:
-        raise InputError(f"{path}: no weights: expected {' or '.join(WEIGHT_FILES)}")
-    if file.suffix != ".json":
-        return _read_weight_file(file)
-    parts = read_json(file).get("weight_map")
-    if not isinstance(parts, dict):
-        raise InputError(f"{file}: expected a weight_map in it")
-    arrays: dict[str, np.ndarray] = {}
-    for part in sorted(set(parts.values())):
-        if Path(part).name != part or not (path / part).is_file():
-            raise InputError(f"{path}: {part} is missing, which {file.name} names")
-        arrays.update(_read_weight_file(path / part))
-    if set(arrays) != set(parts):
-        differences = ", ".join(sorted(set(arrays) ^ set(parts))[:4])
-        raise InputError(f"{file}: its weight_map differs from the files it names: {differences}")
-    return arrays
-
-
-def _read_weight_file(path: Path) -> dict[str, np.ndarray]:
-    if path.suffix == ".bin":
-        from sqb_tf.checkpoint import torch_file
-
-        return torch_file.read(path)
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: damaged or not a safetensors file: {error}") from None
+def _check_size(folder: Folder) -> None:
+    """`InputError` if the config describes a far larger model than the weights', before it is made."""
+    config, stored = folder.config, sum(map(math.prod, folder.shapes.values()))
+    hidden, wide = config.hidden_size, config.intermediate_size
+    rows = config.vocab_size + config.max_position_embeddings + config.type_vocab_size
+    attention = config.q_groups, config.k_groups, config.v_groups, config.post_attention_groups
+    block = sum(hidden * hidden // groups for groups in attention)
+    block += sum(hidden * wide // n for n in (config.intermediate_groups, config.output_groups))
+    described = rows * hidden + config.num_hidden_layers * block
+    if described > 10 * stored + 10**6:
+        raise InputError(
+            f"{folder.path / 'config.json'}: describes a model of {described:,} weights, the folder has "
+            f"{stored:,}"
+        )

@@ -29,9 +29,11 @@ class EmbeddingHead(Head):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, values in (("pooling", POOLINGS), ("normalize", (True, False))):
-            if self.settings.get(name, values[0]) not in values:
-                raise InputError(f"{name} {self.settings[name]!r}: expected one of {values}")
+        pooling, normalize = self.settings.get("pooling"), self.settings.get("normalize")
+        if pooling not in (None, *POOLINGS):
+            raise InputError(f"pooling {pooling!r}: expected one of {', '.join(POOLINGS)}")
+        if not isinstance(normalize, (bool, type(None))):
+            raise InputError(f"normalize {normalize!r}: expected true or false")
 
     @classmethod
     def fits_folder(cls, num_labels: int) -> bool:

@@ -102,7 +102,7 @@ class Head:
     def __post_init__(self) -> None:
         others = [name for name in self.settings if name not in self.keras_settings]
         if others:
-            raise InputError(f"{', '.join(others)}: for question answering only")
+            raise InputError(f"{', '.join(others)}: a {self.name} has no such setting")
 
     def update_settings(self, settings: Mapping[str, Any]) -> Head:
         """The same head with other settings; `InputError` for ones that it does not have."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqb_tf.checkpoint import bundle, source
 from sqb_tf.checkpoint.bundle import BundleInfo
+from sqb_tf.checkpoint.saving import real_tokens
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
@@ -14,7 +15,7 @@ from sqb_tf.text.vocabulary import read_vocabulary
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pretraining.corpus import Corpus
 from sqb_tf.training.pretraining.options import PretrainOptions, ShardOptions
-from sqb_tf.training.pretraining.shards import Shards
+from sqb_tf.training.pretraining.shards import MAX_TOKENS, Shards
 from sqb_tf.training.squeezing.options import SqueezeOptions
 from sqb_tf.training.teacher import find_teacher
 from sqb_tf.training.training_data import TrainingData
@@ -56,25 +57,31 @@ def check_finetune(task: Task, output: str | Path, options: FinetuneOptions) -> 
 
 def check_pretrain(
     shards: Path, shard_options: ShardOptions, options: PretrainOptions, output: str | None
-) -> None:
-    """Checks the text or the shards, the vocabulary and the initial bundle of a pretraining.
+) -> BundleInfo | None:
+    """Checks the text or the shards, the vocabulary and the initial model of a pretraining.
 
     Args:
         shards: folder of the shards, which are read if `shard_options` names no text.
         output: the bundle to write; None: shards alone are made.
+
+    Returns:
+        What the initial model says of itself; None without one.
 
     Raises:
         InputError: any of them is missing or wrong.
     """
     if output is not None:
         bundle.check_target(output)
-    read_config(options)
+    init = None if options.init is None else source.read_info(options.init)
+    if init is not None and init.config.type_vocab_size < 2:
+        raise InputError(
+            f"{options.init}: type_vocab_size is {init.config.type_vocab_size}: pretraining is on pairs of "
+            "texts: expected at least 2"
+        )
     if shard_options.vocabulary is not None:
         read_vocabulary(shard_options.vocabulary)
-    if shard_options.text is None:
-        Shards(shards)
-    else:
-        Corpus.find(shard_options.text, shard_options.held_out)
+    _check_text(shards, shard_options, init, str(options.init))
+    return init
 
 
 def check_squeeze(
@@ -87,30 +94,44 @@ def check_squeeze(
     if output is not None:
         bundle.check_target(output)
     teacher = source.read_info(options.teacher)
-    config = options.student_config(teacher.config)
-    check_seq_length(shard_options.seq_length, config.max_position_embeddings)
-    if shard_options.text is None:
-        check_shards(Shards(shards), teacher, options.teacher)
-    else:
-        Corpus.find(shard_options.text, shard_options.held_out)
+    options.student_config(teacher.config)
+    _check_text(shards, shard_options, teacher, options.teacher)
     return teacher
 
 
-def check_shards(shards: Shards, teacher: BundleInfo, name: str) -> None:
-    """`InputError` unless shards have a teacher's vocabulary and are no longer than the inputs it takes."""
-    same_case = shards.index.lowercase == teacher.task.lowercase
-    if shards.vocabulary != teacher.vocabulary or not same_case:
+def _check_text(shards: Path, options: ShardOptions, model: BundleInfo | None, name: str) -> None:
+    """Checks the text that shards are made of, or the shards if there is none, for the model `name`."""
+    if options.text is None:
+        opened = Shards(shards)
+        if model is not None:
+            check_shards(opened, model, name)
+        return
+    Corpus.find(options.text, options.held_out)
+    if model is not None and options.seq_length > model.config.max_position_embeddings:
         raise InputError(
-            f"{shards.directory}: its vocabulary is not that of {name}: make the shards with this teacher: "
-            "give --text and another --shards"
+            f"seq_length {options.seq_length}: {name} has {model.config.max_position_embeddings} positions"
         )
-    if shards.index.seq_length > teacher.config.max_position_embeddings:
+    if model is not None and len(model.vocabulary) > MAX_TOKENS:
+        raise InputError(
+            f"{name}: {len(model.vocabulary)} tokens: expected at most {MAX_TOKENS}, which shards can hold"
+        )
+
+
+def check_shards(shards: Shards, model: BundleInfo, name: str) -> None:
+    """`InputError` unless shards have a model's vocabulary and are no longer than the inputs it takes."""
+    again = "make them with this model: give --text and another --shards"
+    if shards.vocabulary not in (model.vocabulary, real_tokens(model.vocabulary)):
+        raise InputError(f"{shards.directory}: its vocabulary is not that of {name}: {again}")
+    if shards.index.lowercase != model.task.lowercase:
+        case = "lowercased" if shards.index.lowercase else "cased"
+        raise InputError(f"{shards.directory}: {case} text, unlike that of {name}: {again}")
+    if shards.index.seq_length > model.config.max_position_embeddings:
         raise InputError(
             f"{shards.directory}: instances of {shards.index.seq_length} tokens: {name} has "
-            f"{teacher.config.max_position_embeddings} positions"
+            f"{model.config.max_position_embeddings} positions"
         )
 
 
-def read_config(options: FinetuneOptions | PretrainOptions) -> SqueezeBertConfig:
+def read_config(options: FinetuneOptions) -> SqueezeBertConfig:
     """The config that a run starts from: that of `init`, or the preset's."""
     return options.new_config() if options.init is None else source.read_info(options.init).config

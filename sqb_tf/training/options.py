@@ -136,7 +136,7 @@ class TrainingOptions(OptimizerOptions):
         if self.learning_rate is not None:
             return self.learning_rate
         rate = SCRATCH_RATE if self.init is None else TRAINED_RATE
-        return rate * math.sqrt(self.batch_size / REFERENCE_BATCH)
+        return scaled_rate(rate, self.batch_size)
 
     def new_config(self, vocab_size: int = SqueezeBertConfig.vocab_size) -> SqueezeBertConfig:
         """The config of a new model: the preset's; `dropout`, unless None, replaces its rates."""
@@ -180,8 +180,8 @@ class FinetuneOptions(TextOptions, TrainingOptions):
     # See vocabulary_trim.py.
     trim_vocabulary: str | None = option(
         None,
-        "with --init: keep the embeddings of N tokens, the ones that the training texts need first; auto: "
-        "all of theirs, and 6000 at least",
+        "with --init: keep the embeddings of N tokens only, the most frequent ones of the training texts "
+        "first; auto: every token of those texts, and at least 6000",
         group="model",
         metavar="N or auto",
         fallback="all",
@@ -217,7 +217,9 @@ class FinetuneOptions(TextOptions, TrainingOptions):
             if self.init is None:
                 raise InputError("trim_vocabulary goes with init: a preset has --vocab-size")
             if self.trim_vocabulary != "auto" and not (
-                self.trim_vocabulary.isdecimal() and int(self.trim_vocabulary) >= MIN_VOCAB_SIZE
+                self.trim_vocabulary.isdecimal()
+                and len(self.trim_vocabulary) < 10
+                and int(self.trim_vocabulary) >= MIN_VOCAB_SIZE
             ):
                 raise InputError(
                     f"trim_vocabulary {self.trim_vocabulary!r}: expected auto, or a number of tokens of at "
@@ -238,6 +240,11 @@ class FinetuneOptions(TextOptions, TrainingOptions):
         """How many tokens `trim_vocabulary` keeps; None: as many as the texts need."""
         size = self.trim_vocabulary
         return None if size in (None, "auto") else int(size)
+
+
+def scaled_rate(rate: float, batch_size: int) -> float:
+    """A learning rate for batches of `REFERENCE_BATCH` examples, for another batch size."""
+    return rate * math.sqrt(batch_size / REFERENCE_BATCH)
 
 
 def check_at_least(options: Any, **least_values: int) -> None:

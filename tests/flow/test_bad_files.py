@@ -92,6 +92,14 @@ SPOILINGS = {
         lambda b: edit(b / "task.json", lambda t: t.update(kind="ranking")),
         "task.json: .*kind 'ranking'",
     ),
+    "settings of another head": (
+        lambda b: edit(b / "task.json", lambda t: t.update(settings={"pooling": "mean"})),
+        "task.json: settings .*: pooling: a [a-z_]+ has no such setting",
+    ),
+    "settings that are none": (
+        lambda b: edit(b / "task.json", lambda t: t.update(settings=5)),
+        "task.json: settings 5",
+    ),
     "labels not UTF-8": (
         lambda b: (b / "labels.txt").write_bytes(b"\xff\n"),
         "labels.txt: cannot be read",

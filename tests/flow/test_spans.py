@@ -285,7 +285,7 @@ def test_decoding_is_a_search_of_all_pairs():
 def test_settings_are_checked(setting):
     with pytest.raises(InputError, match=f"{setting} 0: expected at least 1"):
         SpanSettings(**{setting: 0})
-    with pytest.raises(InputError, match="max_answer_length: for question answering only"):
+    with pytest.raises(InputError, match="max_answer_length: a classification has no such setting"):
         registry.get("classification")().update_settings({"max_answer_length": 3})
 
 

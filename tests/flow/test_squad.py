@@ -317,7 +317,7 @@ def test_other_heads_refuse_options_of_question_answering(bundle_dir, tmp_path, 
         *("predict", "--model", bundle_dir, "--context", context, "a film"),
     )
     rejects(
-        "max_answer_length: for question answering only",
+        "max_answer_length: a classification has no such setting",
         *("predict", "--model", bundle_dir, "--max-answer-length", 3, "a film"),
     )
     (tmp_path / "dev.tsv").write_text(GOOD)

@@ -1,6 +1,7 @@
 """Squeezing: the student's first weights, its loss, the run by the tool, exact resuming, JAX."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -145,10 +146,10 @@ def test_errors_are_those_of_numpy():
         s - 1e4 * (1 - mask[:, None, None]) for s in (scores, expected_scores)
     )
     tokens = mask.astype(bool)
-    variance = expected[tokens].var(axis=0).mean()
+    variance = float(expected[tokens].var(axis=0).mean())
     for row, error, divergence in zip(
         range(3),
-        np.asarray(HiddenError()(states, expected, mask)),
+        np.asarray(HiddenError(variance)(states, expected, mask)),
         np.asarray(AttentionDivergence()(scores, expected_scores, mask)),
         strict=True,
     ):
@@ -183,6 +184,31 @@ def test_half_of_the_inputs_are_single_texts(shards):
 # --- The run ---
 
 
+def held_out(teacher: Path, shards: Path) -> list[dict[str, np.ndarray]]:
+    """The inputs that a run is evaluated on."""
+    opened = Shards(shards)
+    batches = Batches(opened, Texts(opened), SqueezeOptions(teacher=str(teacher)))
+    return [inputs for inputs, _, _ in batches.dev()]
+
+
+def untrained_error(teacher: Path, shards: Path) -> float:
+    """The last layer's error of a student with its first weights: what it has without learning."""
+    source = sqb_tf.load(teacher).backbone
+    student = SqueezeBertBackbone(
+        SqueezeOptions(teacher="", layers=2, groups=2).student_config(source.config)
+    )
+    copy_weights(student, source, [2, 4])
+    difference, spread = [], []
+    for inputs in held_out(teacher, shards):
+        mask = inputs["input_mask"].astype(bool)
+        actual, expected = (
+            np.asarray(m(inputs)["sequence_output"])[mask] for m in (student, source)
+        )
+        difference.append(((actual - expected) ** 2).mean(axis=-1))
+        spread.append(expected)
+    return np.concatenate(difference).mean() / np.concatenate(spread).var(axis=0).mean()
+
+
 def test_the_student_learns_its_teachers_states(teacher, shards, tmp_path, capsys):
     """The reported errors are those of the bundle's model, and fall."""
     flags = ["--teacher", teacher, "--shards", shards, "--layers", 2, "--groups", 2, "--steps", 60]
@@ -195,16 +221,19 @@ def test_the_student_learns_its_teachers_states(teacher, shards, tmp_path, capsy
     assert "held-out hidden errors" in output.err and "attention divergence" in output.out
     assert results["taught_layers"] == [2, 4] and (tmp_path / "out" / "logs").is_dir()
     student, expected = (sqb_tf.load(path) for path in (tmp_path / "out", teacher))
-    opened = Shards(shards)
-    held_out = Batches(opened, Texts(opened), SqueezeOptions(teacher=str(teacher))).dev()
-    errors = []
-    for inputs, _, _ in held_out:
-        states = [
-            model.backbone.with_states()(inputs)["hidden_states"][-1]
+    assert curve[2] < 0.6 * untrained_error(teacher, shards)
+    errors, states = [], []
+    for inputs in held_out(teacher, shards):
+        mask = inputs["input_mask"].astype(bool)
+        actual, wanted = (
+            np.asarray(model.backbone.with_states()(inputs)["hidden_states"][-1])
             for model in (student, expected)
-        ]
-        errors.extend(HiddenError()(*states, inputs["input_mask"]))
-    assert np.mean(errors) == pytest.approx(curve[2], rel=1e-4)
+        )
+        rows = ((actual - wanted) ** 2).mean(axis=-1)
+        errors.extend(row[tokens].mean() for row, tokens in zip(rows, mask, strict=True))
+        states.append(wanted[mask])
+    variance = np.concatenate(states).var(axis=0).mean()
+    assert np.mean(errors) / variance == pytest.approx(curve[2], rel=1e-3)
     np.testing.assert_array_equal(
         student.backbone.embeddings.word_embeddings.embeddings,
         expected.backbone.embeddings.word_embeddings.embeddings,
@@ -228,14 +257,66 @@ def test_the_bundle_has_the_teachers_head_and_is_a_start(small, tmp_path):
 def test_resume_is_exact(saves, small, teacher, shards, tmp_path, monkeypatch, capsys):
     flags = ["--teacher", teacher, "--shards", shards, *SMALL, "--output", tmp_path / "out"]
     stop_after(monkeypatch, saves, "squeeze", *flags)
-    state = (tmp_path / "out.training" / "state.npz").stat().st_size
-    assert state < 4 * 4 * metrics(small)["parameters"]  # no teacher, no embeddings in it
+    with np.load(tmp_path / "out.training" / "state.npz") as state:
+        sizes = [state[name].size for name in state.files]
+    student = sqb_tf.load(small).backbone
+    learned = sum(np.size(w) for block in student.blocks for w in block.trainable_weights)
+    # Weights and AdamW's two moments, a few counters: no teacher, no embeddings, no pooler.
+    assert 3 * learned < sum(sizes) < 3 * learned + 100
     capsys.readouterr()
     assert call("squeeze", *flags, "--resume") == 0
     assert f"resuming at step {(2, 3, 4)[saves - 1]} of 6" in capsys.readouterr().err
     assert_same_weights(small, tmp_path / "out")
     assert metrics(small)["curve"] == metrics(tmp_path / "out")["curve"]
     assert listing(tmp_path) == ["out"]
+
+
+def test_a_teacher_that_has_changed_is_not_resumed(teacher, shards, tmp_path, monkeypatch):
+    """Its weights are in no state: the rest of the run would learn from another one."""
+    copied = Path(shutil.copytree(teacher, tmp_path / "teacher"))
+    flags = ["--teacher", copied, "--shards", shards, *SMALL, "--output", tmp_path / "out"]
+    stop_after(monkeypatch, 1, "squeeze", *flags)
+    model = sqb_tf.load(copied)
+    randomize(model, seed=1)
+    sqb_tf.save(model, copied)
+    rejects(
+        "has teacher-weights .*: repeat its flags, or start again", "squeeze", *flags, "--resume"
+    )
+
+
+def test_parts_of_a_step_have_its_loss(teacher, shards, small, tmp_path):
+    flags = ["--teacher", teacher, "--shards", shards, *SMALL, "--micro-batch-size", 2]
+    assert call("squeeze", *flags, "--output", tmp_path / "out") == 0
+    assert_same_weights(small, tmp_path / "out", tolerance=5e-4)
+
+
+def test_a_teacher_of_single_texts(text, tmp_path):
+    """Without a second token type there are no pairs to learn from."""
+    model = heads.SqueezeBertEmbedder(tiny_config(type_vocab_size=1, max_position_embeddings=40))
+    randomize(model)
+    sqb_tf.save(model, tmp_path / "single", tokenizer=WordPieceTokenizer(VOCABULARY))
+    flags = ["--teacher", tmp_path / "single", "--text", text, "--held-out", 20, "--layers", 1]
+    flags += ["--seq-length", 32, "--shards", tmp_path / "shards"]
+    assert call("squeeze", *flags, "--steps", 0) == 0
+    rejects(
+        "seq_length 41: .*single has 40 positions",
+        "squeeze",
+        *flags,
+        "--seq-length",
+        41,
+        "--steps",
+        0,
+    )
+    flags = [*flags[:2], *flags[6:8], *flags[10:], "--steps", 2]  # the shards' own length counts
+    assert call("squeeze", *flags, "--output", tmp_path / "out") == 0
+    # The same vocabulary under another name.
+    again = shutil.copytree(tmp_path / "single", tmp_path / "copy")
+    flags = ["--teacher", again, "--text", text, "--held-out", 20, "--seq-length", 32, "--steps", 0]
+    assert call("squeeze", *flags, "--shards", tmp_path / "shards") == 0
+    flags = ["--init", tmp_path / "single", "--shards", tmp_path / "shards"]
+    rejects(
+        "type_vocab_size is 1: pretraining is on", "pretrain", *flags, "--output", tmp_path / "o"
+    )
 
 
 @pytest.mark.slow
@@ -254,8 +335,9 @@ def test_the_head_is_the_teachers(head, shards, tmp_path):
     assert call("squeeze", *flags, "--output", tmp_path / "out") == 0
     model, expected_model = sqb_tf.load(tmp_path / "out"), sqb_tf.load(teacher)
     assert type(model) is type(expected_model)
-    if head != "encoder":
-        for actual, expected in zip(model.head.weights, expected_model.head.weights, strict=True):
+    for name in {"masked_lm": ["head"], "pretraining": ["head", "order_head"]}.get(head, []):
+        layers = getattr(model, name), getattr(expected_model, name)
+        for actual, expected in zip(*(layer.weights for layer in layers), strict=True):
             np.testing.assert_array_equal(actual, expected)
 
 
@@ -315,7 +397,7 @@ def test_jax_squeezes_without_tensorflow(small, teacher, shards, tmp_path):
             ["--shards", "s", "--output", "o", "--preset", "squeezebert-tiny", "--groups", 2],
             "preset and groups: the preset has its own",
         ),
-        (["--text", "t", "--output", "o", "--seq-length", 100], "seq_length 100"),
+        (["--shards", "s", "--output", "o", "--held-out", 0], "held_out 0.0: expected per cent"),
         (["--text", "t", "--output", "o", "--backend", "jax"], "shards are made with TensorFlow"),
         (
             ["--text", "t", "--output", "o", "--attention-weight", -1],
@@ -334,7 +416,7 @@ def test_a_teacher_of_another_vocabulary(teacher, shards, tmp_path):
     tokens = [*VOCABULARY[:-1], "other"]
     sqb_tf.save(model, tmp_path / "other", tokenizer=WordPieceTokenizer(tokens))
     flags = ["--teacher", tmp_path / "other", "--shards", shards, "--output", tmp_path / "out"]
-    rejects("its vocabulary is not that of .*other: make the shards with this", "squeeze", *flags)
+    rejects("its vocabulary is not that of .*other: make them with this", "squeeze", *flags)
 
 
 def test_a_teacher_without_attention(shards, tmp_path):

@@ -7,10 +7,17 @@ import shutil
 import numpy as np
 import pytest
 from fixtures.commands import call
-from fixtures.hugging_face import change_config, change_weights, import_error, save_bundle
+from fixtures.hugging_face import (
+    change_config,
+    change_weights,
+    import_error,
+    read_arrays,
+    save_bundle,
+)
 from fixtures.paths import GOLDEN
 
-from sqb_tf.checkpoint import bundle
+import sqb_tf
+from sqb_tf.checkpoint import bundle, transformers_folder
 from sqb_tf.errors import InputError
 
 
@@ -145,3 +152,135 @@ def test_unsupported_tokenizer_settings(hf_folder, tmp_path):
     path = hf_folder / "tokenizer_config.json"
     path.write_text(json.dumps({"do_lower_case": True, "strip_accents": False}))
     assert "expected that accents are stripped if and only if" in import_error(hf_folder, tmp_path)
+
+
+TOKENIZER = {
+    "normalizer": {"type": "BertNormalizer", "lowercase": True},
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "model": {"type": "WordPiece", "vocab": {}, "continuing_subword_prefix": "##"},
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        (
+            "config.json",
+            {"model_type": ["bert"]},
+            "model_type \"['bert']\": expected",
+        ),
+        (
+            "config.json",
+            {"architectures": {"a": 1}},
+            "config.json: architectures {'a': 1}: expected a list",
+        ),
+        (
+            "config.json",
+            {"id2label": {"0": "a", "1": "b", "2": "c\nd"}},
+            "each of one line",
+        ),
+        (
+            "config.json",
+            {"id2label": {"0": "a", "1": "b", "2": None}},
+            "each of one line",
+        ),
+        ("config.json", {"hidden_size": 10**9, "embedding_size": 10**9}, "describes a model of"),
+        ("config.json", {"vocab_size": 10**9}, "describes a model of"),
+        ("config.json", {"num_hidden_layers": 10**9}, "describes a model of"),
+        (
+            "tokenizer_config.json",
+            {"model_max_length": True},
+            "model_max_length True: expected a whole",
+        ),
+        ("tokenizer_config.json", {"model_max_length": 3}, "seq_length 3: expected 5 to"),
+        (
+            "tokenizer_config.json",
+            {"do_lower_case": "false"},
+            "do_lower_case 'false': expected true or",
+        ),
+        ("tokenizer.json", {**TOKENIZER, "model": None}, "model None: not a WordPiece tokenizer"),
+        ("tokenizer.json", {**TOKENIZER, "model": []}, "model []: expected an object"),
+        ("tokenizer.json", {**TOKENIZER, "normalizer": [1]}, "normalizer [1]: expected an object"),
+        (
+            "tokenizer.json",
+            {**TOKENIZER, "normalizer": {"type": "Sequence"}},
+            "normalizer Sequence: not",
+        ),
+        (
+            "tokenizer.json",
+            {**TOKENIZER, "pre_tokenizer": {"type": "WhitespaceSplit"}},
+            "pre_tokenizer WhitespaceSplit: not a WordPiece tokenizer as BERT's",
+        ),
+        (
+            "tokenizer.json",
+            {**TOKENIZER, "model": {**TOKENIZER["model"], "continuing_subword_prefix": "@@"}},
+            "continuing_subword_prefix '@@': expected '##'",
+        ),
+        ("model.safetensors.index.json", {"weight_map": {"a": 1}}, "expected a weight_map in it"),
+        ("model.safetensors.index.json", {"weight_map": ["x"]}, "expected a weight_map in it"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_malformed_files(file, change, message, hf_folder, tmp_path):
+    """One line that names the file; never a traceback, a bundle or a model as large as a config says."""
+    path = hf_folder / file
+    if file.endswith("index.json"):
+        (hf_folder / "model.safetensors").unlink()
+    settings = json.loads(path.read_text()) if file == "config.json" else {}
+    path.write_text(json.dumps({**settings, **change}))
+    assert message in import_error(hf_folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (["[PAD]", "[UNK]", "[SEP]", "a"], "tokenizer.json: the vocabulary lacks [CLS]"),
+        (["[PAD]", "[UNK]", "[CLS]", "[SEP]", "w\n1"], "tokenizer.json: a token has a line break"),
+    ],
+)
+def test_tokens_that_no_vocabulary_can_hold(tokens, message, hf_folder, tmp_path):
+    (hf_folder / "vocab.txt").unlink()
+    model = {**TOKENIZER["model"], "vocab": {token: i for i, token in enumerate(tokens)}}
+    (hf_folder / "tokenizer.json").write_text(json.dumps({**TOKENIZER, "model": model}))
+    assert message in import_error(hf_folder, tmp_path)
+
+
+@pytest.mark.parametrize("ids", [{"a": "x"}, {"a": None}, {"a": 1}, {"a": True}, {}], ids=str)
+def test_ids_that_are_none(ids, hf_folder, tmp_path):
+    (hf_folder / "vocab.txt").unlink()
+    model = {**TOKENIZER["model"], "vocab": ids}
+    (hf_folder / "tokenizer.json").write_text(json.dumps({**TOKENIZER, "model": model}))
+    assert "tokenizer.json: ids are not 0 to" in import_error(hf_folder, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "bool", "uint8"])
+def test_weights_of_a_quantized_model(dtype, hf_folder, tmp_path):
+    bias = read_arrays(hf_folder)["classifier.bias"]
+    change_weights(hf_folder, classifier__bias=np.ones(bias.shape, dtype))
+    assert f"classifier.bias is {dtype}: expected float weights" in import_error(
+        hf_folder, tmp_path
+    )
+
+
+def test_weights_that_are_not_finite(hf_folder, tmp_path):
+    bias = read_arrays(hf_folder)["classifier.bias"]
+    change_weights(hf_folder, classifier__bias=np.full(bias.shape, np.nan, "f4"))
+    assert "classifier.bias has values that are not finite" in import_error(hf_folder, tmp_path)
+
+
+def test_a_folder_is_no_bundle(hf_folder):
+    with pytest.raises(
+        InputError, match=r"not a bundle: make one of it with `sqb import_hf --source"
+    ):
+        call("convert", "--model", hf_folder)
+    assert sqb_tf.load(hf_folder).config == transformers_folder.read(hf_folder).config
+
+
+def test_the_hub_gives_the_files_of_an_encoder_in_a_folder():
+    from huggingface_hub.utils import filter_repo_objects
+
+    needed = ["config.json", "0_Transformer/vocab.txt", "0_Transformer/pytorch_model.bin"]
+    needed += ["1_Pooling/config.json", "modules.json", "model.safetensors", "vocab.txt"]
+    others = ["onnx/model.onnx", "tf_model.h5", "README.md", "flax_model.msgpack"]
+    patterns = transformers_folder.HUB_FILES
+    assert list(filter_repo_objects([*needed, *others], allow_patterns=patterns)) == needed

@@ -78,7 +78,7 @@ def test_a_bert_goes_out_as_it_came(head, tmp_path):
     settings = [json.loads((f / "config.json").read_text()) for f in (source, tmp_path / "back")]
     for name in ("architectures", "model_type", "layer_norm_eps", "hidden_act", "type_vocab_size"):
         assert settings[0][name] == settings[1][name]
-    # Also a pooler that the folder has not is the same in every import.
+    # A pooler that the folder lacks gets the same weights in every import.
     assert call("import_hf", "--source", tmp_path / "back", "--output", tmp_path / "again") == 0
     assert_same_bundle(tmp_path / "again", tmp_path / "first")
 
@@ -238,6 +238,7 @@ def test_tokenizer_json_alone(hf_folder, tmp_path):
     (hf_folder / "vocab.txt").unlink()
     tokenizer = {
         "normalizer": {"type": "BertNormalizer", "lowercase": False, "strip_accents": None},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
         "model": {"type": "WordPiece", "vocab": {token: i for i, token in enumerate(tokens)}},
     }
     path = hf_folder / "tokenizer.json"
@@ -249,5 +250,5 @@ def test_tokenizer_json_alone(hf_folder, tmp_path):
     path.write_text(json.dumps(tokenizer))
     shutil.rmtree(tmp_path / "out")
     assert "ids are not 0 to" in import_error(hf_folder, tmp_path)
-    path.write_text(json.dumps({"model": {"type": "BPE", "vocab": {}}}))
+    path.write_text(json.dumps({**tokenizer, "model": {"type": "BPE", "vocab": {}}}))
     assert "not a WordPiece tokenizer" in import_error(hf_folder, tmp_path)

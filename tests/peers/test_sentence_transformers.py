@@ -99,8 +99,10 @@ def test_round_trip(source, tmp_path):
     assert infos[0].settings == infos[1].settings and infos[0].seq_length == infos[1].seq_length
 
 
-def test_files_of_earlier_versions(folder):
+@pytest.mark.parametrize("source", FOLDERS, ids=lambda folder: folder.name)
+def test_files_of_earlier_versions(source, tmp_path):
     """Before version 5: a flag for each pooling, the length in a file of its own, the encoder in a folder."""
+    folder = Path(shutil.copytree(source, tmp_path / "st"))
     expected = vectors(sqb_tf.load(folder))
     names = [
         path.name for path in folder.iterdir() if path.name not in ("modules.json", "1_Pooling")
@@ -111,7 +113,8 @@ def test_files_of_earlier_versions(folder):
     tokenizer = folder / "0_Transformer" / "tokenizer_config.json"
     settings = json.loads(tokenizer.read_text())
     length = settings.pop("model_max_length")
-    tokenizer.write_text(json.dumps(settings))
+    # What sentence-transformers states replaces a tokenizer's limit.
+    tokenizer.write_text(json.dumps({**settings, "model_max_length": 5}))
     lengths = {"max_seq_length": length, "do_lower_case": False}
     (folder / "0_Transformer" / "sentence_bert_config.json").write_text(json.dumps(lengths))
     listed = json.loads((folder / "modules.json").read_text())
@@ -138,7 +141,7 @@ def test_a_default_prompt_is_told(folder, caplog):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("modules.json", "[", "modules.json: cannot be read as a list of modules"),
+        ("modules.json", "[", "modules.json: cannot be read as JSON"),
         (
             "modules.json",
             '[{"type": "a.Transformer"}]',
@@ -165,8 +168,24 @@ def test_a_default_prompt_is_told(folder, caplog):
             '{"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true}',
             "pooling ['mean', 'pooling_mode_max_tokens']",
         ),
-        ("sentence_bert_config.json", '{"max_seq_length": "long"}', "max_seq_length 'long'"),
+        (
+            "sentence_bert_config.json",
+            '{"max_seq_length": "long"}',
+            "max_seq_length 'long': expected",
+        ),
         ("sentence_bert_config.json", '{"max_seq_length": 0}', "max_seq_length 0"),
+        ("sentence_bert_config.json", '{"max_seq_length": true}', "max_seq_length True: expected"),
+        (
+            "1_Pooling/config.json",
+            '{"pooling_mode": [["mean"]]}',
+            "pooling [['mean']]: expected one of",
+        ),
+        ("modules.json", "[" * 200_000, "modules.json: cannot be read as JSON"),
+        (
+            "config_sentence_transformers.json",
+            '{"default_prompt_name": ["x"]}',
+            "default_prompt_name ['x']: expected a string",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(folder, tmp_path, file, content, message):

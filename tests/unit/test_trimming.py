@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fixtures.commands import call, rejects
 from fixtures.models import VOCABULARY, randomize, tiny_config
+from fixtures.runs import assert_same_weights, stop_after
 
 import sqb_tf
 from sqb_tf.data.example import Columns
@@ -115,11 +116,28 @@ def test_finetune_trims_and_says_what_changed(teacher, data, tmp_path, capsys):
     assert call("predict", "--package", package, "a bad film") == 0
 
 
-def test_auto_keeps_every_token_of_the_training_texts(teacher, data, tmp_path):
+def test_auto_keeps_every_token_of_the_training_texts(teacher, data, tmp_path, monkeypatch):
     flags = ["--data", data, "--init", teacher, "--epochs", 1, "--seq-length", 16]
-    assert call("finetune", *flags, "--trim-vocabulary", "auto", "--output", tmp_path / "out") == 0
-    # Fewer than 6000 tokens in all: nothing but unused ones is left out.
-    assert sqb_tf.load(tmp_path / "out").info.vocabulary == VOCABULARY
+    flags += ["--trim-vocabulary", "auto"]
+    assert call("finetune", *flags, "--output", tmp_path / "all") == 0
+    # There are fewer tokens than auto keeps at least.
+    assert sqb_tf.load(tmp_path / "all").info.vocabulary == VOCABULARY
+    monkeypatch.setattr("sqb_tf.training.vocabulary_trim.LEAST_TOKENS", 0)
+    assert call("finetune", *flags, "--output", tmp_path / "out") == 0
+    words = {"the", "film", "was", "good", "bad", "end"}
+    expected = [
+        t for t in VOCABULARY if t[:1] == "[" or len(t.removeprefix("##")) == 1 or t in words
+    ]
+    assert sqb_tf.load(tmp_path / "out").info.vocabulary == expected
+
+
+def test_a_trimmed_run_resumes_exactly(teacher, data, tmp_path, monkeypatch):
+    flags = ["--data", data, "--init", teacher, "--epochs", 2, "--batch-size", 4, "--save-every", 1]
+    flags += ["--seq-length", 16, "--trim-vocabulary", WITH_WORDS]
+    assert call("finetune", *flags, "--output", tmp_path / "whole") == 0
+    stop_after(monkeypatch, 2, "finetune", *flags, "--output", tmp_path / "parts")
+    assert call("finetune", *flags, "--output", tmp_path / "parts", "--resume") == 0
+    assert_same_weights(tmp_path / "whole", tmp_path / "parts")
 
 
 @pytest.mark.parametrize(
@@ -134,6 +152,10 @@ def test_auto_keeps_every_token_of_the_training_texts(teacher, data, tmp_path):
             "trim_vocabulary 'some': expected auto, or",
         ),
         (["--init", "full", "--trim-vocabulary", "0"], "trim_vocabulary '0': expected auto, or"),
+        (
+            ["--init", "full", "--trim-vocabulary", "9" * 5000],
+            "expected auto, or a number of tokens",
+        ),
     ],
 )
 def test_bad_flags(flags, match, teacher, data, monkeypatch):

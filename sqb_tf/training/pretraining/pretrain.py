@@ -11,13 +11,14 @@ from typing import Any
 import keras
 
 from sqb_tf.checkpoint import bundle, source
+from sqb_tf.checkpoint.saving import fill_vocabulary
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError, unknown_name
 from sqb_tf.heads import registry
 from sqb_tf.model import heads
 from sqb_tf.progress import log
-from sqb_tf.training.checks import check_request
+from sqb_tf.training.checks import check_request, check_shards
 from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.pretraining.options import PretrainOptions
@@ -90,12 +91,8 @@ def _check_config(
     if init is None:
         config = options.new_config(len(shards.vocabulary))
     else:
-        config, lowercase = init.config, init.task.lowercase
-        if init.vocabulary != shards.vocabulary or lowercase != shards.index.lowercase:
-            raise InputError(
-                f"{options.init}: its vocabulary is not that of the shards in {shards.directory}: make them "
-                f"with --vocab {options.init}/vocab.txt"
-            )
+        config = init.config
+        check_shards(shards, init, str(options.init))
     if shards.index.seq_length > config.max_position_embeddings:
         raise InputError(
             f"{shards.directory}: instances of {shards.index.seq_length} tokens: the model has "
@@ -183,7 +180,7 @@ def _write_bundle(
     )
     contents = bundle.BundleContents(
         model,
-        shards.vocabulary,
+        fill_vocabulary(shards.vocabulary, model.config.vocab_size),
         [],
         info,
         calibration=[Example(text, None, None) for text in shards.texts("train")],

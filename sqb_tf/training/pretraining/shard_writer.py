@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from sqb_tf.training.pretraining.shards import (
     DTYPE,
     FORMAT,
     INDEX,
+    MAX_TOKENS,
     RECORDS,
     SAMPLES,
     Index,
@@ -45,7 +47,7 @@ def make_shards(
     Args:
         directory: the folder of shards.
         options: text, split, vocabulary and length.
-        vocabulary: the tokens that `options.vocabulary` names; None: they are read from there, or learned.
+        vocabulary: a model's tokens; None: those of the file `options.vocabulary`, or learned ones.
 
     Raises:
         InputError: bad options or text; too little text; a folder with other contents, or with shards of
@@ -55,7 +57,7 @@ def make_shards(
     if options.text is None:
         raise InputError("text: expected text files, or folders of .txt files")
     corpus = Corpus.find(options.text, options.held_out)
-    source = _source(options, corpus)
+    source = _source(options, corpus, vocabulary)
     if (directory / INDEX).is_file():
         _check_same(Index.read(directory), source, directory)
         log(f"using the shards in {directory}")
@@ -65,21 +67,26 @@ def make_shards(
     with staged_directory(directory) as staged:
         tokens = vocabulary or _vocabulary(options, corpus)
         tokenizer = WordPieceTokenizer(tokens, options.lowercase)
+        name = options.vocabulary or "the vocabulary"
         if MASK not in tokenizer.vocabulary:
-            raise InputError(f"{options.vocabulary}: no {MASK}, which pretraining needs")
-        if len(tokenizer.vocabulary) > np.iinfo(DTYPE).max + 1:
+            raise InputError(f"{name}: no {MASK}, which pretraining and squeezing need")
+        if len(tokenizer.vocabulary) > MAX_TOKENS:
             raise InputError(
-                f"{options.vocabulary}: {len(tokenizer.vocabulary)} tokens: expected at most "
-                f"{np.iinfo(DTYPE).max + 1}"
+                f"{name}: {len(tokenizer.vocabulary)} tokens: expected at most {MAX_TOKENS}"
             )
         _write(staged, options, source, corpus, tokenizer)
 
 
-def _source(options: ShardOptions, corpus: Corpus) -> dict[str, Any]:
+def _source(
+    options: ShardOptions, corpus: Corpus, vocabulary: Sequence[str] | None
+) -> dict[str, Any]:
     """The options with the names and sizes of the files: equal sources give equal shards."""
     files = [[str(path.resolve()), path.stat().st_size] for path in corpus.paths]
     settings = dataclasses.asdict(options)
     del settings["text"]
+    if vocabulary is not None:  # a model's, whatever its name
+        digest = hashlib.sha256("\n".join(vocabulary).encode()).hexdigest()
+        settings["vocabulary"] = f"sha256 {digest}"
     return {**settings, "files": files}
 
 

@@ -30,6 +30,7 @@ RECORDS = 65_536
 # Bytes before a payload, its length (uint64) and a checksum (uint32), and after it, a checksum.
 HEAD, TAIL = 12, 4
 DTYPE = np.dtype("<u2")
+MAX_TOKENS = np.iinfo(DTYPE).max + 1  # of a vocabulary
 FORMAT = 1
 
 

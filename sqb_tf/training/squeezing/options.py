@@ -9,10 +9,10 @@ from typing import Any
 from sqb_tf.config import GROUP_FIELDS, PRESETS, SqueezeBertConfig
 from sqb_tf.errors import InputError
 from sqb_tf.options import check_choices, option
-from sqb_tf.training.options import TextRunOptions, check_at_least
+from sqb_tf.training.options import REFERENCE_BATCH, TextRunOptions, check_at_least, scaled_rate
 
-# Of AdamW, at 32 instances a step; for others times the square root of their share.
-RATE, REFERENCE_BATCH = 1.5e-3, 32
+# Of AdamW, see `scaled_rate`.
+RATE = 1.5e-3
 DEFAULT_GROUPS = 4
 
 
@@ -86,7 +86,7 @@ class SqueezeOptions(TextRunOptions):
         """The highest learning rate."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return RATE * math.sqrt(self.batch_size / REFERENCE_BATCH)
+        return scaled_rate(RATE, self.batch_size)
 
     def student_config(self, teacher: SqueezeBertConfig) -> SqueezeBertConfig:
         """The student's architecture: the teacher's, but for layers, groups and feed-forward channels.
@@ -116,7 +116,7 @@ class SqueezeOptions(TextRunOptions):
             "num_hidden_layers": self.layers or teacher.num_hidden_layers,
             "intermediate_size": self.feed_forward or teacher.intermediate_size,
             **dict.fromkeys(("q_groups", "k_groups", "v_groups"), attention_groups),
-            # Dense, as in the paper: the one projection that mixes the groups.
+            # The teacher's: dense in a BERT and in the paper, where it mixes the groups.
             "post_attention_groups": teacher.post_attention_groups,
             **dict.fromkeys(("intermediate_groups", "output_groups"), groups),
         }

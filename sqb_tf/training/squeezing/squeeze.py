@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ def squeeze(
 ) -> dict[str, Any]:
     """Squeezes `options.teacher` on the text of `shards` and writes the student's bundle to `output`.
 
-    The bundle has the teacher's head, weights and all, if that learns from text alone, else none. Embeddings
-    and pooler stay the teacher's. The run keeps its state in `OUTPUT.training` and removes it at the end.
+    The bundle keeps the teacher's head and its weights if the head needs no labels; else it has no head.
+    Embeddings and pooler stay the teacher's. The run keeps its state in `OUTPUT.training` and removes it at
+    the end.
 
     Args:
         shards: the training and held-out instances, in the teacher's vocabulary.
@@ -59,8 +61,8 @@ def squeeze(
     config = options.student_config(info.config)
     check_shards(shards, info, options.teacher)
     with reproducible(options.seed):
-        directory = open_run_directory(output, _identity(shards, options), resume)
         teacher = source.load_model(options.teacher)
+        directory = open_run_directory(output, _identity(shards, options, teacher), resume)
         layers = taught_layers(config.num_hidden_layers, info.config.num_hidden_layers)
         with dtype_policy(options.precision):
             squeezer = _prepare(shards, options, config, teacher, layers, info, directory)
@@ -72,10 +74,14 @@ def squeeze(
     return metrics
 
 
-def _identity(shards: Shards, options: SqueezeOptions) -> dict[str, Any]:
-    """Everything that decides the run's result."""
+def _identity(shards: Shards, options: SqueezeOptions, teacher: Any) -> dict[str, Any]:
+    """Everything that decides the run's result, the teacher's weights too: a state leaves them out."""
     index = dataclasses.asdict(shards.index)
+    digest = hashlib.sha256()
+    for array in _encoder(teacher).get_weights():
+        digest.update(array.tobytes())
     return {
+        "teacher_weights": digest.hexdigest(),
         "backend": keras.backend.backend(),
         "shards": {name: index[name] for name in ("seq_length", "lowercase", "source", "records")},
         **dataclasses.asdict(options),

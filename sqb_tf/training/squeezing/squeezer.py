@@ -27,14 +27,15 @@ DEV_INSTANCES = 512
 
 
 class Texts:
-    """Instances of shards as inputs: half of them pairs of texts, half a single text."""
+    """Instances of shards as inputs: half of them pairs of texts, half a single text; without `pairs` all."""
 
-    def __init__(self, shards: Shards) -> None:
+    def __init__(self, shards: Shards, pairs: bool = True) -> None:
+        self._share = 0.5 if pairs else 1.0
         self._masking = Masking.for_shards(shards, whole_words=False, swaps=False)
 
     def __call__(self, instances: Instances, seed: tuple[int, ...]) -> Batch:
         """Inputs of `n` instances by name, int32 `[n, seq_length]`; targets and weights of `LOSS`."""
-        single = np.random.default_rng(seed).random(len(instances.lengths)) < 0.5
+        single = np.random.default_rng(seed).random(len(instances.lengths)) < self._share
         both = instances.lengths.sum(axis=1)
         lengths = np.where(
             single[:, None], np.stack([both, 0 * both], axis=1), instances.lengths
@@ -70,9 +71,10 @@ class Squeezer(TextTrainer):
         directory: Path,
     ) -> None:
         self.shards, self.student = shards, student
-        batches = Batches(shards, Texts(shards), options)
+        batches = Batches(shards, Texts(shards, teacher.config.type_vocab_size > 1), options)
         self.dev = batches.dev(DEV_INSTANCES)
-        self.evaluator = _errors(student, teacher, layers, pooling)
+        variances = _variances(teacher, layers, [inputs for inputs, _, _ in self.dev])
+        self.evaluator = _errors(student, teacher, layers, variances, pooling)
         model = _loss(self.evaluator, options)
         warmup_steps = round(options.steps * options.warmup)
         schedule = LinearWarmupDecay(
@@ -111,8 +113,30 @@ class Squeezer(TextTrainer):
         return f"held-out hidden errors {layers}"
 
 
+def _variances(
+    teacher: keras.Model, layers: Sequence[int], batches: Sequence[dict[str, np.ndarray]]
+) -> list[float]:
+    """The variance of each layer's states over the tokens of the held-out batches, the mean over channels."""
+    states = teacher.with_states()
+    # By name: of a list with one output, Keras returns the array.
+    taught = {str(layer): states.output["hidden_states"][layer] for layer in layers}
+    model = keras.Model(states.input, taught)
+    sums, squares, count = 0.0, 0.0, 0
+    for inputs in batches:
+        tokens: np.ndarray = inputs["input_mask"].astype(bool)
+        outputs = model.predict_on_batch(inputs)
+        values = np.stack([outputs[name][tokens] for name in taught]).astype(np.float64)
+        sums, squares = sums + values.sum(axis=1), squares + np.square(values).sum(axis=1)
+        count += values.shape[1]
+    return (squares / count - np.square(sums / count)).mean(axis=1).tolist()
+
+
 def _errors(
-    student: keras.Model, teacher: keras.Model, layers: Sequence[int], pooling: str | None
+    student: keras.Model,
+    teacher: keras.Model,
+    layers: Sequence[int],
+    variances: Sequence[float],
+    pooling: str | None,
 ) -> keras.Model:
     """Inputs -> float32 `[n, layers]` `hidden_errors` and `attention_divergences`; `embedding_distance`."""
     inputs = token_inputs()
@@ -121,7 +145,7 @@ def _errors(
     hidden, attention = [], []
     for index, layer in enumerate(layers):
         states = ours["hidden_states"][index + 1], theirs["hidden_states"][layer]
-        hidden.append(HiddenError(dtype="float32")(*states, mask))
+        hidden.append(HiddenError(variances[index], dtype="float32")(*states, mask))
         scores = ours["attention_scores"][index], theirs["attention_scores"][layer - 1]
         attention.append(AttentionDivergence(dtype="float32")(*scores, mask))
     outputs = {
@@ -156,19 +180,22 @@ def _output_itself(target: Any, output: Any) -> Any:
 class HiddenError(keras.layers.Layer):
     """Two states `[n, length, hidden]`, mask `[n, length]` -> the error of the first one, `[n]`.
 
-    It is the mean squared error over the tokens, divided by the second one's variance in the batch: 1 for
-    states that know nothing but the channels' means.
+    It is the mean squared error over the tokens, divided by `variance`. If that is the second states'
+    variance, it is 1 where every state is their mean.
     """
+
+    def __init__(self, variance: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.variance = variance
 
     def call(self, states: Any, expected: Any, input_mask: Any) -> Any:
         mask = ops.cast(input_mask, "float32")
         states, expected = (ops.cast(x, "float32") for x in (states, expected))
-        total = ops.sum(mask)
-        mean = ops.einsum("bth,bt->h", expected, mask) / total
-        centred = ops.mean(ops.square(expected - mean), axis=-1)
-        variance = ops.sum(centred * mask) / total
         errors = ops.mean(ops.square(states - expected), axis=-1)
-        return ops.sum(errors * mask, axis=1) / ops.sum(mask, axis=1) / variance
+        return ops.sum(errors * mask, axis=1) / ops.sum(mask, axis=1) / self.variance
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "variance": self.variance}
 
     def compute_output_shape(self, states_shape: Any, *others: Any) -> Any:
         return states_shape[:1]
