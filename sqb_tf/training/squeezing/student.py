@@ -6,9 +6,6 @@ from typing import Any
 
 import numpy as np
 
-# A diagonal block keeps 1 / groups of a kernel's energy, whatever the order of the channels. What it keeps is
-# scaled by groups to this power: 1.5 for 4 groups, where 2 would restore the outputs' variance.
-GAIN = 0.3
 _ATTENTION = ("query", "key", "value")
 _PLAIN = ("post_attention_norm", "output_norm")
 
@@ -50,7 +47,7 @@ def dense_kernel(projection: Any) -> np.ndarray:
 
 
 def _copy_projection(target: Any, source: Any) -> None:
-    _set_kernel(target, dense_kernel(source), np.asarray(source.bias), source.groups)
+    _set_kernel(target, dense_kernel(source), np.asarray(source.bias))
 
 
 def _copy_feed_forward(block: Any, source: Any) -> None:
@@ -68,10 +65,8 @@ def _copy_feed_forward(block: Any, source: Any) -> None:
         kept = _strongest(np.stack(strength), width // groups)
     else:
         kept = np.arange(width)
-    bias = np.asarray(source.intermediate.bias)[kept]
-    _set_kernel(block.intermediate, first[:, kept], bias, source.intermediate.groups)
-    bias = np.asarray(source.output_projection.bias)
-    _set_kernel(block.output_projection, second[kept], bias, source.output_projection.groups)
+    _set_kernel(block.intermediate, first[:, kept], np.asarray(source.intermediate.bias)[kept])
+    _set_kernel(block.output_projection, second[kept], np.asarray(source.output_projection.bias))
 
 
 def _strongest(strength: np.ndarray, count: int) -> np.ndarray:
@@ -85,11 +80,13 @@ def _strongest(strength: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate(chosen)
 
 
-def _set_kernel(projection: Any, dense: np.ndarray, bias: np.ndarray, source_groups: int) -> None:
-    """Assigns the diagonal blocks of `dense` `[in, out]`, scaled where they leave something out."""
+def _set_kernel(projection: Any, dense: np.ndarray, bias: np.ndarray) -> None:
+    """Assigns the diagonal blocks of `dense` `[in, out]`.
+
+    They keep 1 / groups of a kernel's energy. Scaling them up does not help, see decision 091.
+    """
     groups = projection.groups
-    gain = max(1.0, groups / source_groups) ** GAIN
     rows = np.split(dense, groups)
     blocks = [np.split(row, groups, axis=1)[group] for group, row in enumerate(rows)]
-    projection.kernel.assign(np.concatenate(blocks, axis=1)[None] * gain)
+    projection.kernel.assign(np.concatenate(blocks, axis=1)[None])
     projection.bias.assign(bias)
