@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import abc
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from sqb_tf.atomic_write import staged_file
+from sqb_tf.checkpoint import bundle
+from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.progress import log
 from sqb_tf.training.callbacks import run_callbacks
 from sqb_tf.training.options import TextRunOptions
 from sqb_tf.training.pretraining.batches import Batches, IndexedBatches, dataset
+from sqb_tf.training.pretraining.shards import Shards
+from sqb_tf.training.run_directory import LOGS
 from sqb_tf.training.state import RunState
 
 # Files of the run directory.
@@ -33,6 +37,7 @@ class TextTrainer(abc.ABC):
 
     def __init__(
         self,
+        shards: Shards,
         model: keras.Model,
         batches: Batches,
         options: TextRunOptions,
@@ -40,7 +45,8 @@ class TextTrainer(abc.ABC):
         constants: Sequence[keras.Variable] = (),
     ) -> None:
         """`constants` are variables that training does not change."""
-        self.model, self.batches, self.options, self.directory = model, batches, options, directory
+        self.shards, self.model, self.batches = shards, model, batches
+        self.options, self.directory = options, directory
         self.total_steps = options.steps * options.accumulation  # in micro batches
         self.state = RunState(directory / STATE, model, constants)
         self.callbacks: list[keras.callbacks.Callback] = []
@@ -79,6 +85,32 @@ class TextTrainer(abc.ABC):
             batches = IndexedBatches(self.batches, micro_steps_done, self.total_steps)
         callbacks += self.callbacks
         self.model.fit(batches, shuffle=False, callbacks=callbacks, verbose=0)
+
+    def write_bundle(
+        self,
+        output: Path,
+        model: Any,
+        vocabulary: Sequence[str],
+        task: bundle.TaskInfo,
+        metrics: Mapping[str, Any],
+    ) -> None:
+        """Writes what the run made of the text: `model`, with samples of the text and TensorBoard's files."""
+        logs = self.directory / LOGS
+        samples = {
+            split: [Example(text, None, None) for text in self.shards.texts(split)]
+            for split in ("train", "dev")
+        }
+        contents = bundle.BundleContents(
+            model,
+            vocabulary,
+            [],
+            task,
+            calibration=samples["train"],
+            verification=samples["dev"],
+            metrics=metrics,
+            logs=logs if logs.is_dir() else None,
+        )
+        bundle.write(output, contents)
 
     def _evaluate_if_due(self) -> None:
         """Evaluates every `evaluate_every` steps and at the end."""

@@ -1,7 +1,6 @@
 """Pretraining by the tool: the bundle, exact resuming, accumulation, several devices, JAX."""
 
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from fixtures.commands import (
     ROOT,
-    TOOLS,
     call,
     error_line,
     listing,
@@ -18,7 +16,7 @@ from fixtures.commands import (
     run,
 )
 from fixtures.models import stored_weights
-from fixtures.runs import assert_same_weights, metrics, stop_after
+from fixtures.runs import assert_same_weights, metrics, needs_jax, run_in_jax, stop_after
 from fixtures.tiers import tiered
 
 from sqb_tf.checkpoint import bundle
@@ -27,7 +25,6 @@ from sqb_tf.training.pretraining.corpus import Corpus
 from sqb_tf.training.pretraining.shards import Shards
 from sqb_tf.training.state import RunState
 
-JAX = Path(os.environ.get("SQB_JAX_PYTHON", ROOT / ".venv-jax/bin/python"))
 # 6 steps of 8 examples, saved at 2, 4 and 6; without dropout, which differs for each micro batch.
 SMALL = ["--preset", "squeezebert-tiny", "--steps", 6, "--batch-size", 8, "--save-every", 2]
 SMALL += ["--optimizer", "lamb", "--evaluate-every", 3, "--learning-rate", 0.01, "--dropout", 0]
@@ -243,23 +240,12 @@ def test_two_devices_give_the_result_of_one(small, shards, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.peers
-@pytest.mark.skipif(not JAX.exists(), reason=f"{JAX} is missing: `make test` makes it")
+@needs_jax
 def test_jax_pretrains_from_shards_without_tensorflow(small, shards, tmp_path):
     """Equal to TensorFlow's run up to rounding, also when resumed after a kill; the bundle loads in both."""
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for name, folder in (("sqb_tf", "sqb_tf"), ("sqb_tflite", "tflite"), ("sqb_tools", "tools")):
-        (tmp_path / name).symlink_to(ROOT / folder)  # its environment has no installation of ours
-
     # The backends initialize weights differently, so both start from a bundle, without a new head.
     flags = ["--shards", shards, *SMALL[2:-2], "--init", small, "--no-sentence-order"]
     assert call("pretrain", *flags, "--output", tmp_path / "expected") == 0
-
-    def pretrain(*extra) -> subprocess.CompletedProcess:
-        command = [JAX, TOOLS / "pretrain.py", "--backend", "jax", *flags]
-        command += ["--output", tmp_path / "out", *extra]
-        return subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, env=environment, cwd=tmp_path
-        )
 
     killer = tmp_path / "sitecustomize.py"
     killer.write_text(
@@ -273,10 +259,9 @@ def test_jax_pretrains_from_shards_without_tensorflow(small, shards, tmp_path):
         "        os.kill(os.getpid(), 9)\n"
         "    state.RunState.save = die\n"
     )
-    environment.update(KILL="1", KERAS_BACKEND="jax")
-    assert pretrain().returncode == -9
-    del environment["KILL"]
-    done = pretrain("--resume")
+    flags += ["--output", tmp_path / "out"]
+    assert run_in_jax(tmp_path, "pretrain", *flags, KILL="1").returncode == -9
+    done = run_in_jax(tmp_path, "pretrain", *flags, "--resume")
     assert done.returncode == 0, done.stderr
     assert "resuming at step 2 of 6" in done.stderr
     curves = [metrics(tmp_path / name)["curve"] for name in ("expected", "out")]

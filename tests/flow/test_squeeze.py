@@ -1,16 +1,14 @@
 """Squeezing: the student's first weights, its loss, the run by the tool, exact resuming, JAX."""
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures.commands import ROOT, TOOLS, call, listing, rejects
+from fixtures.commands import ROOT, call, listing, rejects
 from fixtures.hugging_face import save_bundle
 from fixtures.models import VOCABULARY, random_inputs, randomize, tiny_config
-from fixtures.runs import assert_same_weights, metrics, stop_after
+from fixtures.runs import assert_same_weights, metrics, needs_jax, run_in_jax, stop_after
 from fixtures.tiers import tiered
 
 import sqb_tf
@@ -26,7 +24,6 @@ from sqb_tf.training.squeezing.options import SqueezeOptions
 from sqb_tf.training.squeezing.squeezer import AttentionDivergence, HiddenError, Texts
 from sqb_tf.training.squeezing.student import copy_weights, dense_kernel, taught_layers
 
-JAX = Path(os.environ.get("SQB_JAX_PYTHON", ROOT / ".venv-jax/bin/python"))
 DENSE = dict.fromkeys(GROUP_FIELDS, 1)
 # 6 steps of 8 instances, saved at 2, 4 and 6.
 SMALL = ["--layers", 2, "--groups", 2, "--steps", 6, "--batch-size", 8, "--save-every", 2]
@@ -350,18 +347,12 @@ def test_a_classifiers_student_has_no_head(shards, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.peers
-@pytest.mark.skipif(not JAX.exists(), reason=f"{JAX} is missing: `make test` makes it")
+@needs_jax
 def test_jax_squeezes_without_tensorflow(small, teacher, shards, tmp_path):
     """Equal to TensorFlow's run up to rounding."""
-    for name, folder in (("sqb_tf", "sqb_tf"), ("sqb_tflite", "tflite"), ("sqb_tools", "tools")):
-        (tmp_path / name).symlink_to(ROOT / folder)  # its environment has no installation of ours
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tensorflow'] = None\n")
-    command = [JAX, TOOLS / "squeeze.py", "--backend", "jax", "--teacher", teacher]
-    command += ["--shards", shards, *SMALL, "--output", tmp_path / "out"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "KERAS_BACKEND": "jax"}
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, env=environment, cwd=tmp_path
-    )
+    flags = ["--teacher", teacher, "--shards", shards, *SMALL, "--output", tmp_path / "out"]
+    done = run_in_jax(tmp_path, "squeeze", *flags)
     assert done.returncode == 0, done.stderr
     curves = [metrics(path)["curve"] for path in (small, tmp_path / "out")]
     for expected, actual in zip(*curves, strict=True):

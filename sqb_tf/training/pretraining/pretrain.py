@@ -13,7 +13,6 @@ import keras
 from sqb_tf.checkpoint import bundle, source
 from sqb_tf.checkpoint.saving import fill_vocabulary
 from sqb_tf.config import SqueezeBertConfig
-from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError, unknown_name
 from sqb_tf.heads import registry
 from sqb_tf.model import heads
@@ -68,7 +67,7 @@ def pretrain(
         model = heads.build(head, trainer.model.config)
     _copy_weights(trainer.model, model)
     metrics = _metrics(trainer, model)
-    _write_bundle(output, shards, model, head, metrics, command)
+    _write_bundle(output, trainer, model, head, metrics, command)
     remove_run_directory(trainer.directory)
     return metrics
 
@@ -162,29 +161,21 @@ def _metrics(trainer: Pretrainer, model: keras.Model) -> dict[str, Any]:
 
 def _write_bundle(
     output: Path,
-    shards: Shards,
+    trainer: Pretrainer,
     model: keras.Model,
     head: str,
     metrics: dict[str, Any],
     command: str,
 ) -> None:
-    info = bundle.TaskInfo(
+    shards = trainer.shards
+    task = bundle.TaskInfo(
         task=head,
         kind=head,
-        paired=False,
         seq_length=shards.index.seq_length,
         lowercase=shards.index.lowercase,
         metric=metrics["metric"],
         data=str(shards.directory),
         command=command,
     )
-    contents = bundle.BundleContents(
-        model,
-        fill_vocabulary(shards.vocabulary, model.config.vocab_size),
-        [],
-        info,
-        calibration=[Example(text, None, None) for text in shards.texts("train")],
-        verification=[Example(text, None, None) for text in shards.texts("dev")],
-        metrics=metrics,
-    )
-    bundle.write(output, contents)
+    vocabulary = fill_vocabulary(shards.vocabulary, model.config.vocab_size)
+    trainer.write_bundle(output, model, vocabulary, task, metrics)

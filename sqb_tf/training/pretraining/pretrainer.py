@@ -36,7 +36,6 @@ class Pretrainer(TextTrainer):
     def __init__(
         self, shards: Shards, options: PretrainOptions, model: keras.Model, directory: Path
     ) -> None:
-        self.shards = shards
         masking = Masking.for_shards(shards, options.whole_words, options.sentence_order)
         batches = Batches(shards, masking, options)
         self.dev = batches.dev()
@@ -46,7 +45,7 @@ class Pretrainer(TextTrainer):
         self.num_predictions = int((weights > 0).sum())
         self.unigram_loss = _unigram_loss(shards, targets[weights > 0])
         _compile(model, options)
-        super().__init__(model, batches, options, directory)
+        super().__init__(shards, model, batches, options, directory)
         self.evaluator = _build_evaluator(model)
 
     def train(self, save_every: int | None) -> None:

@@ -12,7 +12,6 @@ import keras
 from sqb_tf.checkpoint import bundle, source
 from sqb_tf.checkpoint.bundle import BundleInfo
 from sqb_tf.config import SqueezeBertConfig
-from sqb_tf.data.example import Example
 from sqb_tf.heads import registry
 from sqb_tf.model import heads
 from sqb_tf.model.backbone import SqueezeBertBackbone
@@ -20,7 +19,7 @@ from sqb_tf.training.checks import check_request, check_shards
 from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.pretraining.shards import Shards
-from sqb_tf.training.run_directory import LOGS, open_run_directory, remove_run_directory
+from sqb_tf.training.run_directory import open_run_directory, remove_run_directory
 from sqb_tf.training.squeezing.options import SqueezeOptions
 from sqb_tf.training.squeezing.squeezer import Squeezer
 from sqb_tf.training.squeezing.student import copy_weights, taught_layers
@@ -146,27 +145,15 @@ def _write_bundle(
     metrics: dict[str, Any],
     command: str,
 ) -> None:
-    kind, shards = registry.names_of_model(model)[0], squeezer.shards
-    logs = squeezer.directory / LOGS
+    kind = registry.names_of_model(model)[0]
     task = bundle.TaskInfo(
         task=kind,
         kind=kind,
-        paired=False,
         seq_length=teacher.task.seq_length,
         lowercase=teacher.task.lowercase,
         metric=metrics["metric"],
-        data=str(shards.directory),
+        data=str(squeezer.shards.directory),
         command=command,
         settings=teacher.task.settings if kind == teacher.task.kind else {},
     )
-    contents = bundle.BundleContents(
-        model,
-        teacher.vocabulary,
-        [],
-        task,
-        calibration=[Example(text, None, None) for text in shards.texts("train")],
-        verification=[Example(text, None, None) for text in shards.texts("dev")],
-        metrics=metrics,
-        logs=logs if logs.is_dir() else None,
-    )
-    bundle.write(output, contents)
+    squeezer.write_bundle(output, model, teacher.vocabulary, task, metrics)

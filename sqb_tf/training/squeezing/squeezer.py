@@ -70,7 +70,7 @@ class Squeezer(TextTrainer):
         pooling: str | None,
         directory: Path,
     ) -> None:
-        self.shards, self.student = shards, student
+        self.student = student
         batches = Batches(shards, Texts(shards, teacher.config.type_vocab_size > 1), options)
         self.dev = batches.dev(DEV_INSTANCES)
         variances = _variances(teacher, layers, [inputs for inputs, _, _ in self.dev])
@@ -84,7 +84,7 @@ class Squeezer(TextTrainer):
         optimizer = adamw(schedule, options.weight_decay, gradient_accumulation_steps=accumulation)
         model.compile(optimizer, {LOSS: _output_itself})
         constants = [v for v in model.weights if not v.trainable]
-        super().__init__(model, batches, options, directory, constants)
+        super().__init__(shards, model, batches, options, directory, constants)
         self._curves: Any = None
         if keras.backend.backend() == "tensorflow":
             from sqb_tf.training.tensorboard import TensorBoardCurves
