@@ -147,8 +147,8 @@ def export_folder(
 def build(folder: Folder, head: str | None = None) -> Any:
     """The Keras model of a folder, with its weights.
 
-    A BERT for masked tokens, spans or labels of tokens has no pooler. Ours has one, which then has new
-    weights, the same in every import.
+    A BERT for masked tokens, spans or labels of tokens has no pooler, and an embedder may have none. Ours has
+    one, which then has new weights, the same in every import.
 
     Args:
         folder: the folder's contents.
@@ -168,7 +168,7 @@ def build(folder: Folder, head: str | None = None) -> Any:
     prefix = prefix if any(name.startswith(prefix) for name in arrays) else ""
     _drop_derived(folder.path, arrays, prefix)
     weights = weight_names(model, architecture, prefix)
-    if not registry.get(head).pooled_only:
+    if not _needs_pooler(architecture, registry.get(head)):
         weights = _initialize_pooler(weights, arrays, folder.config)
     _check_names(folder.path, architecture.class_name(registry.get(head)), weights, arrays)
     for name, weight in weights.items():
@@ -181,6 +181,11 @@ def build(folder: Folder, head: str | None = None) -> Any:
             )
         weight.assign(value.astype(np.float32))
     return model
+
+
+def _needs_pooler(architecture: Architecture, head: type[Head]) -> bool:
+    """Whether a folder without a pooler is incomplete; an embedder, which pools by itself, never uses it."""
+    return architecture.has_pooler(head) and "pooling" not in head.keras_settings
 
 
 def _initialize_pooler(

@@ -83,6 +83,22 @@ def test_a_bert_goes_out_as_it_came(head, tmp_path):
     assert_same_bundle(tmp_path / "again", tmp_path / "first")
 
 
+@pytest.mark.parametrize(
+    ("model_type", "head", "prefix"),
+    [
+        ("squeezebert", "token_classification", "transformer."),
+        ("squeezebert", "masked_lm", "transformer."),
+        ("bert", "classification", "bert."),
+        ("bert", "encoder", ""),
+    ],
+)
+def test_a_pooler_that_its_type_has_may_not_be_missing(model_type, head, prefix, tmp_path):
+    folder = shutil.copytree(GOLDEN / model_type / head / "0", tmp_path / "hf")
+    names = [f"{prefix}pooler.dense.{name}" for name in ("bias", "weight")]
+    change_weights(folder, **{name.replace(".", "__"): None for name in names})
+    assert f"missing {', '.join(names)}" in import_error(folder, tmp_path)
+
+
 def test_the_type_of_an_export_can_be_chosen(tmp_path):
     grouped, dense = save_bundle(tmp_path / "grouped", "encoder"), tmp_path / "dense"
     with pytest.raises(

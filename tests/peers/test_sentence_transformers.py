@@ -10,7 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixtures.commands import ROOT, call
-from fixtures.hugging_face import assert_same_bundle, import_error, read_arrays
+from fixtures.hugging_face import (
+    assert_same_bundle,
+    change_weights,
+    import_error,
+    read_arrays,
+)
 from fixtures.models import VOCABULARY, randomize, tiny_config
 from fixtures.paths import GOLDEN
 
@@ -82,6 +87,11 @@ def test_a_package_keeps_pooling_and_length(source, tmp_path):
     runner = Runner(sqb_tflite.convert(tmp_path / "bundle", recipe="float32"))
     expected = np.load(source / "vectors.npy")
     np.testing.assert_allclose(runner.embed(TEXTS), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_an_embedder_needs_no_pooler(folder):
+    change_weights(folder, pooler__dense__weight=None, pooler__dense__bias=None)
+    assert_same_vectors(folder)
 
 
 @pytest.mark.parametrize("source", FOLDERS, ids=lambda folder: folder.name)
