@@ -23,12 +23,12 @@ class Trim:
 
     Attributes:
         tokens: tokens that are left.
-        of: tokens that there were.
+        tokens_before: tokens that there were.
         dev_tokens_changed: share of the dev split's tokens that are now spelled by others.
     """
 
     tokens: int
-    of: int
+    tokens_before: int
     dev_tokens_changed: float
 
 

@@ -91,7 +91,7 @@ def test_texts_of_kept_tokens_have_the_same_outputs(teacher, data):
     model = sqb_tf.load(teacher)
     task = Task("classification", data, Columns("text", None, "label"))
     trimmed, tokenizer, result = trim(model, model.tokenizer, task, 2, WITH_WORDS)
-    assert result.of == len(VOCABULARY)
+    assert result.tokens_before == len(VOCABULARY)
     assert result.tokens == len(tokenizer.vocabulary) == trimmed.config.vocab_size < len(VOCABULARY)
     # "very" and "plot" are spelled anew, of 5 tokens.
     assert result.dev_tokens_changed == 2 / 5
