@@ -16,7 +16,7 @@ from fixtures.commands import (
     run,
 )
 from fixtures.models import stored_weights
-from fixtures.runs import assert_same_weights, metrics, needs_jax, run_in_jax, stop_after
+from fixtures.runs import MISTAKES, assert_same_weights, metrics, needs_jax, run_in_jax, stop_after
 from fixtures.tiers import tiered
 
 from sqb_tf.checkpoint import bundle
@@ -279,10 +279,7 @@ def test_jax_pretrains_from_shards_without_tensorflow(small, shards, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "match"),
     [
-        (["--steps", 10], "give --text, or --shards"),
-        (["--text", "t", "--steps", 0], "--steps 0 only makes shards"),
-        (["--shards", "s"], "--output is missing"),
-        (["--shards", "s", "--output", "o"], "s: not a folder of shards"),
+        *MISTAKES,
         (["--shards", "s", "--output", "o", "--steps", -1], "steps -1: expected at least 1"),
         (
             ["--shards", "s", "--output", "o", "--optimizer", "sgd"],
@@ -294,7 +291,6 @@ def test_jax_pretrains_from_shards_without_tensorflow(small, shards, tmp_path):
             ["--shards", "s", "--output", "o", "--backend", "torch"],
             "unknown backend 'torch': expected",
         ),
-        (["--text", "t", "--output", "o", "--backend", "jax"], "shards are made with TensorFlow"),
     ],
 )
 def test_bad_flags(flags, match, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from fixtures.commands import ROOT, call, listing, rejects
 from fixtures.hugging_face import save_bundle
 from fixtures.models import VOCABULARY, random_inputs, randomize, tiny_config
-from fixtures.runs import assert_same_weights, metrics, needs_jax, run_in_jax, stop_after
+from fixtures.runs import MISTAKES, assert_same_weights, metrics, needs_jax, run_in_jax, stop_after
 from fixtures.tiers import tiered
 
 import sqb_tf
@@ -364,10 +364,7 @@ def test_jax_squeezes_without_tensorflow(small, teacher, shards, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "match"),
     [
-        (["--steps", 10], "give --text, or --shards"),
-        (["--text", "t", "--steps", 0], "--steps 0 only makes shards"),
-        (["--shards", "s"], "--output is missing"),
-        (["--shards", "s", "--output", "o"], "s: not a folder of shards"),
+        *MISTAKES,
         (
             ["--shards", "s", "--output", "o", "--layers", 5],
             "num_hidden_layers 5: expected at most",
@@ -389,7 +386,6 @@ def test_jax_squeezes_without_tensorflow(small, teacher, shards, tmp_path):
             "preset and groups: the preset has its own",
         ),
         (["--shards", "s", "--output", "o", "--held-out", 0], "held_out 0.0: expected per cent"),
-        (["--text", "t", "--output", "o", "--backend", "jax"], "shards are made with TensorFlow"),
         (
             ["--text", "t", "--output", "o", "--attention-weight", -1],
             "attention_weight -1.0: expected",
