@@ -55,6 +55,16 @@ STORAGE = {
 QUANTIZE_AWARE = ("int8", "int4", "int4-all", "int8-full")
 
 
+# Positions and types are added to every token, so an error of theirs is in every token. In 4 bits all tables
+# leave MiniLM on CLINC150 20.1 dB, the words alone 26.8, for 0.05 MB at 128 positions.
+_SMALL_TABLES = {"int4": "int8"}
+
+
+def small_table_type(word_table_type: str) -> str:
+    """The storage type of the position and type embeddings, from that of the word embeddings."""
+    return _SMALL_TABLES.get(word_table_type, word_table_type)
+
+
 def storage_type(weights: Mapping[str, str], layer: str) -> str:
     """The storage type of a layer's weights: that of the last pattern that matches, else float32."""
     matches = (

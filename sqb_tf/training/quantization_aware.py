@@ -18,7 +18,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from sqb_tf.quantization import STORAGE, storage_type
+from sqb_tf.quantization import STORAGE, small_table_type, storage_type
 from sqb_tf.training.fake_quantization import fake_quantize_activation, fake_quantize_weight
 
 # A channel whose gain is smaller carries no information; it is rounded without its gain.
@@ -39,7 +39,7 @@ class QuantizationAware(keras.callbacks.Callback):
     def __init__(self, model: keras.Model, recipe: str) -> None:
         super().__init__()
         storage = STORAGE[recipe]
-        # The storage types of the blocks' kernels and of the tables; kernels elsewhere have 8 bits.
+        # The storage types of the blocks' kernels and of the word table; kernels elsewhere have 8 bits.
         self._kernel_type = storage_type(storage.weights, "block_0/intermediate")
         self._table_type = storage_type(storage.weights, "embeddings")
         # Each token has its own scales, for activations and for its row of a table; otherwise all share one.
@@ -86,7 +86,9 @@ class QuantizationAware(keras.callbacks.Callback):
 
     def _quantize_table(self, weight: keras.Variable) -> Any:
         axes = (-1,) if self._per_token else None
-        return fake_quantize_weight(weight, self._table_type, axes)
+        is_words = "/word_embeddings/" in weight.path
+        table_type = self._table_type if is_words else small_table_type(self._table_type)
+        return fake_quantize_weight(weight, table_type, axes)
 
     def _quantize_kernel(self, weight: keras.Variable) -> Any:
         """With one scale for each output channel."""

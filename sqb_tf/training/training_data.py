@@ -14,7 +14,8 @@ from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.reservoir import ReservoirSample
 from sqb_tf.training.survey import survey
 
-CALIBRATION_EXAMPLES = 64
+# As many as conversion reads (`sqb_tflite.conversion.calibration`).
+CALIBRATION_EXAMPLES = 512
 # With 512 examples a bound of half a point of accuracy allows 2 changed answers; 256 would allow one.
 VERIFICATION_EXAMPLES = 512
 

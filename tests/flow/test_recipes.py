@@ -140,12 +140,16 @@ def test_layers_of_a_model_are_named_by_position(model):
     }
 
 
-@pytest.mark.parametrize(("recipe", "table"), [("int4", INT8), ("int4-all", INT4)])
-def test_int4_has_4_bits_in_the_blocks(converted, recipe, table):
-    content = converted(recipe)
+@pytest.mark.parametrize("lengths", [(), (16, 24)])
+@pytest.mark.parametrize(("recipe", "words"), [("int4", INT8), ("int4-all", INT4)])
+def test_int4_has_4_bits_in_the_blocks(converted, model, recipe, words, lengths):
+    """And in the word table of `int4-all`; positions and types, which are added to every token, have 8."""
+    content = converted(recipe, *lengths)
     for name, types in kernels(content).items():
         assert types == ({INT4} if name.startswith("block_") else {INT8}), name
-    assert {t.type for t in weights(read_graph(content), LOOKUP)} == {table}
+    tables = {(t.shape[0], t.type) for t in weights(read_graph(content), LOOKUP)}
+    positions = {(32, INT8)} if not lengths else set()  # constants of the fixed length: no look-up
+    assert tables == {(model.config.vocab_size, words), (2, INT8)} | positions
     for tensor in weights(read_graph(content), FULLY_CONNECTED):
         assert len(tensor.quantization.scale) == tensor.shape[0]
 
@@ -203,9 +207,9 @@ def test_weights_that_are_nan_are_an_error(bundle_dir):
 @pytest.mark.parametrize("seed", range(3))
 def test_gptq_has_less_error_than_rounding_on_its_inputs(seed):
     rng = np.random.default_rng(seed)
-    # Correlated inputs, as activations are: 24 of 48 dimensions.
-    x = rng.normal(size=(400, 24)) @ rng.normal(size=(24, 48))
-    kernel = rng.normal(size=(16, 48)).astype(np.float32)
+    # Correlated inputs, as activations are: 80 of 160 dimensions, more than are rounded as a block.
+    x = rng.normal(size=(400, 80)) @ rng.normal(size=(80, 160))
+    kernel = rng.normal(size=(16, 160)).astype(np.float32)
 
     def error(new: np.ndarray) -> float:
         return float(np.square(x @ (new - kernel).T).mean())

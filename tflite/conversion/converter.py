@@ -185,7 +185,8 @@ def _quantize(
             if length is not None  # integers have fixed lengths alone
         }
         return quantize_activations(content, bits, inputs)
-    return quantize_weights(content, storage) if storage else content
+    vocab_size = request.model.config.vocab_size
+    return quantize_weights(content, storage, vocab_size) if storage else content
 
 
 def _pack(

@@ -6,7 +6,6 @@ the quantizer. For both, the biases absorb the mean rounding error.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -23,21 +22,40 @@ from .lowering.model import EMBEDDINGS, LoweredModel
 _RANGES = np.linspace(1.0, 0.6, 9)
 # Added to the Hessian's diagonal, as a share of its mean: the default of GPTQ's authors.
 _DAMPING = 0.01
+# Columns after which all later ones are updated at once: a matmul, not an outer product for each column.
+_BLOCK = 64
+# Tokens whose squares are added at once: adding `[in, in]` doubles for each text takes longer than the rest.
+_TOKENS_AT_ONCE = 1024
 
 
-@dataclasses.dataclass
 class _Inputs:
     """Inputs of a matmul over the samples: number of tokens, their sum `[in]`, the sum of x xT `[in, in]`."""
 
-    tokens: int = 0
-    total: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(()))
-    squares: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(()))
+    def __init__(self, with_squares: bool) -> None:
+        self.tokens, self.total = 0, np.zeros(())
+        self._squares = np.zeros(())
+        self._pending: list[np.ndarray] | None = [] if with_squares else None
 
-    def add(self, x: np.ndarray, with_squares: bool) -> None:
+    def add(self, x: np.ndarray) -> None:
+        """Adds the inputs of a text, `[tokens, in]`."""
         self.tokens += len(x)
         self.total = self.total + x.sum(axis=0, dtype=np.float64)
-        if with_squares:
-            self.squares = self.squares + (x.T @ x).astype(np.float64)
+        if self._pending is not None:
+            self._pending.append(x)
+            if sum(map(len, self._pending)) >= _TOKENS_AT_ONCE:
+                self._square()
+
+    @property
+    def squares(self) -> np.ndarray:
+        """The sum of x xT."""
+        if self._pending:
+            self._square()
+        return self._squares
+
+    def _square(self) -> None:
+        x = np.concatenate(self._pending or [])
+        self._squares = self._squares + (x.T @ x).astype(np.float64)
+        self._pending = []
 
 
 def round_and_correct(
@@ -61,16 +79,16 @@ def round_and_correct(
         kernel, max_code = dense.kernel.numpy(), max_codes[dense.layer]
         if dense.layer not in int4:
             rounded = round_rows(kernel, max_code)
-        elif dense.kernel is lowered.word_table:  # shared; assigned below, with the other tables
+        elif dense.kernel is lowered.word_table:  # shared; assigned below
             rounded = round_rows(kernel, max_code, clip=True)
         else:
             rounded = gptq(kernel, inputs[dense].squares, max_code)
             dense.kernel.assign(rounded)
         mean = (inputs[dense].total / inputs[dense].tokens).astype(np.float32)
         dense.bias.assign_sub((rounded - kernel) @ mean)
-    if EMBEDDINGS in int4:
-        for table in lowered.tables:
-            table.assign(round_rows(table.numpy(), max_codes[EMBEDDINGS], clip=True))
+    if EMBEDDINGS in int4:  # the quantizer rounds the small tables, which have 8 bits
+        table = lowered.word_table
+        table.assign(round_rows(table.numpy(), max_codes[EMBEDDINGS], clip=True))
 
 
 def _observe_inputs(
@@ -80,11 +98,11 @@ def _observe_inputs(
     int4: Collection[str],
 ) -> dict[Dense, _Inputs]:
     """Runs the samples and sums up each layer's inputs; their squares only for `int4` layers."""
-    inputs = {dense: _Inputs() for dense in layers}
+    inputs = {dense: _Inputs(dense.layer in int4) for dense in layers}
 
     def observe(dense: Dense, x: tf.Tensor) -> None:
         if dense in inputs:
-            inputs[dense].add(x.numpy().reshape(-1, x.shape[-1]), dense.layer in int4)
+            inputs[dense].add(x.numpy().reshape(-1, x.shape[-1]))
 
     with lowered.observed_by(observe):
         for sample in track(samples, "calibration text", len(samples)):
@@ -117,9 +135,8 @@ def _scales(kernel: np.ndarray, max_code: int, clip: bool) -> np.ndarray:
 def gptq(kernel: np.ndarray, squares: np.ndarray, max_code: int) -> np.ndarray:
     """`kernel` `[out, in]` rounded column by column; later columns compensate for the error of earlier ones.
 
-    GPTQ (Frantar et al. 2022, arXiv 2210.17323, algorithm 1), all columns in one block; `squares` `[in, in]`
-    is the sum of x xT. A row's widest value stays at the end of its range, since the quantizer derives the
-    file's scale from it.
+    GPTQ (Frantar et al. 2022, arXiv 2210.17323, algorithm 1); `squares` `[in, in]` is the sum of x xT. A
+    row's widest value stays at the end of its range, since the quantizer derives the file's scale from it.
     """
     scale: np.ndarray = _scales(kernel, max_code, clip=True)[:, 0].astype(np.float64)
     hessian = squares + np.eye(len(squares)) * max(_DAMPING * np.mean(np.diag(squares)), 1e-12)
@@ -127,11 +144,17 @@ def gptq(kernel: np.ndarray, squares: np.ndarray, max_code: int) -> np.ndarray:
     remaining: np.ndarray = kernel.astype(np.float64)
     widest = np.abs(kernel).argmax(axis=1)
     result = np.empty_like(remaining)
-    for column in range(remaining.shape[1]):
-        codes = np.clip(np.round(remaining[:, column] / scale), -max_code, max_code)
-        at_end = widest == column
-        codes[at_end] = np.copysign(max_code, kernel[at_end, column])
-        result[:, column] = codes * scale
-        error = (remaining[:, column] - result[:, column]) / upper[column, column]
-        remaining[:, column + 1 :] -= np.outer(error, upper[column, column + 1 :])
+    columns = remaining.shape[1]
+    for start in range(0, columns, _BLOCK):
+        end = min(start + _BLOCK, columns)
+        errors = np.empty((len(remaining), end - start))
+        for column in range(start, end):
+            codes = np.clip(np.round(remaining[:, column] / scale), -max_code, max_code)
+            at_end = widest == column
+            codes[at_end] = np.copysign(max_code, kernel[at_end, column])
+            result[:, column] = codes * scale
+            error = (remaining[:, column] - result[:, column]) / upper[column, column]
+            remaining[:, column + 1 : end] -= np.outer(error, upper[column, column + 1 : end])
+            errors[:, column - start] = error
+        remaining[:, end:] -= errors @ upper[start:end, end:]
     return result.astype(np.float32)

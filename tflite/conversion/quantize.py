@@ -9,11 +9,12 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe, recipe_manager
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.utils import qsv_utils
 
-from sqb_tf.quantization import BITS, MAX_CODES
+from sqb_tf.quantization import BITS, MAX_CODES, small_table_type
 
 from .lowering.model import EMBEDDINGS
 
@@ -25,18 +26,22 @@ _NORM_OPERATIONS = [
 _STATIC_RECIPES = {8: recipe.static_wi8_ai8, 16: recipe.static_wi8_ai16}
 
 
-def quantize_weights(content: bytes, storage: Mapping[str, str]) -> bytes:
+def quantize_weights(content: bytes, storage: Mapping[str, str], vocab_size: int) -> bytes:
     """Stores each layer's weights in its storage type; activations stay float, the runtime quantizes them.
 
-    Kernels have one scale per output channel, embedding tables one per row: the range of its values.
-    Depthwise convolutions stay float (`lowering.layers.DepthwiseMixer`).
+    Kernels have one scale per output channel, embedding tables one per row: the range of its values. The
+    table of `vocab_size` rows has the type of `storage`, the others that of `small_table_type`. Depthwise
+    convolutions stay float (`lowering.layers.DepthwiseMixer`).
     """
     rules = recipe_manager.RecipeManager()
     # The op that produces a model output carries the output's name, not its layer's, so only the catch-all
     # rule can match the head's last matmul.
     head = storage.get("head/decoder", storage.get("head", "float32"))
     _add_rule(rules, ".*", _MATMULS[0], head)
-    _add_rule(rules, ".*", _EMBEDDING_LOOKUP, storage[EMBEDDINGS])
+    for output, rows in _look_ups(content):
+        words = storage[EMBEDDINGS]
+        table_type = words if rows == vocab_size else small_table_type(words)
+        _add_rule(rules, f"^{re.escape(output)};", _EMBEDDING_LOOKUP, table_type)
     for storage_type in dict.fromkeys(storage.values()):
         layers = (layer for layer, stored_as in storage.items() if stored_as == storage_type)
         names = "|".join(map(re.escape, layers))
@@ -44,6 +49,19 @@ def quantize_weights(content: bytes, storage: Mapping[str, str]) -> bytes:
         for operation in _MATMULS:
             _add_rule(rules, f"(^|;)({names})/", operation, storage_type)
     return _run(content, rules.get_quantization_recipe(), None)
+
+
+def _look_ups(content: bytes) -> Iterator[tuple[str, int]]:
+    """The output's name and the table's rows of every EMBEDDING_LOOKUP; it loses the name of its scope."""
+    graph = schema.Model.GetRootAs(content, 0)
+    for i in range(graph.SubgraphsLength()):
+        subgraph = graph.Subgraphs(i)
+        for j in range(subgraph.OperatorsLength()):
+            operation = subgraph.Operators(j)
+            code = graph.OperatorCodes(operation.OpcodeIndex()).BuiltinCode()
+            if code == schema.BuiltinOperator.EMBEDDING_LOOKUP:
+                table, output = operation.Inputs(1), operation.Outputs(0)
+                yield subgraph.Tensors(output).Name().decode(), subgraph.Tensors(table).Shape(0)
 
 
 def quantize_activations(

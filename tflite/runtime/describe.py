@@ -124,9 +124,11 @@ class _Graph:
             layer = layers.setdefault(name, Layer(name))
             scale = weights.quantization.scale if weights.quantization else None
             layer.tensors += 1
-            layer.kind = _TYPES[weights.type]
+            size = self._size(weights)
+            if size > layer.size_bytes:  # the word table's, not that of the small tables
+                layer.kind = _TYPES[weights.type]
             layer.scales += 0 if scale is None else len(scale)
-            layer.size_bytes += self._size(weights)
+            layer.size_bytes += size
         return list(layers.values())
 
     def sizes(self, total: int) -> dict[str, int]:

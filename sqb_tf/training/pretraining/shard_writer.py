@@ -36,7 +36,7 @@ from sqb_tf.training.reservoir import ReservoirSample
 # A vocabulary is learned from at most this many lines, evenly spaced in the corpus.
 VOCABULARY_LINES = 500_000
 # Texts of each split that are kept for calibration and verification.
-SAMPLE_TEXTS = {"train": 64, "dev": 512}
+SAMPLE_TEXTS = {"train": 512, "dev": 512}
 
 
 def make_shards(
