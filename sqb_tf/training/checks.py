@@ -94,9 +94,25 @@ def check_squeeze(
     if output is not None:
         bundle.check_target(output)
     teacher = source.read_info(options.teacher)
-    options.student_config(teacher.config)
+    check_student(options, teacher)
     _check_text(shards, shard_options, teacher, options.teacher)
     return teacher
+
+
+def check_student(options: SqueezeOptions, teacher: BundleInfo) -> SqueezeBertConfig:
+    """The student's architecture.
+
+    Raises:
+        InputError: as `SqueezeOptions.student_config`; a model `init` of another vocabulary.
+    """
+    if options.init is None:
+        return options.student_config(teacher.config)
+    init = source.read_info(options.init)
+    if init.vocabulary != teacher.vocabulary:
+        raise InputError(
+            f"init {options.init}: its vocabulary is not that of {options.teacher}: expected a student of it"
+        )
+    return options.student_config(teacher.config, init.config)
 
 
 def _check_text(shards: Path, options: ShardOptions, model: BundleInfo | None, name: str) -> None:

@@ -27,6 +27,13 @@ class SqueezeOptions(TextRunOptions):
         group="model",
         metavar="DIR or REPO_ID",
     )
+    init: str | None = option(
+        None,
+        "student to train on, such as an earlier run's bundle, on other or longer text",
+        group="model",
+        metavar="DIR or NAME",
+        fallback="layers of the teacher",
+    )
     preset: str | None = option(
         None,
         "architecture of the student, as wide as the teacher",
@@ -74,9 +81,16 @@ class SqueezeOptions(TextRunOptions):
         check_choices(self)
         sizes = ("layers", "groups", "attention_groups", "feed_forward")
         check_at_least(self, **dict.fromkeys(sizes, 1))
+        if self.init is not None and self.preset is not None:
+            raise InputError(
+                "preset and init: the student of init has its own: give one of the two"
+            )
         for name in sizes:
-            if self.preset is not None and getattr(self, name) is not None:
-                raise InputError(f"preset and {name}: the preset has its own: give one of the two")
+            for source in ("preset", "init"):
+                if getattr(self, source) is not None and getattr(self, name) is not None:
+                    raise InputError(
+                        f"{source} and {name}: the {source} has its own: give one of the two"
+                    )
         for name in ("attention_weight", "embedding_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)}: expected 0 or above")
@@ -88,8 +102,14 @@ class SqueezeOptions(TextRunOptions):
             return self.learning_rate
         return scaled_rate(RATE, self.batch_size)
 
-    def student_config(self, teacher: SqueezeBertConfig) -> SqueezeBertConfig:
+    def student_config(
+        self, teacher: SqueezeBertConfig, init: SqueezeBertConfig | None = None
+    ) -> SqueezeBertConfig:
         """The student's architecture: the teacher's, but for layers, groups and feed-forward channels.
+
+        Args:
+            teacher: the teacher's.
+            init: that of the model `init`, if there is one.
 
         Raises:
             InputError: a teacher without self-attention; a size that the teacher does not allow.
@@ -98,7 +118,14 @@ class SqueezeOptions(TextRunOptions):
             raise InputError(
                 f"{self.teacher}: token_mixer={teacher.token_mixer!r}: expected a teacher with self_attention"
             )
-        own = self._preset_sizes(teacher) if self.preset is not None else self._sizes(teacher)
+        if init is not None:
+            shared = ("max_position_embeddings", "type_vocab_size")
+            own = _sizes_of(init, f"init {self.init}", teacher, *shared)
+        elif self.preset is not None:
+            preset = SqueezeBertConfig.from_preset(self.preset)
+            own = _sizes_of(preset, f"preset {self.preset}", teacher)
+        else:
+            own = self._sizes(teacher)
         try:
             config = dataclasses.replace(teacher, **own)
         except InputError as error:
@@ -121,14 +148,17 @@ class SqueezeOptions(TextRunOptions):
             **dict.fromkeys(("intermediate_groups", "output_groups"), groups),
         }
 
-    def _preset_sizes(self, teacher: SqueezeBertConfig) -> dict[str, Any]:
-        preset = SqueezeBertConfig.from_preset(str(self.preset))
-        for name in ("hidden_size", "num_attention_heads", "token_mixer"):
-            expected, actual = getattr(teacher, name), getattr(preset, name)
-            if expected != actual:
-                raise InputError(
-                    f"preset {self.preset}: {name} is {actual}, the teacher's is {expected}: expected equal "
-                    "ones: leave out --preset and give --layers and --groups"
-                )
-        names = ("num_hidden_layers", "intermediate_size", *GROUP_FIELDS)
-        return {name: getattr(preset, name) for name in names}
+
+def _sizes_of(
+    config: SqueezeBertConfig, origin: str, teacher: SqueezeBertConfig, *shared: str
+) -> dict[str, Any]:
+    """Layers, groups and feed-forward channels of `config`; `InputError` unless all else is the teacher's."""
+    for name in ("hidden_size", "num_attention_heads", "token_mixer", *shared):
+        expected, actual = getattr(teacher, name), getattr(config, name)
+        if expected != actual:
+            raise InputError(
+                f"{origin}: {name} is {actual}, the teacher's is {expected}: expected equal ones: leave it "
+                "out and give --layers and --groups"
+            )
+    names = ("num_hidden_layers", "intermediate_size", *GROUP_FIELDS)
+    return {name: getattr(config, name) for name in names}

@@ -15,7 +15,7 @@ from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.heads import registry
 from sqb_tf.model import heads
 from sqb_tf.model.backbone import SqueezeBertBackbone
-from sqb_tf.training.checks import check_request, check_shards
+from sqb_tf.training.checks import check_request, check_shards, check_student
 from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.pretraining.shards import Shards
@@ -57,14 +57,16 @@ def squeeze(
     output = Path(output)
     check_request(output, save_every)
     info = source.read_info(options.teacher)
-    config = options.student_config(info.config)
+    config = check_student(options, info)
     check_shards(shards, info, options.teacher)
     with reproducible(options.seed):
         teacher = source.load_model(options.teacher)
-        directory = open_run_directory(output, _identity(shards, options, teacher), resume)
+        init = None if options.init is None else source.load_model(options.init)
+        directory = open_run_directory(output, _identity(shards, options, teacher, init), resume)
         layers = taught_layers(config.num_hidden_layers, info.config.num_hidden_layers)
         with dtype_policy(options.precision):
-            squeezer = _prepare(shards, options, config, teacher, layers, info, directory)
+            student = _student(config, teacher, init, layers)
+            squeezer = _prepare(shards, options, student, teacher, layers, info, directory)
         squeezer.train(save_every)
         model = _finish(squeezer, config, teacher, info)
     metrics = _metrics(squeezer, model, layers)
@@ -73,24 +75,39 @@ def squeeze(
     return metrics
 
 
-def _identity(shards: Shards, options: SqueezeOptions, teacher: Any) -> dict[str, Any]:
+def _identity(shards: Shards, options: SqueezeOptions, teacher: Any, init: Any) -> dict[str, Any]:
     """Everything that decides the run's result, the teacher's weights too: a state leaves them out."""
     index = dataclasses.asdict(shards.index)
-    digest = hashlib.sha256()
-    for array in _encoder(teacher).get_weights():
-        digest.update(array.tobytes())
     return {
-        "teacher_weights": digest.hexdigest(),
+        "teacher_weights": _digest(teacher),
+        "init_weights": None if init is None else _digest(init),
         "backend": keras.backend.backend(),
         "shards": {name: index[name] for name in ("seq_length", "lowercase", "source", "records")},
         **dataclasses.asdict(options),
     }
 
 
+def _digest(model: Any) -> str:
+    digest = hashlib.sha256()
+    for array in _encoder(model).get_weights():
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _student(config: SqueezeBertConfig, teacher: Any, init: Any, layers: list[int]) -> Any:
+    """The student's encoder with its first weights."""
+    student = SqueezeBertBackbone(_without_dropout(config), name="student")
+    if init is None:
+        copy_weights(student, _encoder(teacher), layers)
+    else:
+        student.set_weights(_encoder(init).get_weights())
+    return student
+
+
 def _prepare(
     shards: Shards,
     options: SqueezeOptions,
-    config: SqueezeBertConfig,
+    student: Any,
     teacher_model: Any,
     layers: list[int],
     info: BundleInfo,
@@ -99,9 +116,7 @@ def _prepare(
     """The trainer of a new or resumed run."""
     encoder = _encoder(teacher_model)
     teacher = SqueezeBertBackbone(_without_dropout(info.config), name="teacher")
-    student = SqueezeBertBackbone(_without_dropout(config), name="student")
     teacher.set_weights(encoder.get_weights())
-    copy_weights(student, encoder, layers)
     teacher.trainable = student.embeddings.trainable = student.pooler.trainable = False
     pooling = getattr(teacher_model, "pooling", None)
     return Squeezer(shards, options, student, teacher, layers, pooling, directory)
