@@ -1,0 +1,175 @@
+"""Accuracy over latency and over size: what each model reaches on ten tasks, in float32, int8 and int4.
+
+Each model is fine-tuned on each task, converted by each recipe without a search, and evaluated on the
+published dev or test split; then all are timed beside BERT-base and MobileBERT in one interleaved run. Every
+result is kept in --output, so that the same command goes on after an interruption. Writes the tables of a
+results page, a picture, and with --summary README's table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
+
+from benchmarks import output
+from benchmarks.pareto_report import (
+    draw,
+    latency_table,
+    package_name,
+    score_table,
+    summary_table,
+)
+from benchmarks.pareto_tasks import BENCHMARKS, Benchmark, Contender, score
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPES = ("float32", "int8", "int4", "int4-all")
+LENGTHS = (16, 128)
+# Whose packages are timed: latency does not depend on the task.
+TIMED = "SST-2"
+BASELINES = ("bert-base", "mobilebert")
+
+
+def contenders(teacher: str | None) -> dict[str, Contender]:
+    """The models by name; the teacher of the checkpoints too, if it is there."""
+    from sqb_tf.checkpoint import pretrained
+
+    models = {"from scratch": Contender(preset="squeezebert-small")}
+    models |= {name: Contender(init=name) for name in pretrained.CHECKPOINTS}
+    return models | ({"MiniLM-L6": Contender(init=teacher)} if teacher else {})
+
+
+def measure(
+    name: str, model: Contender, title: str, benchmark: Benchmark, seed: int, folder: Path
+) -> dict[str, Any]:
+    """Scores, sizes and verdicts of one fine-tuning, by recipe; read from `folder` if they are there."""
+    record = folder / "scores.json"
+    if record.is_file():
+        return json.loads(record.read_text(encoding="utf-8"))
+    print(f"{name} on {title}, seed {seed}", file=sys.stderr)
+    bundle = folder / "bundle"
+    model.train(benchmark, seed, bundle)
+    recipes = {}
+    for recipe in RECIPES:
+        recipes[recipe] = convert_and_score(bundle, recipe, benchmark, folder / f"{recipe}.tflite")
+    output.write_json(record, recipes)
+    return recipes
+
+
+def convert_and_score(
+    bundle: Path, recipe: str, benchmark: Benchmark, package: Path
+) -> dict[str, Any]:
+    """The score of a recipe's package, its size, and which bounds it misses without a search."""
+    import sqb_tf
+    from sqb_tflite import Runner, convert
+    from sqb_tflite.verification.verify import verify
+
+    model = sqb_tf.load(bundle)
+    package.write_bytes(convert(model, recipe))
+    report = verify(model, package, model.info.sample("verification"))
+    return {
+        "score": score(Runner(package, num_threads=2), benchmark),
+        "bytes": package.stat().st_size,
+        "misses": report.misses,
+        "sqnr_db": report.sqnr_db,
+        "agreement": report.agreement,
+    }
+
+
+def runs(args: argparse.Namespace) -> Iterator[tuple[str, Contender, str, Benchmark, int]]:
+    """What is fine-tuned, in order: every model on a task before the next task."""
+    models = contenders(args.teacher)
+    for title in args.tasks:
+        benchmark = BENCHMARKS[title]
+        for seed in range(benchmark.seeds):
+            for name in args.models or models:
+                yield name, models[name], title, benchmark, seed
+
+
+def time_packages(args: argparse.Namespace, folders: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """The records of tools/benchmark.py for the packages of `TIMED` and the baselines, 1 thread."""
+    import sqb_tf
+    from sqb_tflite.bench import baselines
+
+    links = args.output / "packages"
+    links.mkdir(exist_ok=True)
+    files = []
+    for name, folder in folders.items():
+        for recipe in RECIPES:
+            file = links / f"{package_name(name, recipe)}.tflite"
+            file.write_bytes((folder / f"{recipe}.tflite").read_bytes())
+            files.append(file)
+    tokenizer = sqb_tf.load(next(iter(folders.values())) / "bundle").tokenizer
+    requested = [baselines.Baseline(name, "dynamic", None) for name in BASELINES]
+    files += baselines.convert_baselines(
+        requested, ROOT / "runs" / "baselines", tokenizer.vocabulary, tokenizer.lowercase
+    )
+    report = args.output / "latency"
+    command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), "--package"]
+    command += [*map(str, files), "--lengths", ",".join(map(str, LENGTHS))]
+    command += ["--runs", str(args.runs), "--report", str(report)]
+    subprocess.run(command, check=True)
+    return json.loads((report / "records.json").read_text(encoding="utf-8"))["records"]
+
+
+def collect(args: argparse.Namespace) -> dict[str, Any]:
+    """Everything measured: `scores[task][model][recipe]`, with the mean over the seeds, and latencies."""
+    scores: dict[str, Any] = {title: {} for title in args.tasks}
+    timed: dict[str, Path] = {}
+    for name, model, title, benchmark, seed in runs(args):
+        folder = args.output / f"{title}-{name}-{seed}".replace(" ", "-")
+        results = measure(name, model, title, benchmark, seed, folder)
+        if title == TIMED:
+            timed.setdefault(name, folder)
+        for recipe, result in results.items():
+            row = scores[title].setdefault(name, {}).setdefault(recipe, {"runs": []})
+            row["runs"].append(result)
+            row["score"] = statistics.mean(run["score"] for run in row["runs"])
+    return {"scores": scores, "records": time_packages(args, timed) if timed else []}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--teacher", help="the checkpoints' teacher: MiniLM's folder or hub name")
+    parser.add_argument("--output", type=Path, default=Path("runs/pareto"), help="all results")
+    parser.add_argument("--tasks", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
+    parser.add_argument("--models", nargs="+", help="some of the models; default: all")
+    parser.add_argument(
+        "--runs", type=int, default=60, help="timed runs of each package and length"
+    )
+    parser.add_argument("--picture", type=Path, help="an .svg: accuracy over latency and over size")
+    parser.add_argument("--summary", type=Path, help="put the table of five rows into this file")
+    output.add_flags(parser)
+    args = parser.parse_args()
+    unknown = set(args.models or ()) - contenders(args.teacher).keys()
+    if unknown:
+        parser.error(
+            f"--models {', '.join(unknown)}: expected {', '.join(contenders(args.teacher))}"
+        )
+    return args
+
+
+def main() -> None:
+    """Runs the command; see the module's docstring."""
+    args = parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    report = collect(args)
+    tables = [score_table(report["scores"]), latency_table(report["records"])]
+    output.publish(args, "pareto", report, "\n\n".join(table for table in tables if table))
+    if args.picture:
+        draw(report, args.picture)
+    if args.summary:
+        output.update_markdown(args.summary, "summary", summary_table(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The tasks and the models of `pareto.py`, and the fine-tuning of one on the other."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from benchmarks.random_bundle import SHARED_DATA
+
+GLUE, INTENTS = SHARED_DATA / "glue", SHARED_DATA / "intents"
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """A task, trained and evaluated as published.
+
+    Attributes:
+        task: what `--task` names.
+        data: the folder of train and dev, or one file, a tenth of which decides which checkpoint is best.
+        test: the folder and the split that are reported; None: `data`'s dev.
+        epochs: passes over the training data.
+        seq_length: in tokens.
+        seeds: runs, more where the data is small.
+    """
+
+    task: str
+    data: Path
+    test: tuple[Path, str] | None = None
+    epochs: int = 5
+    seq_length: int = 64
+    seeds: int = 1
+
+    @property
+    def evaluated(self) -> tuple[Path, str]:
+        """The data and the split that are reported."""
+        return self.test or (self.data, "dev")
+
+
+BENCHMARKS = {
+    "SST-2": Benchmark("sst2", GLUE / "SST-2", epochs=2),
+    "MRPC": Benchmark("mrpc", GLUE / "MRPC", seq_length=128, seeds=3),
+    "CoLA": Benchmark("cola", GLUE / "CoLA", seeds=3),
+    "RTE": Benchmark("rte", GLUE / "RTE", seq_length=256, seeds=3),
+    "CLINC150": Benchmark("classification", INTENTS / "clinc150", (INTENTS / "clinc150", "test")),
+    "BANKING77": Benchmark(
+        "classification", INTENTS / "banking77" / "train.tsv", (INTENTS / "banking77", "test"), 10
+    ),
+    "SNIPS": Benchmark("classification", INTENTS / "snips", epochs=3),
+    "WNUT-17": Benchmark(
+        "conll",
+        SHARED_DATA / "ner" / "wnut17train.conll",
+        (SHARED_DATA / "ner", "emerging.dev"),
+        seq_length=128,
+        seeds=3,
+    ),
+    "SNIPS slots": Benchmark("conll", INTENTS / "snips"),
+    # Nine tenths of the paragraphs of the dev file; the published training file is not there.
+    "SQuAD": Benchmark("squad", SHARED_DATA / "squad" / "dev-v1.1.json", epochs=3, seq_length=384),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """A model that is fine-tuned: a preset from scratch, or one to start from."""
+
+    preset: str | None = None
+    init: str | None = None
+
+    def train(self, benchmark: Benchmark, seed: int, folder: Path) -> None:
+        """Fine-tunes on the benchmark, unless `folder` has the result; a killed run is resumed."""
+        from sqb_tf.data.task import Task
+        from sqb_tf.training.finetune import finetune
+        from sqb_tf.training.options import FinetuneOptions
+
+        if (folder / "metrics.json").is_file():
+            return
+        options = FinetuneOptions(
+            preset=self.preset,
+            init=self.init,
+            epochs=benchmark.epochs,
+            batch_size=32,
+            seq_length=benchmark.seq_length,
+            seed=seed,
+        )
+        finetune(Task(benchmark.task, benchmark.data), folder, options, resume=True)
+
+
+def score(backend: Any, benchmark: Benchmark) -> float:
+    """The task's metric of a bundle or a package."""
+    from sqb_tf.data.task import Task
+    from sqb_tflite.verification.evaluate import evaluate
+
+    data, split = benchmark.evaluated
+    return evaluate(backend, Task(benchmark.task, data), split)["metric"]["value"]
