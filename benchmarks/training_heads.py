@@ -57,7 +57,8 @@ def measure(head: str, config: Any, args: argparse.Namespace) -> dict[str, dict[
     """Statistics of both in seconds, by the keys of `training_step.summarize`."""
     size = args.batch_size, args.seq_length
     ours = steps.keras_step(keras_model(head, config), *steps.keras_batch(head, config, *size))
-    with steps.torch_step(args.torch_python, config, *size, args.threads, "float32", head) as (
+    setup = steps.torch_setup(args, config, head, "float32")
+    with steps.torch_step(args.torch_python, setup) as (
         theirs,
         _,
     ):

@@ -194,19 +194,19 @@ def keras_step(model: Any, inputs: Any, labels: Any) -> Step:
     return step
 
 
+def torch_setup(args: argparse.Namespace, config: Any, head: str, precision: str) -> dict[str, Any]:
+    """What torch_training_step.py reads first."""
+    sizes = {name: getattr(args, name) for name in ("batch_size", "seq_length", "threads")}
+    return {**sizes, "config": config.to_dict(), "head": head, "precision": precision}
+
+
 @contextlib.contextmanager
 def torch_step(
-    python: Path,
-    config: Any,
-    batch_size: int,
-    seq_length: int,
-    threads: int,
-    precision: str,
-    head: str = "classification",
+    python: Path, setup: dict[str, Any], script: Path = TORCH_SCRIPT
 ) -> Iterator[tuple[Step, dict[str, str]]]:
-    """Steps of PyTorch's model in a child process, and the versions there."""
+    """Steps of PyTorch's model in a child process, and the versions there; `setup` is what it reads first."""
     child = subprocess.Popen(
-        [python, TORCH_SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
     def exchange(question: dict[str, Any]) -> dict[str, Any]:
@@ -214,12 +214,11 @@ def torch_step(
         child.stdin.flush()
         answer = child.stdout.readline()
         if not answer:
-            raise SystemExit(f"{TORCH_SCRIPT.name} ended early: its error is above")
+            raise SystemExit(f"{script.name} ended early: its error is above")
         return json.loads(answer)
 
-    setup = dict(config=config.to_dict(), batch_size=batch_size, seq_length=seq_length, head=head)
     with child:  # leaving it closes its standard input, which ends it
-        versions = exchange({**setup, "threads": threads, "precision": precision})
+        versions = exchange(setup)
         yield (lambda: exchange({})), versions
 
 
@@ -346,8 +345,9 @@ def main() -> None:
     steps["matmuls"] = matmuls_step(config, *size, args.precision)
     with contextlib.ExitStack() as stack:
         if args.torch_python:
+            setup = torch_setup(args, config, "classification", args.precision)
             steps["torch"], torch_versions = stack.enter_context(
-                torch_step(args.torch_python, config, *size, args.threads, args.precision)
+                torch_step(args.torch_python, setup)
             )
             versions.update(torch_versions)
         results = measure(steps, args.steps)

@@ -65,8 +65,9 @@ def squeeze(
         directory = open_run_directory(output, _identity(shards, options, teacher, init), resume)
         layers = taught_layers(config.num_hidden_layers, info.config.num_hidden_layers)
         with dtype_policy(options.precision):
-            student = _student(config, teacher, init, layers)
-            squeezer = _prepare(shards, options, student, teacher, layers, info, directory)
+            student, frozen = encoders(config, teacher, init, layers)
+            pooling = getattr(teacher, "pooling", None)
+            squeezer = Squeezer(shards, options, student, frozen, layers, pooling, directory)
         squeezer.train(save_every)
         model = _finish(squeezer, config, teacher, info)
     metrics = _metrics(squeezer, model, layers)
@@ -94,32 +95,27 @@ def _digest(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _student(config: SqueezeBertConfig, teacher: Any, init: Any, layers: list[int]) -> Any:
-    """The student's encoder with its first weights."""
+def encoders(
+    config: SqueezeBertConfig, teacher_model: Any, init: Any, layers: list[int]
+) -> tuple[Any, Any]:
+    """The student's encoder with its first weights, and the teacher's, frozen; both without dropout.
+
+    Args:
+        config: the student's architecture.
+        teacher_model: the teacher, with any head.
+        init: the student to train on; None: blocks of the teacher.
+        layers: the teacher's layers that the student learns from, of `taught_layers`.
+    """
+    encoder = _encoder(teacher_model)
     student = SqueezeBertBackbone(_without_dropout(config), name="student")
+    teacher = SqueezeBertBackbone(_without_dropout(encoder.config), name="teacher")
+    teacher.set_weights(encoder.get_weights())
     if init is None:
-        copy_weights(student, _encoder(teacher), layers)
+        copy_weights(student, encoder, layers)
     else:
         student.set_weights(_encoder(init).get_weights())
-    return student
-
-
-def _prepare(
-    shards: Shards,
-    options: SqueezeOptions,
-    student: Any,
-    teacher_model: Any,
-    layers: list[int],
-    info: BundleInfo,
-    directory: Path,
-) -> Squeezer:
-    """The trainer of a new or resumed run."""
-    encoder = _encoder(teacher_model)
-    teacher = SqueezeBertBackbone(_without_dropout(info.config), name="teacher")
-    teacher.set_weights(encoder.get_weights())
     teacher.trainable = student.embeddings.trainable = student.pooler.trainable = False
-    pooling = getattr(teacher_model, "pooling", None)
-    return Squeezer(shards, options, student, teacher, layers, pooling, directory)
+    return student, teacher
 
 
 def _without_dropout(config: SqueezeBertConfig) -> SqueezeBertConfig:

@@ -74,15 +74,7 @@ class Squeezer(TextTrainer):
         batches = Batches(shards, Texts(shards, teacher.config.type_vocab_size > 1), options)
         self.dev = batches.dev(DEV_INSTANCES)
         variances = _variances(teacher, layers, [inputs for inputs, _, _ in self.dev])
-        self.evaluator = _errors(student, teacher, layers, variances, pooling)
-        model = _loss(self.evaluator, options)
-        warmup_steps = round(options.steps * options.warmup)
-        schedule = LinearWarmupDecay(
-            options.peak_rate, warmup_steps, options.steps, options.accumulation
-        )
-        accumulation = options.accumulation if options.accumulation > 1 else None
-        optimizer = adamw(schedule, options.weight_decay, gradient_accumulation_steps=accumulation)
-        model.compile(optimizer, {LOSS: _output_itself})
+        self.evaluator, model = trained_model(student, teacher, layers, variances, pooling, options)
         constants = [v for v in model.weights if not v.trainable]
         super().__init__(shards, model, batches, options, directory, constants)
         self._curves: Any = None
@@ -111,6 +103,36 @@ class Squeezer(TextTrainer):
         """The errors in a line."""
         layers = ", ".join(f"{error:.3f}" for error in point["hidden_errors"])
         return f"held-out hidden errors {layers}"
+
+
+def trained_model(
+    student: keras.Model,
+    teacher: keras.Model,
+    layers: Sequence[int],
+    variances: Sequence[float],
+    pooling: str | None,
+    options: SqueezeOptions,
+) -> tuple[keras.Model, keras.Model]:
+    """The model of the errors by layer, and the compiled one whose output is its loss.
+
+    Args:
+        student: the encoder that learns.
+        teacher: the encoder that it learns from.
+        layers: the teacher's layer of each of the student's, of `taught_layers`.
+        variances: of the teacher's states after each of `layers`.
+        pooling: the embedder's; None: the teacher is no embedder.
+        options: weights of the loss, steps and rate.
+    """
+    errors = _errors(student, teacher, layers, variances, pooling)
+    model = _loss(errors, options)
+    warmup_steps = round(options.steps * options.warmup)
+    schedule = LinearWarmupDecay(
+        options.peak_rate, warmup_steps, options.steps, options.accumulation
+    )
+    accumulation = options.accumulation if options.accumulation > 1 else None
+    optimizer = adamw(schedule, options.weight_decay, gradient_accumulation_steps=accumulation)
+    model.compile(optimizer, {LOSS: _output_itself})
+    return errors, model
 
 
 def _variances(
