@@ -33,14 +33,16 @@ class Setting:
 
     layers: int
     groups: int
-    feed_forward: int | None = None  # None: the teacher's
+    hidden: int | None = None  # None: the teacher's
+    feed_forward: int | None = None
 
     @property
     def name(self) -> str:
         """Such as `3 layers, 2 groups`."""
         groups = f"{self.groups} groups" if self.groups > 1 else "dense"
-        width = f", feed-forward {self.feed_forward}" if self.feed_forward else ""
-        return f"{self.layers} layers, {groups}{width}"
+        width = f", {self.hidden} wide" if self.hidden else ""
+        between = f", feed-forward {self.feed_forward}" if self.feed_forward else ""
+        return f"{self.layers} layers, {groups}{width}{between}"
 
 
 SETTINGS = (
@@ -48,7 +50,9 @@ SETTINGS = (
     Setting(3, 1),
     Setting(3, 2),
     Setting(3, 4),
-    Setting(3, 2, 768),
+    Setting(3, 2, feed_forward=768),
+    Setting(4, 1, hidden=288),
+    Setting(6, 2, hidden=240),
     Setting(4, 1),
     Setting(4, 2),
     Setting(5, 2),
@@ -70,6 +74,7 @@ def squeeze(setting: Setting, args: argparse.Namespace, folder: Path) -> dict[st
             teacher=args.teacher,
             layers=setting.layers,
             groups=setting.groups,
+            hidden=setting.hidden,
             feed_forward=setting.feed_forward,
             steps=round(args.tokens / (args.batch_size * shards.index.seq_length)),
             batch_size=args.batch_size,

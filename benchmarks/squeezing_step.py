@@ -33,7 +33,7 @@ def our_step(args: argparse.Namespace, precision: str) -> steps.Step:
     from sqb_tf.checkpoint import source
     from sqb_tf.training.dtype_policy import dtype_policy
     from sqb_tf.training.squeezing.options import SqueezeOptions
-    from sqb_tf.training.squeezing.squeeze import encoders
+    from sqb_tf.training.squeezing.squeeze import first_student, frozen_encoder
     from sqb_tf.training.squeezing.squeezer import LOSS, trained_model
     from sqb_tf.training.squeezing.student import taught_layers
 
@@ -41,7 +41,8 @@ def our_step(args: argparse.Namespace, precision: str) -> steps.Step:
     teacher = source.load_model(args.teacher)
     layers = taught_layers(args.layers, teacher.config.num_hidden_layers)
     with dtype_policy(precision):
-        student, frozen = encoders(options.student_config(teacher.config), teacher, None, layers)
+        frozen = frozen_encoder(teacher)
+        student = first_student(options.student_config(teacher.config), frozen, None, layers)
         variances = [1.0] * len(layers)
         _, model = trained_model(student, frozen, layers, variances, teacher.pooling, options)
     arrays = random_batch("encoder", teacher.config.vocab_size, args.batch_size, args.seq_length)

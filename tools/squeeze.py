@@ -17,7 +17,7 @@ EPILOG = """examples:
   sqb finetune --data reviews.tsv --init runs/squeezed --output runs/reviews
 
 The student learns the states of its teacher's layers, not labels: any text like that of the tasks will do. It
-keeps the teacher's vocabulary, embeddings, width and head. Text is tokenized once, into shards that --shards
+keeps the teacher's vocabulary, embeddings and head. Text is tokenized once, into shards that --shards
 keeps for other runs; --backend jax reads shards without TensorFlow."""
 
 

@@ -131,6 +131,23 @@ def test_a_narrower_feed_forward_keeps_the_strongest_channels(groups):
     assert np.abs(kernel).mean(axis=(0, 1)).min() > np.abs(first[..., 1::2]).mean() * 10
 
 
+def test_a_narrower_student_with_every_direction_is_its_teacher():
+    """In another basis; norms need equal gains, and directions that keep the mean."""
+    student, teacher = encoders(num_hidden_layers=4)
+    for norm in [teacher.embeddings.layer_norm] + [
+        norm for block in teacher.blocks for norm in (block.post_attention_norm, block.output_norm)
+    ]:
+        norm.gamma.assign(np.full(norm.gamma.shape, 1.5))
+    hidden = teacher.config.hidden_size
+    permutation = np.random.default_rng(0).permutation(hidden)
+    directions = np.eye(hidden, dtype=np.float32)[permutation].T
+    copy_weights(student, teacher, [1, 2, 3, 4], directions)
+    inputs = random_inputs(student.config, 2, 9)
+    outputs, expected = student(inputs), teacher(inputs)
+    for name, values in expected.items():
+        np.testing.assert_allclose(outputs[name], values @ directions, atol=2e-4, err_msg=name)
+
+
 # --- The loss ---
 
 
@@ -285,6 +302,24 @@ def test_parts_of_a_step_have_its_loss(teacher, shards, small, tmp_path):
     flags = ["--teacher", teacher, "--shards", shards, *SMALL, "--micro-batch-size", 2]
     assert call("squeeze", *flags, "--output", tmp_path / "out") == 0
     assert_same_weights(small, tmp_path / "out", tolerance=5e-4)
+
+
+def test_a_narrower_student_learns_too(teacher, shards, tmp_path):
+    """With as many heads, of fewer channels each, and an embedding of its own width."""
+    width = sqb_tf.load(teacher).config.hidden_size // 2
+    flags = ["--teacher", teacher, "--shards", shards, "--layers", 2, "--groups", 2]
+    flags += ["--hidden", width, "--batch-size", 16, "--evaluate-every", 20]
+    flags += ["--learning-rate", 5e-3, "--steps", 60, "--output", tmp_path / "out"]
+    assert call("squeeze", *flags) == 0
+    info, results = bundle.read_info(tmp_path / "out"), metrics(tmp_path / "out")
+    config, expected = info.config, bundle.read_info(teacher).config
+    assert (config.hidden_size, config.num_attention_heads) == (width, expected.num_attention_heads)
+    assert config.intermediate_size == expected.intermediate_size // 2
+    curve = [point["hidden_errors"][-1] for point in results["curve"]]
+    assert curve[2] < curve[0]
+    assert sqb_tf.load(tmp_path / "out").info.task.kind == "embedding"
+    rejects("hidden_size 64: expected at most the teacher's", "squeeze", *flags, "--hidden", 64)
+    rejects("no student of it: hidden_size=18 is not", "squeeze", *flags, "--hidden", 18)
 
 
 def test_an_earlier_student_is_trained_on(small, teacher, shards, tmp_path):

@@ -44,6 +44,12 @@ class SqueezeOptions(TextRunOptions):
     layers: int | None = option(
         None, "layers of the student", group="model", fallback="as many as the teacher has"
     )
+    hidden: int | None = option(
+        None,
+        "channels of the student's states, a multiple of the teacher's heads",
+        group="model",
+        fallback="the teacher's",
+    )
     groups: int | None = option(
         None,
         "groups of the query, key, value and feed-forward projections; 1: dense",
@@ -57,7 +63,7 @@ class SqueezeOptions(TextRunOptions):
         None,
         "channels between the feed-forward projections",
         group="model",
-        fallback="the teacher's",
+        fallback="the teacher's, with --hidden in proportion",
     )
     learning_rate: float | None = option(
         None,
@@ -79,7 +85,7 @@ class SqueezeOptions(TextRunOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choices(self)
-        sizes = ("layers", "groups", "attention_groups", "feed_forward")
+        sizes = ("layers", "hidden", "groups", "attention_groups", "feed_forward")
         check_at_least(self, **dict.fromkeys(sizes, 1))
         if self.init is not None and self.preset is not None:
             raise InputError(
@@ -130,7 +136,7 @@ class SqueezeOptions(TextRunOptions):
             config = dataclasses.replace(teacher, **own)
         except InputError as error:
             raise InputError(f"{self.teacher}: no student of it: {error}") from None
-        for name in ("num_hidden_layers", "intermediate_size"):
+        for name in ("num_hidden_layers", "hidden_size", "intermediate_size"):
             size, most = getattr(config, name), getattr(teacher, name)
             if size > most:
                 raise InputError(f"{name} {size}: expected at most the teacher's, {most}")
@@ -139,9 +145,12 @@ class SqueezeOptions(TextRunOptions):
     def _sizes(self, teacher: SqueezeBertConfig) -> dict[str, Any]:
         groups = self.groups or DEFAULT_GROUPS
         attention_groups = self.attention_groups or groups
+        hidden = self.hidden or teacher.hidden_size
+        feed_forward = teacher.intermediate_size * hidden // teacher.hidden_size
         return {
             "num_hidden_layers": self.layers or teacher.num_hidden_layers,
-            "intermediate_size": self.feed_forward or teacher.intermediate_size,
+            "hidden_size": hidden,
+            "intermediate_size": self.feed_forward or feed_forward,
             **dict.fromkeys(("q_groups", "k_groups", "v_groups"), attention_groups),
             # The teacher's: dense in a BERT and in the paper, where it mixes the groups.
             "post_attention_groups": teacher.post_attention_groups,

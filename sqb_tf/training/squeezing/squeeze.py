@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from sqb_tf.checkpoint import bundle, source
 from sqb_tf.checkpoint.bundle import BundleInfo
@@ -21,7 +22,7 @@ from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.pretraining.shards import Shards
 from sqb_tf.training.run_directory import open_run_directory, remove_run_directory
 from sqb_tf.training.squeezing.options import SqueezeOptions
-from sqb_tf.training.squeezing.squeezer import Squeezer
+from sqb_tf.training.squeezing.squeezer import Squeezer, principal_directions
 from sqb_tf.training.squeezing.student import copy_weights, taught_layers
 
 
@@ -35,9 +36,10 @@ def squeeze(
 ) -> dict[str, Any]:
     """Squeezes `options.teacher` on the text of `shards` and writes the student's bundle to `output`.
 
-    The bundle keeps the teacher's head and its weights if the head needs no labels; else it has no head.
-    Embeddings and pooler stay the teacher's. The run keeps its state in `OUTPUT.training` and removes it at
-    the end.
+    The bundle keeps the teacher's head and its weights if the head needs no labels; else it has no head, nor
+    has a narrower student if the head has weights. Embeddings and pooler stay the teacher's; those of a
+    narrower student are projected, and its embeddings learn. The run keeps its state in `OUTPUT.training` and
+    removes it at the end.
 
     Args:
         shards: the training and held-out instances, in the teacher's vocabulary.
@@ -65,9 +67,17 @@ def squeeze(
         directory = open_run_directory(output, _identity(shards, options, teacher, init), resume)
         layers = taught_layers(config.num_hidden_layers, info.config.num_hidden_layers)
         with dtype_policy(options.precision):
-            student, frozen = encoders(config, teacher, init, layers)
+            frozen = frozen_encoder(teacher)
+            directions = None
+            if config.hidden_size < info.config.hidden_size:
+                directions = principal_directions(
+                    frozen, layers, shards, options, config.hidden_size
+                )
+            student = first_student(config, frozen, init, layers, directions)
             pooling = getattr(teacher, "pooling", None)
-            squeezer = Squeezer(shards, options, student, frozen, layers, pooling, directory)
+            squeezer = Squeezer(
+                shards, options, student, frozen, layers, pooling, directory, directions
+            )
         squeezer.train(save_every)
         model = _finish(squeezer, config, teacher, info)
     metrics = _metrics(squeezer, model, layers)
@@ -95,27 +105,41 @@ def _digest(model: Any) -> str:
     return digest.hexdigest()
 
 
-def encoders(
-    config: SqueezeBertConfig, teacher_model: Any, init: Any, layers: list[int]
-) -> tuple[Any, Any]:
-    """The student's encoder with its first weights, and the teacher's, frozen; both without dropout.
+def frozen_encoder(model: Any) -> Any:
+    """The encoder of a model with any head, frozen and without dropout."""
+    encoder = _encoder(model)
+    frozen = SqueezeBertBackbone(_without_dropout(encoder.config), name="teacher")
+    frozen.set_weights(encoder.get_weights())
+    frozen.trainable = False
+    return frozen
+
+
+def first_student(
+    config: SqueezeBertConfig,
+    teacher: Any,
+    init: Any,
+    layers: list[int],
+    directions: np.ndarray | None = None,
+) -> Any:
+    """The student's encoder with its first weights, without dropout; only its blocks learn.
+
+    Of a narrower student the embeddings learn too.
 
     Args:
         config: the student's architecture.
-        teacher_model: the teacher, with any head.
+        teacher: the teacher's encoder.
         init: the student to train on; None: blocks of the teacher.
         layers: the teacher's layers that the student learns from, of `taught_layers`.
+        directions: those of a narrower student, see `copy_weights`.
     """
-    encoder = _encoder(teacher_model)
     student = SqueezeBertBackbone(_without_dropout(config), name="student")
-    teacher = SqueezeBertBackbone(_without_dropout(encoder.config), name="teacher")
-    teacher.set_weights(encoder.get_weights())
     if init is None:
-        copy_weights(student, encoder, layers)
+        copy_weights(student, teacher, layers, directions)
     else:
         student.set_weights(_encoder(init).get_weights())
-    teacher.trainable = student.embeddings.trainable = student.pooler.trainable = False
-    return student, teacher
+    student.pooler.trainable = False
+    student.embeddings.trainable = directions is not None
+    return student
 
 
 def _without_dropout(config: SqueezeBertConfig) -> SqueezeBertConfig:
@@ -129,6 +153,9 @@ def _encoder(model: Any) -> Any:
 def _finish(squeezer: Squeezer, config: SqueezeBertConfig, teacher: Any, info: BundleInfo) -> Any:
     """The student with its teacher's head, or none."""
     kind = info.task.kind if info.task.kind in registry.TEXT_NAMES else "encoder"
+    has_weights = len(teacher.weights) > len(_encoder(teacher).weights)
+    if config.hidden_size < info.config.hidden_size and has_weights:
+        kind = "encoder"  # the head's weights are as wide as the teacher
     model = heads.build(kind, config, settings=info.task.settings)
     _encoder(model).set_weights(squeezer.student.get_weights())
     heads.copy_heads(teacher, model)

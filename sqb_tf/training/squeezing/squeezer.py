@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,15 @@ class Squeezer(TextTrainer):
         layers: Sequence[int],
         pooling: str | None,
         directory: Path,
+        directions: np.ndarray | None = None,
     ) -> None:
         self.student = student
         batches = Batches(shards, Texts(shards, teacher.config.type_vocab_size > 1), options)
         self.dev = batches.dev(DEV_INSTANCES)
-        variances = _variances(teacher, layers, [inputs for inputs, _, _ in self.dev])
-        self.evaluator, model = trained_model(student, teacher, layers, variances, pooling, options)
+        variances = _variances(teacher, layers, self.dev)
+        self.evaluator, model = trained_model(
+            student, teacher, layers, variances, pooling, options, directions
+        )
         constants = [v for v in model.weights if not v.trainable]
         super().__init__(shards, model, batches, options, directory, constants)
         self._curves: Any = None
@@ -112,6 +115,7 @@ def trained_model(
     variances: Sequence[float],
     pooling: str | None,
     options: SqueezeOptions,
+    directions: np.ndarray | None = None,
 ) -> tuple[keras.Model, keras.Model]:
     """The model of the errors by layer, and the compiled one whose output is its loss.
 
@@ -122,8 +126,10 @@ def trained_model(
         variances: of the teacher's states after each of `layers`.
         pooling: the embedder's; None: the teacher is no embedder.
         options: weights of the loss, steps and rate.
+        directions: those of a narrower student, see `copy_weights`. Its states are then compared after a
+            dense layer, which learns with it and is left out of the bundle.
     """
-    errors = _errors(student, teacher, layers, variances, pooling)
+    errors = _errors(student, teacher, layers, variances, pooling, directions)
     model = _loss(errors, options)
     warmup_steps = round(options.steps * options.warmup)
     schedule = LinearWarmupDecay(
@@ -135,19 +141,39 @@ def trained_model(
     return errors, model
 
 
-def _variances(
-    teacher: keras.Model, layers: Sequence[int], batches: Sequence[dict[str, np.ndarray]]
-) -> list[float]:
-    """The variance of each layer's states over the tokens of the held-out batches, the mean over channels."""
+def principal_directions(
+    teacher: keras.Model, layers: Sequence[int], shards: Shards, options: SqueezeOptions, count: int
+) -> np.ndarray:
+    """The `count` orthonormal directions that keep most of the taught states, `[teacher's hidden, count]`."""
+    batches = Batches(shards, Texts(shards, teacher.config.type_vocab_size > 1), options)
+    products: np.ndarray = np.zeros(())
+    for states in _taught_states(teacher, [0, *layers], batches.dev(DEV_INSTANCES)):
+        tokens = np.concatenate(states)
+        products = products + tokens.T @ tokens
+    _, directions = np.linalg.eigh(products)  # by rising energy
+    return directions[:, : -count - 1 : -1].astype(np.float32)
+
+
+def _taught_states(
+    teacher: keras.Model, layers: Sequence[int], batches: Sequence[Batch]
+) -> Iterator[np.ndarray]:
+    """The states after each of the layers, of a batch's tokens: float64 `[layers, tokens, hidden]`."""
     states = teacher.with_states()
     # By name: of a list with one output, Keras returns the array.
     taught = {str(layer): states.output["hidden_states"][layer] for layer in layers}
     model = keras.Model(states.input, taught)
-    sums, squares, count = 0.0, 0.0, 0
-    for inputs in batches:
+    for inputs, _, _ in batches:
         tokens: np.ndarray = inputs["input_mask"].astype(bool)
         outputs = model.predict_on_batch(inputs)
-        values = np.stack([outputs[name][tokens] for name in taught]).astype(np.float64)
+        yield np.stack([outputs[name][tokens] for name in taught]).astype(np.float64)
+
+
+def _variances(
+    teacher: keras.Model, layers: Sequence[int], batches: Sequence[Batch]
+) -> list[float]:
+    """The variance of each layer's states over the tokens of the held-out batches, the mean over channels."""
+    sums, squares, count = 0.0, 0.0, 0
+    for values in _taught_states(teacher, layers, batches):
         sums, squares = sums + values.sum(axis=1), squares + np.square(values).sum(axis=1)
         count += values.shape[1]
     return (squares / count - np.square(sums / count)).mean(axis=1).tolist()
@@ -159,14 +185,16 @@ def _errors(
     layers: Sequence[int],
     variances: Sequence[float],
     pooling: str | None,
+    directions: np.ndarray | None,
 ) -> keras.Model:
     """Inputs -> float32 `[n, layers]` `hidden_errors` and `attention_divergences`; `embedding_distance`."""
     inputs = token_inputs()
     mask = inputs["input_mask"]
     ours, theirs = student.with_states()(inputs), teacher.with_states()(inputs)
+    widen = _widening(directions)
     hidden, attention = [], []
     for index, layer in enumerate(layers):
-        states = ours["hidden_states"][index + 1], theirs["hidden_states"][layer]
+        states = widen(ours["hidden_states"][index + 1]), theirs["hidden_states"][layer]
         hidden.append(HiddenError(variances[index], dtype="float32")(*states, mask))
         scores = ours["attention_scores"][index], theirs["attention_scores"][layer - 1]
         attention.append(AttentionDivergence(dtype="float32")(*scores, mask))
@@ -176,10 +204,21 @@ def _errors(
     }
     if pooling is not None:
         pool = SentencePooling(pooling, dtype="float32")
-        vectors = [pool(states["sequence_output"], mask) for states in (ours, theirs)]
+        outputs_of_both = widen(ours["sequence_output"]), theirs["sequence_output"]
+        vectors = [pool(states, mask) for states in outputs_of_both]
         cosine = ops.sum(vectors[0] * vectors[1], axis=1, keepdims=True)
         outputs["embedding_distance"] = 1.0 - cosine
     return keras.Model(inputs, outputs)
+
+
+def _widening(directions: np.ndarray | None) -> Callable[[Any], Any]:
+    """A narrower student's states as its teacher's; of one as wide, the states themselves."""
+    if directions is None:
+        return lambda states: states
+    dense = keras.layers.Dense(len(directions), name="widening")
+    dense.build((None, None, directions.shape[1]))
+    dense.set_weights([directions.T, np.zeros(len(directions), np.float32)])
+    return dense
 
 
 def _loss(errors: keras.Model, options: SqueezeOptions) -> keras.Model:
