@@ -102,13 +102,15 @@ class _Block:
 
     @classmethod
     def read(cls, block: Any) -> _Block:
-        attention = block.attention
-        projections = (attention.query, attention.key, attention.value, block.post_attention)
-        feed_forward = (block.intermediate, block.output_projection)
-        norms = (block.post_attention_norm, block.output_norm)
         return cls(
-            *map(_Dense.read, (*projections, *feed_forward)),
-            *(_Norm(*norm.get_weights()) for norm in norms),
+            _Dense.read(block.attention.query),
+            _Dense.read(block.attention.key),
+            _Dense.read(block.attention.value),
+            _Dense.read(block.post_attention),
+            _Dense.read(block.intermediate),
+            _Dense.read(block.output_projection),
+            _Norm(*block.post_attention_norm.get_weights()),
+            _Norm(*block.output_norm.get_weights()),
         )
 
     def write(self, block: Any) -> None:
