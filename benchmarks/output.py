@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,12 @@ def publish(
         write_json(args.json, report)
     if args.readme:
         update_markdown(args.readme, name, markdown)
+
+
+def digest(*values: Any) -> str:
+    """8 hexadecimal digits of JSON-ready values: in a folder's name, what its contents were made of."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -9,17 +9,17 @@ results page, a picture, and with --summary README's table.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import statistics
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
-from benchmarks import output
+from benchmarks import output, package_latency
 from benchmarks.pareto_report import (
     draw,
     latency_table,
@@ -29,9 +29,7 @@ from benchmarks.pareto_report import (
 )
 from benchmarks.pareto_tasks import BENCHMARKS, Benchmark, Contender, score
 
-ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ("float32", "int8", "int4", "int4-all")
-LENGTHS = (16, 128)
 # Whose packages are timed: latency does not depend on the task.
 TIMED = "SST-2"
 BASELINES = ("bert-base", "mobilebert")
@@ -93,38 +91,32 @@ def runs(args: argparse.Namespace) -> Iterator[tuple[str, Contender, str, Benchm
                 yield name, models[name], title, benchmark, seed
 
 
-def time_packages(args: argparse.Namespace, folders: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """The records of tools/benchmark.py for the packages of `TIMED` and the baselines, 1 thread."""
+def baselines(bundle: Path) -> list[Path]:
+    """Packages of `BASELINES`, which take any length."""
     import sqb_tf
-    from sqb_tflite.bench import baselines
+    from sqb_tflite.bench.baselines import Baseline, convert_baselines
 
-    links = args.output / "packages"
-    links.mkdir(exist_ok=True)
-    files = []
-    for name, folder in folders.items():
-        for recipe in RECIPES:
-            file = links / f"{package_name(name, recipe)}.tflite"
-            file.write_bytes((folder / f"{recipe}.tflite").read_bytes())
-            files.append(file)
-    tokenizer = sqb_tf.load(next(iter(folders.values())) / "bundle").tokenizer
-    requested = [baselines.Baseline(name, "dynamic", None) for name in BASELINES]
-    files += baselines.convert_baselines(
-        requested, ROOT / "runs" / "baselines", tokenizer.vocabulary, tokenizer.lowercase
-    )
-    report = args.output / "latency"
-    command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), "--package"]
-    command += [*map(str, files), "--lengths", ",".join(map(str, LENGTHS))]
-    command += ["--runs", str(args.runs), "--report", str(report)]
-    subprocess.run(command, check=True)
-    return json.loads((report / "records.json").read_text(encoding="utf-8"))["records"]
+    tokenizer = sqb_tf.load(bundle).tokenizer
+    requested = [Baseline(name, "dynamic", None) for name in BASELINES]
+    folder = package_latency.ROOT / "runs" / "baselines"
+    return convert_baselines(requested, folder, tokenizer.vocabulary, tokenizer.lowercase)
 
 
 def collect(args: argparse.Namespace) -> dict[str, Any]:
     """Everything measured: `scores[task][model][recipe]`, with the mean over the seeds, and latencies."""
+    from sqb_tf.checkpoint import pretrained
+
     scores: dict[str, Any] = {title: {} for title in args.tasks}
     timed: dict[str, Path] = {}
+    records: list[dict[str, Any]] = []
     for name, model, title, benchmark, seed in runs(args):
-        folder = args.output / f"{title}-{name}-{seed}".replace(" ", "-")
+        made_of = output.digest(
+            dataclasses.asdict(model),
+            dataclasses.asdict(benchmark),
+            RECIPES,
+            pretrained.CHECKPOINTS.get(str(model.init)),
+        )
+        folder = args.output / f"{title}-{name}-{seed}-{made_of}".replace(" ", "-")
         results = measure(name, model, title, benchmark, seed, folder)
         if title == TIMED:
             timed.setdefault(name, folder)
@@ -132,7 +124,15 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
             row = scores[title].setdefault(name, {}).setdefault(recipe, {"runs": []})
             row["runs"].append(result)
             row["score"] = statistics.mean(run["score"] for run in row["runs"])
-    return {"scores": scores, "records": time_packages(args, timed) if timed else []}
+    if timed:
+        packages = {
+            package_name(name, recipe): folder / f"{recipe}.tflite"
+            for name, folder in timed.items()
+            for recipe in RECIPES
+        }
+        bundle = next(iter(timed.values())) / "bundle"
+        records = package_latency.measure(packages, args.output, args.runs, baselines(bundle))
+    return {"scores": scores, "records": records}
 
 
 def parse_args() -> argparse.Namespace:
@@ -155,6 +155,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(
             f"--models {', '.join(unknown)}: expected {', '.join(contenders(args.teacher))}"
         )
+    if (args.picture or args.summary) and TIMED not in args.tasks:
+        parser.error(f"--picture and --summary show latency: expected {TIMED} among --tasks")
     return args
 
 

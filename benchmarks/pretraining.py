@@ -91,6 +91,7 @@ def tune(name: str, init: Path | None, seed: int, rate: float, work: Path) -> fl
         print(f"fine-tuning {output}", file=sys.stderr)
         data = subset(SHARED_DATA / "glue" / folder, examples, work / f"data-{task}-{examples}")
         options = FinetuneOptions(
+            preset="squeezebert-small" if init is None else None,
             init=None if init is None else str(init),
             epochs=epochs,
             batch_size=32,

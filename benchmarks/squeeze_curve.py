@@ -10,20 +10,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
-from benchmarks import output
-from benchmarks.pareto_report import latencies, measured_on
+from benchmarks import output, package_latency
+from benchmarks.package_latency import LENGTHS, measured_on, medians
 from benchmarks.pareto_tasks import BENCHMARKS, Contender, score
 
-ROOT = Path(__file__).resolve().parent.parent
 TASK = "CLINC150"
-LENGTHS = (16, 128)
 TEACHER = "teacher"
 
 
@@ -102,36 +99,29 @@ def measure(name: str, model: str, folder: Path) -> dict[str, Any]:
     return json.loads(record.read_text(encoding="utf-8"))
 
 
-def time_packages(packages: dict[str, Path], args: argparse.Namespace) -> list[dict[str, Any]]:
-    """The records of tools/benchmark.py, 1 thread."""
-    folder = args.output / "packages"
-    folder.mkdir(exist_ok=True)
-    files = []
-    for name, package in packages.items():
-        files.append(folder / f"{name}.tflite")
-        files[-1].write_bytes(package.read_bytes())
-    report = args.output / "latency"
-    command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), "--package"]
-    command += [*map(str, files), "--lengths", ",".join(map(str, LENGTHS))]
-    command += ["--runs", str(args.runs), "--report", str(report)]
-    subprocess.run(command, check=True)
-    return json.loads((report / "records.json").read_text(encoding="utf-8"))["records"]
-
-
 def collect(args: argparse.Namespace) -> dict[str, Any]:
     """Everything measured."""
     rows, packages = {}, {}
-    folder = args.output / TEACHER
+    made_of = output.digest(
+        *(args.teacher, str(args.shards), args.tokens, args.batch_size, args.learning_rate),
+        dataclasses.asdict(BENCHMARKS[TASK]),
+    )
+    work = args.output / made_of
+    folder = work / TEACHER
     rows[TEACHER] = measure(TEACHER, args.teacher, folder)
     packages[TEACHER] = folder / "int8.tflite"
     for setting in SETTINGS:
-        folder = args.output / setting.name.replace(", ", "-").replace(" ", "-")
+        folder = work / setting.name.replace(", ", "-").replace(" ", "-")
         folder.mkdir(parents=True, exist_ok=True)
         metrics = squeeze(setting, args, folder / "student")
         rows[setting.name] = measure(setting.name, str(folder / "student"), folder)
         rows[setting.name] |= {name: metrics[name] for name in ("metric", "seconds", "parameters")}
         packages[setting.name] = folder / "int8.tflite"
-    return {"tokens": args.tokens, "rows": rows, "records": time_packages(packages, args)}
+    return {
+        "tokens": args.tokens,
+        "rows": rows,
+        "records": package_latency.measure(packages, work, args.runs),
+    }
 
 
 def best(rows: dict[str, Any], times: dict[str, dict[int, float]], length: int) -> list[str]:
@@ -149,7 +139,7 @@ def best(rows: dict[str, Any], times: dict[str, dict[int, float]], length: int) 
 
 def table(report: dict[str, Any]) -> str:
     """A row for each setting, in bold if none is faster and better."""
-    rows, times = report["rows"], latencies(report["records"])
+    rows, times = report["rows"], medians(report["records"])
     titles = [
         f"{TASK}, %",
         *(f"{n} tokens, ms" for n in LENGTHS),
@@ -180,7 +170,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
 
     from sqb_tflite.bench.reports.drawing import COLOURS, STYLE
 
-    rows, times = report["rows"], latencies(report["records"])
+    rows, times = report["rows"], medians(report["records"])
     with matplotlib.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": "sqb"}):
         figure = Figure(figsize=(9, 3.6))
         for axes, length in zip(figure.subplots(1, 2, sharey=True), LENGTHS, strict=True):

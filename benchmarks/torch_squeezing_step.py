@@ -7,13 +7,10 @@ a line of versions. After that each line read runs one step, answered by a line 
 
 from __future__ import annotations
 
-import json
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
-from torch_training_step import random_batch
+from torch_training_step import random_batch, serve
 
 LEARNING_RATE, WEIGHT_DECAY, ATTENTION_WEIGHT = 1.5e-3, 0.01, 0.2
 
@@ -87,20 +84,5 @@ def student_config(teacher: Any, layers: int, groups: int) -> Any:
     )
 
 
-def main() -> None:
-    """Serves steps until standard input ends."""
-    step = squeezing_step(json.loads(sys.stdin.readline()))
-    import torch
-    import transformers
-
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    print(json.dumps(versions), flush=True)
-    while sys.stdin.readline():
-        start, cpu_start = time.perf_counter(), time.process_time()
-        loss = step()
-        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
-        print(json.dumps({"seconds": seconds, "cpu": cpu, "loss": loss}), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(squeezing_step)

@@ -87,9 +87,9 @@ def training_step(setup: dict[str, Any]) -> Callable[[], float]:
     return step
 
 
-def main() -> None:
-    """Serves steps until standard input ends."""
-    step = training_step(json.loads(sys.stdin.readline()))
+def serve(make_step: Callable[[dict[str, Any]], Callable[[], float]]) -> None:
+    """Serves steps until standard input ends; `make_step` gets what the first line says."""
+    step = make_step(json.loads(sys.stdin.readline()))
     import torch
     import transformers
 
@@ -103,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(training_step)

@@ -56,6 +56,12 @@ def option(
     return dataclasses.field(default=default, metadata={_KEY: flag})
 
 
+def inherited(parent: type, name: str, *, default: Any = None, fallback: str) -> Any:
+    """The option `name` of a parent class with another default, and what happens if that is None."""
+    flag = dataclasses.replace(flags(parent)[name][1], fallback=fallback)
+    return dataclasses.field(default=default, metadata={_KEY: flag})
+
+
 def argument(default: Any, help: str, *, group: str, metavar: str | None = None) -> Any:
     """As `option`, for a positional argument."""
     flag = Flag(help, group, (), metavar)

@@ -26,7 +26,7 @@ from sqb_tf.atomic_write import (
     staged_directory,
     staged_file,
 )
-from sqb_tf.checkpoint import transformers_folder
+from sqb_tf.checkpoint import pretrained, transformers_folder
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.delimited import DelimitedFile
@@ -161,6 +161,10 @@ def write(directory: str | Path, contents: BundleContents) -> None:
 
 def check_target(directory: str | Path) -> None:
     """`InputError` if a bundle cannot be written at `directory`, or would replace something else."""
+    if pretrained.is_name(directory):
+        raise InputError(
+            f"cannot write {directory}: a checkpoint that ships has that name: take another, or ./{directory}"
+        )
     path = Path(directory)
     if path.name in ("", ".."):
         raise InputError(f"cannot write {path}: expected the name of a folder for the bundle")
@@ -179,14 +183,14 @@ def read_info(directory: str | Path, heads: Collection[str] = registry.NAMES) ->
     """A bundle without its weights. Imports no TensorFlow.
 
     Args:
-        directory: the bundle.
+        directory: the bundle, or the name of a checkpoint that ships.
         heads: the heads that the caller can use.
 
     Raises:
         InputError: a missing or wrong folder or file, which the message names; a head that is not in
             `heads`.
     """
-    directory = Path(directory)
+    directory = pretrained.resolve(directory)
     if directory.is_file():
         raise InputError(
             f"{directory}: a file; expected a bundle, the folder that training writes "
@@ -194,7 +198,8 @@ def read_info(directory: str | Path, heads: Collection[str] = registry.NAMES) ->
         )
     if not directory.is_dir():
         raise InputError(
-            f"{directory}: no such folder; expected a bundle, as `sqb finetune` writes it"
+            f"{directory}: no such folder; expected a bundle, as `sqb finetune` writes it, or a checkpoint "
+            f"that ships: {', '.join(pretrained.CHECKPOINTS)}"
         )
     if transformers_folder.is_folder(directory):
         raise InputError(
@@ -259,6 +264,7 @@ def load_model(info: BundleInfo) -> Any:
 
     assert info.directory is not None, "a bundle on disk has a folder"
     model = heads.build(info.task.kind, info.config, len(info.labels), info.task.settings)
+    pretrained.check_weights(info.directory / WEIGHTS)
     load_weights(model, info.directory / WEIGHTS)
     return model
 

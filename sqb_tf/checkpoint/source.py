@@ -1,4 +1,4 @@
-"""A model to start from: a bundle, or a folder of `transformers` from disk or the hub."""
+"""A model to start from: a bundle, a checkpoint that ships, or a folder of `transformers` (disk or hub)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def load(source: str | Path) -> LoadedModel:
     """The built Keras model of a source, with `.info`, `.labels`, `.tokenizer` and `.preprocessor`.
 
     Args:
-        source: a bundle's folder; a SqueezeBERT or a BERT in a folder that `transformers` or
-            sentence-transformers saved; or the name of such a repository on the hub, which is downloaded
-            unless it is cached.
+        source: a bundle's folder; the name of a checkpoint that ships (`pretrained.CHECKPOINTS`); a
+            SqueezeBERT or a BERT in a folder that `transformers` or sentence-transformers saved; or the name
+            of such a repository on the hub, which is downloaded unless it is cached.
 
     Raises:
         InputError: none of these; a damaged or missing file in it; weights of another config.

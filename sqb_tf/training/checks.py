@@ -108,10 +108,14 @@ def check_student(options: SqueezeOptions, teacher: BundleInfo) -> SqueezeBertCo
     if options.init is None:
         return options.student_config(teacher.config)
     init = source.read_info(options.init)
-    if init.vocabulary != teacher.vocabulary:
-        raise InputError(
-            f"init {options.init}: its vocabulary is not that of {options.teacher}: expected a student of it"
-        )
+    for name, own, expected in (
+        ("vocabulary", init.vocabulary, teacher.vocabulary),
+        ("case", init.task.lowercase, teacher.task.lowercase),
+    ):
+        if own != expected:
+            raise InputError(
+                f"init {options.init}: its {name} is not that of {options.teacher}: expected a student of it"
+            )
     return options.student_config(teacher.config, init.config)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sqb_tf.atomic_write import staged_file
-from sqb_tf.checkpoint import bundle, source
+from sqb_tf.checkpoint import bundle, pretrained, source
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.task import Task
@@ -23,7 +23,7 @@ from sqb_tf.training.checks import check_finetune, check_request
 from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.distillation import match_layers
 from sqb_tf.training.dtype_policy import dtype_policy
-from sqb_tf.training.options import FinetuneOptions
+from sqb_tf.training.options import VOCAB_SIZE, FinetuneOptions
 from sqb_tf.training.run_directory import LOGS, open_run_directory, remove_run_directory
 from sqb_tf.training.teacher import Teacher, find_teacher
 from sqb_tf.training.teacher_outputs import TeacherOutputs, teacher_outputs
@@ -78,6 +78,7 @@ def finetune(
         "metric": {"name": task.metric_name, "value": value},
         "best_epoch": summary.best_epoch,
         "best_step": summary.best_step,
+        "learning_rate": trainer.peak_rate,
         "train_examples": trainer.data.num_examples,
         "dev_examples": summary.dev_examples,
         "parameters": model.count_params(),
@@ -109,8 +110,14 @@ def _prepare(
     data: TrainingData, output: Path, options: FinetuneOptions, resume: bool
 ) -> tuple[FinetuneTrainer, Trim | None]:
     """The trainer of a new or resumed run of checked data and options, and what was trimmed."""
+    if options.init in pretrained.CHECKPOINTS:
+        log(
+            f"starting from {options.init}, a checkpoint that ships; --preset starts from fresh weights"
+        )
     init_model = None if options.init is None else source.load(options.init)
-    directory = open_run_directory(output, _identity(data, options), resume)
+    config = options.new_config() if init_model is None else init_model.config
+    rate = options.peak_rate(config, not _continues(init_model, data))
+    directory = open_run_directory(output, _identity(data, options, rate), resume)
     model, tokenizer = _build_model(data, options, directory, init_model)
     outputs, trimmed = None, None
     if options.trim_vocabulary is not None:
@@ -120,10 +127,10 @@ def _prepare(
     if options.teacher is not None:
         teacher = find_teacher(options.teacher)
         outputs = _run_teacher(teacher, data, options, model.config, directory)
-    return FinetuneTrainer(data, options, model, tokenizer, directory, outputs), trimmed
+    return FinetuneTrainer(data, options, model, tokenizer, directory, rate, outputs), trimmed
 
 
-def _identity(data: TrainingData, options: FinetuneOptions) -> dict[str, Any]:
+def _identity(data: TrainingData, options: FinetuneOptions, rate: float) -> dict[str, Any]:
     """Everything that decides the run's result."""
     task = data.task
     return {
@@ -134,6 +141,7 @@ def _identity(data: TrainingData, options: FinetuneOptions) -> dict[str, Any]:
         "columns": dataclasses.asdict(task.columns),
         "limit": task.limit,
         **dataclasses.asdict(options),
+        "learning_rate": rate,
     }
 
 
@@ -146,7 +154,7 @@ def _build_model(
         vocabulary = _vocabulary(data.task, options, directory)
         tokenizer = WordPieceTokenizer(vocabulary, options.lowercase)
         return heads.build(head, options.new_config(len(vocabulary)), len(labels)), tokenizer
-    if init_model.labels == labels and init_model.info.task.kind == head:
+    if _continues(init_model, data):
         return init_model, init_model.tokenizer
     # For another task only the encoder's weights are kept; the head is new.
     model = heads.build(head, init_model.config, len(labels))
@@ -155,16 +163,24 @@ def _build_model(
     return model, init_model.tokenizer
 
 
+def _continues(init_model: LoadedModel | None, data: TrainingData) -> bool:
+    """Whether the model has the data's own head, which is trained on."""
+    if init_model is None:
+        return False
+    return init_model.labels == data.labels and init_model.info.task.kind == data.task.head
+
+
 def _vocabulary(task: Task, options: FinetuneOptions, directory: Path) -> list[str]:
     """The vocabulary of `options`, or one learned from the training texts (once per run)."""
     if options.vocabulary is not None:
         return read_vocabulary(options.vocabulary)
     learned = directory / "vocab.txt"
     if not learned.is_file():
-        log(f"learning a vocabulary of at most {options.vocab_size} tokens")
+        size = options.vocab_size or VOCAB_SIZE
+        log(f"learning a vocabulary of at most {size} tokens")
         examples = itertools.islice(task.split("train"), VOCABULARY_EXAMPLES)
         texts = (text for e in examples for text in (e.text, e.pair) if text is not None)
-        vocabulary = learn_vocabulary(texts, options.vocab_size, options.lowercase)
+        vocabulary = learn_vocabulary(texts, size, options.lowercase)
         with staged_file(learned) as staged:
             write_lines(staged, vocabulary)
     return read_vocabulary(learned)

@@ -6,16 +6,25 @@ import dataclasses
 import math
 from typing import Any
 
+from sqb_tf.checkpoint import pretrained
 from sqb_tf.config import PRESETS, SqueezeBertConfig
 from sqb_tf.errors import InputError
-from sqb_tf.options import check_choices, option
+from sqb_tf.options import check_choices, inherited, option
 from sqb_tf.quantization import QUANTIZE_AWARE
 from sqb_tf.text.vocabulary import MIN_VOCAB_SIZE
 
-# Default learning rates for batches of `REFERENCE_BATCH` examples: of fresh weights, and of a bundle's.
+# Default learning rates for batches of `REFERENCE_BATCH` examples: of fresh weights, and of trained ones.
 # For other batches they scale with the square root of the size, as does the noise in the summed gradients.
 SCRATCH_RATE, TRAINED_RATE, REFERENCE_BATCH = 1e-3, 1e-4, 32
+# `TRAINED_RATE` suits BERT-base, with 12 layers of 768. A fresh head on a smaller encoder learns too slowly
+# with it: squeezebert-micro on CLINC150 has 0.49 after an epoch, 0.81 with 1e-3.
+_REFERENCE_SIZE = 12 * 768
 DEFAULT_PRESET = "squeezebert-small"
+VOCAB_SIZE = 6000
+INIT_SOURCES = (
+    f"a bundle, a checkpoint that ships ({', '.join(pretrained.CHECKPOINTS)}), a transformers folder of a "
+    "SqueezeBERT or a BERT, or the name of one on the hub"
+)
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 
@@ -28,7 +37,7 @@ class OptimizerOptions:
         None,
         "peak learning rate",
         group="training",
-        fallback="1e-3, with --init 1e-4, times sqrt(batch size / 32)",
+        fallback=f"{SCRATCH_RATE:g} times sqrt(batch size / {REFERENCE_BATCH})",
     )
     warmup: float = option(
         0.1, "share of the steps over which the learning rate rises", group="training"
@@ -110,10 +119,9 @@ class TrainingOptions(OptimizerOptions):
     )
     init: str | None = option(
         None,
-        "start from this model instead of a preset: a bundle, a transformers folder of a SqueezeBERT or a "
-        "BERT, or the name of one on the hub",
+        f"start from this model instead of a preset: {INIT_SOURCES}",
         group="model",
-        metavar="DIR or REPO_ID",
+        metavar="DIR or NAME",
     )
     dropout: float | None = option(
         None, "dropout rate of a new model", group="model", fallback="the preset's"
@@ -129,14 +137,6 @@ class TrainingOptions(OptimizerOptions):
         super().__post_init__()
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise InputError(f"dropout {self.dropout}: expected 0 <= rate < 1")
-
-    @property
-    def peak_rate(self) -> float:
-        """The highest learning rate: `learning_rate`, or what suits fresh or trained weights."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        rate = SCRATCH_RATE if self.init is None else TRAINED_RATE
-        return scaled_rate(rate, self.batch_size)
 
     def new_config(self, vocab_size: int = SqueezeBertConfig.vocab_size) -> SqueezeBertConfig:
         """The config of a new model: the preset's; `dropout`, unless None, replaces its rates."""
@@ -161,15 +161,35 @@ class TextOptions:
         metavar="FILE",
         fallback="learned from the training text",
     )
-    vocab_size: int = option(6000, "tokens of a learned vocabulary", group="model")
+    vocab_size: int = option(VOCAB_SIZE, "tokens of a learned vocabulary", group="model")
     lowercase: bool = option(True, "keep upper case and accents", group="model", names="--cased")
     seq_length: int = option(128, "longest input in tokens, special tokens included", group="model")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinetuneOptions(TextOptions, TrainingOptions):
-    """What shapes a fine-tuning. Two runs with equal options on CPU give equal weights."""
+    """What shapes a fine-tuning. Two runs with equal options on CPU give equal weights.
 
+    Without `preset`, `init` and all that only a new model has, it starts from `pretrained.DEFAULT`.
+    """
+
+    preset: str | None = inherited(
+        TrainingOptions,
+        "preset",
+        fallback=f"{DEFAULT_PRESET}, if --dropout, --vocab, --vocab-size or --cased ask for a new model",
+    )
+    init: str | None = inherited(
+        TrainingOptions, "init", fallback=f"{pretrained.DEFAULT}, unless a new model is asked for"
+    )
+    vocab_size: int | None = inherited(  # type: ignore[assignment]  # None: no new model is asked for
+        TextOptions, "vocab_size", fallback=str(VOCAB_SIZE)
+    )
+    learning_rate: float | None = inherited(
+        OptimizerOptions,
+        "learning_rate",
+        fallback="1e-3 for fresh weights, 1e-4 to train the same head on; for a new head on a trained model "
+        "1e-4 times 9216 / (layers * hidden size), 1e-3 at most; times sqrt(batch size / 32)",
+    )
     epochs: int = option(2, "passes over the training data", group="training")
     doc_stride: int | None = option(
         None,
@@ -180,7 +200,7 @@ class FinetuneOptions(TextOptions, TrainingOptions):
     # See vocabulary_trim.py.
     trim_vocabulary: str | None = option(
         None,
-        "with --init: keep the embeddings of N tokens only, the most frequent ones of the training texts "
+        "keep the embeddings of N tokens of a trained model, the most frequent ones of the training texts "
         "first; auto: every token of those texts, and at least 6000",
         group="model",
         metavar="N or auto",
@@ -210,12 +230,18 @@ class FinetuneOptions(TextOptions, TrainingOptions):
     )
 
     def __post_init__(self) -> None:
+        if self.quantize_aware is not None and self.init is None:
+            raise InputError("quantize_aware goes with init: train the model first")
+        if self.init is None and not self._is_new:
+            object.__setattr__(self, "init", pretrained.DEFAULT)
         super().__post_init__()
         if self.init is not None and self.vocabulary is not None:
             raise InputError("vocabulary goes with a preset: the model of init has its own")
         if self.trim_vocabulary is not None:
             if self.init is None:
-                raise InputError("trim_vocabulary goes with init: a preset has --vocab-size")
+                raise InputError(
+                    "trim_vocabulary: a new model has --vocab-size: leave one of them out"
+                )
             if self.trim_vocabulary != "auto" and not (
                 self.trim_vocabulary.isdecimal()
                 and len(self.trim_vocabulary) < 10
@@ -225,8 +251,6 @@ class FinetuneOptions(TextOptions, TrainingOptions):
                     f"trim_vocabulary {self.trim_vocabulary!r}: expected auto, or a number of tokens of at "
                     f"least {MIN_VOCAB_SIZE}"
                 )
-        if self.quantize_aware is not None and self.init is None:
-            raise InputError("quantize_aware goes with init: train the model first")
         check_at_least(self, epochs=1, vocab_size=MIN_VOCAB_SIZE)
         if not 0 < self.temperature < math.inf:
             raise InputError(f"temperature {self.temperature}: expected a number above 0")
@@ -234,6 +258,25 @@ class FinetuneOptions(TextOptions, TrainingOptions):
             raise InputError(f"alpha {self.alpha}: expected 0 to 1")
         if not 0 <= self.hidden_weight < math.inf:
             raise InputError(f"hidden_weight {self.hidden_weight}: expected 0 or above")
+
+    def peak_rate(self, config: SqueezeBertConfig, fresh_head: bool) -> float:
+        """The highest learning rate for a model of `config`, whose head is `fresh_head` or trained."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        if self.init is None:
+            rate = SCRATCH_RATE
+        elif not fresh_head:
+            rate = TRAINED_RATE
+        else:
+            size = config.num_hidden_layers * config.hidden_size
+            rate = min(TRAINED_RATE * _REFERENCE_SIZE / size, SCRATCH_RATE)
+        return scaled_rate(rate, self.batch_size)
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether anything asks for fresh weights."""
+        fresh = (self.preset, self.dropout, self.vocabulary, self.vocab_size)
+        return not self.lowercase or any(value is not None for value in fresh)
 
     @property
     def trimmed_size(self) -> int | None:

@@ -55,6 +55,7 @@ class FinetuneTrainer:
         model: one of `sqb_tf.model.heads`.
         tokenizer: the model's.
         directory: the run directory.
+        peak_rate: the highest learning rate.
         teacher: the outputs of a teacher to learn from, if any.
     """
 
@@ -65,8 +66,10 @@ class FinetuneTrainer:
         model: Any,
         tokenizer: WordPieceTokenizer,
         directory: Path,
+        peak_rate: float,
         teacher: TeacherOutputs | None = None,
     ) -> None:
+        self.peak_rate = peak_rate
         self.data, self.options, self.model, self.directory = data, options, model, directory
         self.task, self.head, self.teacher = data.task, data.head, teacher
         self.preprocessor = Preprocessor(tokenizer, options.seq_length)
@@ -93,7 +96,7 @@ class FinetuneTrainer:
             trained_model = distillation_model(self.model, self.teacher, options.seed)
             losses = distillation_losses(self.task.head, options, self.teacher)
         schedule = LinearWarmupDecay(
-            options.peak_rate, round(self.total_steps * options.warmup), self.total_steps
+            self.peak_rate, round(self.total_steps * options.warmup), self.total_steps
         )
         optimizer = adamw(schedule, options.weight_decay)
         trained_model.compile(optimizer, jit_compile=False, **losses)

@@ -16,7 +16,7 @@ from fixtures.tiers import FREQUENT, recipes
 import sqb_tf
 import sqb_tflite
 from sqb_tf.errors import InputError
-from sqb_tflite.conversion import checks, converter
+from sqb_tflite.conversion import calibration, checks, converter
 from sqb_tflite.conversion.calibration import calibration_samples
 from sqb_tflite.conversion.checks import check_operations
 from sqb_tflite.conversion.gptq import round_and_correct, round_rows
@@ -321,11 +321,19 @@ def test_rounding_is_to_255_steps_of_each_row():
     np.testing.assert_allclose(round_rows(kernel), expected, atol=1e-6)
 
 
-def test_calibration_samples_are_spread_over_the_texts(model):
+@pytest.mark.parametrize("limit", [32, 150, 500])
+def test_calibration_samples_are_spread_over_the_texts(model, limit):
     texts = ["film"] * 100 + ["bad"] * 100 + [""]
-    inputs = calibration_samples(model, texts, 32)
+    inputs = calibration_samples(model, texts, limit)
     words = [sample["input_word_ids"].numpy()[0, 1] for sample in inputs]
     id_of = model.tokenizer.vocabulary.index
-    assert len(inputs) == 32
-    assert abs(words.count(id_of("film")) - 16) <= 2
+    assert len(inputs) == min(limit, 200)
+    assert abs(words.count(id_of("film")) - len(inputs) / 2) <= 2
     assert set(words) == {id_of("film"), id_of("bad")}
+
+
+def test_of_long_texts_fewer_are_used(model, monkeypatch):
+    monkeypatch.setattr(calibration, "MAX_TOKENS", 100)
+    inputs = calibration_samples(model, ["film film"] * 50 + ["bad bad bad bad"] * 50, 200)
+    lengths = [sample["input_word_ids"].shape[1] for sample in inputs]
+    assert 80 <= sum(lengths) <= 100 and abs(lengths.count(4) - lengths.count(6)) <= 1

@@ -171,6 +171,22 @@ def test_every_recipe_that_training_simulates_can_be_converted():
         assert recipe.activation_bits in (None, 8)
 
 
+@pytest.mark.parametrize(("recipe", "words"), [("int8", 127), ("int4", 127), ("int4-all", 7)])
+def test_positions_and_types_always_have_8_bits(model, recipe, words):
+    """Within the range that the rounding chose: of 4 bits it is 0.9 of the widest value."""
+    tables = [w for w in model.trainable_variables if w.path.endswith("/embeddings")]
+    assert len(tables) == 3
+    exact = {table.path: np.array(table) for table in tables}
+    with QuantizationAware(model, recipe).applied():
+        for table in tables:
+            max_code = words if "/word_embeddings/" in table.path else 127
+            share = 0.9 if max_code == 7 else 1.0
+            scale = np.abs(exact[table.path]).max(axis=1, keepdims=True) * share / max_code
+            codes = np.array(table) / scale
+            np.testing.assert_allclose(codes, np.round(codes), atol=1e-3, err_msg=table.path)
+            assert np.abs(codes).max() == pytest.approx(max_code, abs=1e-3)
+
+
 def test_a_trained_bundle_converts_without_further_rounding(bundle_dir, data, tmp_path):
     flags = ["--data", data, "--init", bundle_dir, "--epochs", 2, "--quantize-aware", "int4-all"]
     flags += ["--seq-length", 32]

@@ -72,8 +72,9 @@ def test_the_layer_that_suffers_most_comes_first(bundle_dir):
         np.testing.assert_array_equal(dense.kernel.numpy(), old)
 
 
-def test_search_keeps_the_bounds_that_the_recipe_misses(bundle_dir, tmp_path):
-    """The test model is too small for 4-bit tables; a mix is found, written and described."""
+def test_search_keeps_the_bounds_that_the_recipe_misses(bundle_dir, tmp_path, monkeypatch):
+    """4 bits everywhere miss this bound, 8 bits keep it; a mix is found, written and described."""
+    monkeypatch.setattr(Recipe.INT4_ALL, "bounds", Bounds(0.007, 0.97, 25.0, "a hard one"))
     output = tmp_path / "mixed.tflite"
     flags = ["--model", bundle_dir, "--quantize", "int4-all", "--output", output]
     assert call("convert", *flags) == 1

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from fixtures.commands import ROOT, call, listing, rejects
@@ -146,6 +147,36 @@ def test_a_narrower_student_with_every_direction_is_its_teacher():
     outputs, expected = student(inputs), teacher(inputs)
     for name, values in expected.items():
         np.testing.assert_allclose(outputs[name], values @ directions, atol=2e-4, err_msg=name)
+
+
+def test_heads_of_fewer_channels_attend_as_before_where_their_rank_allows():
+    """Queries, keys and values of rank 3 a head, states in half of the directions: nothing is lost."""
+    rng = np.random.default_rng(0)
+    student, teacher = encoders(num_hidden_layers=4, hidden_size=16)
+    hidden, heads_ = teacher.config.hidden_size, teacher.config.num_attention_heads
+    directions = np.linalg.qr(rng.normal(size=(hidden, 16)))[0].astype("f4")
+    attention = teacher.blocks[0].attention
+    for name in ("query", "key", "value"):
+        low_rank = np.concatenate(
+            [
+                rng.normal(size=(hidden, 3)) @ rng.normal(size=(3, hidden // heads_))
+                for _ in range(heads_)
+            ],
+            axis=1,
+        )
+        getattr(attention, name).kernel.assign(low_rank[None])
+    copy_weights(student, teacher, [1, 2, 3, 4], directions)
+    states = rng.normal(size=(1, 7, 16)).astype("f4")
+    mask = np.zeros((1, 1, 1, 7), "f4")
+
+    def mixed(block, x):
+        context, scores = block.attention(x, mask)
+        return np.asarray(block.post_attention(context)), keras.ops.softmax(scores)
+
+    actual, probabilities = mixed(student.blocks[0], states)
+    expected, expected_probabilities = mixed(teacher.blocks[0], states @ directions.T)
+    np.testing.assert_allclose(probabilities, expected_probabilities, atol=1e-4)
+    np.testing.assert_allclose(actual, expected @ directions, rtol=1e-3, atol=1e-3)
 
 
 # --- The loss ---
@@ -331,10 +362,15 @@ def test_an_earlier_student_is_trained_on(small, teacher, shards, tmp_path):
     assert bundle.read_info(tmp_path / "out").config == bundle.read_info(small).config
     rejects("init and layers: the init has its own", "squeeze", *flags, "--layers", 1)
     rejects("preset and init: the student", "squeeze", *flags, "--preset", "squeezebert-tiny")
-    model = heads.SqueezeBertEmbedder(tiny_config(vocab_size=len(VOCABULARY), hidden_size=16))
-    sqb_tf.save(model, tmp_path / "narrow", tokenizer=WordPieceTokenizer(VOCABULARY))
-    flags[flags.index("--init") + 1] = tmp_path / "narrow"
-    rejects("init .*narrow: (its vocabulary|hidden_size)", "squeeze", *flags)
+    for name, config, vocabulary in (
+        ("hidden_size is 16, the teacher's is 32", tiny_config(hidden_size=16), VOCABULARY),
+        ("hidden_act is relu, the teacher's is gelu", tiny_config(hidden_act="relu"), VOCABULARY),
+        ("its vocabulary is not that of", tiny_config(), [*VOCABULARY[:-1], "otherwise"]),
+    ):
+        model = heads.SqueezeBertEmbedder(config)
+        sqb_tf.save(model, tmp_path / "other", tokenizer=WordPieceTokenizer(vocabulary))
+        flags[flags.index("--init") + 1] = tmp_path / "other"
+        rejects(f"init .*other: {name}", "squeeze", *flags)
 
 
 def test_a_teacher_of_single_texts(text, tmp_path):

@@ -29,6 +29,8 @@ print(json.dumps({"labels": [r.label for r in results], "modules": sorted(sys.mo
 DATA = """
 from sqb_tf.data.task import DEMO, Task
 from importlib.resources import files
+from sqb_tf.checkpoint import bundle
+assert bundle.read_info("squeezebert-micro").config.hidden_size == 384
 assert sum(1 for _ in Task("classification", DEMO).split("dev")) > 100
 assert {p.name for p in DEMO.iterdir()} >= {"README.md", "LICENSE.txt"}
 for name in ("page.css", "page.js"):

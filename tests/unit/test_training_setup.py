@@ -4,10 +4,13 @@ import keras
 import pytest
 from tensorflow.python.framework import config
 
+from sqb_tf.checkpoint import pretrained
+from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
 from sqb_tf.training.checks import check_request
 from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.dtype_policy import dtype_policy
+from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.reservoir import ReservoirSample
 
 
@@ -48,6 +51,44 @@ def test_a_dtype_policy_ends_with_its_context():
 def test_save_every_is_checked(tmp_path):
     with pytest.raises(InputError, match="save_every 0: expected at least 1"):
         check_request(tmp_path / "out", 0)
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        {"preset": "squeezebert-tiny"},
+        {"dropout": 0.1},
+        {"vocabulary": "vocab.txt"},
+        {"vocab_size": 6000},
+        {"lowercase": False},
+    ],
+)
+def test_fine_tuning_starts_from_the_checkpoint_unless_a_new_model_is_asked_for(new):
+    assert FinetuneOptions().init == pretrained.DEFAULT
+    options = FinetuneOptions(**new)
+    assert options.init is None
+    assert options.preset == new.get("preset", "squeezebert-small")
+
+
+@pytest.mark.parametrize(
+    ("options", "layers", "hidden", "fresh_head", "expected"),
+    [
+        ({"preset": "squeezebert-base"}, 12, 768, True, 1e-3),
+        ({"init": "x"}, 12, 768, True, 1e-4),
+        ({"init": "x"}, 6, 384, True, 4e-4),
+        ({}, 3, 384, True, 8e-4),
+        ({"init": "x"}, 2, 128, True, 1e-3),
+        ({"init": "x"}, 3, 384, False, 1e-4),
+        ({"init": "x", "learning_rate": 3e-5}, 3, 384, True, 3e-5),
+    ],
+)
+def test_the_learning_rate_follows_from_the_start(options, layers, hidden, fresh_head, expected):
+    config = SqueezeBertConfig(num_hidden_layers=layers, hidden_size=hidden, num_attention_heads=4)
+    rate = FinetuneOptions(batch_size=32, **options).peak_rate(config, fresh_head)
+    assert rate == pytest.approx(expected)
+    if "learning_rate" not in options:
+        four_times = FinetuneOptions(batch_size=128, **options)
+        assert four_times.peak_rate(config, fresh_head) == pytest.approx(2 * expected)
 
 
 def test_a_sample_is_uniform_and_repeatable():

@@ -142,8 +142,8 @@ def test_a_trimmed_run_resumes_exactly(teacher, data, tmp_path, monkeypatch):
     ("flags", "match"),
     [
         (
-            ["--trim-vocabulary", "auto"],
-            "trim_vocabulary goes with init: a preset has --vocab-size",
+            ["--preset", "squeezebert-tiny", "--trim-vocabulary", "auto"],
+            "trim_vocabulary: a new model has --vocab-size: leave one of them out",
         ),
         (
             ["--init", "full", "--trim-vocabulary", "some"],

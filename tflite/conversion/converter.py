@@ -21,7 +21,13 @@ from sqb_tf.text.encoder import check_seq_length
 from ..package import container
 from ..runtime.runner import fit
 from . import gptq
-from .calibration import FEW, MANY, calibration_record, calibration_samples
+from .calibration import (
+    FOR_MEANS,
+    FOR_RANGES,
+    FOR_ROUNDING,
+    calibration_record,
+    calibration_samples,
+)
 from .checks import (
     check_convolutions,
     check_finite,
@@ -159,8 +165,7 @@ def convert_request(request: ConversionRequest) -> bytes:
     if request.recipe.weights is not None:
         storage = request.recipe.storage_types(lowered.layers)
         check_convolutions(lowered, storage)
-        limit = FEW if request.recipe.base is Recipe.INT8 else MANY
-        samples = calibration_samples(request.model, request.calibration, limit)
+        samples = calibration_samples(request.model, request.calibration, _passages(request.recipe))
         if request.recipe.base.activation_bits:
             equalize(lowered, samples)
         gptq.round_and_correct(lowered, samples, storage)
@@ -168,6 +173,13 @@ def convert_request(request: ConversionRequest) -> bytes:
     content = _quantize(request, content, storage, samples)
     check_operations(content)
     return _pack(request, content, samples)
+
+
+def _passages(recipe: RecipeSpec) -> int:
+    """How many passages of calibration text the recipe needs at most."""
+    if recipe.base.activation_bits:
+        return FOR_RANGES
+    return FOR_MEANS if recipe.base is Recipe.INT8 else FOR_ROUNDING
 
 
 def _quantize(

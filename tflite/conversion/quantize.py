@@ -30,7 +30,7 @@ def quantize_weights(content: bytes, storage: Mapping[str, str], vocab_size: int
     """Stores each layer's weights in its storage type; activations stay float, the runtime quantizes them.
 
     Kernels have one scale per output channel, embedding tables one per row: the range of its values. The
-    table of `vocab_size` rows has the type of `storage`, the others that of `small_table_type`. Depthwise
+    tables of `vocab_size` rows have the type of `storage`, others that of `small_table_type`. Depthwise
     convolutions stay float (`lowering.layers.DepthwiseMixer`).
     """
     rules = recipe_manager.RecipeManager()

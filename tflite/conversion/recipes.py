@@ -94,7 +94,7 @@ class Recipe(enum.Enum):
     )
     INT4_ALL = (
         "int4-all",
-        "as int4, with 4-bit embeddings: half the size of int8",
+        "as int4, with 4-bit word embeddings: half the size of int8",
         Bounds(0.007, 0.97, 12.0, f"{_FOUR_BITS}, 4-bit embedding rows some 26"),
     )
     MIXED = (

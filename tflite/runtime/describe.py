@@ -120,13 +120,14 @@ class _Graph:
     def layers(self) -> list[Layer]:
         """In the order in which they run."""
         layers: dict[str, Layer] = {}
+        largest: dict[str, int] = {}
         for name, weights in self._weights():
             layer = layers.setdefault(name, Layer(name))
             scale = weights.quantization.scale if weights.quantization else None
             layer.tensors += 1
             size = self._size(weights)
-            if size > layer.size_bytes:  # the word table's, not that of the small tables
-                layer.kind = _TYPES[weights.type]
+            if size > largest.get(name, 0):  # the word table's, not that of the small tables
+                largest[name], layer.kind = size, _TYPES[weights.type]
             layer.scales += 0 if scale is None else len(scale)
             layer.size_bytes += size
         return list(layers.values())

@@ -19,7 +19,7 @@ from sqb_tf.data.example import Example
 from sqb_tf.progress import log, track
 from sqb_tf.quantization import BITS, MAX_CODES
 
-from ..conversion.calibration import FEW, calibration_samples
+from ..conversion.calibration import FOR_MEANS, calibration_samples
 from ..conversion.converter import ConversionRequest, convert_request
 from ..conversion.gptq import round_rows
 from ..conversion.lowering.model import EMBEDDINGS, LoweredModel
@@ -67,7 +67,7 @@ def find(
     request.recipe.check_searchable()
     lowered = request.lower()
     storage = request.recipe.storage_types(lowered.layers)
-    samples = calibration_samples(request.model, request.calibration, FEW)
+    samples = calibration_samples(request.model, request.calibration, FOR_MEANS)
 
     def attempt(mix: dict[str, str]) -> tuple[bytes, Report]:
         content = convert_request(dataclasses.replace(request, recipe=RecipeSpec.read(mix)))

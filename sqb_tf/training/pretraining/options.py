@@ -9,10 +9,13 @@ from sqb_tf.errors import InputError
 from sqb_tf.options import check_choices, option
 from sqb_tf.text.vocabulary import MIN_VOCAB_SIZE
 from sqb_tf.training.options import (
+    SCRATCH_RATE,
+    TRAINED_RATE,
     TextOptions,
     TextRunOptions,
     TrainingOptions,
     check_at_least,
+    scaled_rate,
 )
 
 OPTIMIZERS = ("adamw", "lamb")
@@ -49,10 +52,12 @@ class PretrainOptions(TrainingOptions, TextRunOptions):
 
     @property
     def peak_rate(self) -> float:
-        """The highest learning rate."""
-        if self.learning_rate is None and self.optimizer == "lamb":
+        """The highest learning rate: `learning_rate`, or what suits the optimizer and the weights."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        if self.optimizer == "lamb":
             return PAPER_RATE * math.sqrt(self.batch_size / PAPER_BATCH)
-        return super().peak_rate
+        return scaled_rate(SCRATCH_RATE if self.init is None else TRAINED_RATE, self.batch_size)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

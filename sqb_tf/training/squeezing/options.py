@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from sqb_tf.config import GROUP_FIELDS, PRESETS, SqueezeBertConfig
@@ -14,6 +15,17 @@ from sqb_tf.training.options import REFERENCE_BATCH, TextRunOptions, check_at_le
 # Of AdamW, see `scaled_rate`.
 RATE = 1.5e-3
 DEFAULT_GROUPS = 4
+# The fields that a student may have of its own.
+_SIZES = ("num_hidden_layers", "intermediate_size", *GROUP_FIELDS)
+# Those that a preset shares with the teacher, and those that an earlier student does: all that decide what
+# its weights compute.
+_WIDTH = ("hidden_size", "num_attention_heads", "token_mixer")
+_TRAINING = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
+_FUNCTION = tuple(
+    field.name
+    for field in dataclasses.fields(SqueezeBertConfig)
+    if field.name not in (*_SIZES, *_TRAINING)
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,11 +137,10 @@ class SqueezeOptions(TextRunOptions):
                 f"{self.teacher}: token_mixer={teacher.token_mixer!r}: expected a teacher with self_attention"
             )
         if init is not None:
-            shared = ("max_position_embeddings", "type_vocab_size")
-            own = _sizes_of(init, f"init {self.init}", teacher, *shared)
+            own = _sizes_of(init, f"init {self.init}", teacher, _FUNCTION)
         elif self.preset is not None:
             preset = SqueezeBertConfig.from_preset(self.preset)
-            own = _sizes_of(preset, f"preset {self.preset}", teacher)
+            own = _sizes_of(preset, f"preset {self.preset}", teacher, _WIDTH)
         else:
             own = self._sizes(teacher)
         try:
@@ -159,15 +170,14 @@ class SqueezeOptions(TextRunOptions):
 
 
 def _sizes_of(
-    config: SqueezeBertConfig, origin: str, teacher: SqueezeBertConfig, *shared: str
+    config: SqueezeBertConfig, origin: str, teacher: SqueezeBertConfig, shared: Sequence[str]
 ) -> dict[str, Any]:
-    """Layers, groups and feed-forward channels of `config`; `InputError` unless all else is the teacher's."""
-    for name in ("hidden_size", "num_attention_heads", "token_mixer", *shared):
+    """Layers, groups and feed-forward channels of `config`; `InputError` unless `shared` is the teacher's."""
+    for name in shared:
         expected, actual = getattr(teacher, name), getattr(config, name)
         if expected != actual:
             raise InputError(
                 f"{origin}: {name} is {actual}, the teacher's is {expected}: expected equal ones: leave it "
                 "out and give --layers and --groups"
             )
-    names = ("num_hidden_layers", "intermediate_size", *GROUP_FIELDS)
-    return {name: getattr(config, name) for name in names}
+    return {name: getattr(config, name) for name in _SIZES}

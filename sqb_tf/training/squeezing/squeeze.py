@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint import bundle, source
 from sqb_tf.checkpoint.bundle import BundleInfo
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.heads import registry
 from sqb_tf.model import heads
 from sqb_tf.model.backbone import SqueezeBertBackbone
+from sqb_tf.progress import warn
 from sqb_tf.training.checks import check_request, check_shards, check_student
 from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.dtype_policy import dtype_policy
@@ -24,6 +27,9 @@ from sqb_tf.training.run_directory import open_run_directory, remove_run_directo
 from sqb_tf.training.squeezing.options import SqueezeOptions
 from sqb_tf.training.squeezing.squeezer import Squeezer, principal_directions
 from sqb_tf.training.squeezing.student import copy_weights, taught_layers
+
+# A file of the run directory.
+DIRECTIONS = "directions.npy"
 
 
 def squeeze(
@@ -70,8 +76,11 @@ def squeeze(
             frozen = frozen_encoder(teacher)
             directions = None
             if config.hidden_size < info.config.hidden_size:
-                directions = principal_directions(
-                    frozen, layers, shards, options, config.hidden_size
+                directions = _directions(
+                    directory,
+                    lambda: principal_directions(
+                        frozen, layers, shards, options, config.hidden_size
+                    ),
                 )
             student = first_student(config, frozen, init, layers, directions)
             pooling = getattr(teacher, "pooling", None)
@@ -142,6 +151,15 @@ def first_student(
     return student
 
 
+def _directions(directory: Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """A run's directions, computed once: an eigenvector's sign may differ on another machine."""
+    path = directory / DIRECTIONS
+    if not path.is_file():
+        with staged_file(path) as staged, staged.open("wb") as file:
+            np.save(file, compute())
+    return np.load(path)
+
+
 def _without_dropout(config: SqueezeBertConfig) -> SqueezeBertConfig:
     return dataclasses.replace(config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
@@ -155,7 +173,8 @@ def _finish(squeezer: Squeezer, config: SqueezeBertConfig, teacher: Any, info: B
     kind = info.task.kind if info.task.kind in registry.TEXT_NAMES else "encoder"
     has_weights = len(teacher.weights) > len(_encoder(teacher).weights)
     if config.hidden_size < info.config.hidden_size and has_weights:
-        kind = "encoder"  # the head's weights are as wide as the teacher
+        kind = "encoder"
+        warn(f"the bundle has no {info.task.kind} head: its weights are as wide as the teacher")
     model = heads.build(kind, config, settings=info.task.settings)
     _encoder(model).set_weights(squeezer.student.get_weights())
     heads.copy_heads(teacher, model)

@@ -1,0 +1,40 @@
+"""The checkpoints that ship with the package, by name. Each is a bundle with a model card, README.md."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from sqb_tf.errors import InputError
+
+FOLDER = Path(__file__).parents[1] / "pretrained"
+# The sha256 of each one's weights. `python -m sqb_tools.ship_checkpoint` writes them.
+CHECKPOINTS: dict[str, str] = {
+    "squeezebert-micro": "4a72cb497372f3f772e1e0fee41eb17e8fd96557b2fcb6e45f8947e2d4bc9381",
+}
+# What a fine-tuning starts from if nothing says otherwise.
+DEFAULT = "squeezebert-micro"
+
+
+def resolve(source: str | Path) -> Path:
+    """The folder of the checkpoint that the string `source` is the name of; anything else as it is.
+
+    A folder of that name is `./NAME`, or a `Path`.
+    """
+    return FOLDER / source if is_name(source) else Path(source)
+
+
+def is_name(source: str | Path) -> bool:
+    """Whether `source` names a checkpoint."""
+    return isinstance(source, str) and source in CHECKPOINTS
+
+
+def check_weights(path: Path) -> None:
+    """`InputError` if `path` is the weight file of a checkpoint, but not as it was shipped."""
+    folder = path.resolve().parent
+    expected = CHECKPOINTS.get(folder.name) if folder.parent == FOLDER.resolve() else None
+    if expected is not None and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        raise InputError(
+            f"{path}: not the weights that ship with this version (sha256 {expected[:16]}...): install the "
+            "package again"
+        )
