@@ -10,7 +10,9 @@ from sqb_tf.training.finetune import finetune
 from sqb_tf.training.options import FinetuneOptions
 
 # From the checkpoint that ships; about a minute on 2 cores.
-OPTIONS = FinetuneOptions(epochs=3, batch_size=32, seq_length=64, trim_vocabulary="auto")
+OPTIONS = FinetuneOptions(
+    epochs=3, batch_size=32, learning_rate=8e-4, seq_length=64, trim_vocabulary="auto"
+)
 
 
 def finetune_demo(output: str | Path, command: str = "") -> dict[str, Any]:

@@ -74,9 +74,9 @@ def test_fine_tuning_starts_from_the_checkpoint_unless_a_new_model_is_asked_for(
     ("options", "layers", "hidden", "fresh_head", "expected"),
     [
         ({"preset": "squeezebert-base"}, 12, 768, True, 1e-3),
-        ({"init": "x"}, 12, 768, True, 1e-4),
-        ({"init": "x"}, 6, 384, True, 4e-4),
-        ({}, 3, 384, True, 8e-4),
+        ({"init": "x"}, 12, 768, True, 5e-5),
+        ({"init": "x"}, 6, 384, True, 2e-4),
+        ({}, 3, 384, True, 4e-4),
         ({"init": "x"}, 2, 128, True, 1e-3),
         ({"init": "x"}, 3, 384, False, 1e-4),
         ({"init": "x", "learning_rate": 3e-5}, 3, 384, True, 3e-5),
