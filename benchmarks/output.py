@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ def digest(*values: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def kept(path: Path, compute: Callable[[], Any]) -> Any:
+    """The JSON value in the file `path`; computed and written first, if there is none."""
+    if not path.is_file():
+        write_json(path, compute())
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Writes a JSON file, and the folder that it is in."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -56,3 +64,10 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; the first row is the header."""
     ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return "\n".join("| " + " | ".join(row) + " |" for row in ruled)
+
+
+def mean_and_spread(scores: Sequence[float]) -> str:
+    """100 times the mean, ± the standard deviation if there are several."""
+    values = [100 * score for score in scores]
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{spread}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import sys
 from collections.abc import Iterator
@@ -35,30 +34,29 @@ TIMED = "SST-2"
 BASELINES = ("bert-base", "mobilebert")
 
 
-def contenders(teacher: str | None) -> dict[str, Contender]:
+def contenders(args: argparse.Namespace) -> dict[str, Contender]:
     """The models by name; the teacher of the checkpoints too, if it is there."""
     from sqb_tf.checkpoint import pretrained
 
     models = {"from scratch": Contender(preset="squeezebert-small")}
     models |= {name: Contender(init=name) for name in pretrained.CHECKPOINTS}
-    return models | ({"MiniLM-L6": Contender(init=teacher)} if teacher else {})
+    models |= {"MiniLM-L6": Contender(init=args.teacher)} if args.teacher else {}
+    return {
+        name: dataclasses.replace(model, precision=args.precision) for name, model in models.items()
+    }
 
 
 def measure(
     name: str, model: Contender, title: str, benchmark: Benchmark, seed: int, folder: Path
 ) -> dict[str, Any]:
-    """Scores, sizes and verdicts of one fine-tuning, by recipe; read from `folder` if they are there."""
-    record = folder / "scores.json"
-    if record.is_file():
-        return json.loads(record.read_text(encoding="utf-8"))
+    """Scores, sizes and verdicts of one fine-tuning, by recipe."""
     print(f"{name} on {title}, seed {seed}", file=sys.stderr)
     bundle = folder / "bundle"
     model.train(benchmark, seed, bundle)
-    recipes = {}
-    for recipe in RECIPES:
-        recipes[recipe] = convert_and_score(bundle, recipe, benchmark, folder / f"{recipe}.tflite")
-    output.write_json(record, recipes)
-    return recipes
+    return {
+        recipe: convert_and_score(bundle, recipe, benchmark, folder / f"{recipe}.tflite")
+        for recipe in RECIPES
+    }
 
 
 def convert_and_score(
@@ -83,7 +81,7 @@ def convert_and_score(
 
 def runs(args: argparse.Namespace) -> Iterator[tuple[str, Contender, str, Benchmark, int]]:
     """What is fine-tuned, in order: every model on a task before the next task."""
-    models = contenders(args.teacher)
+    models = contenders(args)
     for title in args.tasks:
         benchmark = BENCHMARKS[title]
         for seed in range(benchmark.seeds):
@@ -117,7 +115,10 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
             pretrained.CHECKPOINTS.get(str(model.init)),
         )
         folder = args.output / f"{title}-{name}-{seed}-{made_of}".replace(" ", "-")
-        results = measure(name, model, title, benchmark, seed, folder)
+        results = output.kept(
+            folder / "scores.json",
+            lambda run=(name, model, title, benchmark, seed, folder): measure(*run),
+        )
         if title == TIMED:
             timed.setdefault(name, folder)
         for recipe, result in results.items():
@@ -143,6 +144,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("runs/pareto"), help="all results")
     parser.add_argument("--tasks", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
     parser.add_argument("--models", nargs="+", help="some of the models; default: all")
+    parser.add_argument("--precision", default="mixed_bfloat16", help="of training")
     parser.add_argument(
         "--runs", type=int, default=60, help="timed runs of each package and length"
     )
@@ -150,11 +152,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--summary", type=Path, help="put the table of five rows into this file")
     output.add_flags(parser)
     args = parser.parse_args()
-    unknown = set(args.models or ()) - contenders(args.teacher).keys()
+    unknown = set(args.models or ()) - contenders(args).keys()
     if unknown:
-        parser.error(
-            f"--models {', '.join(unknown)}: expected {', '.join(contenders(args.teacher))}"
-        )
+        parser.error(f"--models {', '.join(unknown)}: expected {', '.join(contenders(args))}")
     if (args.picture or args.summary) and TIMED not in args.tasks:
         parser.error(f"--picture and --summary show latency: expected {TIMED} among --tasks")
     return args

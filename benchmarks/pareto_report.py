@@ -51,9 +51,7 @@ def score_table(scores: Mapping[str, Any]) -> str:
 def _score(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return ""
-    values = [100 * run["score"] for run in row["runs"]]
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{spread}"
+    return output.mean_and_spread([run["score"] for run in row["runs"]])
 
 
 def latency_table(records: list[dict[str, Any]]) -> str:

@@ -61,10 +61,12 @@ BENCHMARKS = {
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """A model that is fine-tuned: a preset from scratch, or one to start from."""
+    """A model that is fine-tuned: a preset from scratch, or one to start from, perhaps trimmed."""
 
     preset: str | None = None
     init: str | None = None
+    trim: str | None = None
+    precision: str = "mixed_bfloat16"
 
     def train(self, benchmark: Benchmark, seed: int, folder: Path) -> None:
         """Fine-tunes on the benchmark, unless `folder` has the result; a killed run is resumed."""
@@ -77,6 +79,8 @@ class Contender:
         options = FinetuneOptions(
             preset=self.preset,
             init=self.init,
+            trim_vocabulary=self.trim,
+            precision=self.precision,
             epochs=benchmark.epochs,
             batch_size=32,
             seq_length=benchmark.seq_length,

@@ -86,21 +86,22 @@ def measure(name: str, model: str, folder: Path) -> dict[str, Any]:
     """Fine-tunes a student or the teacher, converts it to int8, and evaluates the package."""
     from sqb_tflite import Runner, convert
 
-    record, package = folder / "scores.json", folder / "int8.tflite"
-    if not record.is_file():
-        print(f"fine-tuning {name}", file=sys.stderr)
-        Contender(init=model).train(BENCHMARKS[TASK], 0, folder / "tuned")
-        package.write_bytes(convert(folder / "tuned", "int8"))
-        result = {
-            "accuracy": score(Runner(package, num_threads=2), BENCHMARKS[TASK]),
-            "bytes": package.stat().st_size,
-        }
-        output.write_json(record, result)
-    return json.loads(record.read_text(encoding="utf-8"))
+    print(f"fine-tuning {name}", file=sys.stderr)
+    package = folder / "int8.tflite"
+    Contender(init=model).train(BENCHMARKS[TASK], 0, folder / "tuned")
+    package.write_bytes(convert(folder / "tuned", "int8"))
+    return {
+        "accuracy": score(Runner(package, num_threads=2), BENCHMARKS[TASK]),
+        "bytes": package.stat().st_size,
+    }
 
 
 def collect(args: argparse.Namespace) -> dict[str, Any]:
     """Everything measured."""
+
+    def measured(name: str, model: str, folder: Path) -> dict[str, Any]:
+        return output.kept(folder / "scores.json", lambda: measure(name, model, folder))
+
     rows, packages = {}, {}
     made_of = output.digest(
         *(args.teacher, str(args.shards), args.tokens, args.batch_size, args.learning_rate),
@@ -108,13 +109,13 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     )
     work = args.output / made_of
     folder = work / TEACHER
-    rows[TEACHER] = measure(TEACHER, args.teacher, folder)
+    rows[TEACHER] = measured(TEACHER, args.teacher, folder)
     packages[TEACHER] = folder / "int8.tflite"
     for setting in SETTINGS:
         folder = work / setting.name.replace(", ", "-").replace(" ", "-")
         folder.mkdir(parents=True, exist_ok=True)
         metrics = squeeze(setting, args, folder / "student")
-        rows[setting.name] = measure(setting.name, str(folder / "student"), folder)
+        rows[setting.name] = measured(setting.name, str(folder / "student"), folder)
         rows[setting.name] |= {name: metrics[name] for name in ("metric", "seconds", "parameters")}
         packages[setting.name] = folder / "int8.tflite"
     return {

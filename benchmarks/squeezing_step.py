@@ -2,7 +2,8 @@
 
 A step runs the teacher, the student, backward and AdamW. PyTorch's is transformers' BERT and SqueezeBERT, in
 an environment of its own (torch-requirements.txt), in float32 and by autocast in bfloat16; ours in both too.
-All take turns step by step, so that a drifting machine slows all alike.
+All take turns step by step, so that a drifting machine slows all alike. The matmuls of our step, timed
+alone, say how far any implementation could get on this CPU.
 """
 
 from __future__ import annotations
@@ -20,14 +21,19 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when 
 from benchmarks import output
 from benchmarks import training_step as steps
 from benchmarks.torch_training_step import random_batch
+from benchmarks.training_matmuls import squeezing_matmuls_step
 
 TORCH_SCRIPT = Path(__file__).resolve().with_name("torch_squeezing_step.py")
 PRECISIONS = ("float32", "mixed_bfloat16")
-TITLES = {"ours": "ours", "torch": "`transformers` in a PyTorch loop"}
+TITLES = {
+    "ours": "ours",
+    "torch": "`transformers` in a PyTorch loop",
+    "matmuls": "our matmuls alone, a bound",
+}
 
 
-def our_step(args: argparse.Namespace, precision: str) -> steps.Step:
-    """Steps of the model that `sqb squeeze` trains, on one random batch."""
+def our_steps(args: argparse.Namespace, precision: str) -> dict[str, steps.Step]:
+    """Steps of the model that `sqb squeeze` trains, on one random batch, and their matmuls alone."""
     import numpy as np
 
     from sqb_tf.checkpoint import source
@@ -39,17 +45,22 @@ def our_step(args: argparse.Namespace, precision: str) -> steps.Step:
 
     options = SqueezeOptions(teacher=args.teacher, layers=args.layers, groups=args.groups)
     teacher = source.load_model(args.teacher)
+    config = options.student_config(teacher.config)
     layers = taught_layers(args.layers, teacher.config.num_hidden_layers)
     with dtype_policy(precision):
         frozen = frozen_encoder(teacher)
-        student = first_student(options.student_config(teacher.config), frozen, None, layers)
+        student = first_student(config, frozen, None, layers)
         variances = [1.0] * len(layers)
         pooling = getattr(teacher, "pooling", None)
         _, model = trained_model(student, frozen, layers, variances, pooling, options)
     arrays = random_batch("encoder", teacher.config.vocab_size, args.batch_size, args.seq_length)
     names = {"input_ids": "word_ids", "attention_mask": "mask", "token_type_ids": "type_ids"}
     inputs = {f"input_{ours}": arrays[name].astype("int32") for name, ours in names.items()}
-    return steps.keras_step(model, inputs, {LOSS: np.zeros((args.batch_size, 1), "float32")})
+    size = args.batch_size, args.seq_length
+    return {
+        "ours": steps.keras_step(model, inputs, {LOSS: np.zeros((args.batch_size, 1), "float32")}),
+        "matmuls": squeezing_matmuls_step(teacher.config, config, *size, precision),
+    }
 
 
 def table(report: dict[str, Any]) -> str:
@@ -57,19 +68,13 @@ def table(report: dict[str, Any]) -> str:
     tokens = report["batch_size"] * report["seq_length"]
     rows = [["", "dtype", "seconds per step, median (min to max)", "tokens a second", "ours is"]]
     for precision in PRECISIONS:
+        ours = report["rows"][f"ours {precision}"]["median"]
         for name, title in TITLES.items():
             row = report["rows"].get(f"{name} {precision}")
             if row:
-                ratio = row["median"] / report["rows"][f"ours {precision}"]["median"]
-                speed, times = f"{tokens / row['median']:,.0f}", f"{ratio:.2f}x"
-                cells = [
-                    title,
-                    precision,
-                    steps.spread(row),
-                    speed,
-                    times if name == "torch" else "",
-                ]
-                rows.append(cells)
+                speed = f"{tokens / row['median']:,.0f}"
+                ratio = "" if name == "ours" else f"{row['median'] / ours:.2f}x"
+                rows.append([title, precision, steps.spread(row), speed, ratio])
     best = report["rows"]["ours mixed_bfloat16"]["median"]
     plain = report["rows"].get("torch float32")
     if plain:
@@ -118,7 +123,8 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         rounds = {}
         for precision in PRECISIONS:
-            rounds[f"ours {precision}"] = our_step(args, precision)
+            for name, step in our_steps(args, precision).items():
+                rounds[f"{name} {precision}"] = step
             if args.torch_python:
                 setup = {**report, "teacher": args.teacher, "precision": precision}
                 rounds[f"torch {precision}"], torch_versions = stack.enter_context(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 Matmul = tuple[tuple[int, ...], tuple[int, ...]]  # the shapes of the two factors
@@ -39,36 +39,57 @@ def matmuls_step(
     In TensorFlow's order, on arrays of the same shapes. The last block has only the first token, since a
     classifier pools no other.
     """
+    size = batch_size, seq_length
+    block = _compiled(block_matmuls(config, *size, first_token_only=False), precision)
+    last = _compiled(block_matmuls(config, *size, first_token_only=True), precision)
+    return _timed([*[block] * (config.num_hidden_layers - 1), last])
+
+
+def squeezing_matmuls_step(
+    teacher: Any, student: Any, batch_size: int, seq_length: int, precision: str
+) -> Callable[[], dict[str, float]]:
+    """Runs the matmuls of a step of squeezing: the teacher's forward, the student's as `matmuls_step` does.
+
+    Both have every token in every block. The first block's inputs need no gradient: about 1% too much.
+    """
+    size = batch_size, seq_length
+    frozen = _compiled(block_matmuls(teacher, *size, False), precision, gradients=False)
+    taught = _compiled(block_matmuls(student, *size, False), precision)
+    return _timed([*[frozen] * teacher.num_hidden_layers, *[taught] * student.num_hidden_layers])
+
+
+def _compiled(
+    matmuls: Iterator[Matmul], precision: str, gradients: bool = True
+) -> Callable[[], Any]:
+    """Multiplies random factors of the given shapes, and computes the gradients of both."""
     import tensorflow as tf
 
     dtype = tf.bfloat16 if precision == "mixed_bfloat16" else tf.float32
+    arrays = []
+    for left, right in matmuls:
+        shapes = left, right, (*left[:-1], right[-1])
+        arrays.append([tf.cast(tf.random.normal(shape), dtype) for shape in shapes])
 
-    def compile_block(first_token_only: bool) -> Callable[[], Any]:
-        arrays = []
-        for left, right in block_matmuls(config, batch_size, seq_length, first_token_only):
-            shapes = left, right, (*left[:-1], right[-1])
-            arrays.append([tf.cast(tf.random.normal(shape), dtype) for shape in shapes])
+    @tf.function
+    def multiply(arrays: Any) -> Any:
+        products = []
+        for left, right, upstream in arrays:
+            products.append(tf.matmul(left, right))
+            if gradients:
+                products.append(tf.matmul(upstream, right, transpose_b=True))
+                products.append(tf.matmul(left, upstream, transpose_a=True))
+        return products
 
-        @tf.function
-        def multiply(arrays: Any) -> Any:
-            return [
-                (
-                    tf.matmul(left, right),
-                    tf.matmul(upstream, right, transpose_b=True),
-                    tf.matmul(left, upstream, transpose_a=True),
-                )
-                for left, right, upstream in arrays
-            ]
+    return lambda: multiply(arrays)
 
-        return lambda: multiply(arrays)
 
-    block, last = compile_block(False), compile_block(True)
+def _timed(parts: Sequence[Callable[[], Any]]) -> Callable[[], dict[str, float]]:
+    """A step that runs the parts in turn."""
 
     def step() -> dict[str, float]:
         start, cpu_start = time.perf_counter(), time.process_time()
-        for _ in range(config.num_hidden_layers - 1):
-            block()
-        last()
+        for part in parts:
+            part()
         return {
             "seconds": time.perf_counter() - start,
             "cpu": time.process_time() - cpu_start,

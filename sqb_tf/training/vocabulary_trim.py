@@ -11,10 +11,13 @@ from sqb_tf.model import heads
 from sqb_tf.progress import log
 from sqb_tf.text.encoder import TextEncoder
 from sqb_tf.text.tokenizer import WordPieceTokenizer
-from sqb_tf.text.trimming import changed_share, count_tokens, kept_ids
+from sqb_tf.text.trimming import changed_share, count_tokens, kept_ids, sufficient_size
 
-# As many as a vocabulary that is learned from the texts has.
+# What `auto` keeps: as many tokens as a vocabulary that is learned from the texts has, and so many that 99%
+# of the dev split's stay. squeezebert-micro on CLINC150, not trained again: 7,163 tokens (every one of
+# the training texts) miss 2.8% and lose 0.7 points, 15,000 miss 0.9% and lose none.
 LEAST_TOKENS = 6000
+MOST_MISSING = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +47,15 @@ def trim(
         tokenizer: its tokenizer.
         task: the texts whose tokens are kept.
         num_labels: outputs of the model.
-        size: tokens to keep; None: see `kept_ids`, with `LEAST_TOKENS`.
+        size: tokens to keep; None: see `LEAST_TOKENS`.
     """
     seq_length = model.config.max_position_embeddings
     encoder = TextEncoder(tokenizer.vocabulary, tokenizer.lowercase, seq_length)
     counts = count_tokens(encoder, _texts(task, "train"))
-    kept = kept_ids(encoder.vocabulary, counts, size, LEAST_TOKENS)
+    if size is None:
+        dev_counts = count_tokens(encoder, _texts(task, "dev"))
+        size = sufficient_size(encoder.vocabulary, counts, dev_counts, LEAST_TOKENS, MOST_MISSING)
+    kept = kept_ids(encoder.vocabulary, counts, size)
     tokens = [encoder.vocabulary[i] for i in kept]
     config = dataclasses.replace(model.config, vocab_size=len(tokens))
     trimmed = heads.build(task.head, config, num_labels)

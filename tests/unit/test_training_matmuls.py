@@ -5,7 +5,7 @@ from collections import Counter
 import tensorflow as tf
 from fixtures import models
 
-from benchmarks.training_matmuls import block_matmuls, matmuls_step
+from benchmarks.training_matmuls import block_matmuls, matmuls_step, squeezing_matmuls_step
 from sqb_tf import SqueezeBertClassifier
 
 BATCH, LENGTH = 2, 5
@@ -33,5 +33,8 @@ def test_matmuls_are_those_of_a_classifiers_graph():
 
 def test_a_step_is_timed():
     for precision in ("float32", "mixed_bfloat16"):
-        step = matmuls_step(models.tiny_config(), BATCH, LENGTH, precision)
-        assert all(step()[name] > 0 for name in ("seconds", "cpu"))
+        config = models.tiny_config()
+        alone = matmuls_step(config, BATCH, LENGTH, precision)
+        squeezing = squeezing_matmuls_step(config, config, BATCH, LENGTH, precision)
+        for step in (alone, squeezing):
+            assert all(step()[name] > 0 for name in ("seconds", "cpu"))

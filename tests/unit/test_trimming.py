@@ -15,7 +15,7 @@ from sqb_tf.data.task import Task
 from sqb_tf.model import heads
 from sqb_tf.text.encoder import TextEncoder
 from sqb_tf.text.tokenizer import WordPieceTokenizer
-from sqb_tf.text.trimming import changed_share, count_tokens, kept_ids
+from sqb_tf.text.trimming import changed_share, count_tokens, kept_ids, sufficient_size
 from sqb_tf.training.vocabulary_trim import trim
 
 # "[unused0]" is never kept for its place in the list.
@@ -39,26 +39,41 @@ WITH_WORDS = sum(t[:1] == "[" or len(t.removeprefix("##")) == 1 for t in VOCABUL
 BASIC = [0, 2, 3, 4, 5, 6, 7, 8]
 
 
-def kept(counts: dict[int, int], size: int | None, least: int = 0) -> list[int]:
-    return kept_ids(TOKENS, Counter(counts), size, least).tolist()
+def kept(counts: dict[int, int], size: int) -> list[int]:
+    return kept_ids(TOKENS, Counter(counts), size).tolist()
 
 
 def test_special_tokens_and_characters_are_always_kept():
-    assert kept({}, 1) == BASIC == kept({}, None)
+    assert kept({}, 1) == BASIC
 
 
 def test_then_tokens_by_frequency_then_by_place():
     assert kept({11: 2, 12: 5}, 9) == [*BASIC, 12]
     assert kept({11: 2, 12: 5}, 10) == [*BASIC, 11, 12]
     assert kept({12: 1}, 10) == [*BASIC, 9, 12]
-    assert kept({12: 1}, None) == [*BASIC, 12]
-    assert kept({12: 1}, None, least=10) == [*BASIC, 9, 12]
     assert kept({}, 100) == [i for i in range(13) if i != 1]
+
+
+@pytest.mark.parametrize(
+    ("counts", "held_out", "least", "size"),
+    [
+        ({12: 1}, {}, 0, 9),
+        ({12: 1}, {12: 5, 5: 5}, 0, 9),
+        ({12: 1}, {}, 10, 10),
+        ({}, {}, 100, 12),  # all but "[unused0]"
+        # "bab", the last of the vocabulary, is a tenth of the held-out tokens, "ba" two tenths.
+        ({}, {5: 7, 11: 2, 12: 1}, 0, 11),
+        ({}, {5: 6, 11: 2, 12: 2}, 0, 12),
+    ],
+)
+def test_a_size_that_suffices(counts, held_out, least, size):
+    counters = Counter(counts), Counter(held_out)
+    assert sufficient_size(TOKENS, *counters, least, most_missing=0.1) == size
 
 
 def test_the_share_of_changed_tokens():
     full = TextEncoder(TOKENS, True, 16)
-    ids = kept_ids(TOKENS, count_tokens(full, ["ab"]), 9, 0)
+    ids = kept_ids(TOKENS, count_tokens(full, ["ab"]), 9)
     trimmed = TextEncoder([TOKENS[i] for i in ids], True, 16)
     assert [TOKENS[i] for i in ids[trimmed.ids("bab ab")]] == ["b", "##a", "##b", "ab"]
     assert changed_share(full, trimmed, ids, ["ab ab a", "b"]) == 0
@@ -116,16 +131,20 @@ def test_finetune_trims_and_says_what_changed(teacher, data, tmp_path, capsys):
     assert call("predict", "--package", package, "a bad film") == 0
 
 
-def test_auto_keeps_every_token_of_the_training_texts(teacher, data, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("most_missing", "more"), [(1, set()), (0, {"very", "plot"})])
+def test_auto_keeps_tokens_of_training_and_dev_texts(
+    most_missing, more, teacher, data, tmp_path, monkeypatch
+):
     flags = ["--data", data, "--init", teacher, "--epochs", 1, "--seq-length", 16]
     flags += ["--trim-vocabulary", "auto"]
     monkeypatch.setattr("sqb_tf.training.vocabulary_trim.LEAST_TOKENS", 0)
+    monkeypatch.setattr("sqb_tf.training.vocabulary_trim.MOST_MISSING", most_missing)
     assert call("finetune", *flags, "--output", tmp_path / "out") == 0
     words = {"the", "film", "was", "good", "bad", "end"}
-    expected = [
-        t for t in VOCABULARY if t[:1] == "[" or len(t.removeprefix("##")) == 1 or t in words
-    ]
-    assert sqb_tf.load(tmp_path / "out").info.vocabulary == expected
+    kept = set(sqb_tf.load(tmp_path / "out").info.vocabulary)
+    basic = {t for t in VOCABULARY if t[:1] == "[" or len(t.removeprefix("##")) == 1}
+    # By place: also those before the last of `more`.
+    assert kept == basic | words if not more else kept > basic | words | more
 
 
 @pytest.mark.slow
