@@ -10,7 +10,7 @@ from sqb_tf.checkpoint.saving import real_tokens
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
-from sqb_tf.text.encoder import check_seq_length
+from sqb_tf.text.encoder import MIN_SEQ_LENGTH, TextEncoder, check_seq_length
 from sqb_tf.text.vocabulary import read_vocabulary
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pretraining.corpus import Corpus
@@ -19,6 +19,7 @@ from sqb_tf.training.pretraining.shards import MAX_TOKENS, Shards
 from sqb_tf.training.squeezing.options import SqueezeOptions
 from sqb_tf.training.teacher import find_teacher
 from sqb_tf.training.training_data import TrainingData
+from sqb_tf.training.vocabulary_fit import warn_if_foreign
 
 
 def check_request(output: Path, save_every: int | None) -> None:
@@ -50,9 +51,18 @@ def check_finetune(task: Task, output: str | Path, options: FinetuneOptions) -> 
         read_vocabulary(options.vocabulary)
     teacher = None if options.teacher is None else find_teacher(options.teacher)
     data = TrainingData.read(task, options)
+    if options.init is not None:
+        _check_vocabulary(options.init, data)
     if teacher is not None:
         teacher.check(task, data.labels)
     return data
+
+
+def _check_vocabulary(init: str, data: TrainingData) -> None:
+    """Warns if the initial model has the vocabulary of another language."""
+    info = source.read_info(init)
+    encoder = TextEncoder(info.vocabulary, info.task.lowercase, MIN_SEQ_LENGTH)
+    warn_if_foreign(encoder, data.calibration, init)
 
 
 def check_pretrain(
