@@ -3,7 +3,7 @@
 Each model is fine-tuned on each task, converted by each recipe without a search, and evaluated on the
 published dev or test split; then all are timed beside BERT-base and MobileBERT in one interleaved run. Every
 result is kept in --output, so that the same command goes on after an interruption. Writes the tables of a
-results page, a picture, and with --summary README's table.
+results page, a picture, README's table, and those of the model cards.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when 
 
 from benchmarks import output, package_latency
 from benchmarks.pareto_report import (
+    card_table,
     draw,
     latency_table,
     package_name,
@@ -150,6 +151,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--picture", type=Path, help="an .svg: accuracy over latency and over size")
     parser.add_argument("--summary", type=Path, help="put the table of five rows into this file")
+    parser.add_argument(
+        "--cards", action="store_true", help="put each checkpoint's scores into its model card"
+    )
     output.add_flags(parser)
     args = parser.parse_args()
     unknown = set(args.models or ()) - contenders(args).keys()
@@ -171,6 +175,12 @@ def main() -> None:
         draw(report, args.picture)
     if args.summary:
         output.update_markdown(args.summary, "summary", summary_table(report))
+    if args.cards:
+        from sqb_tf.checkpoint import pretrained
+
+        for name in pretrained.CHECKPOINTS:
+            card = pretrained.FOLDER / name / "README.md"
+            output.update_markdown(card, "scores", card_table(report, name))
 
 
 if __name__ == "__main__":

@@ -40,11 +40,7 @@ def score_table(scores: Mapping[str, Any]) -> str:
         for run in row["runs"]
         if run["misses"]
     ]
-    foot = (
-        "100 times the metric, ± the standard deviation over seeds; the evaluated split also chose the "
-        f"checkpoint but for {', '.join(name for name, b in BENCHMARKS.items() if b.test)}. Missed a bound, "
-        f"without a search: {', '.join(missed) or 'none'}."
-    )
+    foot = f"{_evaluated()}. Missed a bound, without a search: {', '.join(missed) or 'none'}."
     return f"{output.markdown_table(rows)}\n\n{foot}"
 
 
@@ -92,6 +88,28 @@ def summary_table(report: Mapping[str, Any]) -> str:
             ]
             rows.append(row(f"{model} {recipe}", name, accuracies))
     return f"{output.markdown_table(rows)}\n\n{measured_on(records)}"
+
+
+def card_table(report: Mapping[str, Any], model: str) -> str:
+    """A model card's table: the model's score by task and recipe, beside the other models' in float32."""
+    scores = report["scores"]
+    recipes = dict.fromkeys(r for task in scores.values() for r in task.get(model, {}))
+    others = dict.fromkeys(m for task in scores.values() for m in task if m != model)
+    rows = [["task", *recipes, *(f"{other}, float32" for other in others)]]
+    for title, task in scores.items():
+        own = [_score(task.get(model, {}).get(recipe)) for recipe in recipes]
+        theirs = [_score(task.get(other, {}).get("float32")) for other in others]
+        rows.append([title, *own, *theirs])
+    return f"{output.markdown_table(rows)}\n\n{_evaluated()}."
+
+
+def _evaluated() -> str:
+    """What a score is."""
+    tested = ", ".join(name for name, benchmark in BENCHMARKS.items() if benchmark.test)
+    return (
+        "100 times the metric, ± the standard deviation over seeds; the evaluated split also chose the "
+        f"checkpoint but for {tested}"
+    )
 
 
 def draw(report: Mapping[str, Any], path: Path) -> None:

@@ -28,7 +28,7 @@ def warn_if_foreign(encoder: TextEncoder, examples: Iterable[Example], origin: s
     if pieces > MOST_PIECES or unknown > MOST_UNKNOWN:
         warn(
             f"{origin}: its vocabulary needs {pieces:.1f} tokens for a word of these texts, and "
-            f"{unknown:.0%} of their tokens are unknown to it: it was made for another language or alphabet. Start from a "
-            "model of theirs (--init), or from fresh weights and a vocabulary learned from the texts "
-            "(--preset squeezebert-small)"
+            f"{unknown:.0%} of their tokens are unknown to it: it was made for another language or alphabet. "
+            "Start from a model of theirs (--init), or from fresh weights and a vocabulary learned from the "
+            "texts (--preset squeezebert-small)"
         )
