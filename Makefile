@@ -15,7 +15,7 @@ MAKEFLAGS += --jobs=3
 endif
 PYTEST := $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-all bench docs golden lint types clean
+.PHONY: help demo test test-all bench accuracy docs golden lint types clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,21 @@ bench: $(VENV)/.installed $(TORCH)/.installed $(VENV)/.devices ## speed of infer
 	$(RUN) benchmarks/distillation.py --json runs/bench/distillation.json --readme $(RESULTS)
 	$(RUN) benchmarks/pretraining.py --json runs/bench/pretraining.json --readme $(RESULTS) --plot docs/pretraining.png
 	$(RUN) benchmarks/readme_summary.py --results $(RESULTS)
+
+# A BERT of 6 layers, by its name on the hub or its folder, and the text that students of it are squeezed on.
+TEACHER ?= sentence-transformers/all-MiniLM-L6-v2
+TEXT ?= ../shared/data/text/mixed
+SHARDS := runs/bench/shards
+ACCURACY ?= docs/results/2026-11-30-real-weights.md
+
+accuracy: $(VENV)/.installed $(TORCH)/.installed $(VENV)/.devices ## the checkpoints beside their teacher on ten tasks, and what squeezing gains: a day; goes on where it was stopped
+	$(RUN) benchmarks/squeezing_step.py --teacher $(TEACHER) --torch-python $(TORCH)/bin/python --readme $(ACCURACY)
+	[ -e $(SHARDS)/index.json ] || $(RUN) tools/squeeze.py --teacher $(TEACHER) --text $(TEXT) --seq-length 128 \
+	    --held-out 0.5 --shards $(SHARDS) --steps 0
+	$(RUN) benchmarks/trimming.py --readme $(ACCURACY)
+	$(RUN) benchmarks/squeeze_curve.py --teacher $(TEACHER) --shards $(SHARDS) --readme $(ACCURACY) \
+	    --picture docs/squeeze-curve.svg
+	$(RUN) benchmarks/pareto.py --teacher $(TEACHER) --readme $(ACCURACY) --picture docs/pareto.svg --cards
 
 golden: $(TORCH)/.installed ## what PyTorch computes, for the tests that run without it
 	rm -rf tests/golden/squeezebert tests/golden/bert
