@@ -16,6 +16,7 @@ import pytest
 from fixtures.paths import REPOSITORY as ROOT
 
 from benchmarks import readme_summary
+from sqb_tf.checkpoint import pretrained
 from sqb_tools.__main__ import NAMES
 
 PAGES = [
@@ -201,17 +202,27 @@ def test_every_folder_of_code_is_on_the_map():
     assert not folders - listed - within
 
 
-def test_make_bench_finds_its_markers():
-    """Every table that a benchmark writes has its place in the results page that `make bench` names."""
+@pytest.mark.parametrize("variable", ["RESULTS", "ACCURACY"])
+def test_make_finds_its_markers(variable):
+    """Every table that a benchmark writes has its place in the results page that the Makefile names."""
     makefile = read(ROOT / "Makefile")
-    results = read(ROOT / re.search(r"^RESULTS \?= (\S+)$", makefile, re.M)[1])
+    results = read(ROOT / re.search(rf"^{variable} \?= (\S+)$", makefile, re.M)[1])
     call = re.compile(r"(?:publish|update_markdown)\(\s*args(?:\.readme)?,\s*f?\"([^\"]+)\"")
-    scripts = re.findall(r"(benchmarks/\w+\.py)[^\n]*(?:\\\n[^\n]*)*--readme", makefile)
+    scripts = re.findall(
+        rf"(benchmarks/\w+\.py)[^\n]*(?:\\\n[^\n]*)*?--readme \$\({variable}\)", makefile
+    )
     names = [name for script in scripts for name in call.findall(read(ROOT / script))]
-    assert len(names) >= len(scripts) > 5
+    assert len(names) >= len(scripts) > 3
     for name in names:
         begin = f"<!-- {re.sub(r'{.*}', 'float32', name)} -->"
         assert results.count(begin) == 1, name
+
+
+def test_model_cards_have_a_place_for_their_scores():
+    """`benchmarks/pareto.py --cards` writes there."""
+    for name in pretrained.CHECKPOINTS:
+        card = read(pretrained.FOLDER / name / "README.md")
+        assert [card.count(mark) for mark in ("<!-- scores -->", "<!-- /scores -->")] == [1, 1]
 
 
 def test_readme_has_the_results(tmp_path):
