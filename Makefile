@@ -52,16 +52,15 @@ bench: $(VENV)/.installed $(TORCH)/.installed $(VENV)/.devices ## speed of infer
 	$(RUN) benchmarks/pretraining.py --json runs/bench/pretraining.json --readme $(RESULTS) --plot docs/pretraining.png
 	$(RUN) benchmarks/readme_summary.py --results $(RESULTS)
 
-# A BERT of 6 layers, by its name on the hub or its folder, and the text that students of it are squeezed on.
+# The checkpoints' teacher, by its name on the hub or its folder, and the text that students of it are squeezed on.
 TEACHER ?= sentence-transformers/all-MiniLM-L6-v2
 TEXT ?= ../shared/data/text/mixed
 SHARDS := runs/bench/shards
 ACCURACY ?= docs/results/2026-11-30-real-weights.md
 
-accuracy: $(VENV)/.installed $(TORCH)/.installed $(VENV)/.devices ## the checkpoints beside their teacher on ten tasks, and what squeezing gains: a day; goes on where it was stopped
+accuracy: $(VENV)/.installed $(TORCH)/.installed ## the checkpoints beside their teacher on ten tasks; what squeezing and trimming cost; many hours, goes on when repeated
 	$(RUN) benchmarks/squeezing_step.py --teacher $(TEACHER) --torch-python $(TORCH)/bin/python --readme $(ACCURACY)
-	[ -e $(SHARDS)/index.json ] || $(RUN) tools/squeeze.py --teacher $(TEACHER) --text $(TEXT) --seq-length 128 \
-	    --held-out 0.5 --shards $(SHARDS) --steps 0
+	$(RUN) tools/squeeze.py --teacher $(TEACHER) --text $(TEXT) --seq-length 128 --held-out 0.5 --shards $(SHARDS) --steps 0
 	$(RUN) benchmarks/trimming.py --readme $(ACCURACY)
 	$(RUN) benchmarks/squeeze_curve.py --teacher $(TEACHER) --shards $(SHARDS) --readme $(ACCURACY) \
 	    --picture docs/squeeze-curve.svg

@@ -6,9 +6,12 @@ import argparse
 import hashlib
 import json
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from sqb_tf.atomic_write import staged_file
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +42,11 @@ def digest(*values: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def kept(path: Path, compute: Callable[[], Any]) -> Any:
-    """The JSON value in the file `path`; computed and written first, if there is none."""
+def read_or_compute(path: Path, compute: Callable[[], Any]) -> Any:
+    """The JSON value in the file `path`; computed and written first, if there is none.
+
+    What is returned has passed through JSON in either case: its keys are strings, its tuples are lists.
+    """
     if not path.is_file():
         write_json(path, compute())
     return json.loads(path.read_text(encoding="utf-8"))
@@ -49,15 +55,32 @@ def kept(path: Path, compute: Callable[[], Any]) -> Any:
 def write_json(path: str | Path, value: Any) -> None:
     """Writes a JSON file, and the folder that it is in."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    with staged_file(path) as staged:
+        staged.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def check_markers(path: Path | None, name: str) -> None:
+    """Exits unless the file, if any, has the place that `update_markdown` writes to."""
+    if path is None:
+        return
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if [text.count(marker) for marker in _markers(name)] != [1, 1]:
+        sys.exit(
+            f"{path}: expected {' ... '.join(_markers(name))} once: copy the newest results page"
+        )
 
 
 def update_markdown(path: str | Path, name: str, content: str) -> None:
     """Replaces the text between `<!-- name -->` and `<!-- /name -->` in the file."""
-    path, begin, end = Path(path), f"<!-- {name} -->", f"<!-- /{name} -->"
+    path, (begin, end) = Path(path), _markers(name)
+    check_markers(path, name)
     head, rest = path.read_text(encoding="utf-8").split(begin)
     tail = rest.split(end)[1]
     path.write_text(f"{head}{begin}\n{content}\n{end}{tail}", encoding="utf-8")
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name} -->", f"<!-- /{name} -->"
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import statistics
 import sys
 from collections.abc import Iterator
@@ -27,8 +28,9 @@ from benchmarks.pareto_report import (
     score_table,
     summary_table,
 )
-from benchmarks.pareto_tasks import BENCHMARKS, Benchmark, Contender, score
+from benchmarks.pareto_tasks import BENCHMARKS, Benchmark, Contender, add_precision, score
 
+MARKER = "pareto"
 RECIPES = ("float32", "int8", "int4", "int4-all")
 # Whose packages are timed: latency does not depend on the task.
 TIMED = "SST-2"
@@ -41,7 +43,8 @@ def contenders(args: argparse.Namespace) -> dict[str, Contender]:
 
     models = {"from scratch": Contender(preset="squeezebert-small")}
     models |= {name: Contender(init=name) for name in pretrained.CHECKPOINTS}
-    models |= {"MiniLM-L6": Contender(init=args.teacher)} if args.teacher else {}
+    if args.teacher:
+        models["MiniLM-L6"] = Contender(init=args.teacher)
     return {
         name: dataclasses.replace(model, precision=args.precision) for name, model in models.items()
     }
@@ -103,23 +106,14 @@ def baselines(bundle: Path) -> list[Path]:
 
 def collect(args: argparse.Namespace) -> dict[str, Any]:
     """Everything measured: `scores[task][model][recipe]`, with the mean over the seeds, and latencies."""
-    from sqb_tf.checkpoint import pretrained
-
     scores: dict[str, Any] = {title: {} for title in args.tasks}
     timed: dict[str, Path] = {}
     records: list[dict[str, Any]] = []
     for name, model, title, benchmark, seed in runs(args):
-        made_of = output.digest(
-            dataclasses.asdict(model),
-            dataclasses.asdict(benchmark),
-            RECIPES,
-            pretrained.CHECKPOINTS.get(str(model.init)),
-        )
-        folder = args.output / f"{title}-{name}-{seed}-{made_of}".replace(" ", "-")
-        results = output.kept(
-            folder / "scores.json",
-            lambda run=(name, model, title, benchmark, seed, folder): measure(*run),
-        )
+        digest = model.digest(benchmark, RECIPES)
+        folder = args.output / f"{title}-{name}-{seed}-{digest}".replace(" ", "-")
+        run = functools.partial(measure, name, model, title, benchmark, seed, folder)
+        results = output.read_or_compute(folder / "scores.json", run)
         if title == TIMED:
             timed.setdefault(name, folder)
         for recipe, result in results.items():
@@ -134,7 +128,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
         }
         bundle = next(iter(timed.values())) / "bundle"
         records = package_latency.measure(packages, args.output, args.runs, baselines(bundle))
-    return {"scores": scores, "records": records}
+    return {"scores": scores, "records": records, "precision": args.precision}
 
 
 def parse_args() -> argparse.Namespace:
@@ -145,7 +139,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("runs/pareto"), help="all results")
     parser.add_argument("--tasks", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
     parser.add_argument("--models", nargs="+", help="some of the models; default: all")
-    parser.add_argument("--precision", default="mixed_bfloat16", help="of training")
+    add_precision(parser)
     parser.add_argument(
         "--runs", type=int, default=60, help="timed runs of each package and length"
     )
@@ -161,6 +155,11 @@ def parse_args() -> argparse.Namespace:
         parser.error(f"--models {', '.join(unknown)}: expected {', '.join(contenders(args))}")
     if (args.picture or args.summary) and TIMED not in args.tasks:
         parser.error(f"--picture and --summary show latency: expected {TIMED} among --tasks")
+    if args.cards and (args.models or not args.teacher or len(args.tasks) < len(BENCHMARKS)):
+        parser.error(
+            "--cards: a card has all tasks and models: leave out --tasks and --models, give --teacher"
+        )
+    output.check_markers(args.readme, MARKER)
     return args
 
 
@@ -169,8 +168,8 @@ def main() -> None:
     args = parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     report = collect(args)
-    tables = [score_table(report["scores"]), latency_table(report["records"])]
-    output.publish(args, "pareto", report, "\n\n".join(table for table in tables if table))
+    tables = [score_table(report), latency_table(report["records"])]
+    output.publish(args, MARKER, report, "\n\n".join(table for table in tables if table))
     if args.picture:
         draw(report, args.picture)
     if args.summary:

@@ -23,13 +23,13 @@ SUMMARY = (
 SUMMARY_TASKS = ("SST-2", "CLINC150", "BANKING77")
 
 
-def score_table(scores: Mapping[str, Any]) -> str:
+def score_table(report: Mapping[str, Any]) -> str:
     """A row for each model and recipe, a column for each task: 100 times the metric, ± over the seeds."""
+    scores = report["scores"]
     rows = [["model", "recipe", *scores]]
     models = dict.fromkeys(model for task in scores.values() for model in task)
     for model in models:
-        recipes = dict.fromkeys(r for task in scores.values() for r in task.get(model, {}))
-        for recipe in recipes:
+        for recipe in _recipes(scores, model):
             cells = [_score(task.get(model, {}).get(recipe)) for task in scores.values()]
             rows.append([model, recipe, *cells])
     missed = [
@@ -40,7 +40,7 @@ def score_table(scores: Mapping[str, Any]) -> str:
         for run in row["runs"]
         if run["misses"]
     ]
-    foot = f"{_evaluated()}. Missed a bound, without a search: {', '.join(missed) or 'none'}."
+    foot = f"{_note(report)} Missed a bound, without a search: {', '.join(missed) or 'none'}."
     return f"{output.markdown_table(rows)}\n\n{foot}"
 
 
@@ -93,22 +93,28 @@ def summary_table(report: Mapping[str, Any]) -> str:
 def card_table(report: Mapping[str, Any], model: str) -> str:
     """A model card's table: the model's score by task and recipe, beside the other models' in float32."""
     scores = report["scores"]
-    recipes = dict.fromkeys(r for task in scores.values() for r in task.get(model, {}))
+    recipes = _recipes(scores, model)
     others = dict.fromkeys(m for task in scores.values() for m in task if m != model)
     rows = [["task", *recipes, *(f"{other}, float32" for other in others)]]
     for title, task in scores.items():
-        own = [_score(task.get(model, {}).get(recipe)) for recipe in recipes]
-        theirs = [_score(task.get(other, {}).get("float32")) for other in others]
-        rows.append([title, *own, *theirs])
-    return f"{output.markdown_table(rows)}\n\n{_evaluated()}."
+        model_scores = [_score(task.get(model, {}).get(recipe)) for recipe in recipes]
+        other_scores = [_score(task.get(other, {}).get("float32")) for other in others]
+        rows.append([title, *model_scores, *other_scores])
+    return f"{output.markdown_table(rows)}\n\n{_note(report)}"
 
 
-def _evaluated() -> str:
+def _recipes(scores: Mapping[str, Any], model: str) -> list[str]:
+    """The recipes that the model was measured with, in order."""
+    return list(dict.fromkeys(r for task in scores.values() for r in task.get(model, {})))
+
+
+def _note(report: Mapping[str, Any]) -> str:
     """What a score is."""
-    tested = ", ".join(name for name, benchmark in BENCHMARKS.items() if benchmark.test)
+    tested = [title for title in report["scores"] if BENCHMARKS[title].test]
+    but = f" but for {', '.join(tested)}" if tested else ""
     return (
         "100 times the metric, ± the standard deviation over seeds; the evaluated split also chose the "
-        f"checkpoint but for {tested}"
+        f"checkpoint{but}. Trained in {report['precision']}."
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from pathlib import Path
 from typing import Any
 
+from benchmarks import output
 from benchmarks.random_bundle import SHARED_DATA
 
 GLUE, INTENTS = SHARED_DATA / "glue", SHARED_DATA / "intents"
@@ -68,6 +70,15 @@ class Contender:
     trim: str | None = None
     precision: str = "mixed_bfloat16"
 
+    def digest(self, benchmark: Benchmark, *settings: Any) -> str:
+        """Of everything that decides a fine-tuning, and of the settings of what is measured after it."""
+        from sqb_tf.checkpoint import pretrained
+
+        checkpoint = pretrained.CHECKPOINTS.get(str(self.init))
+        return output.digest(
+            dataclasses.asdict(self), dataclasses.asdict(benchmark), checkpoint, *settings
+        )
+
     def train(self, benchmark: Benchmark, seed: int, folder: Path) -> None:
         """Fine-tunes on the benchmark, unless `folder` has the result; a killed run is resumed."""
         from sqb_tf.data.task import Task
@@ -96,3 +107,15 @@ def score(backend: Any, benchmark: Benchmark) -> float:
 
     data, split = benchmark.evaluated
     return evaluate(backend, Task(benchmark.task, data), split)["metric"]["value"]
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Adds `--precision`."""
+    from sqb_tf.training.options import PRECISIONS
+
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="mixed_bfloat16",
+        help="of training (default: %(default)s)",
+    )

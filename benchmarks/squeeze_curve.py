@@ -1,14 +1,16 @@
 """Which layers, groups and widths earn their place: accuracy over latency of students of one teacher.
 
 Squeezes each setting on the same number of tokens, fine-tunes it on CLINC150 like its teacher, converts it to
-int8, and times all of them in one interleaved run. Every result is kept in --output, so that the same command
-goes on after an interruption. Writes the table of a results page, and a picture.
+int8, and times all of them in one interleaved run. One student is squeezed with other weights of the loss.
+Every result is kept in --output, so that the same command goes on after an interruption. Writes the tables of
+a results page, and a picture.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 from pathlib import Path
@@ -18,10 +20,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when 
 
 from benchmarks import output, package_latency
 from benchmarks.package_latency import LENGTHS, measured_on, medians
-from benchmarks.pareto_tasks import BENCHMARKS, Contender, score
+from benchmarks.pareto_tasks import BENCHMARKS, Contender, add_precision, score
 
+MARKER = "squeeze-curve"
 TASK = "CLINC150"
 TEACHER = "teacher"
+PACKAGE = "int8.tflite"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,14 +36,31 @@ class Setting:
     groups: int
     hidden: int | None = None  # None: the teacher's
     feed_forward: int | None = None
+    attention_weight: float | None = None  # None: the default of `sqb squeeze`
+    embedding_weight: float | None = None
 
     @property
     def name(self) -> str:
         """Such as `3 layers, 2 groups`."""
-        groups = f"{self.groups} groups" if self.groups > 1 else "dense"
-        width = f", {self.hidden} wide" if self.hidden else ""
-        between = f", feed-forward {self.feed_forward}" if self.feed_forward else ""
-        return f"{self.layers} layers, {groups}{width}{between}"
+        parts = [f"{self.layers} layers", f"{self.groups} groups" if self.groups > 1 else "dense"]
+        if self.hidden is not None:
+            parts.append(f"{self.hidden} wide")
+        if self.feed_forward is not None:
+            parts.append(f"feed-forward {self.feed_forward}")
+        for loss, weight in (
+            ("attention", self.attention_weight),
+            ("embedding", self.embedding_weight),
+        ):
+            if weight is not None:
+                parts.append(f"{loss} loss times {weight:g}")
+        return ", ".join(parts)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The fields that are not left to `sqb squeeze`."""
+        return {
+            name: value for name, value in dataclasses.asdict(self).items() if value is not None
+        }
 
 
 SETTINGS = (
@@ -56,6 +77,14 @@ SETTINGS = (
     Setting(6, 2),
     Setting(6, 4),
 )
+# One student, by what it learns besides the states.
+BASE = Setting(3, 2)
+LOSSES = (
+    BASE,
+    dataclasses.replace(BASE, attention_weight=0.0),
+    dataclasses.replace(BASE, attention_weight=1.0),
+    dataclasses.replace(BASE, embedding_weight=0.0),
+)
 
 
 def squeeze(setting: Setting, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -69,26 +98,23 @@ def squeeze(setting: Setting, args: argparse.Namespace, folder: Path) -> dict[st
         shards = Shards(args.shards)
         options = SqueezeOptions(
             teacher=args.teacher,
-            layers=setting.layers,
-            groups=setting.groups,
-            hidden=setting.hidden,
-            feed_forward=setting.feed_forward,
+            **setting.options,
             steps=round(args.tokens / (args.batch_size * shards.index.seq_length)),
             batch_size=args.batch_size,
             learning_rate=args.learning_rate,
-            precision="mixed_bfloat16",
+            precision=args.precision,
         )
         run(shards, folder, options, resume=True)
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
-def measure(name: str, model: str, folder: Path) -> dict[str, Any]:
+def measure(name: str, model: Contender, folder: Path) -> dict[str, Any]:
     """Fine-tunes a student or the teacher, converts it to int8, and evaluates the package."""
     from sqb_tflite import Runner, convert
 
     print(f"fine-tuning {name}", file=sys.stderr)
-    package = folder / "int8.tflite"
-    Contender(init=model).train(BENCHMARKS[TASK], 0, folder / "tuned")
+    package = folder / PACKAGE
+    model.train(BENCHMARKS[TASK], 0, folder / "tuned")
     package.write_bytes(convert(folder / "tuned", "int8"))
     return {
         "accuracy": score(Runner(package, num_threads=2), BENCHMARKS[TASK]),
@@ -98,36 +124,43 @@ def measure(name: str, model: str, folder: Path) -> dict[str, Any]:
 
 def collect(args: argparse.Namespace) -> dict[str, Any]:
     """Everything measured."""
+    from sqb_tf.training.pretraining.shards import Shards
 
-    def measured(name: str, model: str, folder: Path) -> dict[str, Any]:
-        return output.kept(folder / "scores.json", lambda: measure(name, model, folder))
-
-    rows, packages = {}, {}
-    made_of = output.digest(
-        *(args.teacher, str(args.shards), args.tokens, args.batch_size, args.learning_rate),
-        dataclasses.asdict(BENCHMARKS[TASK]),
+    teacher = Contender(init=args.teacher, precision=args.precision)
+    digest = teacher.digest(
+        BENCHMARKS[TASK],
+        dataclasses.asdict(Shards(args.shards).index),
+        *(args.tokens, args.batch_size, args.learning_rate),
     )
-    work = args.output / made_of
-    folder = work / TEACHER
-    rows[TEACHER] = measured(TEACHER, args.teacher, folder)
-    packages[TEACHER] = folder / "int8.tflite"
-    for setting in SETTINGS:
+    work = args.output / digest
+    rows, packages = {}, {}
+
+    def measure_once(name: str, model: Contender, folder: Path) -> None:
+        run = functools.partial(measure, name, model, folder)
+        rows[name] = output.read_or_compute(folder / "scores.json", run)
+        packages[name] = folder / PACKAGE
+
+    measure_once(TEACHER, teacher, work / TEACHER)
+    for setting in dict.fromkeys((*SETTINGS, *LOSSES)):
         folder = work / setting.name.replace(", ", "-").replace(" ", "-")
         folder.mkdir(parents=True, exist_ok=True)
         metrics = squeeze(setting, args, folder / "student")
-        rows[setting.name] = measured(setting.name, str(folder / "student"), folder)
+        student = dataclasses.replace(teacher, init=str(folder / "student"))
+        measure_once(setting.name, student, folder)
         rows[setting.name] |= {name: metrics[name] for name in ("metric", "seconds", "parameters")}
-        packages[setting.name] = folder / "int8.tflite"
+        rows[setting.name]["held_out"] = metrics["curve"][-1]
+    timed = {name: packages[name] for name in (TEACHER, *(s.name for s in SETTINGS))}
     return {
         "tokens": args.tokens,
+        "precision": args.precision,
         "rows": rows,
-        "records": package_latency.measure(packages, work, args.runs),
+        "records": package_latency.measure(timed, work, args.runs),
     }
 
 
 def best(rows: dict[str, Any], times: dict[str, dict[int, float]], length: int) -> list[str]:
     """The students that no other one beats in accuracy and latency."""
-    students = [name for name in rows if name != TEACHER]
+    students = [setting.name for setting in SETTINGS]
 
     def beats(one: str, other: str) -> bool:
         accuracy = rows[one]["accuracy"], rows[other]["accuracy"]
@@ -150,7 +183,8 @@ def table(report: dict[str, Any]) -> str:
     ]
     lines = [["student", *titles]]
     front = set(best(rows, times, LENGTHS[0])) & set(best(rows, times, LENGTHS[1]))
-    for name, row in rows.items():
+    for name in times:
+        row = rows[name]
         cells = [f"{100 * row['accuracy']:.1f}", *(f"{times[name][n]:.2f}" for n in LENGTHS)]
         cells += [f"{row['bytes'] / 1e6:.1f}"]
         if name != TEACHER:
@@ -158,9 +192,21 @@ def table(report: dict[str, Any]) -> str:
         title = f"**{name}**" if name in front else name
         lines.append([title, *cells, *[""] * (len(titles) - len(cells))])
     foot = (
-        f"Each student after {report['tokens'] / 1e6:.1f} million tokens, one seed; bold: no other is faster "
-        f"and better at {' nor at '.join(map(str, LENGTHS))} tokens. int8, {measured_on(report['records'])}"
+        f"Each student after {report['tokens'] / 1e6:.1f} million tokens, one seed, trained in "
+        f"{report['precision']}; bold: no other is faster and better at "
+        f"{' nor at '.join(map(str, LENGTHS))} tokens. int8, {measured_on(report['records'])}"
     )
+    return f"{output.markdown_table(lines)}\n\n{foot}"
+
+
+def loss_table(report: dict[str, Any]) -> str:
+    """A row for each of `LOSSES`: what the student reaches, and what it kept of the teacher."""
+    lines = [["student", f"{TASK}, %", "hidden error", "attention divergence", "vectors' distance"]]
+    for setting in LOSSES:
+        row = report["rows"][setting.name]
+        last = [f"{values[-1]:.3f}" for name, values in row["held_out"].items() if name != "step"]
+        lines.append([setting.name, f"{100 * row['accuracy']:.1f}", *last])
+    foot = "By `--attention-weight` (default: 0.2) and `--embedding-weight` (1); of the last layer."
     return f"{output.markdown_table(lines)}\n\n{foot}"
 
 
@@ -176,8 +222,8 @@ def draw(report: dict[str, Any], path: Path) -> None:
         figure = Figure(figsize=(9, 3.6))
         for axes, length in zip(figure.subplots(1, 2, sharey=True), LENGTHS, strict=True):
             front = best(rows, times, length)
-            for name, row in rows.items():
-                x, y = times[name][length], 100 * row["accuracy"]
+            for name in times:
+                x, y = times[name][length], 100 * rows[name]["accuracy"]
                 colour = COLOURS[0] if name in front else "#888888"
                 axes.plot(x, y, "o", color=COLOURS[1] if name == TEACHER else colour)
                 axes.annotate(name, (x, y), (4, 4), textcoords="offset points", fontsize=7)
@@ -200,15 +246,18 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="instances of a step")
     parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="peak rate")
     parser.add_argument("--output", type=Path, default=Path("runs/squeeze-curve"))
+    add_precision(parser)
     parser.add_argument(
         "--runs", type=int, default=60, help="timed runs of each package and length"
     )
     parser.add_argument("--picture", type=Path, help="an .svg: accuracy over latency")
     output.add_flags(parser)
     args = parser.parse_args()
+    output.check_markers(args.readme, MARKER)
     args.output.mkdir(parents=True, exist_ok=True)
     report = collect(args)
-    output.publish(args, "squeeze-curve", report, table(report))
+    tables = f"{table(report)}\n\n{loss_table(report)}"
+    output.publish(args, MARKER, report, tables)
     if args.picture:
         draw(report, args.picture)
 

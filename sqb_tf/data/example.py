@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 
 # A text, or a pair of texts.
 TextPair = tuple[str, str | None]
@@ -29,6 +30,12 @@ class Example:
     def texts(self) -> TextPair:
         """The example without its label."""
         return self.text, self.pair
+
+
+def texts_of(examples: Iterable[Example]) -> Iterator[str]:
+    """Every text of the examples, pairs in order."""
+    for example in examples:
+        yield from (text for text in example.texts if text is not None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,56 +19,43 @@ def count_tokens(encoder: TextEncoder, texts: Iterable[str]) -> Counter[int]:
     return counts
 
 
-def kept_ids(vocabulary: Sequence[str], counts: Counter[int], size: int) -> np.ndarray:
-    """The ids of the tokens to keep, ascending: the first `size` of `_ranked`, and all single characters.
+def ranked_ids(vocabulary: Sequence[str], counts: Counter[int]) -> tuple[list[int], int]:
+    """Ids by how much they are needed, without the unused ones, and how many of them are always kept.
+
+    Special tokens and single characters come first and are always kept, so that every word can still be
+    spelled. Then come the tokens of the texts by falling frequency, then the others by rising id: BERT's
+    vocabularies list frequent tokens first.
 
     Args:
         vocabulary: the tokens, in the order of their ids.
         counts: how often each id occurs in the texts.
-        size: how many tokens to keep, if that is more than those always kept.
-    """
-    always, others = _ranked(vocabulary, counts)
-    return np.sort(np.array([*always, *others[: max(size - len(always), 0)]]))
-
-
-def sufficient_size(
-    vocabulary: Sequence[str],
-    counts: Counter[int],
-    held_out: Counter[int],
-    least: int,
-    most_missing: float,
-) -> int:
-    """How many tokens to keep: every one of the texts, `least` or more, and enough for other texts too.
-
-    Args:
-        vocabulary: the tokens, in the order of their ids.
-        counts: how often each id occurs in the texts.
-        held_out: the same of texts like them.
-        least: tokens.
-        most_missing: the share of `held_out` that may be missing.
-    """
-    always, others = _ranked(vocabulary, counts)
-    ordered = [*always, *others]
-    size = min(max(len(set(always) | set(counts)), least), len(ordered))
-    missing = sum(held_out[i] for i in ordered[size:])
-    while missing > most_missing * sum(held_out.values()):
-        missing -= held_out[ordered[size]]
-        size += 1
-    return size
-
-
-def _ranked(vocabulary: Sequence[str], counts: Counter[int]) -> tuple[list[int], list[int]]:
-    """Ids that are always kept, and the others, those that are needed most first.
-
-    Special tokens and single characters are always kept, so that every word can still be spelled. Then come
-    the tokens of the texts by falling frequency, then the others by rising id: BERT's vocabularies list
-    frequent tokens first.
     """
     always = [i for i, token in enumerate(vocabulary) if _is_basic(token)]
     by_frequency = sorted(counts, key=lambda i: (-counts[i], i))
     by_id = (i for i, token in enumerate(vocabulary) if not _is_unused(token))
-    ordered = dict.fromkeys([*always, *by_frequency, *by_id])
-    return always, list(ordered)[len(always) :]
+    return list(dict.fromkeys([*always, *by_frequency, *by_id])), len(always)
+
+
+def sufficient_size(
+    ranked: Sequence[int], least: int, held_out: Counter[int], most_missing: float
+) -> int:
+    """How many of the ranked ids to keep, so that few tokens of held-out texts are dropped.
+
+    Held-out tokens decide how many are kept, not which: if they were kept themselves, they would say nothing
+    of other texts. Where they are fewer than 1 / `most_missing`, none may be dropped.
+
+    Args:
+        ranked: see `ranked_ids`.
+        least: how many to keep at least.
+        held_out: how often each id occurs in the held-out texts.
+        most_missing: the share of `held_out` that may be dropped, 0 to 1.
+    """
+    size = min(least, len(ranked))
+    missing, allowed = sum(held_out[i] for i in ranked[size:]), most_missing * held_out.total()
+    while missing > allowed:
+        missing -= held_out[ranked[size]]
+        size += 1
+    return size
 
 
 def changed_share(

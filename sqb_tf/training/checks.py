@@ -40,7 +40,8 @@ def check_finetune(task: Task, output: str | Path, options: FinetuneOptions) -> 
         InputError: any of them is wrong, or they do not go together.
     """
     bundle.check_target(output)
-    config = read_config(options)
+    init = None if options.init is None else source.read_info(options.init)
+    config = options.new_config() if init is None else init.config
     check_seq_length(options.seq_length, config.max_position_embeddings)
     if task.paired and config.type_vocab_size < 2:
         raise InputError(
@@ -51,18 +52,12 @@ def check_finetune(task: Task, output: str | Path, options: FinetuneOptions) -> 
         read_vocabulary(options.vocabulary)
     teacher = None if options.teacher is None else find_teacher(options.teacher)
     data = TrainingData.read(task, options)
-    if options.init is not None:
-        _check_vocabulary(options.init, data)
+    if init is not None and not data.is_of(init):
+        encoder = TextEncoder(init.vocabulary, init.task.lowercase, MIN_SEQ_LENGTH)
+        warn_if_foreign(encoder, data.calibration, f"--init {options.init}")
     if teacher is not None:
         teacher.check(task, data.labels)
     return data
-
-
-def _check_vocabulary(init: str, data: TrainingData) -> None:
-    """Warns if the initial model has the vocabulary of another language."""
-    info = source.read_info(init)
-    encoder = TextEncoder(info.vocabulary, info.task.lowercase, MIN_SEQ_LENGTH)
-    warn_if_foreign(encoder, data.calibration, init)
 
 
 def check_pretrain(
@@ -160,8 +155,3 @@ def check_shards(shards: Shards, model: BundleInfo, name: str) -> None:
             f"{shards.directory}: instances of {shards.index.seq_length} tokens: {name} has "
             f"{model.config.max_position_embeddings} positions"
         )
-
-
-def read_config(options: FinetuneOptions) -> SqueezeBertConfig:
-    """The config that a run starts from: that of `init`, or the preset's."""
-    return options.new_config() if options.init is None else source.read_info(options.init).config

@@ -11,7 +11,7 @@ from sqb_tf.training.options import FinetuneOptions
 
 # From the checkpoint that ships; about a minute on 2 cores.
 OPTIONS = FinetuneOptions(
-    epochs=3, batch_size=32, learning_rate=8e-4, seq_length=64, trim_vocabulary="auto"
+    epochs=3, batch_size=32, learning_rate=8e-4, seq_length=64, trim_vocabulary="6000"
 )
 
 

@@ -13,6 +13,7 @@ from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint import bundle, pretrained, source
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.data.example import texts_of
 from sqb_tf.data.task import Task
 from sqb_tf.line_file import write_lines
 from sqb_tf.model import heads
@@ -116,7 +117,8 @@ def _prepare(
         )
     init_model = None if options.init is None else source.load(options.init)
     config = options.new_config() if init_model is None else init_model.config
-    rate = options.peak_rate(config, not _continues(init_model, data))
+    continues = init_model is not None and data.is_of(init_model.info)
+    rate = options.peak_rate(config, not continues)
     directory = open_run_directory(output, _identity(data, options, rate), resume)
     model, tokenizer = _build_model(data, options, directory, init_model)
     outputs, trimmed = None, None
@@ -154,20 +156,13 @@ def _build_model(
         vocabulary = _vocabulary(data.task, options, directory)
         tokenizer = WordPieceTokenizer(vocabulary, options.lowercase)
         return heads.build(head, options.new_config(len(vocabulary)), len(labels)), tokenizer
-    if _continues(init_model, data):
+    if data.is_of(init_model.info):
         return init_model, init_model.tokenizer
     # For another task only the encoder's weights are kept; the head is new.
     model = heads.build(head, init_model.config, len(labels))
     encoder = getattr(init_model, "backbone", init_model)
     model.backbone.set_weights(encoder.get_weights())
     return model, init_model.tokenizer
-
-
-def _continues(init_model: LoadedModel | None, data: TrainingData) -> bool:
-    """Whether the model has the data's own head, which is trained on."""
-    if init_model is None:
-        return False
-    return init_model.labels == data.labels and init_model.info.task.kind == data.task.head
 
 
 def _vocabulary(task: Task, options: FinetuneOptions, directory: Path) -> list[str]:
@@ -179,8 +174,7 @@ def _vocabulary(task: Task, options: FinetuneOptions, directory: Path) -> list[s
         size = options.vocab_size or VOCAB_SIZE
         log(f"learning a vocabulary of at most {size} tokens")
         examples = itertools.islice(task.split("train"), VOCABULARY_EXAMPLES)
-        texts = (text for e in examples for text in (e.text, e.pair) if text is not None)
-        vocabulary = learn_vocabulary(texts, size, options.lowercase)
+        vocabulary = learn_vocabulary(texts_of(examples), size, options.lowercase)
         with staged_file(learned) as staged:
             write_lines(staged, vocabulary)
     return read_vocabulary(learned)

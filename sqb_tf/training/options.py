@@ -202,7 +202,7 @@ class FinetuneOptions(TextOptions, TrainingOptions):
     trim_vocabulary: str | None = option(
         None,
         "keep the embeddings of N tokens of a trained model, the most frequent ones of the training texts "
-        "first; auto: every token of those texts, at least 6000, and what 99% of the dev split's text needs",
+        "first; auto: every token of those texts, at least 6000, and enough for 99% of the dev split's",
         group="model",
         metavar="N or auto",
         fallback="all",

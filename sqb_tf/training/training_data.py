@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from sqb_tf.checkpoint.bundle import BundleInfo
 from sqb_tf.data.example import Example
 from sqb_tf.data.task import Task
 from sqb_tf.heads import registry
@@ -55,6 +56,10 @@ class TrainingData:
         head = registry.get_task_head(task.head)(labels, task.paired, settings)
         train, dev = samples["train"].items, samples["dev"].items
         return cls(task, head, settings, num_examples, train, dev)
+
+    def is_of(self, info: BundleInfo) -> bool:
+        """Whether a bundle has the data's own head and labels, so that a run trains its head on."""
+        return info.labels == self.labels and info.task.kind == self.task.head
 
     @property
     def labels(self) -> list[str]:

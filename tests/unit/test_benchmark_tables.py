@@ -1,0 +1,86 @@
+"""Tables that the benchmarks write into results pages and model cards, from reports of few figures."""
+
+from argparse import Namespace
+
+import pytest
+
+from benchmarks import output, pareto_report, trimming
+
+
+def run(score: float, misses: tuple[str, ...] = ()) -> dict:
+    return {"score": score, "misses": list(misses)}
+
+
+REPORT = {
+    "precision": "float32",
+    "scores": {
+        "CLINC150": {
+            "from scratch": {"float32": {"runs": [run(0.5)]}},
+            "small": {
+                "float32": {"runs": [run(0.8), run(0.9)]},
+                "int8": {"runs": [run(0.75, ["agreement 0.9 < 0.985"])]},
+            },
+        },
+        "SST-2": {"small": {"float32": {"runs": [run(0.7)]}}},
+    },
+}
+
+
+def rows(markdown: str) -> list[list[str]]:
+    """The cells of a table without its rule."""
+    lines = markdown.split("\n\n")[0].split("\n")
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:1] + lines[2:]]
+
+
+def test_a_model_card_compares_its_model_with_the_others_in_float32():
+    assert rows(pareto_report.card_table(REPORT, "small")) == [
+        ["task", "float32", "int8", "from scratch, float32"],
+        ["CLINC150", "85.0 ± 7.1", "75.0", "50.0"],
+        ["SST-2", "70.0", "", ""],
+    ]
+
+
+def test_scores_say_which_bounds_were_missed():
+    table = pareto_report.score_table(REPORT)
+    assert rows(table) == [
+        ["model", "recipe", "CLINC150", "SST-2"],
+        ["from scratch", "float32", "50.0", ""],
+        ["small", "float32", "85.0 ± 7.1", "70.0"],
+        ["small", "int8", "75.0", ""],
+    ]
+    assert "chose the checkpoint but for CLINC150. Trained in float32." in table
+    assert "small int8 on CLINC150 (agreement 0.9 < 0.985)" in table
+
+
+def test_trimming_has_a_row_for_each_vocabulary_and_recipe():
+    packages = {name: {"bytes": 6e6, "dev": 0.9, "test": 0.8} for name in trimming.RECIPES}
+    trimmed = {"tokens": 6500, "dev_tokens_changed": 0.023}
+    results = [
+        {"vocabulary": "all", "seed": 0, "trimmed": None, "packages": packages},
+        {"vocabulary": "6500", "seed": 0, "trimmed": trimmed, "packages": packages},
+    ]
+    table = trimming.table(results, Namespace(init="small", precision="float32"))
+    assert rows(table)[1] == ["all", "all", "0.0%", "int8", "6.0", "90.0", "80.0"]
+    assert rows(table)[-1] == ["6500", "6500", "2.3%", "int4-all", "6.0", "90.0", "80.0"]
+    assert len(rows(table)) == 1 + 2 * len(trimming.RECIPES)
+
+
+def test_a_result_is_computed_once(tmp_path):
+    path = tmp_path / "folder" / "scores.json"
+    assert output.read_or_compute(path, lambda: {"score": (1, 2)}) == {"score": [1, 2]}
+    assert output.read_or_compute(path, pytest.fail) == {"score": [1, 2]}
+    with pytest.raises(TypeError):
+        output.read_or_compute(tmp_path / "bad.json", lambda: {"score": object()})
+    assert not (tmp_path / "bad.json").exists()
+
+
+def test_a_page_without_markers_is_refused_before_the_work(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- pareto -->\nold\n<!-- /pareto -->\n")
+    output.check_markers(page, "pareto")
+    output.check_markers(None, "pareto")
+    output.update_markdown(page, "pareto", "new")
+    assert page.read_text() == "<!-- pareto -->\nnew\n<!-- /pareto -->\n"
+    for path, name in ((page, "trimming"), (tmp_path / "missing.md", "pareto")):
+        with pytest.raises(SystemExit, match=rf"{path}: expected <!-- {name} -->"):
+            output.check_markers(path, name)
