@@ -210,12 +210,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 PRESETS["squeezebert-separable"] = PRESETS["squeezebert-small"] | dict(
     token_mixer="separable_conv", mixer_kernel_size=3
 )
-# The architecture of the checkpoint that ships, see sqb_tf/pretrained: half of the layers of MiniLM (Wang et
-# al. 2020, arXiv 2002.10957), with 2 groups.
-PRESETS["squeezebert-micro"] = dict(
+# The architectures of the checkpoints that ship, see sqb_tf/pretrained: MiniLM (Wang et al. 2020, arXiv
+# 2002.10957) with 2 groups, and with half of its layers.
+PRESETS["squeezebert-mini"] = dict(
     hidden_size=384,
-    num_hidden_layers=3,
+    num_hidden_layers=6,
     num_attention_heads=12,
     intermediate_size=1536,
     **dict.fromkeys(set(GROUP_FIELDS) - {"post_attention_groups"}, 2),
 )
+PRESETS["squeezebert-micro"] = PRESETS["squeezebert-mini"] | dict(num_hidden_layers=3)
