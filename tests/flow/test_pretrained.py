@@ -87,7 +87,7 @@ def test_the_name_does_not_depend_on_the_working_directory(bundle_dir, tmp_path,
     for path in (f"./{NAMES[0]}", Path(NAMES[0])):
         assert bundle.read_info(path).labels == bundle.read_info(bundle_dir).labels
     flags = ["--data", ROOT / "sqb_tf/demo", "--output", NAMES[0]]
-    rejects("cannot write squeezebert-micro: a checkpoint that ships has", "finetune", *flags)
+    rejects(f"cannot write {NAMES[0]}: a checkpoint that ships has", "finetune", *flags)
 
 
 def test_a_wrong_name_is_an_error_that_lists_the_names():
