@@ -159,8 +159,17 @@ def parse_args() -> argparse.Namespace:
         parser.error(
             "--cards: a card has all tasks and models: leave out --tasks and --models, give --teacher"
         )
-    output.check_markers(args.readme, MARKER)
+    for path, marker in ((args.readme, MARKER), (args.summary, "summary"), *_cards(args).items()):
+        output.check_markers(path, marker)
     return args
+
+
+def _cards(args: argparse.Namespace) -> dict[Path, str]:
+    """The marker of the scores in each model card that is to be written."""
+    from sqb_tf.checkpoint import pretrained
+
+    names = pretrained.CHECKPOINTS if args.cards else ()
+    return {pretrained.FOLDER / name / "README.md": "scores" for name in names}
 
 
 def main() -> None:
@@ -174,12 +183,8 @@ def main() -> None:
         draw(report, args.picture)
     if args.summary:
         output.update_markdown(args.summary, "summary", summary_table(report))
-    if args.cards:
-        from sqb_tf.checkpoint import pretrained
-
-        for name in pretrained.CHECKPOINTS:
-            card = pretrained.FOLDER / name / "README.md"
-            output.update_markdown(card, "scores", card_table(report, name))
+    for card, marker in _cards(args).items():
+        output.update_markdown(card, marker, card_table(report, card.parent.name))
 
 
 if __name__ == "__main__":

@@ -204,7 +204,8 @@ def loss_table(report: dict[str, Any]) -> str:
     lines = [["student", f"{TASK}, %", "hidden error", "attention divergence", "vectors' distance"]]
     for setting in LOSSES:
         row = report["rows"][setting.name]
-        last = [f"{values[-1]:.3f}" for name, values in row["held_out"].items() if name != "step"]
+        names = ("hidden_errors", "attention_divergences", "embedding_distance")
+        last = [f"{row['held_out'][name][-1]:.3f}" for name in names]
         lines.append([setting.name, f"{100 * row['accuracy']:.1f}", *last])
     foot = "By `--attention-weight` (default: 0.2) and `--embedding-weight` (1); of the last layer."
     return f"{output.markdown_table(lines)}\n\n{foot}"
