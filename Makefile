@@ -50,21 +50,23 @@ bench: $(VENV)/.installed $(TORCH)/.installed $(VENV)/.devices ## speed of infer
 	$(RUN) benchmarks/presets.py
 	$(RUN) benchmarks/distillation.py --json runs/bench/distillation.json --readme $(RESULTS)
 	$(RUN) benchmarks/pretraining.py --json runs/bench/pretraining.json --readme $(RESULTS) --plot docs/pretraining.png
-	$(RUN) benchmarks/readme_summary.py --results $(RESULTS)
 
 # The checkpoints' teacher, by its name on the hub or its folder, and the text that students of it are squeezed on.
 TEACHER ?= sentence-transformers/all-MiniLM-L6-v2
 TEXT ?= ../shared/data/text/mixed
 SHARDS := runs/bench/shards
+# The page of the tables. What was measured is kept in the folder of its name, and not measured again.
 ACCURACY ?= docs/results/2026-11-30-real-weights.md
+KEPT = $(basename $(ACCURACY))
 
 accuracy: $(VENV)/.installed $(TORCH)/.installed ## the checkpoints beside their teacher on ten tasks; what squeezing and trimming cost; many hours, goes on when repeated
 	$(RUN) benchmarks/squeezing_step.py --teacher $(TEACHER) --torch-python $(TORCH)/bin/python --readme $(ACCURACY)
+	$(RUN) benchmarks/pareto.py --teacher $(TEACHER) --results $(KEPT)/pareto.json --readme $(ACCURACY) \
+	    --summary README.md --picture docs/pareto.svg --cards
+	$(RUN) benchmarks/trimming.py --results $(KEPT)/trimming.json --readme $(ACCURACY)
 	$(RUN) tools/squeeze.py --teacher $(TEACHER) --text $(TEXT) --seq-length 128 --held-out 0.5 --shards $(SHARDS) --steps 0
-	$(RUN) benchmarks/trimming.py --readme $(ACCURACY)
-	$(RUN) benchmarks/squeeze_curve.py --teacher $(TEACHER) --shards $(SHARDS) --readme $(ACCURACY) \
-	    --picture docs/squeeze-curve.svg
-	$(RUN) benchmarks/pareto.py --teacher $(TEACHER) --readme $(ACCURACY) --picture docs/pareto.svg --cards
+	$(RUN) benchmarks/squeeze_curve.py --teacher $(TEACHER) --shards $(SHARDS) --results $(KEPT)/squeeze-curve.json \
+	    --readme $(ACCURACY) --picture docs/squeeze-curve.svg
 
 golden: $(TORCH)/.installed ## what PyTorch computes, for the tests that run without it
 	rm -rf tests/golden/squeezebert tests/golden/bert

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import hashlib
 import json
 import statistics
@@ -18,6 +19,22 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds `--json` and `--readme`, which `publish` reads."""
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     parser.add_argument("--readme", type=Path, help="put the table into this file")
+
+
+def add_results(parser: argparse.ArgumentParser, name: str) -> None:
+    """Adds `--results`, the file of `Results`, and `--output`, the folder of what is trained for them."""
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("runs") / name / "results.json",
+        help="what was measured; what is there is not measured again (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs") / name,
+        help="bundles and packages (default: %(default)s)",
+    )
 
 
 def publish(
@@ -42,14 +59,37 @@ def digest(*values: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def read_or_compute(path: Path, compute: Callable[[], Any]) -> Any:
-    """The JSON value in the file `path`; computed and written first, if there is none.
+class Results:
+    """Results in one JSON file, by name; what is there is not computed again.
 
-    What is returned has passed through JSON in either case: its keys are strings, its tuples are lists.
+    The file belongs into the repository, so that hours of work go on where they stopped, on any machine.
+    Processes may share it: it is read again before each write.
     """
-    if not path.is_file():
-        write_json(path, compute())
-    return json.loads(path.read_text(encoding="utf-8"))
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def get(self, name: str, digest: str, compute: Callable[[], Any]) -> Any:
+        """The JSON value of `name`; computed and written first, if there is none of this `digest`.
+
+        It has passed through JSON in either case: its keys are strings, its tuples are lists.
+        """
+        if self.entries().get(name, {}).get("digest") != digest:
+            entry = {"digest": digest, "result": compute()}
+            entry |= {"date": f"{datetime.date.today()}", "processor": processor()}
+            write_json(self.path, dict(sorted({**self.entries(), name: entry}.items())))
+        return self.entries()[name]["result"]
+
+    def entries(self) -> dict[str, Any]:
+        """Name -> digest, result, date and processor."""
+        return json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
+
+
+def processor() -> str:
+    """This machine's, with its SIMD."""
+    from sqb_tflite.bench.host import host_info
+
+    return host_info.processor(host_info.describe_host())
 
 
 def write_json(path: str | Path, value: Any) -> None:

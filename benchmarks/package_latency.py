@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,22 +14,20 @@ LENGTHS = (16, 128)
 
 
 def measure(
-    packages: Mapping[str, Path], folder: Path, runs: int, others: Iterable[Path] = ()
+    packages: Mapping[str, bytes], folder: Path, runs: int, others: Iterable[Path] = ()
 ) -> list[dict[str, Any]]:
     """The records of tools/benchmark.py at `LENGTHS`, 1 thread.
 
     Args:
-        packages: file by the name that the records give it.
-        folder: for copies of those names, and the report.
+        packages: contents by the name that the records give them.
+        folder: for files of those names, and the report.
         runs: of each package and length.
         others: packages that keep their names.
     """
-    copies = folder / "packages"
-    copies.mkdir(parents=True, exist_ok=True)
-    files = []
-    for name, package in packages.items():
-        files.append(copies / f"{name}.tflite")
-        shutil.copy(package, files[-1])
+    files = {folder / "packages" / f"{name}.tflite": package for name, package in packages.items()}
+    (folder / "packages").mkdir(parents=True, exist_ok=True)
+    for path, package in files.items():
+        path.write_bytes(package)
     command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), "--package"]
     command += [*map(str, files), *map(str, others), "--lengths", ",".join(map(str, LENGTHS))]
     command += ["--runs", str(runs), "--report", str(folder / "latency")]

@@ -11,16 +11,45 @@ from benchmarks import output
 from benchmarks.package_latency import measured_on, medians, megabytes
 from benchmarks.pareto_tasks import BENCHMARKS
 
-# README's rows: model and recipe.
-SUMMARY = (
-    ("from scratch", "int8"),
-    ("MiniLM-L6", "float32"),
-    ("MiniLM-L6", "int8"),
-    ("squeezebert-micro", "int8"),
-    ("squeezebert-mini", "int8"),
-)
+# The name of the latencies among the results; a score's is `TASK/MODEL/SEED`.
+LATENCY = "latency"
+# The models in the order of the tables.
+MODELS = ("from scratch", "MiniLM-L6", "squeezebert-mini", "squeezebert-micro")
+# A package of the stock converter's int8, for comparison.
+MOBILEBERT = "mobilebert-dynamic-any"
+# The recipe of README's rows.
+SUMMARY_RECIPE = "int8"
 # Its columns of accuracy: a sentiment, and two sets of many intents.
 SUMMARY_TASKS = ("SST-2", "CLINC150", "BANKING77")
+
+
+def make_report(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """What `pareto.py` measured, from the entries of its `output.Results`.
+
+    `scores[task][model][recipe]` has the runs of all seeds and their mean; `records` are latencies.
+    """
+    scores: dict[str, Any] = {}
+    titles = list(BENCHMARKS)
+
+    def order(name: str) -> tuple[int, int, str]:
+        title, model, seed = name.split("/")
+        return titles.index(title), MODELS.index(model), seed
+
+    names = sorted(entries.keys() - {LATENCY}, key=order)
+    for name in names:
+        title, model, _ = name.split("/")
+        for recipe, run in entries[name]["result"]["recipes"].items():
+            row = (
+                scores.setdefault(title, {}).setdefault(model, {}).setdefault(recipe, {"runs": []})
+            )
+            row["runs"].append(run)
+            row["score"] = statistics.mean(run["score"] for run in row["runs"])
+    return {
+        "scores": scores,
+        "records": entries[LATENCY]["result"],
+        "precisions": sorted({entries[name]["result"]["precision"] for name in names}),
+        "processors": sorted({entries[name]["processor"] for name in names}),
+    }
 
 
 def score_table(report: Mapping[str, Any]) -> str:
@@ -50,11 +79,10 @@ def _score(row: Mapping[str, Any] | None) -> str:
     return output.mean_and_spread([run["score"] for run in row["runs"]])
 
 
-def latency_table(records: list[dict[str, Any]]) -> str:
+def latency_table(report: Mapping[str, Any]) -> str:
     """A row for each package: size, and the median latency at each length."""
-    if not records:
-        return ""
-    sizes, times = megabytes(records), medians(records)
+    records = report["records"]
+    sizes, times = _sizes(report), medians(records)
     lengths = sorted({length for row in times.values() for length in row})
     rows = [["package", "MB", *(f"{length} tokens, ms" for length in lengths)]]
     for name, row in times.items():
@@ -67,10 +95,19 @@ def package_name(model: str, recipe: str) -> str:
     return f"{model.replace(' ', '-')}-{recipe}"
 
 
+def _sizes(report: Mapping[str, Any]) -> dict[str, float]:
+    """Package name -> MB. A model from scratch has learned a vocabulary, so its size is that of a task."""
+    sizes = megabytes(report["records"])
+    for model, recipes in report["scores"].get(SUMMARY_TASKS[0], {}).items():
+        for recipe, row in recipes.items():
+            sizes[package_name(model, recipe)] = row["runs"][0]["bytes"] / 1e6
+    return sizes
+
+
 def summary_table(report: Mapping[str, Any]) -> str:
-    """README's table: size, latency and three accuracies of five packages; MobileBERT for comparison."""
+    """README's table: size, latency and three accuracies of each model; MobileBERT's speed for comparison."""
     scores, records = report["scores"], report["records"]
-    sizes, times = megabytes(records), medians(records)
+    sizes, times = _sizes(report), medians(records)
     lengths = sorted(next(iter(times.values())))
     titles = ["", "MB", *(f"{n} tokens, ms" for n in lengths), *SUMMARY_TASKS]
     rows = [titles]
@@ -79,14 +116,11 @@ def summary_table(report: Mapping[str, Any]) -> str:
         cells = [f"{times[name][length]:.2f}" for length in lengths]
         return [title, f"{sizes[name]:.1f}", *cells, *accuracies]
 
-    rows.append(row("MobileBERT int8", "mobilebert-dynamic-any", [""] * len(SUMMARY_TASKS)))
-    for model, recipe in SUMMARY:
-        name = package_name(model, recipe)
-        if name in times:
-            accuracies = [
-                _score(scores.get(t, {}).get(model, {}).get(recipe)) for t in SUMMARY_TASKS
-            ]
-            rows.append(row(f"{model} {recipe}", name, accuracies))
+    rows.append(row("MobileBERT", MOBILEBERT, ["not measured"] * len(SUMMARY_TASKS)))
+    for model in MODELS:
+        runs = [scores.get(title, {}).get(model, {}) for title in SUMMARY_TASKS]
+        accuracies = [_score(recipes.get(SUMMARY_RECIPE)) for recipes in runs]
+        rows.append(row(model, package_name(model, SUMMARY_RECIPE), accuracies))
     return f"{output.markdown_table(rows)}\n\n{measured_on(records)}"
 
 
@@ -114,42 +148,57 @@ def _note(report: Mapping[str, Any]) -> str:
     but = f" but for {', '.join(tested)}" if tested else ""
     return (
         "100 times the metric, ± the standard deviation over seeds; the evaluated split also chose the "
-        f"checkpoint{but}. Trained in {report['precision']}."
+        f"checkpoint{but}. Trained in {' and '.join(report['precisions'])} on "
+        f"{' and '.join(report['processors'])}."
     )
 
 
 def draw(report: Mapping[str, Any], path: Path) -> None:
-    """Mean score over latency and over size, a line for each model. The same input gives the same file."""
+    """Mean score over latency and over size, a line for each model. The same input gives the same file.
+
+    The mean is of the tasks that every model has been fine-tuned on.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
     from sqb_tflite.bench.reports.drawing import COLOURS, MARKERS, STYLE
 
-    scores, records = report["scores"], report["records"]
-    sizes, times = megabytes(records), medians(records)
-    models = dict.fromkeys(model for task in scores.values() for model in task)
+    sizes, times = _sizes(report), medians(report["records"])
+    tasks = [task for task in report["scores"].values() if task.keys() >= set(MODELS)]
     longest = max(length for row in times.values() for length in row)
     with matplotlib.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": "sqb"}):
         figure = Figure(figsize=(9, 3.6))
         by_latency, by_size = figure.subplots(1, 2, sharey=True)
-        for model, colour, marker in zip(models, COLOURS, MARKERS, strict=False):
-            points = []
-            for recipe in next(iter(scores.values()))[model]:
-                values = [task[model][recipe]["score"] for task in scores.values()]
-                name = package_name(model, recipe)
-                points.append(
-                    (times[name][longest], sizes[name], 100 * statistics.mean(values), recipe)
-                )
-            for axes, column in ((by_latency, 0), (by_size, 1)):
-                xs, ys = [p[column] for p in points], [p[2] for p in points]
-                axes.plot(xs, ys, color=colour, marker=marker, label=model)
-                for x, y, point in zip(xs, ys, points, strict=True):
-                    axes.annotate(point[3], (x, y), (3, 3), textcoords="offset points", fontsize=7)
+        for model, colour, marker in zip(MODELS, COLOURS, MARKERS, strict=False):
+            recipes = list(tasks[0][model])
+            names = [package_name(model, recipe) for recipe in recipes]
+            means = [
+                100 * statistics.mean(task[model][recipe]["score"] for task in tasks)
+                for recipe in recipes
+            ]
+            latencies, megabyte_sizes = (
+                [times[n][longest] for n in names],
+                [sizes[n] for n in names],
+            )
+            for axes, xs in ((by_latency, latencies), (by_size, megabyte_sizes)):
+                axes.plot(xs, means, color=colour, marker=marker, label=model)
+                for x, y, recipe in zip(xs, means, recipes, strict=True):
+                    axes.annotate(recipe, (x, y), (3, 3), textcoords="offset points", fontsize=7)
+        by_latency.axvline(times[MOBILEBERT][longest], color="#888888", linestyle=":")
+        by_latency.annotate(
+            "MobileBERT int8",
+            (times[MOBILEBERT][longest], 0.02),
+            (3, 0),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            fontsize=7,
+            color="#666666",
+        )
         by_latency.set_xscale("log")
         by_size.set_xscale("log")
         by_latency.set_xlabel(f"milliseconds at {longest} tokens, 1 thread")
         by_size.set_xlabel("MB")
-        by_latency.set_ylabel(f"mean of {len(scores)} tasks, %")
-        by_latency.legend(loc="lower right", fontsize=8)
+        by_latency.set_ylabel(f"mean of {len(tasks)} tasks, %")
+        by_latency.legend(loc="center right", fontsize=8)
         figure.tight_layout()
         figure.savefig(path, metadata={"Date": None})

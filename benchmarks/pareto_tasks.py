@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import output
 from benchmarks.random_bundle import SHARED_DATA
 
+if TYPE_CHECKING:
+    from sqb_tf.config import SqueezeBertConfig
+
+BATCH_SIZE = 32  # texts
+WEIGHTS = {".safetensors", ".bin", ".h5"}  # of a folder of `transformers`, or a bundle
 GLUE, INTENTS = SHARED_DATA / "glue", SHARED_DATA / "intents"
 
 
@@ -68,15 +74,26 @@ class Contender:
     preset: str | None = None
     init: str | None = None
     trim: str | None = None
-    precision: str = "mixed_bfloat16"
+    precision: str = "float32"
 
     def digest(self, benchmark: Benchmark, *settings: Any) -> str:
-        """Of everything that decides a fine-tuning, and of the settings of what is measured after it."""
-        from sqb_tf.checkpoint import pretrained
+        """Of everything that decides a fine-tuning, and of the settings of what is measured after it.
 
-        checkpoint = pretrained.CHECKPOINTS.get(str(self.init))
-        return output.digest(
-            dataclasses.asdict(self), dataclasses.asdict(benchmark), checkpoint, *settings
+        Files count by what they hold, not by where they are: results are the same on every machine.
+        """
+        start = weights_digest(self.init) if self.init else self.preset
+        training = (benchmark.task, benchmark.epochs, benchmark.seq_length, BATCH_SIZE)
+        return output.digest(start, self.trim, self.precision, *training, *settings)
+
+    def config(self) -> SqueezeBertConfig:
+        """The architecture."""
+        from sqb_tf.checkpoint import source
+        from sqb_tf.config import SqueezeBertConfig
+
+        return (
+            source.read_info(self.init).config
+            if self.init
+            else SqueezeBertConfig.from_preset(self.preset)
         )
 
     def train(self, benchmark: Benchmark, seed: int, folder: Path) -> None:
@@ -93,11 +110,22 @@ class Contender:
             trim_vocabulary=self.trim,
             precision=self.precision,
             epochs=benchmark.epochs,
-            batch_size=32,
+            batch_size=BATCH_SIZE,
             seq_length=benchmark.seq_length,
             seed=seed,
         )
         finetune(Task(benchmark.task, benchmark.data), folder, options, resume=True)
+
+
+def weights_digest(source: str) -> str:
+    """The sha256 of the weights of a checkpoint, a folder or a repository of the hub."""
+    from sqb_tf.checkpoint import pretrained, transformers_folder
+
+    if pretrained.is_name(source):
+        return pretrained.CHECKPOINTS[source]
+    folder = transformers_folder.fetch(source)
+    weights = (path for path in sorted(folder.iterdir()) if path.suffix in WEIGHTS)
+    return hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()
 
 
 def score(backend: Any, benchmark: Benchmark) -> float:
@@ -116,6 +144,6 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        default="mixed_bfloat16",
+        default="float32",
         help="of training (default: %(default)s)",
     )

@@ -2,8 +2,8 @@
 
 Squeezes each setting on the same number of tokens, fine-tunes it on CLINC150 like its teacher, converts it to
 int8, and times all of them in one interleaved run. One student is squeezed with other weights of the loss.
-Every result is kept in --output, so that the same command goes on after an interruption. Writes the tables of
-a results page, and a picture.
+Every result is kept in --results, so that the same command goes on where it stopped, on another machine too.
+Writes the tables of a results page, and a picture.
 """
 
 from __future__ import annotations
@@ -14,18 +14,28 @@ import functools
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
 from benchmarks import output, package_latency
 from benchmarks.package_latency import LENGTHS, measured_on, medians
-from benchmarks.pareto_tasks import BENCHMARKS, Contender, add_precision, score
+from benchmarks.pareto_tasks import (
+    BENCHMARKS,
+    Contender,
+    add_precision,
+    score,
+    weights_digest,
+)
+from benchmarks.random_bundle import untrained_package
+
+if TYPE_CHECKING:
+    from sqb_tf.training.squeezing.options import SqueezeOptions
 
 MARKER = "squeeze-curve"
 TASK = "CLINC150"
-TEACHER = "teacher"
-PACKAGE = "int8.tflite"
+# Names of results that are no student's.
+TEACHER, LATENCY = "teacher", "latency"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,74 +97,81 @@ LOSSES = (
 )
 
 
-def squeeze(setting: Setting, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The metrics of the student's bundle in `folder`; a killed run is resumed."""
+def squeeze_options(setting: Setting, args: argparse.Namespace) -> SqueezeOptions:
+    """How the student is squeezed."""
     from sqb_tf.training.pretraining.shards import Shards
     from sqb_tf.training.squeezing.options import SqueezeOptions
-    from sqb_tf.training.squeezing.squeeze import squeeze as run
 
-    if not (folder / "metrics.json").is_file():
+    return SqueezeOptions(
+        teacher=args.teacher,
+        **setting.options,
+        steps=round(args.tokens / (args.batch_size * Shards(args.shards).index.seq_length)),
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        precision=args.precision,
+    )
+
+
+def measure_student(setting: Setting, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Squeezes a student and fine-tunes it; a killed run is resumed."""
+    from sqb_tf.training.pretraining.shards import Shards
+    from sqb_tf.training.squeezing.squeeze import squeeze
+
+    folder.mkdir(parents=True, exist_ok=True)
+    student = folder / "student"
+    if not (student / "metrics.json").is_file():
         print(f"squeezing to {setting.name}", file=sys.stderr)
-        shards = Shards(args.shards)
-        options = SqueezeOptions(
-            teacher=args.teacher,
-            **setting.options,
-            steps=round(args.tokens / (args.batch_size * shards.index.seq_length)),
-            batch_size=args.batch_size,
-            learning_rate=args.learning_rate,
-            precision=args.precision,
-        )
-        run(shards, folder, options, resume=True)
-    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        squeeze(Shards(args.shards), student, squeeze_options(setting, args), resume=True)
+    metrics = json.loads((student / "metrics.json").read_text(encoding="utf-8"))
+    result = fine_tune(setting.name, str(student), args, folder)
+    result |= {name: metrics[name] for name in ("metric", "seconds", "parameters")}
+    return {**result, "held_out": metrics["curve"][-1]}
 
 
-def measure(name: str, model: Contender, folder: Path) -> dict[str, Any]:
+def fine_tune(name: str, source: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Fine-tunes a student or the teacher, converts it to int8, and evaluates the package."""
     from sqb_tflite import Runner, convert
 
     print(f"fine-tuning {name}", file=sys.stderr)
-    package = folder / PACKAGE
-    model.train(BENCHMARKS[TASK], 0, folder / "tuned")
-    package.write_bytes(convert(folder / "tuned", "int8"))
-    return {
-        "accuracy": score(Runner(package, num_threads=2), BENCHMARKS[TASK]),
-        "bytes": package.stat().st_size,
+    Contender(init=source, precision=args.precision).train(BENCHMARKS[TASK], 0, folder / "tuned")
+    package = convert(folder / "tuned", "int8")
+    return {"accuracy": score(Runner(package), BENCHMARKS[TASK]), "bytes": len(package)}
+
+
+def measure_latency(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The latency of the teacher and of every student, with random weights, which it does not depend on."""
+    teacher = Contender(init=args.teacher).config()
+    configs = {s.name: squeeze_options(s, args).student_config(teacher) for s in SETTINGS}
+    packages = {
+        name: untrained_package(config, "int8")
+        for name, config in {TEACHER: teacher, **configs}.items()
     }
+    return package_latency.measure(packages, args.output, args.runs)
 
 
 def collect(args: argparse.Namespace) -> dict[str, Any]:
     """Everything measured."""
     from sqb_tf.training.pretraining.shards import Shards
 
-    teacher = Contender(init=args.teacher, precision=args.precision)
-    digest = teacher.digest(
-        BENCHMARKS[TASK],
-        dataclasses.asdict(Shards(args.shards).index),
-        *(args.tokens, args.batch_size, args.learning_rate),
-    )
-    work = args.output / digest
-    rows, packages = {}, {}
-
-    def measure_once(name: str, model: Contender, folder: Path) -> None:
-        run = functools.partial(measure, name, model, folder)
-        rows[name] = output.read_or_compute(folder / "scores.json", run)
-        packages[name] = folder / PACKAGE
-
-    measure_once(TEACHER, teacher, work / TEACHER)
+    results = output.Results(args.results)
+    index = Shards(args.shards).index
+    teacher = weights_digest(args.teacher)
+    training = (teacher, args.precision, BENCHMARKS[TASK].epochs)
+    tuned = functools.partial(fine_tune, TEACHER, args.teacher, args, args.output / TEACHER)
+    rows = {TEACHER: results.get(TEACHER, output.digest(training), tuned)}
+    text = (index.seq_length, index.records, index.unigrams)
     for setting in dict.fromkeys((*SETTINGS, *LOSSES)):
-        folder = work / setting.name.replace(", ", "-").replace(" ", "-")
-        folder.mkdir(parents=True, exist_ok=True)
-        metrics = squeeze(setting, args, folder / "student")
-        student = dataclasses.replace(teacher, init=str(folder / "student"))
-        measure_once(setting.name, student, folder)
-        rows[setting.name] |= {name: metrics[name] for name in ("metric", "seconds", "parameters")}
-        rows[setting.name]["held_out"] = metrics["curve"][-1]
-    timed = {name: packages[name] for name in (TEACHER, *(s.name for s in SETTINGS))}
+        squeezing = (setting.options, args.tokens, args.batch_size, args.learning_rate)
+        digest = output.digest(training, text, squeezing)
+        folder = args.output / f"{setting.name}-{digest}".replace(", ", "-").replace(" ", "-")
+        student = functools.partial(measure_student, setting, args, folder)
+        rows[setting.name] = results.get(setting.name, digest, student)
+    timed = output.digest(teacher, [s.options for s in SETTINGS], args.runs, output.processor())
     return {
         "tokens": args.tokens,
         "precision": args.precision,
         "rows": rows,
-        "records": package_latency.measure(timed, work, args.runs),
+        "records": results.get(LATENCY, timed, functools.partial(measure_latency, args)),
     }
 
 
@@ -246,7 +263,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=float, default=2e6, help="tokens that each student reads")
     parser.add_argument("--batch-size", type=int, default=16, help="instances of a step")
     parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="peak rate")
-    parser.add_argument("--output", type=Path, default=Path("runs/squeeze-curve"))
+    output.add_results(parser, "squeeze-curve")
     add_precision(parser)
     parser.add_argument(
         "--runs", type=int, default=60, help="timed runs of each package and length"

@@ -1,8 +1,8 @@
 """What a trimmed vocabulary saves and costs: size and accuracy of squeezebert-micro on CLINC150.
 
 Fine-tunes with the whole vocabulary and with fewer tokens, some seeds of each, and evaluates packages whose
-embeddings have 8 and 4 bits on both published splits. Every result is kept in --output, so that the same
-command goes on after an interruption.
+embeddings have 8 and 4 bits on both published splits. Every result is kept in --results, so that the same
+command goes on where it stopped, on another machine too.
 """
 
 from __future__ import annotations
@@ -42,11 +42,10 @@ def measure(model: Contender, seed: int, folder: Path) -> dict[str, Any]:
     metrics = json.loads((folder / "bundle" / "metrics.json").read_text(encoding="utf-8"))
     packages = {}
     for name, recipe in RECIPES.items():
-        package = folder / f"{name.replace(', ', '-').replace(' ', '-')}.tflite"
-        package.write_bytes(convert(folder / "bundle", recipe))
-        runner = Runner(package, num_threads=2)
+        package = convert(folder / "bundle", recipe)
+        runner = Runner(package)
         packages[name] = {
-            "bytes": package.stat().st_size,
+            "bytes": len(package),
             **{split: score(runner, task) for split, task in SPLITS.items()},
         }
     return {"trimmed": metrics["trimmed_vocabulary"], "packages": packages}
@@ -54,13 +53,14 @@ def measure(model: Contender, seed: int, folder: Path) -> dict[str, Any]:
 
 def collect(args: argparse.Namespace) -> list[dict[str, Any]]:
     """The results of every vocabulary and seed."""
-    results = []
+    kept, results = output.Results(args.results), []
     for trim in VOCABULARIES:
         model = Contender(init=args.init, trim=trim, precision=args.precision)
         for seed in range(args.seeds):
-            folder = args.output / f"{trim or 'all'}-{seed}-{model.digest(TASK, RECIPES)}"
+            digest = model.digest(TASK, seed, RECIPES)
+            folder = args.output / f"{trim or 'all'}-{seed}-{digest}"
             run = functools.partial(measure, model, seed, folder)
-            result = output.read_or_compute(folder / "scores.json", run)
+            result = kept.get(f"{trim or 'all'}/{seed}", digest, run)
             results.append({"vocabulary": trim or "all", "seed": seed, **result})
     return results
 
@@ -102,7 +102,7 @@ def main() -> None:
     )
     parser.add_argument("--init", default="squeezebert-micro", help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("runs/trimming"), help="all results")
+    output.add_results(parser, "trimming")
     add_precision(parser)
     output.add_flags(parser)
     args = parser.parse_args()

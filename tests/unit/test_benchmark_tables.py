@@ -5,6 +5,7 @@ from argparse import Namespace
 import pytest
 
 from benchmarks import output, pareto_report, trimming
+from sqb_tf.checkpoint import pretrained
 
 
 def run(score: float, misses: tuple[str, ...] = ()) -> dict:
@@ -12,7 +13,8 @@ def run(score: float, misses: tuple[str, ...] = ()) -> dict:
 
 
 REPORT = {
-    "precision": "float32",
+    "precisions": ["float32"],
+    "processors": ["EPYC (avx2)"],
     "scores": {
         "CLINC150": {
             "from scratch": {"float32": {"runs": [run(0.5)]}},
@@ -48,7 +50,7 @@ def test_scores_say_which_bounds_were_missed():
         ["small", "float32", "85.0 ± 7.1", "70.0"],
         ["small", "int8", "75.0", ""],
     ]
-    assert "chose the checkpoint but for CLINC150. Trained in float32." in table
+    assert "chose the checkpoint but for CLINC150. Trained in float32 on EPYC (avx2)." in table
     assert "small int8 on CLINC150 (agreement 0.9 < 0.985)" in table
 
 
@@ -65,13 +67,37 @@ def test_trimming_has_a_row_for_each_vocabulary_and_recipe():
     assert len(rows(table)) == 1 + 2 * len(trimming.RECIPES)
 
 
+def test_a_report_has_the_runs_of_every_seed_in_the_order_of_tasks_and_models():
+    def entry(score: float) -> dict:
+        result = {"precision": "float32", "recipes": {"int8": run(score)}}
+        return {"processor": "EPYC", "result": result}
+
+    names = (
+        "CLINC150/squeezebert-micro/0",
+        "CLINC150/MiniLM-L6/0",
+        "MRPC/MiniLM-L6/1",
+        "MRPC/MiniLM-L6/0",
+    )
+    entries = {name: entry(score) for name, score in zip(names, (0.7, 0.9, 0.6, 0.8), strict=True)}
+    report = pareto_report.make_report({**entries, pareto_report.LATENCY: {"result": []}})
+    assert list(report["scores"]) == ["MRPC", "CLINC150"]
+    assert list(report["scores"]["CLINC150"]) == ["MiniLM-L6", "squeezebert-micro"]
+    assert report["scores"]["MRPC"]["MiniLM-L6"]["int8"]["score"] == pytest.approx(0.7)
+    assert (report["precisions"], report["processors"]) == (["float32"], ["EPYC"])
+
+
+def test_every_checkpoint_is_compared():
+    assert set(pretrained.CHECKPOINTS) < set(pareto_report.MODELS)
+
+
 def test_a_result_is_computed_once(tmp_path):
-    path = tmp_path / "folder" / "scores.json"
-    assert output.read_or_compute(path, lambda: {"score": (1, 2)}) == {"score": [1, 2]}
-    assert output.read_or_compute(path, pytest.fail) == {"score": [1, 2]}
+    results = output.Results(tmp_path / "folder" / "results.json")
+    assert results.get("b", "1", lambda: {"score": (1, 2)}) == {"score": [1, 2]}
+    assert output.Results(results.path).get("b", "1", pytest.fail) == {"score": [1, 2]}
+    assert results.get("b", "2", lambda: 3) == 3  # other settings
     with pytest.raises(TypeError):
-        output.read_or_compute(tmp_path / "bad.json", lambda: {"score": object()})
-    assert not (tmp_path / "bad.json").exists()
+        results.get("a", "1", object)
+    assert list(results.entries()) == ["b"]
 
 
 def test_a_page_without_markers_is_refused_before_the_work(tmp_path):
