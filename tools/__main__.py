@@ -12,7 +12,7 @@ from sqb_tools.arguments import BAD_INPUT
 
 # In the order of use.
 NAMES = (
-    *("pretrain", "squeeze", "finetune", "distill", "evaluate"),
+    *("survey", "pretrain", "squeeze", "finetune", "distill", "evaluate"),
     *("convert", "verify", "describe", "predict", "benchmark"),
     *("import_hf", "export_hf"),
 )

@@ -17,9 +17,9 @@ from pathlib import Path
 from sqb_tf.checkpoint import bundle, pretrained
 from sqb_tf.checkpoint.compact import compact_weights
 from sqb_tf.data.example import Example
+from sqb_tf.data.reservoir import ReservoirSample
 from sqb_tf.data.task import DEMO, Task
 from sqb_tf.progress import log
-from sqb_tf.training.reservoir import ReservoirSample
 
 SAMPLE_TEXTS = 512
 

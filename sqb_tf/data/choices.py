@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from sqb_tf.data.data_format import Skip
 from sqb_tf.data.delimited import DelimitedFile, DelimitedFormat
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.errors import InputError
@@ -68,7 +69,7 @@ class ChoicesFormat(DelimitedFormat):
 
     always_paired: ClassVar[bool] = True
 
-    def open(self, path: Path, columns: Columns) -> Iterable[Example]:
+    def open(self, path: Path, columns: Columns, skip: Skip | None = None) -> Iterable[Example]:
         return ChoicesFile(path, columns)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from sqb_tf.data.data_format import DataFormat, find_by_name
+from sqb_tf.data.data_format import DataFormat, Skip, find_by_name
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.lines import numbered_lines
 from sqb_tf.errors import InputError
@@ -80,5 +80,5 @@ class ConllFormat(DataFormat):
     def find(self, folder: Path, name: str, split: str) -> Path:
         return find_by_name(folder, name, SUFFIXES, SPLIT_NAMES.get(name, (name,)))
 
-    def open(self, path: Path, columns: Columns) -> Iterable[Example]:
+    def open(self, path: Path, columns: Columns, skip: Skip | None = None) -> Iterable[Example]:
         return ConllFile(path)

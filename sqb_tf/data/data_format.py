@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.errors import InputError
+
+# Takes the error of a row that cannot be read, which is then skipped.
+Skip = Callable[[InputError], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +32,15 @@ class DataFormat(abc.ABC):
         """The file of a split in a folder, where the task calls it `name`; `InputError` if there is none."""
 
     @abc.abstractmethod
-    def open(self, path: Path, columns: Columns) -> Iterable[Example]:
-        """The examples of a file, re-iterable; without labels where `columns.label` is None."""
+    def open(self, path: Path, columns: Columns, skip: Skip | None = None) -> Iterable[Example]:
+        """The examples of a file, re-iterable.
+
+        Args:
+            path: the file.
+            columns: the columns; examples have no labels where `columns.label` is None.
+            skip: called for each row that cannot be read, if rows of the format can be skipped; None: the
+                first one raises its error.
+        """
 
     def split_key(self, example: Example) -> str:
         """The text whose hash decides whether an example of a single file is held out."""

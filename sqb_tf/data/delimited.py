@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqb_tf.data.data_format import DataFormat
+from sqb_tf.data.data_format import DataFormat, Skip
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.lines import numbered_lines
 from sqb_tf.errors import InputError, suggest
@@ -23,7 +23,8 @@ class DelimitedFile:
 
     TSV is split at tabs with no quoting (GLUE's form); CSV is RFC 4180. Each has a header line, except a TSV
     whose columns are given as `header`. JSONL holds one object per line. All are UTF-8, with or without a
-    byte order mark. With `skip_broken`, rows with a missing or empty cell are skipped.
+    byte order mark. With `skip_broken`, rows with a missing or empty cell are skipped; with `skip`, rows that
+    raise an error, which it is given.
 
     Raises (while iterating):
         InputError: naming file and line: unreadable, not UTF-8, a missing column, an empty text.
@@ -33,6 +34,7 @@ class DelimitedFile:
     columns: Columns = dataclasses.field(default_factory=Columns)
     header: tuple[str, ...] | None = None
     skip_broken: bool = False
+    skip: Skip | None = None
 
     def __post_init__(self) -> None:
         if self.path.suffix not in SUFFIXES:
@@ -45,9 +47,24 @@ class DelimitedFile:
         columns = dataclasses.astuple(self.columns)
         required = [column for column in columns if column is not None]
         for line, row in self.rows():
-            if not (self.skip_broken and any(not (row.get(c) or "").strip() for c in required)):
-                text, *others = (self.cell(line, row, column) for column in columns)
-                yield Example(str(text), *others)
+            if self.skip_broken and any(not (row.get(c) or "").strip() for c in required):
+                continue
+            try:
+                example = self.example(line, row)
+            except InputError as error:
+                if self.skip is None:
+                    raise
+                self.skip(error)
+            else:
+                yield example
+
+    def example(self, line: int, row: dict[str, Any]) -> Example:
+        """The example in a row; `InputError` if there is none."""
+        columns = self.columns
+        text, pair, label = (
+            self.cell(line, row, column) for column in (columns.text, columns.pair, columns.label)
+        )
+        return Example(str(text), pair, label)
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(line number, cells by column) of every row."""
@@ -86,9 +103,9 @@ class DelimitedFormat(DataFormat):
     def find(self, folder: Path, name: str, split: str) -> Path:
         return find_split(folder, name)
 
-    def open(self, path: Path, columns: Columns) -> Iterable[Example]:
+    def open(self, path: Path, columns: Columns, skip: Skip | None = None) -> Iterable[Example]:
         header = self.header if columns.label is not None else None
-        return DelimitedFile(path, columns, header, self.skip_broken)
+        return DelimitedFile(path, columns, header, self.skip_broken, skip)
 
 
 def find_split(folder: Path, split: str) -> Path:

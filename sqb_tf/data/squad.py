@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqb_tf.data.data_format import DataFormat, find_by_name
+from sqb_tf.data.data_format import DataFormat, Skip, find_by_name
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.errors import InputError
 
@@ -113,7 +113,7 @@ class SquadFormat(DataFormat):
     def find(self, folder: Path, name: str, split: str) -> Path:
         return find_by_name(folder, name, (".json",), (split,))
 
-    def open(self, path: Path, columns: Columns) -> Iterable[Example]:
+    def open(self, path: Path, columns: Columns, skip: Skip | None = None) -> Iterable[Example]:
         return SquadFile(path, self.with_impossible)
 
     def split_key(self, example: Example) -> str:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from sqb_tf.data.data_format import Skip
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task_specs import TASKS
 from sqb_tf.errors import InputError, unknown_name
@@ -106,30 +107,33 @@ class Task:
         """Whether an example has two texts."""
         return self.spec.format.always_paired or self.columns.pair is not None
 
-    def split(self, which: str) -> Split:
+    def split(self, which: str, skip: Skip | None = None) -> Split:
         """The examples of `train`, `dev`, `test` or another file of the folder, such as `dev_mismatched`.
 
-        Those of a test file without labels have None for a label. `InputError` if it cannot be read.
+        Those of a test file without labels have None for a label. `InputError` if it cannot be read; `skip`
+        takes those of single rows, see `DataFormat.open`.
         """
         file_format = self.spec.format
         columns = self.columns
         if self.is_unlabelled(which):
             columns = dataclasses.replace(columns, label=None)
-        if self._is_one_file():
+        if self.is_one_file:
             parts = {"train": (HELD_OUT_PERCENT, 100), "dev": (0, HELD_OUT_PERCENT)}
             if which not in parts:
                 raise InputError(f"{self.data}: split {which!r} of one file: expected train or dev")
             path = self.data
-            file = file_format.open(path, columns)
+            file = file_format.open(path, columns, skip)
             source: Iterable[Example] = _HashedPart(file, *parts[which], key=file_format.split_key)
         else:
             path = file_format.find(self.data, self.spec.files.get(which, which), which)
-            source = file_format.open(path, columns)
+            source = file_format.open(path, columns, skip)
         if self.spec.label_names and not self.is_unlabelled(which):
             source = _Renamed(source, self.spec.label_names, str(path))
         return Split(source, str(path), self.limit)
 
-    def _is_one_file(self) -> bool:
+    @property
+    def is_one_file(self) -> bool:
+        """Whether train and dev are parts of one file."""
         named_as_file = self.data.suffix != "" and not self.data.is_dir()
         return named_as_file and self.spec.format.splits_one_file
 

@@ -10,6 +10,9 @@ from sqb_tf.checkpoint.saving import real_tokens
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
+from sqb_tf.progress import log, warn
+from sqb_tf.survey import findings
+from sqb_tf.survey.tokens import count_tokens
 from sqb_tf.text.encoder import MIN_SEQ_LENGTH, TextEncoder, check_seq_length
 from sqb_tf.text.vocabulary import read_vocabulary
 from sqb_tf.training.options import FinetuneOptions
@@ -19,7 +22,6 @@ from sqb_tf.training.pretraining.shards import MAX_TOKENS, Shards
 from sqb_tf.training.squeezing.options import SqueezeOptions
 from sqb_tf.training.teacher import find_teacher
 from sqb_tf.training.training_data import TrainingData
-from sqb_tf.training.vocabulary_fit import warn_if_foreign
 
 
 def check_request(output: Path, save_every: int | None) -> None:
@@ -52,12 +54,22 @@ def check_finetune(task: Task, output: str | Path, options: FinetuneOptions) -> 
         read_vocabulary(options.vocabulary)
     teacher = None if options.teacher is None else find_teacher(options.teacher)
     data = TrainingData.read(task, options)
-    if init is not None and not data.is_of(init):
-        encoder = TextEncoder(init.vocabulary, init.task.lowercase, MIN_SEQ_LENGTH)
-        warn_if_foreign(encoder, data.calibration, f"--init {options.init}")
+    _tell_findings(data, init, options)
     if teacher is not None:
         teacher.check(task, data.labels)
     return data
+
+
+def _tell_findings(data: TrainingData, init: BundleInfo | None, options: FinetuneOptions) -> None:
+    """Logs how much data there is, and warns of what in it costs accuracy; `sqb survey` shows more."""
+    tokens = None
+    if init is not None and not data.is_of(init):
+        encoder = TextEncoder(init.vocabulary, init.task.lowercase, MIN_SEQ_LENGTH)
+        tokens = count_tokens(data.calibration, data.head, encoder)
+    log(findings.summary(data.survey, tokens))
+    for finding in findings.find(data.survey, tokens, options.seq_length, f"--init {options.init}"):
+        if finding.severity == findings.WARNING:
+            warn(finding.text)
 
 
 def check_pretrain(

@@ -7,13 +7,13 @@ from typing import Any
 
 from sqb_tf.checkpoint.bundle import BundleInfo
 from sqb_tf.data.example import Example
+from sqb_tf.data.reservoir import ReservoirSample
 from sqb_tf.data.task import Task
 from sqb_tf.heads import registry
 from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.progress import log
+from sqb_tf.survey.survey import Survey, survey
 from sqb_tf.training.options import FinetuneOptions
-from sqb_tf.training.reservoir import ReservoirSample
-from sqb_tf.training.survey import survey
 
 # As many as conversion reads (`sqb_tflite.conversion.calibration`).
 CALIBRATION_EXAMPLES = 512
@@ -29,7 +29,7 @@ class TrainingData:
         task: the splits, as streams.
         head: with the data's labels and the run's settings.
         settings: the head's settings, as `TaskInfo.settings` records them.
-        num_examples: training examples.
+        survey: what the splits hold.
         calibration: a sample of the training examples.
         verification: a sample of the held-out examples.
     """
@@ -37,7 +37,7 @@ class TrainingData:
     task: Task
     head: TaskHead
     settings: dict[str, Any]
-    num_examples: int
+    survey: Survey
     calibration: list[Example]
     verification: list[Example]
 
@@ -52,14 +52,19 @@ class TrainingData:
             "train": ReservoirSample(CALIBRATION_EXAMPLES),
             "dev": ReservoirSample(VERIFICATION_EXAMPLES),
         }
-        labels, num_examples = survey(task, samples)
-        head = registry.get_task_head(task.head)(labels, task.paired, settings)
+        surveyed = survey(task, samples)
+        head = registry.get_task_head(task.head)(surveyed.labels, task.paired, settings)
         train, dev = samples["train"].items, samples["dev"].items
-        return cls(task, head, settings, num_examples, train, dev)
+        return cls(task, head, settings, surveyed, train, dev)
 
     def is_of(self, info: BundleInfo) -> bool:
         """Whether a bundle has the data's own head and labels, so that a run trains its head on."""
         return info.labels == self.labels and info.task.kind == self.task.head
+
+    @property
+    def num_examples(self) -> int:
+        """Training examples."""
+        return self.survey.train.rows
 
     @property
     def labels(self) -> list[str]:

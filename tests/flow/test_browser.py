@@ -1,4 +1,4 @@
-"""The report's page in a real browser, offline: headless Chromium of the system."""
+"""The pages in a real browser, offline: headless Chromium of the system."""
 
 import dataclasses
 import json
@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 from fixtures import reports
+from fixtures.commands import call
 from fixtures.reports import HOST, PACKAGES, PHONE
 
 from sqb_tflite.bench.record import Result
@@ -56,11 +57,12 @@ def address(result, tmp_path_factory) -> str:
 
 @pytest.fixture
 def open_page(browser, address):
-    """Opens the page; at the end, it must have reported no error and requested nothing."""
-    wrong, asked = [], []
+    """Opens a page, by default the report's; at the end, none has reported an error or asked for more."""
+    wrong, asked, pages = [], [], set()
     with browser.new_context(offline=True, accept_downloads=True) as context:
 
-        def opened(width: int = 1280, height: int = 900, scheme: str = "light"):
+        def opened(width: int = 1280, height: int = 900, scheme: str = "light", url: str = address):
+            pages.add(url)
             page = context.new_page()
             page.set_viewport_size({"width": width, "height": height})
             page.emulate_media(color_scheme=scheme)
@@ -68,12 +70,12 @@ def open_page(browser, address):
             page.on("pageerror", lambda error: wrong.append(str(error)))
             page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
             page.on("request", lambda request: asked.append(request.url))
-            page.goto(address)
+            page.goto(url)
             return page
 
         yield opened
     assert not wrong
-    assert {url for url in asked if not url.startswith("blob:")} == {address}
+    assert {url for url in asked if not url.startswith("blob:")} == pages
 
 
 def rows(page, caption: str) -> list[dict[str, str]]:
@@ -112,7 +114,7 @@ def test_the_tables_figures_are_the_records(open_page, result):
 
 def test_the_page_holds_the_records_and_saves_them(open_page, result, tmp_path):
     page = open_page()
-    assert json.loads(page.locator("#records").text_content()) == result.to_json()
+    assert json.loads(page.locator("#data").text_content()) == result.to_json()
     with page.expect_download() as saved:
         page.click("#download")
     saved.value.save_as(tmp_path / "saved.json")
@@ -131,6 +133,28 @@ def test_a_phones_screen_is_wide_enough(open_page):
                 * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b))"""
     )
     assert min(heights) >= 10  # pixels
+
+
+def test_the_page_of_a_survey(open_page, tmp_path):
+    texts = [f"{word} number {i}" for word in ("good", HARMFUL) for i in range(30)]
+    table = "\n".join(["text\tlabel", *(f"{text}\t{text.split()[0]}" for text in texts), "\tgood"])
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.tsv").write_text(table)
+    url = tmp_path / "survey.html"
+    call("survey", "--data", tmp_path, "--page", url, "--json", tmp_path / "survey.json")
+    page = open_page(360, 740, url=url.as_uri())
+    assert rows(page, "Rows by class")[0] == {
+        "class": "good",
+        "train": "30",
+        "share, %": "50.0",
+        "dev": "30",
+    }
+    assert "100.0% of dev's texts stand in train too" in page.locator(".warnings").inner_text()
+    widths = page.evaluate("[...document.querySelectorAll('.bar span')].map((b) => b.offsetWidth)")
+    assert max(widths) > 100 and min(widths) == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    result = json.loads((tmp_path / "survey.json").read_text())
+    assert json.loads(page.locator("#data").text_content()) == result
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.model.heads import SqueezeBertClassifier
+from sqb_tf.survey.survey import survey
 from sqb_tf.training import teacher_outputs as teacher_module
 from sqb_tf.training.distillation import (
     DistillationLoss,
@@ -37,7 +38,6 @@ from sqb_tf.training.distillation import (
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pipeline import TrainingBatches, example_stream
 from sqb_tf.training.state import RunState
-from sqb_tf.training.survey import survey
 from sqb_tf.training.teacher import find_teacher
 from sqb_tf.training.teacher_outputs import TeacherOutputs, teacher_outputs
 
@@ -56,7 +56,7 @@ def save(folder: Path, model: SqueezeBertClassifier, labels: list[str]) -> Path:
 @pytest.fixture(scope="module")
 def labels() -> list[str]:
     """The labels of the demo's first examples."""
-    return survey(Task("classification", DEMO, limit=64))[0]
+    return survey(Task("classification", DEMO, limit=64)).labels
 
 
 @pytest.fixture(scope="module")

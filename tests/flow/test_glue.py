@@ -14,7 +14,7 @@ from sqb_tf.data.task_specs import TASKS
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.model.heads import SqueezeBertClassifier
-from sqb_tf.training.survey import survey
+from sqb_tf.survey.survey import survey
 
 # Two lines of each task's train file as GLUE publishes it (header first where there is one), a line of its
 # test file, and the examples in them.
@@ -120,10 +120,10 @@ def test_published_files_are_read(name, folder):
     task = Task(name, folder)
     assert list(task.split("train")) == list(task.split("dev")) == labelled
     assert list(task.split("test")) == [unlabelled]
-    labels, count = survey(task)
-    assert count == 2
+    data = survey(task)
+    assert data.train.rows == 2
     if task.head == "classification":
-        assert labels == list(TASKS[name].label_names.values())
+        assert data.labels == list(TASKS[name].label_names.values())
 
 
 @every_task

@@ -18,10 +18,10 @@ from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
+from sqb_tf.survey.survey import survey
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 from sqb_tf.training.pipeline import TrainingBatches, example_stream
-from sqb_tf.training.survey import survey
 
 SWAG = Columns("sent1", "sent2", "label")
 # The published columns; the first, the index, has no name.
@@ -73,7 +73,12 @@ def test_published_columns_are_read(data):
     assert choices[0].endswith(', "or so".')
     word = OPPOSITES[first.text.split()[-1].strip(".")]
     assert word in choices[int(first.label)]
-    assert survey(task) == ([], 400) and task.paired and task.metric_name == "accuracy"
+    data = survey(task)
+    assert (
+        (data.labels, data.train.rows) == ([], 400)
+        and task.paired
+        and task.metric_name == "accuracy"
+    )
     assert task.split("dev").name.endswith("val.csv")
     assert [e.label for e in task.split("test")] == [None] * 5
 

@@ -18,10 +18,10 @@ from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import metrics
 from sqb_tf.heads.token_classification import word_tags
+from sqb_tf.survey.survey import survey
 from sqb_tf.text.encoder import TextEncoder
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
-from sqb_tf.training.survey import survey
 
 NAMES, PLACES, OTHERS = (
     ["ann", "bob", "eve"],
@@ -200,4 +200,4 @@ def test_a_tag_of_dev_that_train_lacks(data, tmp_path):
     (tmp_path / "train.conll").write_text("a\tO\nb\tB-X\n")
     (tmp_path / "dev.conll").write_text("a\tO\nb\tB-Y\n")
     with pytest.raises(InputError, match=r"dev\.conll: labels that .*train\.conll lacks: B-Y"):
-        survey(Task("conll", tmp_path))
+        _ = survey(Task("conll", tmp_path)).labels

@@ -34,7 +34,7 @@ assert bundle.read_info("squeezebert-micro").config.hidden_size == 384
 assert sum(1 for _ in Task("classification", DEMO).split("dev")) > 100
 assert {p.name for p in DEMO.iterdir()} >= {"README.md", "LICENSE.txt"}
 for name in ("page.css", "page.js"):
-    assert (files("sqb_tflite.bench.reports") / name).read_text()
+    assert (files("sqb_tf.page") / name).read_text()
 for package in ("sqb_tf", "sqb_tflite"):
     assert (files(package) / "py.typed").is_file()
 """

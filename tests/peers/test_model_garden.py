@@ -19,9 +19,9 @@ import sqb_tf
 from sqb_tf.checkpoint import model_garden
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
+from sqb_tf.survey.survey import survey
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
-from sqb_tf.training.survey import survey
 from sqb_tf.training.teacher import find_teacher
 from sqb_tf.training.teacher_outputs import teacher_outputs
 
@@ -75,7 +75,7 @@ def save(folder: Path, labels: list[str], pooler: bool, encoder: str, text: bool
 
 @pytest.fixture(scope="module")
 def labels() -> list[str]:
-    return survey(Task("classification", DEMO, limit=64))[0]
+    return survey(Task("classification", DEMO, limit=64)).labels
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from fixtures.paths import REPOSITORY as ROOT
 
-from benchmarks import readme_summary
+from benchmarks import output, pareto_report
 from sqb_tf.checkpoint import pretrained
 from sqb_tools.__main__ import NAMES
 
@@ -227,15 +227,18 @@ def test_model_cards_have_a_place_for_their_scores():
         assert [card.count(mark) for mark in ("<!-- scores -->", "<!-- /scores -->")] == [1, 1]
 
 
-def test_readme_has_the_results(tmp_path):
-    """README's table is what its command makes of the results page, and the command draws its picture."""
+def test_readme_and_its_picture_have_the_results(tmp_path):
+    """README's table, and the picture, are what `benchmarks/pareto.py` makes of the kept results."""
     page = re.search(r"\[all tables\]\((.+?)\)", read(ROOT / "README.md"))[1]
-    results = read(ROOT / page)
-    packages = readme_summary.rows(results, "comparison")
-    table = readme_summary.table(packages, readme_summary.rows(results, "outliers"))
-    assert table in read(ROOT / "README.md")
-    readme_summary.draw(packages, "a CPU", tmp_path / "latency.svg")
-    assert "MobileBERT int8" in read(tmp_path / "latency.svg")
+    kept = output.Results(ROOT / Path(page).with_suffix("") / "pareto.json")
+    report = pareto_report.make_report(kept.entries())
+    assert pareto_report.summary_table(report) in read(ROOT / "README.md")
+    pareto_report.draw(report, tmp_path / "pareto.svg")
+    drawn, shipped = (
+        [float(number) for number in re.findall(r"-?\d+\.\d+", read(folder / "pareto.svg"))]
+        for folder in (tmp_path, ROOT / "docs")
+    )
+    assert drawn == pytest.approx(shipped, abs=0.01)
 
 
 @pages

@@ -8,7 +8,13 @@ from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task import DEMO, Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
-from sqb_tf.training.survey import survey
+from sqb_tf.survey.survey import survey
+
+
+def surveyed(task: Task) -> tuple[list[str], int]:
+    """Labels, and the number of training examples."""
+    result = survey(task)
+    return result.labels, result.train.rows
 
 
 def write_tsv(path, rows: list[tuple[str, str]], header: str = "text\tlabel") -> None:
@@ -33,7 +39,7 @@ def test_sst2_is_read_in_its_published_layout(tmp_path):
         Example("dull ", label="negative"),
         Example("great ", label="positive"),
     ]
-    assert survey(task) == (["negative", "positive"], 3)
+    assert surveyed(task) == (["negative", "positive"], 3)
     assert (task.head, task.metric_name) == ("classification", "accuracy")
 
 
@@ -47,15 +53,15 @@ def test_real_sst2_has_its_published_sizes(shared_data):
     task = Task("sst2", shared_data / "glue" / "SST-2")
     labels = [example.label for example in task.split("dev")]
     assert (labels.count("positive"), labels.count("negative")) == (444, 428)
-    assert survey(task) == (["negative", "positive"], 67_349)
+    assert surveyed(task) == (["negative", "positive"], 67_349)
 
 
 def test_labels_are_sorted_names_of_the_file(folder):
-    assert survey(Task("classification", folder)) == (["blue", "green", "red"], 4)
+    assert surveyed(Task("classification", folder)) == (["blue", "green", "red"], 4)
 
 
 def test_demo_data_ships(folder):
-    labels, count = survey(Task("classification", DEMO))
+    labels, count = surveyed(Task("classification", DEMO))
     assert len(labels) > 2
     assert count > 100
 
@@ -64,7 +70,7 @@ def test_limit_holds_for_each_split_every_time(folder):
     task = Task("classification", folder, limit=2)
     train = task.split("train")
     assert [e.text for e in train] == [e.text for e in train] == ["a", "b"]
-    assert survey(task) == (["blue", "red"], 2)
+    assert surveyed(task) == (["blue", "red"], 2)
     assert len(list(Task("classification", folder, limit=99).split("dev"))) == 2
 
 
@@ -102,7 +108,7 @@ def test_regression_is_surveyed_without_labels(tmp_path):
     write_tsv(tmp_path / "train.tsv", [("a", "1.5"), ("b", "-2e3"), ("c", "0")])
     write_tsv(tmp_path / "dev.tsv", [("d", "7")])
     task = Task("regression", tmp_path)
-    assert survey(task) == (["score"], 3)
+    assert surveyed(task) == (["score"], 3)
     assert (task.head, task.metric_name) == ("regression", "pearson")
 
 
@@ -111,7 +117,7 @@ def test_regression_target_must_be_a_number(tmp_path, target):
     write_tsv(tmp_path / "train.tsv", [("a", "1.5"), ("b", target)])
     write_tsv(tmp_path / "dev.tsv", [("d", "7")])
     with pytest.raises(InputError, match=rf"train\.tsv: target '{target}' is not a number"):
-        survey(Task("regression", tmp_path))
+        surveyed(Task("regression", tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +133,7 @@ def test_data_that_cannot_be_learned_raises_error(tmp_path, train, dev, message)
     write_tsv(tmp_path / "train.tsv", train)
     write_tsv(tmp_path / "dev.tsv", dev)
     with pytest.raises(InputError, match=message):
-        survey(Task("classification", tmp_path))
+        surveyed(Task("classification", tmp_path))
 
 
 def test_bad_arguments_raise_errors(folder):
@@ -163,4 +169,4 @@ def test_labels_that_only_the_held_out_part_has_are_explained(tmp_path):
     with pytest.raises(
         InputError, match=r"lacks: .*, \.\.\. \(held out as dev: .*--task regression"
     ):
-        survey(Task("classification", path))
+        surveyed(Task("classification", path))

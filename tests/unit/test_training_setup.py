@@ -6,12 +6,12 @@ from tensorflow.python.framework import config
 
 from sqb_tf.checkpoint import pretrained
 from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.data.reservoir import ReservoirSample
 from sqb_tf.errors import InputError
 from sqb_tf.training.checks import check_request
 from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.options import FinetuneOptions
-from sqb_tf.training.reservoir import ReservoirSample
 
 
 def test_determinism_ends_with_the_run_even_if_it_fails():

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from sqb_tf.atomic_write import staged_directory, writing
+from sqb_tf.data.reservoir import ReservoirSample
 from sqb_tf.errors import InputError
 from sqb_tf.line_file import write_lines
 from sqb_tf.progress import Progress, log
@@ -31,7 +32,6 @@ from sqb_tf.training.pretraining.shards import (
     Index,
     shard_name,
 )
-from sqb_tf.training.reservoir import ReservoirSample
 
 # A vocabulary is learned from at most this many lines, evenly spaced in the corpus.
 VOCABULARY_LINES = 500_000

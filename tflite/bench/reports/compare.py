@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sqb_tf.errors import InputError
+from sqb_tf.page.page import printable
 
 from ..record import Record, Result
 from . import tables
-from .records import caveats, describe_setting, package_names, printable, ratio, transport
+from .records import caveats, describe_setting, package_names, ratio, transport
 
 # A corrected p-value below this counts as more than chance.
 SIGNIFICANCE = 0.05

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+
+from sqb_tf.page.page import bullets, card, document, download, table, text
 
 from ..record import Record, Result
 from . import (
@@ -21,14 +18,10 @@ from .records import (
     comparable_group,
     emulator_warning,
     group_by_device,
-    printable,
     result_package_names,
     transport,
 )
 
-STYLE, SCRIPT = (
-    Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
-)
 # The characters of the legend for `drawing.MARKERS` and `drawing.DASHES`.
 SYMBOLS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 STROKES = {"-": "──", "--": "╌╌", ":": "┈┈", "-.": "─╌", "": ""}
@@ -48,40 +41,17 @@ TRANSPORTS = {
 
 
 def page(result: Result) -> str:
-    """The report: findings and warnings, each device, what failed, how to read it, the records.
-
-    The page loads nothing and runs only its own script; its policy forbids everything else, so that names
-    of devices and files can do no harm.
-    """
+    """The report: findings and warnings, each device, what failed, how to read it, the records."""
     parts = [
-        "<h1>Benchmark</h1>",
-        _list("summary", summary.findings(result)),
-        _list("warnings", summary.warnings(result)),
+        bullets("summary", summary.findings(result)),
+        bullets("warnings", summary.warnings(result)),
         *_devices(result),
         *_losses(result),
         "<h2>How to read this</h2>",
-        _list("quiet", [*METHOD, *tables.notes(result)]),
-        _data(result),
+        bullets("quiet", [*METHOD, *tables.notes(result)]),
+        download("Records", "records.json", result.to_json()),
     ]
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Benchmark</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-{"".join(parts)}
-</main>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"""
+    return document("Benchmark", parts)
 
 
 def _devices(result: Result) -> Iterator[str]:
@@ -92,8 +62,8 @@ def _devices(result: Result) -> Iterator[str]:
         hardware = records[0].hardware
         name, warning = hardware["name"], emulator_warning(hardware)
         badge = f' <span class="badge">{warning}</span>' if warning else ""
-        yield f"<section>\n<h2>{_text(name)}{badge}</h2>\n"
-        yield _card(records)
+        yield f"<section>\n<h2>{text(name)}{badge}</h2>\n"
+        yield card(_facts(records))
         figures = [
             _figure(panel, f"d{index}-{panel.name}") for panel in panels.panels(records, looks)
         ]
@@ -119,19 +89,17 @@ def _losses(result: Result) -> Iterator[str]:
         yield _table("Planned but not measured", tables.missing_rows(result))
 
 
-def _card(records: Sequence[Record]) -> str:
+def _facts(records: Sequence[Record]) -> dict[str, str]:
     """What is known of a device, and its state during the measurements."""
     device = records[0].device
     states = [state for record in records for state in record.states]
-    facts = {
+    return {
         "Device": f"{TRANSPORTS[transport(device)]}: {device}",
         "Hardware": ", ".join(tables.hardware(records[0])),
         "Software": ", ".join(tables.software(records[0])),
         "Temperature": _range([state.get("temperature_c") for state in states], " °C"),
         "Battery": _range([state.get("battery_percent") for state in states], "%"),
     }
-    lines = (f"<dt>{term}</dt><dd>{_text(fact)}</dd>\n" for term, fact in facts.items() if fact)
-    return f'<dl class="card">\n{"".join(lines)}</dl>\n'
 
 
 def _range(values: Sequence[float | None], unit: str) -> str:
@@ -141,29 +109,13 @@ def _range(values: Sequence[float | None], unit: str) -> str:
 
 
 def _table(caption: str, rows: Sequence[Sequence[str]]) -> str:
-    """A table that scrolls within the page, sorted by a click on a header."""
-    classes = [f' class="{CLASSES.get(header, "number")}"' for header in rows[0]]
-    head = (
-        f'<th scope="col"{style}><button type="button">{_text(header)}</button></th>'
-        for header, style in zip(rows[0], classes, strict=True)
-    )
-    body = (
-        "".join(f"<td{style}>{_text(cell)}</td>" for cell, style in zip(row, classes, strict=True))
-        for row in rows[1:]
-    )
-    lines = "".join(f"<tr>{row}</tr>\n" for row in body)
-    # In the tab order, so that it can be scrolled by keyboard.
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{_text(caption)}">\n'
-        f"<table>\n<caption>{_text(caption)}</caption>\n<thead><tr>{''.join(head)}</tr></thead>\n"
-        f"<tbody>\n{lines}</tbody>\n</table>\n</div>\n"
-    )
+    return table(caption, rows, CLASSES)
 
 
 def _figure(panel: panels.Panel, prefix: str) -> str:
-    legend = "".join(f"<li>{_symbol(look)} {_text(look.label)}</li>" for look in panel.looks)
+    legend = "".join(f"<li>{_symbol(look)} {text(look.label)}</li>" for look in panel.looks)
     return (
-        f'<figure class="plot">\n<figcaption>{_text(panel.title)}</figcaption>\n'
+        f'<figure class="plot">\n<figcaption>{text(panel.title)}</figcaption>\n'
         + (f'<ul class="legend">{legend}</ul>\n' if legend else "")
         + panels.svg(panel, prefix)
         + "</figure>\n"
@@ -174,23 +126,3 @@ def _symbol(look: Look) -> str:
     colour = panels.VARIABLES[look.colour]
     symbol = SYMBOLS[look.marker] + STROKES[look.dash]
     return f'<span style="color: {colour}" aria-hidden="true">{symbol}</span>'
-
-
-def _data(result: Result) -> str:
-    """The records in the page, and a link that saves them. Without `<` they cannot end their element."""
-    text = json.dumps(result.to_json()).replace("<", "\\u003c")
-    return (
-        "<h2>Records</h2>\n"
-        '<p><a class="button" id="download" download="records.json" href="#records">'
-        "Save records.json</a></p>\n"
-        f'<script type="application/json" id="records">{text}</script>\n'
-    )
-
-
-def _list(style: str, lines: Sequence[str]) -> str:
-    items = "".join(f"<li>{_text(line)}</li>\n" for line in lines)
-    return f'<ul class="{style}">\n{items}</ul>\n' if lines else ""
-
-
-def _text(text: str) -> str:
-    return html.escape(printable(text))

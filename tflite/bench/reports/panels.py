@@ -17,6 +17,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sqb_tf.page.page import printable
+
 from ..record import Operation, Record
 from . import drawing
 from .drawing import (
@@ -32,7 +34,6 @@ from .records import (
     describe_setting,
     describe_threads,
     length_records,
-    printable,
     speed_up,
     text_records,
     varies,

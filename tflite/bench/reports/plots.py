@@ -12,10 +12,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sqb_tf.page.page import printable
+
 from ..record import Record
 from . import drawing
 from .drawing import Looks
-from .records import describe_threads, group_by_device, printable
+from .records import describe_threads, group_by_device
 from .tables import hardware
 
 PANEL_INCHES = (4.6, 3.6)

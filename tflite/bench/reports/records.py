@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sqb_tf.page.page import printable
+
 from ..record import Failure, Missing, Record, Result
 
 # Recipes that compute in floating point: they are compared with BERT-base in float32.
@@ -157,11 +159,6 @@ def describe_length(seq_length: int | None) -> str:
 def describe_threads(count: int) -> str:
     """Such as `2 threads`."""
     return f"{count} thread" + ("s" if count > 1 else "")
-
-
-def printable(text: str) -> str:
-    """`text` on one line, without characters that would move a terminal's cursor or break an SVG."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _padded_to(record: Record, records: Sequence[Record]) -> int | None:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from sqb_tf.atomic_write import staged_file
+from sqb_tf.page.page import printable
 
 from ..record import RECORDS_FILE, Result
 from . import tables
 from .records import (
     group_by_device,
     length_records,
-    printable,
     result_package_names,
     text_records,
 )

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sqb_tf.page.page import printable
+
 from ...text_table import align
 from ..host import host_info
 from ..record import Record, Result
@@ -14,7 +16,6 @@ from .records import (
     describe_setting,
     device_titles,
     group_by_device,
-    printable,
     ratio,
     result_package_names,
     speed_up,

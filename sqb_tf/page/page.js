@@ -5,10 +5,12 @@ for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => sortBy(button.closest("th")));
 }
 
-// The link saves the records in the page.
-const records = document.getElementById("records").textContent;
-const file = new Blob([records], { type: "application/json" });
-document.getElementById("download").href = URL.createObjectURL(file);
+// The link saves the data in the page.
+const link = document.getElementById("download");
+if (link) {
+  const data = document.getElementById("data").textContent;
+  link.href = URL.createObjectURL(new Blob([data], { type: "application/json" }));
+}
 
 function sortBy(header) {
   const body = header.closest("table").tBodies[0];

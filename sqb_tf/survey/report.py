@@ -1,0 +1,214 @@
+"""A survey as a table, as JSON and as a page."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from sqb_tf.data.task import Task
+from sqb_tf.heads import registry
+from sqb_tf.page.page import bullets, card, document, download, printable, table
+from sqb_tf.page.page import text as as_html
+from sqb_tf.survey import findings
+from sqb_tf.survey.findings import Finding
+from sqb_tf.survey.split_survey import SplitSurvey
+from sqb_tf.survey.survey import Survey, survey
+from sqb_tf.survey.tokens import Tokens, count_tokens
+from sqb_tf.text.encoder import TextEncoder
+
+PERCENTILES = (50, 90, 95, 99, 100)
+# Bars of the histogram of lengths, and classes of the table for people; the page and the JSON have all.
+BARS, MOST_CLASSES = 16, 20
+# Columns of the page that are not numbers.
+CLASSES = {"class": "words", "kind": "words", "text": "words sentence", "": "words"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """A survey with what follows from it.
+
+    Attributes:
+        survey: the data.
+        tokens: a sample of its training texts in tokens; None without a vocabulary.
+        seq_length: of the inputs that were asked for.
+        findings: what to know, errors first.
+        suggestions: flags of `sqb finetune`.
+    """
+
+    survey: Survey
+    tokens: Tokens | None
+    seq_length: int
+    findings: Sequence[Finding]
+    suggestions: dict[str, Any]
+
+    @property
+    def command(self) -> str:
+        """The next command to type, without the flags that name the columns."""
+        flags = " ".join(f"{flag} {value}" for flag, value in self.suggestions.items())
+        return f"sqb finetune --task {self.survey.task.name} --data {self.survey.task.data} {flags}"
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        survey, tokens = self.survey, self.tokens
+        return {
+            "task": survey.task.name,
+            "data": str(survey.task.data),
+            "splits": {"train": _split_json(survey.train), "dev": _split_json(survey.dev)},
+            "dev_in_train": survey.shared.rows * survey.train.seen.scale,
+            "tokens": None if tokens is None else self._tokens_json(tokens),
+            "findings": [dataclasses.asdict(finding) for finding in self.findings],
+            "suggestions": self.suggestions,
+            "command": self.command,
+        }
+
+    def _tokens_json(self, tokens: Tokens) -> dict[str, Any]:
+        return {
+            "examples": len(tokens.lengths),
+            "percentiles": {str(p): tokens.percentile(p) for p in PERCENTILES},
+            "histogram": [list(bar) for bar in histogram(tokens.lengths)],
+            "seq_length": self.seq_length,
+            "cut": tokens.longer_than(self.seq_length),
+            "per_word": tokens.per_word,
+            "unknown": tokens.unknown,
+        }
+
+    def table(self) -> str:
+        """For people: rows and classes by split, lengths, findings, the next command."""
+        train, dev = self.survey.train, self.survey.dev
+        lines = [
+            f"{'train':<8} {findings.rows(train.rows)} in {train.name}",
+            f"{'dev':<8} {findings.rows(dev.rows)} in {dev.name}",
+        ]
+        if findings.has_classes(train):
+            width = max(
+                len(printable(label)) for label, _ in train.labels.most_common(MOST_CLASSES)
+            )
+            lines += ["", f"{'class':<{width}}  {'train':>9}  {'share':>6}  {'dev':>9}"]
+            for label, count in train.labels.most_common(MOST_CLASSES):
+                share = f"{count / train.rows:.1%}"
+                lines.append(
+                    f"{printable(label):<{width}}  {count:>9,}  {share:>6}  {dev.labels[label]:>9,}"
+                )
+            if len(train.labels) > MOST_CLASSES:
+                lines.append(f"and {len(train.labels) - MOST_CLASSES} more classes")
+        if self.tokens is not None:
+            lines += ["", *self._length_lines(self.tokens)]
+        lines += ["", *(f"{f.severity}: {printable(f.text)}" for f in self.findings)]
+        return "\n".join([*lines, "", f"next: {self.command}"])
+
+    def _length_lines(self, tokens: Tokens) -> Iterator[str]:
+        yield f"{'tokens':<12} {'texts':>9}"
+        bars = histogram(tokens.lengths)
+        most = max(count for _, _, count in bars)
+        for low, high, count in bars:
+            bar = "#" * round(40 * count / most)
+            yield f"{f'{low} to {high}':<12} {count:>9,}  {bar}".rstrip()
+        yield ", ".join(f"{p}% have at most {tokens.percentile(p)}" for p in PERCENTILES)
+
+    def page(self) -> str:
+        """One HTML file."""
+        train, dev = self.survey.train, self.survey.dev
+        severe = [finding for finding in self.findings if finding.severity != findings.NOTE]
+        notes = [finding for finding in self.findings if finding.severity == findings.NOTE]
+        parts = [
+            card(
+                {
+                    "Data": str(self.survey.task.data),
+                    "Task": self.survey.task.name,
+                    "Train": f"{findings.rows(train.rows)} in {train.name}",
+                    "Dev": f"{findings.rows(dev.rows)} in {dev.name}",
+                    "Next": self.command,
+                }
+            ),
+            bullets("warnings", [finding.text for finding in severe]),
+            bullets("quiet", [finding.text for finding in notes]),
+        ]
+        if findings.has_classes(train):
+            parts += ["<h2>Classes</h2>", table("Rows by class", self._class_rows(), CLASSES)]
+        if self.tokens is not None:
+            parts += [
+                "<h2>Lengths</h2>",
+                _bars(histogram(self.tokens.lengths)),
+                table("Tokens of a text", self._length_rows(self.tokens), CLASSES),
+            ]
+        for finding in self.findings:
+            if finding.shown:
+                rows = [["text"], *([shown] for shown in finding.shown)]
+                parts += [
+                    f"<h3>{as_html(finding.text)}</h3>",
+                    table("The first of them", rows, CLASSES),
+                ]
+        parts.append(download("As JSON", "survey.json", self.to_json()))
+        return document("Survey of the data", parts)
+
+    def _class_rows(self) -> list[list[str]]:
+        train, dev = self.survey.train, self.survey.dev
+        rows = [["class", "train", "share, %", "dev"]]
+        for label, count in train.labels.most_common():
+            share = f"{100 * count / train.rows:.1f}"
+            rows.append([label, str(count), share, str(dev.labels[label])])
+        return rows
+
+    def _length_rows(self, tokens: Tokens) -> list[list[str]]:
+        rows = [["share of the texts, %", "tokens at most"]]
+        return rows + [[str(p), str(tokens.percentile(p))] for p in PERCENTILES]
+
+
+def make_report(task: Task, encoder: TextEncoder, seq_length: int, origin: str) -> Report:
+    """Surveys a task's data.
+
+    Args:
+        task: the data.
+        encoder: what counts the tokens.
+        seq_length: of the inputs, in tokens.
+        origin: of the encoder's vocabulary, for messages.
+
+    Raises:
+        InputError: a file that cannot be read, far too many labels.
+    """
+    surveyed = survey(task, tolerant=True)
+    tokens = count_tokens(
+        surveyed.train.sample.items, registry.get_task_head(task.head)((), task.paired), encoder
+    )
+    return Report(
+        surveyed,
+        tokens,
+        seq_length,
+        findings.find(surveyed, tokens, seq_length, origin),
+        findings.suggestions(surveyed, tokens),
+    )
+
+
+def histogram(lengths: np.ndarray) -> list[tuple[int, int, int]]:
+    """(first, last, texts) of at most `BARS` bars that are equally wide, up to the longest text."""
+    width = -(-int(lengths.max()) // BARS)
+    counts = np.bincount((lengths - 1) // width)
+    return [(i * width + 1, (i + 1) * width, int(count)) for i, count in enumerate(counts)]
+
+
+def _bars(bars: Sequence[tuple[int, int, int]]) -> str:
+    most = max(count for _, _, count in bars)
+    rows = (
+        f'<tr><th scope="row" class="words">{low} to {high}</th><td class="bar">'
+        f'<span style="width: {100 * count / most:.1f}%"></span></td><td>{count:,}</td></tr>\n'
+        for low, high, count in bars
+    )
+    return (
+        '<div class="scroll" role="region" tabindex="0" aria-label="Histogram of lengths">\n<table '
+        f'class="bars">\n<caption>Texts by length in tokens</caption>\n{"".join(rows)}</table>\n</div>\n'
+    )
+
+
+def _split_json(split: SplitSurvey) -> dict[str, Any]:
+    return {
+        "file": split.name,
+        "rows": split.rows,
+        "labels": dict(split.labels.most_common()),
+        "unreadable": split.unreadable.rows,
+        "repeated": split.seen.repeated,
+        "conflicting": split.seen.conflicting,
+        "estimated_from_one_text_in": split.seen.scale,
+    }

@@ -1,0 +1,97 @@
+"""One pass over a split: rows, classes, texts that occur again, texts that look wrong, a sample."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from sqb_tf.data.example import Example
+from sqb_tf.data.reservoir import ReservoirSample
+from sqb_tf.errors import InputError
+from sqb_tf.survey.seen_texts import SeenTexts
+
+# Examples of a split whose texts are looked at one by one.
+SAMPLE = 10_000
+# Texts and messages that are kept of each kind of problem.
+SHOWN = 10
+# A label for nearly every row is no class, and would not fit in memory.
+MOST_LABELS = 100_000
+# A text that looks like this was hardly meant to be in the data.
+_HTML = r"</?(?:p|br|div|span|a|b|i|li|ul|td|tr|img)\b[^>]*>|&(?:amp|lt|gt|quot|nbsp|#\d+);"
+_MOJIBAKE = "\N{REPLACEMENT CHARACTER}|Ã[\x80-\xbf]|â€"
+ODD: dict[str, Callable[[str], object]] = {
+    "without a letter": lambda text: not any(map(str.isalpha, text)),
+    "with HTML": re.compile(_HTML).search,
+    "with characters of another encoding": re.compile(_MOJIBAKE).search,
+}
+
+
+@dataclasses.dataclass
+class Problem:
+    """How many rows have it, and the first of them."""
+
+    rows: int = 0
+    shown: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, text: str) -> None:
+        """One more row."""
+        self.rows += 1
+        if len(self.shown) < SHOWN:
+            self.shown.append(text)
+
+
+def example_text(example: Example) -> str:
+    """The text of an example; a pair separated by a tab."""
+    return example.text if example.pair is None else f"{example.text}\t{example.pair}"
+
+
+class SplitSurvey:
+    """What a split holds.
+
+    Attributes:
+        name: the split's file, and which part of it, for messages.
+        rows: examples.
+        labels: label -> rows that have it (for tags: words), in the order of their first occurrence.
+        seen: the texts.
+        unreadable: rows that training would refuse; they are no examples.
+        repeated, conflicting: texts that stood before, and those that stood with another label.
+        sample: of the examples.
+    """
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.rows = 0
+        self.labels: Counter[str] = Counter()
+        self.seen = SeenTexts()
+        self.unreadable, self.repeated, self.conflicting = Problem(), Problem(), Problem()
+        self.sample: ReservoirSample[Example] = ReservoirSample(SAMPLE)
+
+    def add(self, example: Example, labels: Iterable[str]) -> None:
+        """One more example."""
+        self.rows += 1
+        self.labels.update(labels)
+        if len(self.labels) > MOST_LABELS:
+            raise InputError(
+                f"{self.name}: more than {MOST_LABELS:,} labels: expected classes; numbers go with "
+                "--task regression"
+            )
+        self.sample.offer(example)
+        text = example_text(example)
+        seen = self.seen.offer(text, example.label)
+        if seen is None or seen.count == 1:
+            return
+        if seen.label == example.label:
+            self.repeated.add(text)
+        else:
+            self.conflicting.add(f"{text} ({seen.label}, {example.label})")
+
+    def odd(self) -> dict[str, Problem]:
+        """Kind of oddity -> examples of the sample whose text has it."""
+        problems = {kind: Problem() for kind in ODD}
+        for example in self.sample.items:
+            for kind, is_odd in ODD.items():
+                if is_odd(example.text):
+                    problems[kind].add(example.text)
+        return {kind: problem for kind, problem in problems.items() if problem.rows}
