@@ -2,7 +2,11 @@
 
 import argparse
 import dataclasses
+import shlex
+from collections.abc import Iterator
+from typing import Any
 
+from sqb_tf.data.task import Task
 from sqb_tf.options import option
 from sqb_tf.training.checks import check_finetune
 from sqb_tf.training.options import FinetuneOptions
@@ -38,17 +42,25 @@ def main(args: argparse.Namespace) -> int:
     metrics = finetune(
         task, output, options, saving.resume, saving.save_every, results.command(), data
     )
-    metric = metrics["metric"]
-    table = (
-        f"bundle           {output}\n"
-        f"dev {metric['name']:<12} {metric['value']:.4f} "
-        f"({metrics['dev_examples']} examples, epoch {metrics['best_epoch']}, "
-        f"step {metrics['best_step']})\n"
-        f"parameters       {metrics['parameters']:,}\n"
-        f"seconds          {metrics['seconds']}"
-    )
-    results.emit(args, table, metrics)
+    results.emit(args, "\n".join(_table(output, task, metrics)), metrics)
     return entry.DONE
+
+
+def _table(output: str, task: Task, metrics: dict[str, Any]) -> Iterator[str]:
+    """The result for people, and the command that they will want next."""
+    metric, test = metrics["metric"], metrics["test"]
+    yield f"bundle           {output}"
+    yield (
+        f"dev {metric['name']:<12} {metric['value']:.4f} ({metrics['dev_examples']} examples, epoch "
+        f"{metrics['best_epoch']}, step {metrics['best_step']})"
+    )
+    if test is not None:
+        for name, value in test["metrics"].items():
+            yield f"test {name:<11} {value:.4f} ({test['examples']} examples)"
+    yield f"parameters       {metrics['parameters']:,}"
+    yield f"seconds          {metrics['seconds']}"
+    package = shlex.quote(f"{output.rstrip('/')}.tflite")
+    yield f"next: sqb convert --model {shlex.quote(output)} --quantize int8 --output {package}"
 
 
 def flags() -> arguments.Parser:

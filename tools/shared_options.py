@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 from sqb_tf.data.example import Columns, Example
@@ -12,6 +14,7 @@ from sqb_tf.data.texts import read_texts
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.options import check_choices, option
+from sqb_tools.arguments import share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,14 @@ class DataOptions:
     label_column: str = option(
         "label", "column of the label or number", group="data", metavar="COLUMN"
     )
+    test: str | None = option(
+        None,
+        "labelled examples that training never sees: a file, or the share of the training data that is held "
+        "out for it, as 20%",
+        group="data",
+        metavar="FILE or SHARE",
+        fallback="the folder's own test file",
+    )
     limit: int | None = option(
         None, "use only the first N examples of each split", group="data", fallback="all"
     )
@@ -54,7 +65,18 @@ class DataOptions:
         """The task of these options, or the `default` one in the same files; no file is read yet."""
         assert self.data is not None  # the tools require --data, or ask for it first
         columns = Columns(self.text_column, self.pair_column, self.label_column)
-        return Task(self.task or default, self.data, columns, self.limit)
+        return Task(self.task or default, self.data, columns, self.limit, self._test())
+
+    def _test(self) -> str | int | None:
+        """A file, or percent."""
+        if self.test is None or Path(self.test).exists():
+            return self.test
+        if not re.fullmatch(r"[\d.]+%?", self.test):
+            raise InputError(f"--test {self.test}: no such file; expected one, or a share as 20%")
+        percent = 100 * share(self.test, "--test")
+        if percent != round(percent):
+            raise InputError(f"--test {self.test}: expected whole percent, as 20%")
+        return round(percent)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sqb_tf.data.data_format import Skip
 from sqb_tf.data.example import Columns, Example
+from sqb_tf.data.parts import TRAIN, Part, Parts
 from sqb_tf.data.task_specs import TASKS
 from sqb_tf.errors import InputError, unknown_name
+from sqb_tf.heads import registry
 
+TEST = "test"
 DEMO = Path(__file__).resolve().parent.parent / "demo"
 # Share of a single training file that is held out as dev when no dev file is named.
 HELD_OUT_PERCENT = 10
+MOST_TEST_PERCENT = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,21 +32,6 @@ class Split:
 
     def __iter__(self) -> Iterator[Example]:
         return itertools.islice(iter(self.source), self.limit)
-
-
-@dataclasses.dataclass(frozen=True)
-class _HashedPart:
-    """The examples of one file whose key hashes into `[low, high)` percent: a stable held-out part."""
-
-    file: Iterable[Example]
-    low: int
-    high: int
-    key: Callable[[Example], str]
-
-    def __iter__(self) -> Iterator[Example]:
-        for example in self.file:
-            if self.low <= zlib.crc32(self.key(example).encode()) % 100 < self.high:
-                yield example
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +58,14 @@ class Task:
         name: a key of `TASKS`.
         data: a folder with `train` and `dev` files, or one file (of SQuAD `.json`, else `.tsv`, `.csv` or
             `.jsonl`), a tenth of which (chosen by a hash of the text, in SQuAD of the paragraph) is held
-            out as dev.
+            out as dev; see `Parts`.
         columns: the columns, where the task does not fix them.
         limit: the most examples of each split.
+        test: what `split("test")` is: a file, or the percent of the training data that is held out as well;
+            None: the folder's own.
 
     Raises:
-        InputError: an unknown name, a limit below 1.
+        InputError: an unknown name, a limit below 1, a share that is not 1 to 50.
     """
 
     def __init__(
@@ -83,12 +74,15 @@ class Task:
         data: str | Path,
         columns: Columns | None = None,
         limit: int | None = None,
+        test: str | Path | int | None = None,
     ) -> None:
         if name not in TASKS:
             raise unknown_name("task", name, TASKS)
+        if isinstance(test, int) and not 1 <= test <= MOST_TEST_PERCENT:
+            raise InputError(f"test {test}%: expected a share of 1% to {MOST_TEST_PERCENT}%")
         if limit is not None and limit < 1:
             raise InputError(f"limit {limit}: expected at least 1")
-        self.name, self.data, self.limit = name, Path(data), limit
+        self.name, self.data, self.limit, self.test = name, Path(data), limit, test
         self.spec = TASKS[name]
         self.columns = self.spec.columns or columns or Columns()
 
@@ -113,23 +107,51 @@ class Task:
         Those of a test file without labels have None for a label. `InputError` if it cannot be read; `skip`
         takes those of single rows, see `DataFormat.open`.
         """
-        file_format = self.spec.format
+        path, part = self._place(which)
         columns = self.columns
         if self.is_unlabelled(which):
             columns = dataclasses.replace(columns, label=None)
-        if self.is_one_file:
-            parts = {"train": (HELD_OUT_PERCENT, 100), "dev": (0, HELD_OUT_PERCENT)}
-            if which not in parts:
-                raise InputError(f"{self.data}: split {which!r} of one file: expected train or dev")
-            path = self.data
-            file = file_format.open(path, columns, skip)
-            source: Iterable[Example] = _HashedPart(file, *parts[which], key=file_format.split_key)
-        else:
-            path = file_format.find(self.data, self.spec.files.get(which, which), which)
-            source = file_format.open(path, columns, skip)
+        source = self.spec.format.open(path, columns, skip)
+        if part is not None:
+            source = Part(self._parts, source, part)
         if self.spec.label_names and not self.is_unlabelled(which):
             source = _Renamed(source, self.spec.label_names, str(path))
         return Split(source, str(path), self.limit)
+
+    def _place(self, which: str) -> tuple[Path, str | None]:
+        """The file of a split, and the part of it that it is; None for the whole."""
+        if which == TEST and self.test is not None and not isinstance(self.test, int):
+            return Path(self.test), None
+        parts = [TRAIN, *self._held_out]
+        if self.is_one_file:
+            if which not in parts:
+                expected = " or ".join(parts)
+                raise InputError(f"{self.data}: split {which!r} of one file: expected {expected}")
+            return self.data, which
+        of_train = which in parts and len(parts) > 1
+        name = TRAIN if of_train else which
+        path = self.spec.format.find(self.data, self.spec.files.get(name, name), name)
+        return path, which if of_train else None
+
+    def is_part(self, which: str) -> bool:
+        """Whether the split is a part of a file that has others too."""
+        return self._place(which)[1] is not None
+
+    @functools.cached_property
+    def _held_out(self) -> dict[str, int]:
+        """The parts of the training file that are held out, in percent."""
+        held_out = {"dev": HELD_OUT_PERCENT} if self.is_one_file else {}
+        if isinstance(self.test, int):
+            held_out[TEST] = self.test
+        return held_out
+
+    @functools.cached_property
+    def _parts(self) -> Parts:
+        """The parts of the training file. Rows that cannot be read are in none: a split's own pass tells."""
+        path, _ = self._place(TRAIN)
+        file = self.spec.format.open(path, self.columns, skip=lambda error: None)
+        by_class = registry.get_task_head(self.head).has_classes
+        return Parts(file, self._held_out, self.spec.format.split_key, by_class)
 
     @property
     def is_one_file(self) -> bool:
@@ -139,4 +161,5 @@ class Task:
 
     def is_unlabelled(self, which: str) -> bool:
         """Whether the split is published without labels."""
-        return self.spec.tests_unlabelled and which.startswith("test")
+        published = which.startswith(TEST) and (which != TEST or self.test is None)
+        return self.spec.tests_unlabelled and published

@@ -62,7 +62,7 @@ def _squad(version: str, settings: dict[str, Any], with_impossible: bool = False
 _ENTAILMENT = {"entailment": "entailment", "not_entailment": "not_entailment"}
 
 TASKS = {
-    "classification": TaskSpec("classification"),
+    "classification": TaskSpec("classification", metrics=("accuracy", "macro_f1")),
     "regression": TaskSpec("regression", metrics=("pearson", "spearman")),
     "multiple_choice": TaskSpec("multiple_choice", ChoicesFormat()),
     "conll": TaskSpec("token_classification", ConllFormat(), metrics=("entity_f1", "tag_accuracy")),

@@ -10,7 +10,7 @@ import numpy as np
 
 from sqb_tf.data.example import Example, TextPair
 from sqb_tf.heads.head import Output, Outputs
-from sqb_tf.heads.metrics import accuracy, f1, matthews
+from sqb_tf.heads.metrics import accuracy, f1, macro_f1, matthews
 from sqb_tf.heads.task_head import IndexedHead
 
 
@@ -43,7 +43,8 @@ class ClassificationHead(IndexedHead):
     hf_class = "ForSequenceClassification"
     hf_layers: ClassVar = {"classifier_head": "classifier"}
     hf_problem_type = "single_label_classification"
-    metrics: ClassVar = {"accuracy": accuracy, "f1": f1, "matthews": matthews}
+    metrics: ClassVar = {"accuracy": accuracy, "macro_f1": macro_f1, "f1": f1, "matthews": matthews}
+    has_classes = True
     distillation_loss = "cross_entropy"
 
     @classmethod
@@ -64,6 +65,17 @@ class ClassificationHead(IndexedHead):
 
     def metric_inputs(self, results: Sequence[Classification]) -> np.ndarray:
         return np.array([list(result.scores.values()) for result in results])
+
+    def loss(self, results: Sequence[Any], references: Any) -> float | None:
+        """Cross-entropy."""
+        scores = np.take_along_axis(self.metric_inputs(results), references[:, None], axis=1)
+        return float(-np.log(np.maximum(scores, np.finfo(np.float32).tiny)).mean())
+
+    def baseline(self, metric: str, references: Any) -> tuple[str, float] | None:
+        counts = np.bincount(references, minlength=len(self.labels))
+        constant = np.tile(np.eye(len(self.labels))[counts.argmax()], (len(references), 1))
+        answer = f"always answering {self.labels[counts.argmax()]!r}"
+        return answer, self.metrics[metric](constant, references)
 
     def format_prediction(self, result: Classification, names: Mapping[str, str]) -> str:
         return names.get(result.label, result.label)

@@ -27,6 +27,21 @@ def f1(outputs: np.ndarray, targets: np.ndarray) -> float:
     return float(f1_score(targets, outputs.argmax(-1), zero_division=0.0))
 
 
+def macro_f1(outputs: np.ndarray, targets: np.ndarray) -> float:
+    """The mean over the labels of their F1, so that rare ones count as much; labels of no example do not."""
+    from sklearn.metrics import f1_score
+
+    return float(
+        f1_score(
+            targets,
+            outputs.argmax(-1),
+            labels=np.unique(targets),
+            average="macro",
+            zero_division=0.0,
+        )
+    )
+
+
 def matthews(outputs: np.ndarray, targets: np.ndarray) -> float:
     """Matthews' correlation coefficient (CoLA); 0 where all answers are the same."""
     from sklearn.metrics import matthews_corrcoef

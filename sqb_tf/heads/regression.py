@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +22,7 @@ class RegressionHead(ClassificationHead):
     outputs = (Output("logits", centered=True),)
     hf_problem_type = "regression"
     metrics: ClassVar = {"pearson": pearson, "spearman": spearman}
+    has_classes = False
     target_dtype = "float32"
     distillation_loss = "squared_error"
 
@@ -47,6 +48,13 @@ class RegressionHead(ClassificationHead):
         import keras
 
         return {"loss": keras.losses.MeanSquaredError()}
+
+    def loss(self, results: Sequence[Classification], references: Any) -> float | None:
+        """Squared error."""
+        return float(np.square(self.metric_inputs(results)[:, 0] - references).mean())
+
+    def baseline(self, metric: str, references: Any) -> tuple[str, float] | None:
+        return "always answering the same number", 0.0
 
     def format_prediction(self, result: Classification, names: Mapping[str, str]) -> str:
         return f"{next(iter(result.scores.values())):.4f}"

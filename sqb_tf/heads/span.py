@@ -182,6 +182,9 @@ class SpanHead(TaskHead):
             return [True, True]
         return super().same_decisions(expected, actual)
 
+    def baseline(self, metric: str, references: Any) -> tuple[str, float] | None:
+        return "answering nothing", self.metrics[metric]([""] * len(references), references)
+
     def metric_inputs(self, results: Sequence[Answers]) -> list[str]:
         return [result.answers[0].text for result in results]
 

@@ -21,6 +21,7 @@ class TaskHead(Head, abc.ABC):
     Attributes:
         metrics: name -> function of `metric_inputs` and `references`; higher is better, the first one is
             the head's own.
+        has_classes: every example has one of the labels, and training may weigh them.
         target_dtype: of a training target in tf.data.
         target_shape: of one.
         distillation_loss: `cross_entropy` or `squared_error`, by which it learns from a teacher; None: it
@@ -29,6 +30,7 @@ class TaskHead(Head, abc.ABC):
 
     fixed_labels: ClassVar[tuple[str, ...] | None] = None
     metrics: ClassVar[Mapping[str, Callable[[Any, Any], float]]]
+    has_classes: ClassVar[bool] = False
     target_dtype: ClassVar[str] = "int32"
     target_shape: ClassVar[tuple[int, ...]] = ()
     distillation_loss: ClassVar[str | None] = None
@@ -129,6 +131,14 @@ class TaskHead(Head, abc.ABC):
         """The metrics of `names`."""
         inputs = self.metric_inputs(results)
         return {name: self.metrics[name](inputs, references) for name in names}
+
+    def loss(self, results: Sequence[Any], references: Any) -> float | None:
+        """The mean loss of results, to see where training overfits; None: they do not tell it."""
+        return None
+
+    def baseline(self, metric: str, references: Any) -> tuple[str, float] | None:
+        """What a model that has learned nothing does, and what it scores; None: there is no such answer."""
+        return None
 
     @abc.abstractmethod
     def format_submission(

@@ -74,6 +74,10 @@ class TokenClassificationHead(TaskHead):
     def metric_inputs(self, results: Sequence[Tagging]) -> list[list[str]]:
         return [list(result.tags) for result in results]
 
+    def baseline(self, metric: str, references: Any) -> tuple[str, float] | None:
+        nothing = [[OUTSIDE] * len(tags) for tags in references]
+        return "finding no entity", self.metrics[metric](nothing, references)
+
     def format_submission(
         self, examples: Sequence[Example], results: Sequence[Tagging], names: Mapping[str, str]
     ) -> Iterator[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
 from sqb_tf.survey.split_survey import SplitSurvey
 from sqb_tf.survey.survey import Survey
 from sqb_tf.survey.tokens import Tokens
@@ -60,11 +63,10 @@ def find(survey: Survey, tokens: Tokens | None, seq_length: int, origin: str) ->
     """
     findings = [
         *_errors(survey),
-        *_rows(survey.train),
-        *_rows(survey.dev),
+        *itertools.chain.from_iterable(map(_rows, survey.splits.values())),
         *_shared(survey),
     ]
-    if has_classes(survey.train):
+    if has_classes(survey.task):
         findings += [*_classes(survey), *_label_names(survey.train)]
     if tokens is not None:
         findings += _lengths(tokens, seq_length)
@@ -75,26 +77,27 @@ def find(survey: Survey, tokens: Tokens | None, seq_length: int, origin: str) ->
 
 def summary(survey: Survey, tokens: Tokens | None) -> str:
     """The data in one line."""
-    parts = [f"{survey.train.rows:,} train and {survey.dev.rows:,} dev examples"]
-    if has_classes(survey.train):
-        counts = survey.train.labels.values()
-        parts.append(f"{len(counts)} classes of {min(counts):,} to {max(counts):,} train rows")
+    counts = [f"{split.rows:,} {which}" for which, split in survey.splits.items()]
+    parts = [f"{', '.join(counts[:-1])} and {counts[-1]} examples"]
+    if has_classes(survey.task):
+        rows = survey.train.labels.values()
+        parts.append(f"{len(rows)} classes of {min(rows):,} to {max(rows):,} train rows")
     if tokens is not None:
         parts.append(f"{tokens.percentile(0)} to {tokens.percentile(100)} tokens")
     return "; ".join(parts)
 
 
-def has_classes(split: SplitSurvey) -> bool:
-    """Whether every row has one label: tags of words, numbers and answers are no classes."""
-    return split.rows > 0 and sum(split.labels.values()) == split.rows
+def has_classes(task: Task) -> bool:
+    """Whether every example has one of several labels."""
+    return registry.get_task_head(task.head).has_classes
 
 
 def _errors(survey: Survey) -> Iterator[Finding]:
-    for split in (survey.train, survey.dev):
+    for split in survey.splits.values():
         if split.unreadable.rows:
             count, shown = split.unreadable.rows, split.unreadable.shown
             yield Finding(
-                ERROR, f"{split.name}: {rows(count)} cannot be read: correct or remove", shown
+                ERROR, f"{split.name}: {count_rows(count)} cannot be read: correct or remove", shown
             )
     try:
         _ = survey.labels
@@ -129,15 +132,15 @@ def _rows(split: SplitSurvey) -> Iterator[Finding]:
 
 
 def _shared(survey: Survey) -> Iterator[Finding]:
-    count = survey.shared.rows * survey.train.seen.scale
-    if count:
-        share = count / survey.dev.rows
-        yield Finding(
-            WARNING if share > MOST_REPEATED else NOTE,
-            f"{share:.1%} of dev's texts stand in train too, so dev's score is too good: remove them from "
-            "one of the two",
-            survey.shared.shown,
-        )
+    for which, problem in survey.shared.items():
+        if problem.rows:
+            share = problem.rows * survey.train.seen.scale / survey.splits[which].rows
+            yield Finding(
+                WARNING if share > MOST_REPEATED else NOTE,
+                f"{share:.1%} of {which}'s texts stand in train too, so {which}'s score is too good: remove "
+                "them from one of the two",
+                problem.shown,
+            )
 
 
 def _classes(survey: Survey) -> Iterator[Finding]:
@@ -156,11 +159,14 @@ def _classes(survey: Survey) -> Iterator[Finding]:
             f"dev has no row of {_listed(absent)}: nothing will be known of how well a model tells "
             f"{'it' if len(absent) == 1 else 'them'}",
         )
+    if not train:
+        return
     (most, count), least = train.most_common(1)[0], min(train.values())
     if count > MOST_IMBALANCE * least:
         yield Finding(
             WARNING,
-            f"{most} has {count / least:.0f} times as many rows in train as the rarest class",
+            f"{most} has {count / least:.0f} times as many rows in train as the rarest class: "
+            "--class-weights balanced lets every class count the same, --metric macro_f1 judges by all",
         )
     if dev:
         (label, count) = dev.most_common(1)[0]
@@ -248,12 +254,15 @@ def suggestions(survey: Survey, tokens: Tokens | None) -> dict[str, Any]:
         "--epochs": min(max(round(2000 / steps), 2), 20),
         "--batch-size": batch_size,
     }
+    counts = survey.train.labels.values()
+    if has_classes(survey.task) and counts and max(counts) > MOST_IMBALANCE * min(counts):
+        flags |= {"--class-weights": "balanced", "--metric": "macro_f1"}
     if tokens is not None:
         flags["--seq-length"] = suggested_length(tokens)
     return flags
 
 
-def rows(count: int) -> str:
+def count_rows(count: int) -> str:
     """Such as `1 row`."""
     return _count(count, "row")
 

@@ -56,13 +56,20 @@ class Report:
         return {
             "task": survey.task.name,
             "data": str(survey.task.data),
-            "splits": {"train": _split_json(survey.train), "dev": _split_json(survey.dev)},
-            "dev_in_train": survey.shared.rows * survey.train.seen.scale,
+            "splits": {
+                which: {**_split_json(split), "in_train": self._in_train(which)}
+                for which, split in survey.splits.items()
+            },
             "tokens": None if tokens is None else self._tokens_json(tokens),
             "findings": [dataclasses.asdict(finding) for finding in self.findings],
             "suggestions": self.suggestions,
             "command": self.command,
         }
+
+    def _in_train(self, which: str) -> int | None:
+        """Examples of a split whose text stands in train too."""
+        shared = self.survey.shared.get(which)
+        return None if shared is None else shared.rows * self.survey.train.seen.scale
 
     def _tokens_json(self, tokens: Tokens) -> dict[str, Any]:
         return {
@@ -77,23 +84,18 @@ class Report:
 
     def table(self) -> str:
         """For people: rows and classes by split, lengths, findings, the next command."""
-        train, dev = self.survey.train, self.survey.dev
         lines = [
-            f"{'train':<8} {findings.rows(train.rows)} in {train.name}",
-            f"{'dev':<8} {findings.rows(dev.rows)} in {dev.name}",
+            f"{which:<8} {findings.count_rows(split.rows)} in {split.name}"
+            for which, split in self.survey.splits.items()
         ]
-        if findings.has_classes(train):
-            width = max(
-                len(printable(label)) for label, _ in train.labels.most_common(MOST_CLASSES)
-            )
-            lines += ["", f"{'class':<{width}}  {'train':>9}  {'share':>6}  {'dev':>9}"]
-            for label, count in train.labels.most_common(MOST_CLASSES):
-                share = f"{count / train.rows:.1%}"
-                lines.append(
-                    f"{printable(label):<{width}}  {count:>9,}  {share:>6}  {dev.labels[label]:>9,}"
-                )
-            if len(train.labels) > MOST_CLASSES:
-                lines.append(f"and {len(train.labels) - MOST_CLASSES} more classes")
+        if findings.has_classes(self.survey.task):
+            head, *rows = self._class_rows()
+            width = max(len(printable(row[0])) for row in (head, *rows[:MOST_CLASSES]))
+            for name, *cells in (head, *rows[:MOST_CLASSES]):
+                lines.append("".join([f"{printable(name):<{width}}", *(f"{c:>10}" for c in cells)]))
+            lines.insert(len(self.survey.splits), "")
+            if len(rows) > MOST_CLASSES:
+                lines.append(f"and {len(rows) - MOST_CLASSES} more classes")
         if self.tokens is not None:
             lines += ["", *self._length_lines(self.tokens)]
         lines += ["", *(f"{f.severity}: {printable(f.text)}" for f in self.findings)]
@@ -110,7 +112,6 @@ class Report:
 
     def page(self) -> str:
         """One HTML file."""
-        train, dev = self.survey.train, self.survey.dev
         severe = [finding for finding in self.findings if finding.severity != findings.NOTE]
         notes = [finding for finding in self.findings if finding.severity == findings.NOTE]
         parts = [
@@ -118,15 +119,17 @@ class Report:
                 {
                     "Data": str(self.survey.task.data),
                     "Task": self.survey.task.name,
-                    "Train": f"{findings.rows(train.rows)} in {train.name}",
-                    "Dev": f"{findings.rows(dev.rows)} in {dev.name}",
+                    **{
+                        which.title(): f"{findings.count_rows(split.rows)} in {split.name}"
+                        for which, split in self.survey.splits.items()
+                    },
                     "Next": self.command,
                 }
             ),
             bullets("warnings", [finding.text for finding in severe]),
             bullets("quiet", [finding.text for finding in notes]),
         ]
-        if findings.has_classes(train):
+        if findings.has_classes(self.survey.task):
             parts += ["<h2>Classes</h2>", table("Rows by class", self._class_rows(), CLASSES)]
         if self.tokens is not None:
             parts += [
@@ -145,11 +148,12 @@ class Report:
         return document("Survey of the data", parts)
 
     def _class_rows(self) -> list[list[str]]:
-        train, dev = self.survey.train, self.survey.dev
-        rows = [["class", "train", "share, %", "dev"]]
-        for label, count in train.labels.most_common():
-            share = f"{100 * count / train.rows:.1f}"
-            rows.append([label, str(count), share, str(dev.labels[label])])
+        """The classes, the most frequent first: rows in each split, and the share in train."""
+        splits = self.survey.splits
+        rows = [["class", *splits, "share, %"]]
+        for label, count in self.survey.train.labels.most_common():
+            counts = [f"{split.labels[label]}" for split in splits.values()]
+            rows.append([label, *counts, f"{100 * count / self.survey.train.rows:.1f}"])
         return rows
 
     def _length_rows(self, tokens: Tokens) -> list[list[str]]:

@@ -51,7 +51,8 @@ class SplitSurvey:
     """What a split holds.
 
     Attributes:
-        name: the split's file, and which part of it, for messages.
+        file: the split's.
+        name: the same, and which part of it, for messages.
         rows: examples.
         labels: label -> rows that have it (for tags: words), in the order of their first occurrence.
         seen: the texts.
@@ -61,7 +62,7 @@ class SplitSurvey:
     """
 
     def __init__(self) -> None:
-        self.name = ""
+        self.file = self.name = ""
         self.rows = 0
         self.labels: Counter[str] = Counter()
         self.seen = SeenTexts()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Mapping
 
 from sqb_tf.data.conll import OUTSIDE
 from sqb_tf.data.example import Example
+from sqb_tf.data.parts import FEWEST_ROWS
 from sqb_tf.data.reservoir import ReservoirSample
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
@@ -23,25 +25,34 @@ class Survey:
 
     Attributes:
         task: the data.
-        train, dev: its splits.
-        shared: examples of dev whose text stands in train too, and the first of them.
+        splits: train, dev and, if the task has one that training must not see, test.
+        shared: split -> its examples whose text stands in train too, and the first of them.
     """
 
     task: Task
-    train: SplitSurvey
-    dev: SplitSurvey
-    shared: Problem
+    splits: dict[str, SplitSurvey]
+    shared: dict[str, Problem]
+
+    @property
+    def train(self) -> SplitSurvey:
+        """What is learned from."""
+        return self.splits["train"]
+
+    @property
+    def dev(self) -> SplitSurvey:
+        """What decides which weights are best."""
+        return self.splits["dev"]
 
     @functools.cached_property
     def labels(self) -> list[str]:
         """Label names in the order of their ids.
 
         Raises:
-            InputError: no examples, one class only, a label in dev that train lacks.
+            InputError: no examples, one class only, a label elsewhere that train lacks.
         """
-        for which, split in (("train", self.train), ("dev", self.dev)):
+        for which, split in self.splits.items():
             if not split.rows:
-                raise InputError(f"{split.name}: no {which} examples in it")
+                raise InputError(f"{split.name}: no {which} examples in it{self._why_empty(which)}")
         head = registry.get_task_head(self.task.head)
         if head.fixed_labels is not None:
             return list(head.fixed_labels)
@@ -51,24 +62,27 @@ class Survey:
                 f"{self.train.name}: every example has the label {label!r}: "
                 "a classifier needs at least two classes"
             )
-        self._check_dev_labels()
+        for split in self.splits.values():
+            self._check_labels(split)
         if self.task.spec.label_names:  # so that id 1 of SST-2 stays 1
             return list(self.task.spec.label_names.values())
-        return sorted(self.train.labels, key=lambda label: (label != OUTSIDE, label))
+        return sorted(self.train.labels, key=_order)
 
-    def _check_dev_labels(self) -> None:
-        unknown = sorted(self.dev.labels.keys() - self.train.labels.keys())
-        if not unknown:
-            return
-        hint = ""
-        if self.task.is_one_file:
-            hint = (
-                " (held out as dev: give every label more examples, or name the column of the labels "
-                "with --label-column; numbers go with --task regression)"
-            )
-        more = ", ..." if len(unknown) > MAX_LISTED else ""
-        listed = ", ".join(unknown[:MAX_LISTED]) + more
-        raise InputError(f"{self.dev.name}: labels that {self.train.name} lacks: {listed}{hint}")
+    def _why_empty(self, which: str) -> str:
+        """What may be wrong if a part has no examples."""
+        if not (self.train.labels and self.task.is_part(which)):
+            return ""
+        return (
+            f" (a class of fewer than {FEWEST_ROWS} rows is not held out: give every label more examples, or "
+            "name the column of the labels with --label-column; numbers go with --task regression)"
+        )
+
+    def _check_labels(self, split: SplitSurvey) -> None:
+        unknown = sorted(split.labels.keys() - self.train.labels.keys())
+        if unknown:
+            more = ", ..." if len(unknown) > MAX_LISTED else ""
+            listed = ", ".join(unknown[:MAX_LISTED]) + more
+            raise InputError(f"{split.name}: labels that {self.train.name} lacks: {listed}")
 
 
 def survey(
@@ -87,18 +101,28 @@ def survey(
         InputError: a file that cannot be read, a row that cannot, a label that cannot be one of the task's
             head, far too many labels.
     """
+    names = ["train", "dev"] if task.test is None else ["train", "dev", "test"]
     splits: dict[str, SplitSurvey] = {}
-    shared = Problem()
-    for which in ("train", "dev"):
+    shared: dict[str, Problem] = {which: Problem() for which in names[1:]}
+    for which in names:
         splits[which] = counts = SplitSurvey()
         for example in _examples(task, which, counts, tolerant):
-            if samples is not None:
+            if samples is not None and which in samples:
                 samples[which].offer(example)
-            if which == "dev" and example_text(example) in splits["train"].seen:
-                shared.add(example_text(example))
-    if task.is_one_file:  # which was read twice
-        splits["dev"].unreadable = Problem()
-    return Survey(task, splits["train"], splits["dev"], shared)
+            if which in shared and example_text(example) in splits["train"].seen:
+                shared[which].add(example_text(example))
+        if counts.file == splits["train"].file and which != "train":  # which was read before
+            counts.unreadable = Problem()
+    return Survey(task, splits, shared)
+
+
+def _order(label: str) -> tuple[bool, float, str]:
+    """The order of labels: `OUTSIDE`, then numbers by their value, then others by their name."""
+    try:
+        value = float(label)
+    except ValueError:
+        value = math.inf
+    return label != OUTSIDE, value, label
 
 
 def _examples(task: Task, which: str, counts: SplitSurvey, tolerant: bool) -> Iterator[Example]:
@@ -109,7 +133,9 @@ def _examples(task: Task, which: str, counts: SplitSurvey, tolerant: bool) -> It
         counts.unreadable.add(str(error))
 
     split = task.split(which, skip if tolerant else None)
-    counts.name = f"{split.name} ({which})" if task.is_one_file else split.name
+    counts.file, counts.name = split.name, split.name
+    if task.is_part(which):
+        counts.name += f" ({which})"
     for example in split:
         try:
             labels = head.read_labels(example, split.name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +73,11 @@ def finetune(
             trainer, trimmed = _prepare(data, output, options, resume)
             summary = trainer.train(save_every)
         model, value = trainer.best()
+        test = trainer.evaluate_test()
     _warn_if_untrained(trainer, value)
     metrics = {
-        "metric": {"name": task.metric_name, "value": value},
+        "metric": {"name": data.metric, "value": value},
+        "test": test,
         "best_epoch": summary.best_epoch,
         "best_step": summary.best_step,
         "learning_rate": trainer.peak_rate,
@@ -93,17 +94,15 @@ def finetune(
 
 
 def _warn_if_untrained(trainer: FinetuneTrainer, value: float) -> None:
-    """Says so if the model is no better than one that knows how often each label occurs."""
-    if trainer.task.metric_name != "accuracy" or not trainer.data.labels:
-        return  # choices have no labels, and no choice is more frequent than another
-    counts = Counter(trainer.dev_references.tolist())
-    label, count = counts.most_common(1)[0]
-    share = count / len(trainer.dev_references)
-    if value <= share:
+    """Says so if the model is no better than one that has learned nothing."""
+    metric = trainer.data.metric
+    baseline = trainer.head.baseline(metric, trainer.dev_references)
+    if baseline is not None and value <= baseline[1]:
+        answer, score = baseline
         warn(
-            f"a dev accuracy of {value:.4f} is no better than always answering "
-            f"{trainer.data.labels[label]!r} ({share:.4f}): train longer (--epochs) or start from a "
-            "pretrained bundle (--init)"
+            f"a dev {metric} of {value:.4f} is no better than {answer} ({score:.4f}): the model has learned "
+            "nothing. Look at the data (sqb survey), train longer (--epochs), start from a pretrained model "
+            "(--init), or try another --learning-rate"
         )
 
 

@@ -27,6 +27,7 @@ INIT_SOURCES = (
     "SqueezeBERT or a BERT, or the name of one on the hub"
 )
 PRECISIONS = ("float32", "mixed_bfloat16")
+CLASS_WEIGHTS = ("balanced",)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -192,6 +193,27 @@ class FinetuneOptions(TextOptions, TrainingOptions):
         "1e-4 times 4608 / (layers * hidden size), 1e-3 at most; times sqrt(batch size / 32)",
     )
     epochs: int = option(2, "passes over the training data", group="training")
+    patience: int | None = option(
+        None,
+        "stop after so many epochs that did not improve dev's metric",
+        group="training",
+        fallback="never",
+    )
+    metric: str | None = option(
+        None,
+        "dev's metric that decides which weights are kept: for classes accuracy, macro_f1, f1 (of the second "
+        "class) or matthews; for numbers pearson or spearman; for tags entity_f1 or tag_accuracy; for "
+        "answers f1 or exact_match",
+        group="training",
+        fallback="the task's",
+    )
+    class_weights: str | None = option(
+        None,
+        "balanced: every class counts the same in the loss, however many rows it has",
+        group="training",
+        choices=CLASS_WEIGHTS,
+        fallback="every row counts the same",
+    )
     doc_stride: int | None = option(
         None,
         "question answering: most tokens between the starts of two windows of a long context",
@@ -252,7 +274,9 @@ class FinetuneOptions(TextOptions, TrainingOptions):
                     f"trim_vocabulary {self.trim_vocabulary!r}: expected auto, or a number of tokens of at "
                     f"least {MIN_VOCAB_SIZE}"
                 )
-        check_at_least(self, epochs=1, vocab_size=MIN_VOCAB_SIZE)
+        if self.class_weights is not None and self.teacher is not None:
+            raise InputError("class_weights goes without teacher: its loss has no classes to weigh")
+        check_at_least(self, epochs=1, patience=1, vocab_size=MIN_VOCAB_SIZE)
         if not 0 < self.temperature < math.inf:
             raise InputError(f"temperature {self.temperature}: expected a number above 0")
         if not 0 <= self.alpha <= 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ class TrainingBatches:
         batch_size: examples of a batch.
         seed: decides the order, together with the epoch's index.
         batch_targets: the targets of a batch from those of its examples, instead of `head.batch`'s.
+        class_weights: the weight of an example by its target; None: each counts the same.
     """
 
     examples: tf.data.Dataset
@@ -70,6 +71,7 @@ class TrainingBatches:
     batch_size: int
     seed: int
     batch_targets: Callable[[tf.Tensor], Any] | None = None
+    class_weights: Sequence[float] | None = None
 
     def epoch(self, index: int, skip: int = 0) -> tf.data.Dataset:
         """The batches of epoch `index`, without the first `skip`, which a resumed run has seen."""
@@ -96,7 +98,10 @@ class TrainingBatches:
             row_targets = tf.gather(targets, rows)
             if self.batch_targets is not None:
                 return inputs, self.batch_targets(row_targets)
-            return self.head.batch(self.preprocessor, inputs, tf.gather(texts, rows), row_targets)
+            parts = self.head.batch(self.preprocessor, inputs, tf.gather(texts, rows), row_targets)
+            if self.class_weights is not None:
+                parts = (*parts, tf.gather(tf.constant(self.class_weights), row_targets))
+            return parts
 
         return tf.data.Dataset.from_tensor_slices(starts).map(batch)
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import keras
 import numpy as np
 
 from sqb_tf.checkpoint import bundle
+from sqb_tf.data.example import Example
+from sqb_tf.data.task import TEST
 from sqb_tf.model import heads
 from sqb_tf.model.keras_backend import KerasBackend
 from sqb_tf.progress import log
@@ -118,6 +121,9 @@ class FinetuneTrainer:
         batches = self._batches()
         self._evaluate_if_due()  # if the run was killed between a step and its evaluation
         for epoch in range(state.step // self.steps_per_epoch, self.options.epochs):
+            if self._is_patience_over(epoch):
+                log(f"stopped after epoch {epoch}: best was epoch {self._best_epoch}")
+                break
             skip = state.step - epoch * self.steps_per_epoch
             with warnings.catch_warnings():
                 # Heads on every token do not use the pooler.
@@ -131,8 +137,16 @@ class FinetuneTrainer:
                     callbacks=callbacks,
                     verbose=0,
                 )
-        best_epoch = (state.best_step - 1) // self.steps_per_epoch + 1
-        return TrainingSummary(best_epoch, state.best_step, len(self.dev_references))
+        return TrainingSummary(self._best_epoch, state.best_step, len(self.dev_references))
+
+    @property
+    def _best_epoch(self) -> int:
+        return (self.state.best_step - 1) // self.steps_per_epoch + 1
+
+    def _is_patience_over(self, epochs_done: int) -> bool:
+        """Whether dev did not improve in the last `patience` epochs."""
+        patience = self.options.patience
+        return patience is not None and epochs_done >= self._best_epoch + patience
 
     def _batches(self) -> TrainingBatches:
         return TrainingBatches(
@@ -142,6 +156,7 @@ class FinetuneTrainer:
             self.options.batch_size,
             self.options.seed,
             None if self.teacher is None else self.teacher.targets,
+            None if self.options.class_weights is None else self.data.class_weights(),
         )
 
     def _evaluate_if_due(self) -> None:
@@ -155,14 +170,15 @@ class FinetuneTrainer:
             position = f"step {step}/{self.total_steps}"
         quantized = self.quantization.applied() if self.quantization else contextlib.nullcontext()
         with quantized:
-            value = self.evaluate()
+            scores = self.evaluate_dev()
+            value = scores[self.data.metric]
             if value > state.best:
                 state.best = value
                 state.best_step = step
                 # The rounded weights, as evaluated: conversion leaves them as they are.
                 bundle.save_weights(self.model, self.directory / BEST_WEIGHTS)
-        log(f"{position}: dev {self.task.metric_name} {value:.4f}")
-        self.curves.write_dev({self.task.metric_name: value})
+        log(f"{position}: dev {self.data.metric} {value:.4f}")
+        self.curves.write_dev(scores)
         state.evaluated_step = step
         state.save()
 
@@ -175,15 +191,27 @@ class FinetuneTrainer:
         with dtype_policy("float32"):
             self.model = heads.build(self.task.head, self.model.config, len(self.data.labels))
         bundle.load_weights(self.model, self.directory / BEST_WEIGHTS)
-        return self.model, self.evaluate()
+        return self.model, self.evaluate_dev()[self.data.metric]
 
-    def evaluate(self) -> float:
-        """The model's metric on dev; an error where an output is not finite."""
-        encoder = self.preprocessor.encoder
-        backend = KerasBackend(self.model, self.head, encoder, call=self._predict)
-        results = [result for _, result in backend.stream(e.texts for e in self.dev)]
-        name = self.task.metric_name
-        return self.head.scores([name], results, self.dev_references)[name]
+    def evaluate_dev(self) -> dict[str, float]:
+        """The metric on dev, and the loss if results tell it; an error for outputs that are not finite."""
+        results = self._results(self.dev)
+        scores = self.head.scores([self.data.metric], results, self.dev_references)
+        loss = self.head.loss(results, self.dev_references)
+        return scores if loss is None else {**scores, "loss": loss}
+
+    def evaluate_test(self) -> dict[str, Any] | None:
+        """The model's metrics on the split that it has never seen; None if there is none."""
+        if self.task.test is None:
+            return None
+        test = list(self.task.split(TEST))
+        names = dict.fromkeys((self.data.metric, *self.task.spec.metrics))
+        scores = self.head.scores(names, self._results(test), self.head.references(test))
+        return {"examples": len(test), "metrics": scores}
+
+    def _results(self, examples: Iterable[Example]) -> list[Any]:
+        backend = KerasBackend(self.model, self.head, self.preprocessor.encoder, call=self._predict)
+        return [result for _, result in backend.stream(e.texts for e in examples)]
 
     def _predict(self, inputs: Any) -> Any:
         """The model's outputs for a batch."""

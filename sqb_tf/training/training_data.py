@@ -9,6 +9,7 @@ from sqb_tf.checkpoint.bundle import BundleInfo
 from sqb_tf.data.example import Example
 from sqb_tf.data.reservoir import ReservoirSample
 from sqb_tf.data.task import Task
+from sqb_tf.errors import InputError, unknown_name
 from sqb_tf.heads import registry
 from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.progress import log
@@ -29,6 +30,7 @@ class TrainingData:
         task: the splits, as streams.
         head: with the data's labels and the run's settings.
         settings: the head's settings, as `TaskInfo.settings` records them.
+        metric: the name of dev's metric that decides which weights are best.
         survey: what the splits hold.
         calibration: a sample of the training examples.
         verification: a sample of the held-out examples.
@@ -37,14 +39,21 @@ class TrainingData:
     task: Task
     head: TaskHead
     settings: dict[str, Any]
+    metric: str
     survey: Survey
     calibration: list[Example]
     verification: list[Example]
 
     @classmethod
     def read(cls, task: Task, options: FinetuneOptions) -> TrainingData:
-        """Reads both splits once; `InputError` as `survey`, or for an option of another head."""
-        settings = registry.get_task_head(task.head).training_settings(
+        """Reads every split once; `InputError` as `survey`, or for an option of another head."""
+        description = registry.get_task_head(task.head)
+        metric = options.metric or task.metric_name
+        if metric not in description.metrics:
+            raise unknown_name("metric", metric, description.metrics)
+        if options.class_weights is not None and not description.has_classes:
+            raise InputError(f"class_weights: a {description.name} has no classes")
+        settings = description.training_settings(
             task.spec.settings, options.seq_length, options.doc_stride
         )
         log(f"reading {task.data}")
@@ -53,9 +62,9 @@ class TrainingData:
             "dev": ReservoirSample(VERIFICATION_EXAMPLES),
         }
         surveyed = survey(task, samples)
-        head = registry.get_task_head(task.head)(surveyed.labels, task.paired, settings)
+        head = description(surveyed.labels, task.paired, settings)
         train, dev = samples["train"].items, samples["dev"].items
-        return cls(task, head, settings, surveyed, train, dev)
+        return cls(task, head, settings, metric, surveyed, train, dev)
 
     def is_of(self, info: BundleInfo) -> bool:
         """Whether a bundle has the data's own head and labels, so that a run trains its head on."""
@@ -65,6 +74,11 @@ class TrainingData:
     def num_examples(self) -> int:
         """Training examples."""
         return self.survey.train.rows
+
+    def class_weights(self) -> list[float]:
+        """The weight of each class by which all of them count the same; their mean over the rows is 1."""
+        counts = [self.survey.train.labels[label] for label in self.labels]
+        return [self.num_examples / (len(counts) * max(count, 1)) for count in counts]
 
     @property
     def labels(self) -> list[str]:

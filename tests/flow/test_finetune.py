@@ -25,6 +25,7 @@ from fixtures.models import VOCABULARY, stored_weights, tiny_config
 
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
 from sqb_tf.model.heads import SqueezeBertClassifier
 from sqb_tf.training import finetune, run_directory, trainer
 from sqb_tf.training.state import RunState
@@ -407,14 +408,32 @@ def test_bad_flag_keeps_the_state_of_a_killed_run(killed):
     assert fingerprint(out.parent) == before
 
 
-@pytest.mark.parametrize(("value", "warned"), [(0.5, True), (0.6, True), (0.7, False)])
-def test_accuracy_at_chance_logs_a_warning(value, warned, monkeypatch):
+@pytest.mark.parametrize(
+    ("head", "metric", "references", "value", "answer"),
+    [
+        ("classification", "accuracy", [0, 1, 1, 0, 1], 0.6, "always answering 'good' (0.6000)"),
+        ("classification", "accuracy", [0, 1, 1, 0, 1], 0.7, None),
+        ("classification", "macro_f1", [0, 1, 1, 0, 1], 0.37, "always answering 'good' (0.3750)"),
+        ("classification", "macro_f1", [0, 1, 1, 0, 1], 0.4, None),
+        ("regression", "pearson", [1.0, 2.0], 0.0, "always answering the same number (0.0000)"),
+        ("token_classification", "entity_f1", [["B-X", "O"]], 0.0, "finding no entity (0.0000)"),
+        ("span", "f1", [["lake"], []], 0.5, "answering nothing (0.5000)"),
+        ("span", "f1", [["lake"], []], 0.6, None),
+        ("multiple_choice", "accuracy", [0, 1], 0.0, None),
+    ],
+)
+def test_a_model_that_learned_nothing_is_called_out(
+    head, metric, references, value, answer, monkeypatch
+):
     logged = []
     monkeypatch.setattr(finetune, "warn", logged.append)
-    task = types.SimpleNamespace(head="classification", metric_name="accuracy")
-    data = types.SimpleNamespace(labels=["bad", "good"])
-    references = np.array([0, 1, 1, 0, 1])
-    finetune._warn_if_untrained(
-        types.SimpleNamespace(task=task, data=data, dev_references=references), value
+    description = registry.get_task_head(head)(
+        ["bad", "good"] if head == "classification" else ["O", "B-X"]
     )
-    assert [("always answering 'good' (0.6000)" in line) for line in logged] == [True] * warned
+    if head in ("classification", "regression"):
+        references = np.array(references)
+    data = types.SimpleNamespace(metric=metric)
+    finetune._warn_if_untrained(
+        types.SimpleNamespace(head=description, data=data, dev_references=references), value
+    )
+    assert [f"no better than {answer}" in line for line in logged] == [True] * (answer is not None)

@@ -102,6 +102,16 @@ def test_texts_of_a_batch_have_nearly_equal_lengths(examples, preprocessor):
     assert lengths not in (sorted(lengths), sorted(lengths, reverse=True))
 
 
+def test_the_weight_of_an_example_is_that_of_its_class(preprocessor):
+    split = Split([Example(text, label="yn"[i % 2]) for i, text in enumerate(TEXTS)], "texts")
+    head = registry.get("classification")(["n", "y"])
+    batches = pipeline.TrainingBatches(
+        pipeline.example_stream(split, head), preprocessor, head, 10, 0, class_weights=[0.5, 2.0]
+    )
+    for _, targets, weights in batches.epoch(0):
+        assert weights.numpy().tolist() == [[0.5, 2.0][target] for target in targets]
+
+
 def test_prediction_keeps_the_order(preprocessor):
     passages = [Example(text) for text in TEXTS]
     batches = list(pipeline.prediction_batches(passages, preprocessor, False, 64))

@@ -163,10 +163,57 @@ def test_targets_of_another_model_raise_error(labels, head, message):
         registry.get(head)(labels).references([])
 
 
-def test_labels_that_only_the_held_out_part_has_are_explained(tmp_path):
+def test_a_file_of_rare_labels_has_nothing_to_hold_out(tmp_path):
     path = tmp_path / "reviews.csv"
     path.write_text("text,label\n" + "".join(f"a film {i},{i}\n" for i in range(300)))
-    with pytest.raises(
-        InputError, match=r"lacks: .*, \.\.\. \(held out as dev: .*--task regression"
-    ):
+    message = (
+        r"csv \(dev\): no dev examples in it \(a class of fewer than 5 rows .*--task regression"
+    )
+    with pytest.raises(InputError, match=message):
         surveyed(Task("classification", path))
+
+
+def test_numbers_as_labels_are_ordered_as_numbers(tmp_path):
+    rows = [("a", "10"), ("b", "2"), ("c", "-1"), ("d", "none"), ("e", "O")]
+    write_tsv(tmp_path / "train.tsv", rows)
+    write_tsv(tmp_path / "dev.tsv", rows)
+    assert surveyed(Task("classification", tmp_path))[0] == ["O", "-1", "2", "10", "none"]
+
+
+def test_every_class_has_a_row_in_each_part_and_rare_ones_stay_in_train(tmp_path):
+    """With 6 rows a class a tenth alone would leave more than half of the classes out of dev."""
+    rows = [(f"{label} number {i}", f"{label}") for label in range(60) for i in range(6)]
+    rows += [(f"rare {label} number {i}", f"rare {label}") for label in range(20) for i in range(4)]
+    write_tsv(tmp_path / "all.tsv", rows)
+    task = Task("classification", tmp_path / "all.tsv", test=20)
+    parts = {which: list(task.split(which)) for which in ("train", "dev", "test")}
+    assert sorted((e.text, e.label) for part in parts.values() for e in part) == sorted(rows)
+    for part in parts.values():
+        assert {str(label) for label in range(60)} <= {e.label for e in part}
+    rare = {f"rare {label}" for label in range(20)}
+    assert not rare & {e.label for which in ("dev", "test") for e in parts[which]}
+    again = Task("classification", tmp_path / "all.tsv", test=20)
+    assert list(again.split("test")) == parts["test"]
+
+
+def test_a_text_that_occurs_again_is_in_one_part(tmp_path):
+    rows = [(f"text {i % 50}", "yes" if i % 50 < 25 else "no") for i in range(200)]
+    write_tsv(tmp_path / "all.tsv", rows)
+    task = Task("classification", tmp_path / "all.tsv")
+    train, dev = ({e.text for e in task.split(which)} for which in ("train", "dev"))
+    assert dev and not train & dev
+
+
+def test_a_test_share_is_taken_from_train_alone(folder):
+    rows = [(f"{word} {i}", word) for word in ("red", "blue") for i in range(100)]
+    write_tsv(folder / "train.tsv", rows)
+    task = Task("classification", folder, test=30)
+    train, test = ([e.text for e in task.split(which)] for which in ("train", "test"))
+    assert sorted(train + test) == sorted(text for text, _ in rows)
+    assert 40 <= len(test) <= 80  # 60 are expected
+    assert [e.text for e in task.split("dev")] == ["e", "f"]
+    other = Task("classification", folder, test=folder / "dev.tsv")
+    assert [e.text for e in other.split("test")] == ["e", "f"]
+    assert len(list(other.split("train"))) == 200
+    with pytest.raises(InputError, match="test 60%: expected a share of 1% to 50%"):
+        Task("classification", folder, test=60)

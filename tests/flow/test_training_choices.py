@@ -1,0 +1,101 @@
+"""What a run is judged by and when it ends: --test, --metric, --class-weights, --patience."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from fixtures.commands import call
+
+from sqb_tf.checkpoint import bundle
+from sqb_tf.data.task import Task
+from sqb_tf.errors import InputError
+from sqb_tf.training.options import FinetuneOptions
+from sqb_tf.training.training_data import TrainingData
+
+TINY = ["--preset", "squeezebert-tiny", "--vocab-size", 300, "--seq-length", 16]
+COUNTS = {"red": 120, "blue": 40, "green": 12}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """One file of three classes of unlike sizes, told by a word each."""
+    path = tmp_path_factory.mktemp("data") / "colours.csv"
+    rows = [f"a {label} thing number {i},{label}" for label, n in COUNTS.items() for i in range(n)]
+    path.write_text("\n".join(["text,label", *rows]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """A run with a test share that stops early, since its rate is too low to learn anything."""
+    folder = tmp_path_factory.mktemp("run")
+    flags = ["--data", data, "--test", "20%", "--metric", "macro_f1", "--class-weights", "balanced"]
+    flags += ["--patience", 1, "--epochs", 9, "--learning-rate", 1e-9, "--output", folder / "model"]
+    assert call("finetune", *flags, *TINY, "--json", folder / "result.json") == 0
+    return folder
+
+
+def test_a_run_stops_after_an_epoch_that_was_no_better(run):
+    metrics = json.loads((run / "result.json").read_text())
+    assert metrics["best_epoch"] == 1
+    steps = {
+        event.step
+        for file in (run / "model" / "logs").iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+        if value.tag in ("dev/macro_f1", "dev/loss")
+    }
+    assert len(steps) == 2  # the epochs whose end was evaluated, of nine
+
+
+def test_training_never_sees_the_test_share_and_reports_its_score(run, data, capsys):
+    metrics = json.loads((run / "result.json").read_text())
+    task = Task("classification", data, test=20)
+    parts = {which: {e.text for e in task.split(which)} for which in ("train", "dev", "test")}
+    assert sum(map(len, parts.values())) == sum(COUNTS.values())
+    assert metrics["test"]["examples"] == len(parts["test"])
+    info = bundle.read_info(run / "model")
+    for sample in ("calibration", "verification"):
+        assert not parts["test"] & {e.text for e in info.sample(sample)}
+    flags = ["--model", run / "model", "--data", data, "--split", "test", "--test", "20%"]
+    assert call("evaluate", *flags) == 0
+    shown = dict(re.findall(r"(\w+) (\d\.\d{4}) ", capsys.readouterr().out))
+    for name in ("accuracy", "macro_f1"):
+        assert float(shown[name]) == pytest.approx(metrics["test"]["metrics"][name], abs=1e-4)
+
+
+def test_the_metric_that_was_asked_for_decides(run):
+    metrics = json.loads((run / "result.json").read_text())
+    assert metrics["metric"]["name"] == bundle.read_info(run / "model").task.metric["name"]
+    assert metrics["metric"]["name"] == "macro_f1"
+
+
+def test_classes_count_the_same_in_the_loss(data):
+    task = Task("classification", data)
+    training = TrainingData.read(task, FinetuneOptions(class_weights="balanced"))
+    counts = np.array([training.survey.train.labels[label] for label in training.labels])
+    weights = np.array(training.class_weights())
+    np.testing.assert_allclose(weights * counts, counts.sum() / len(counts))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--metric", "bleu"], r"unknown metric 'bleu': expected one of accuracy, macro_f1"),
+        (["--patience", 0], "patience 0: expected at least 1"),
+        (["--task", "regression", "--class-weights", "balanced"], "a regression has no classes"),
+        (["--class-weights", "equal"], "class_weights 'equal': expected one of balanced"),
+        (["--test", "gone.csv"], r"--test gone.csv: no such file; expected one, or a share as 20%"),
+        (["--test", "80%"], "test 80%: expected a share of 1% to 50%"),
+        (["--test", "0.125"], "--test 0.125: expected whole percent"),
+    ],
+)
+def test_bad_choices(flags, message, data, tmp_path):
+    if "regression" in flags:
+        data = tmp_path / "numbers.csv"
+        data.write_text("text,label\n" + "".join(f"number {i},{i}\n" for i in range(100)))
+    with pytest.raises(InputError, match=message):
+        call("finetune", "--data", data, "--output", tmp_path / "out", *TINY, *flags)
+    assert not (tmp_path / "out").exists()
