@@ -45,8 +45,8 @@ def train(folder: Path, limit: int | None, **options: Any) -> float:
     from sqb_tf.data.task import DEMO, Task
     from sqb_tf.training.finetune import finetune
     from sqb_tf.training.options import FinetuneOptions
+    from sqb_tflite.evaluation.evaluate import evaluate
     from sqb_tflite.verification.bundle_backend import BundleBackend
-    from sqb_tflite.verification.evaluate import evaluate
 
     if not (folder / "metrics.json").is_file():
         print(f"training {folder}", file=sys.stderr)

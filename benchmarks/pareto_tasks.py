@@ -131,7 +131,7 @@ def weights_digest(source: str) -> str:
 def score(backend: Any, benchmark: Benchmark) -> float:
     """The task's metric of a bundle or a package."""
     from sqb_tf.data.task import Task
-    from sqb_tflite.verification.evaluate import evaluate
+    from sqb_tflite.evaluation.evaluate import evaluate
 
     data, split = benchmark.evaluated
     return evaluate(backend, Task(benchmark.task, data), split)["metric"]["value"]

@@ -1,9 +1,14 @@
-"""Computes the task's metric for a bundle or a package on labelled data."""
+"""Computes the task's metrics for a bundle or a package on labelled data, and shows what it gets wrong."""
 
 import argparse
 import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from sqb_tf.checkpoint import bundle
+from sqb_tf.errors import InputError
+from sqb_tf.heads.backend import Backend
 from sqb_tf.options import option
 from sqb_tools import arguments, entry, results
 from sqb_tools.backends import BackendOptions
@@ -11,7 +16,9 @@ from sqb_tools.shared_options import AnswerOptions, DataOptions
 
 EPILOG = """examples:
   sqb evaluate --package sst2.tflite --data GLUE/SST-2 --task sst2
-  sqb evaluate --model runs/squad --data SQuAD --task squad --predictions answers.json"""
+  sqb evaluate --model runs/squad --data SQuAD --task squad --predictions answers.json
+  sqb evaluate --package reviews.tflite --data reviews.csv --report runs/errors
+  sqb evaluate --package int8.tflite --against runs/reviews --data reviews.csv --report runs/changes"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,6 +26,19 @@ class EvaluateOptions(BackendOptions):
     """What is evaluated, on which split, and what is written."""
 
     split: str = option("dev", "train, dev, test, or another file, as dev_mismatched", group="data")
+    report: str | None = option(
+        None,
+        "also write a folder: a page with scores by class, the confusion matrix and calibration, and every "
+        "wrong decision in errors.csv",
+        group="output",
+        metavar="DIR",
+    )
+    against: str | None = option(
+        None,
+        "with --report: another package or bundle, to compare with",
+        group="model",
+        metavar="FILE or DIR",
+    )
     predictions: str | None = option(
         None,
         "also write the predictions in the format of the task's server: GLUE's index and label, CoNLL's "
@@ -33,6 +53,20 @@ class EvaluateOptions(BackendOptions):
         metavar="FILE",
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.against is not None and self.report is None:
+            raise InputError("--against goes with --report DIR, which shows the comparison")
+        if self.report is not None and Path(self.report).is_file():
+            raise InputError(f"--report {self.report}: is a file: expected a folder to write")
+
+    def open_other(self) -> Backend | None:
+        """The model of `--against`."""
+        if self.against is None:
+            return None
+        kind = "model" if Path(self.against).is_dir() else "package"
+        return BackendOptions(**{kind: self.against}).open()
+
 
 def main(args: argparse.Namespace) -> int:
     options = arguments.read(EvaluateOptions, args)
@@ -42,20 +76,40 @@ def main(args: argparse.Namespace) -> int:
         bundle.read_info(options.model)
     for _ in task.split(options.split):  # bad data is reported before TensorFlow is imported
         pass
-    from sqb_tflite.verification.evaluate import evaluate
+    from sqb_tflite.evaluation.evaluate import evaluate
 
-    backend = options.open()
-    backend.head = backend.head.update_settings(answers.settings)
-    result = evaluate(backend, task, options.split, options.predictions, options.nbest)
+    backend, other = options.open(), options.open_other()
+    for opened in filter(None, (backend, other)):
+        opened.head = opened.head.update_settings(answers.settings)
+    files = (options.predictions, options.nbest, options.report)
+    result = evaluate(backend, task, options.split, *files, other)
     lines = [
         f"{name} {value:.4f} ({result['examples']} examples)"
         for name, value in result["metrics"].items()
     ]
-    for name in ("predictions", "nbest"):
+    lines += _summary(result)
+    for name in ("predictions", "nbest", "report"):
         if name in result:
             lines.append(f"{name} {result[name]}")
     results.emit(args, "\n".join(lines), result)
     return entry.DONE
+
+
+def _summary(result: dict[str, Any]) -> Iterator[str]:
+    """What a report says in short."""
+    for name in ("macro", "micro"):
+        if name in result:
+            shares = ", ".join(f"{key} {value:.4f}" for key, value in result[name].items())
+            yield f"{name}: {shares}"
+    if "calibration" in result:
+        error = result["calibration"]["expected_calibration_error"]
+        yield f"expected calibration error {error:.4f}"
+    if "comparison" in result:
+        counts = result["comparison"]
+        yield (
+            f"decided differently: {counts['changed']}; right here alone: {counts['only_this_right']}, "
+            f"there alone: {counts['only_other_right']}"
+        )
 
 
 def flags() -> arguments.Parser:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from sqb_tf.data.example import Example, TextPair
 from sqb_tf.heads.head import Output, Outputs
+from sqb_tf.heads.judgement import Judgement
 from sqb_tf.heads.metrics import accuracy, f1, macro_f1, matthews
 from sqb_tf.heads.task_head import IndexedHead
 
@@ -45,6 +46,8 @@ class ClassificationHead(IndexedHead):
     hf_problem_type = "single_label_classification"
     metrics: ClassVar = {"accuracy": accuracy, "macro_f1": macro_f1, "f1": f1, "matthews": matthews}
     has_classes = True
+    judges_classes = True
+    judges_probabilities = True
     distillation_loss = "cross_entropy"
 
     @classmethod
@@ -63,19 +66,24 @@ class ClassificationHead(IndexedHead):
     def decisions(self, result: Classification) -> list[str]:
         return [result.label]
 
+    def judge(self, example: Example, result: Classification) -> Iterable[Judgement]:
+        label = example.label_text
+        yield Judgement(label, result.label, result.label == label, result.scores[result.label])
+
     def metric_inputs(self, results: Sequence[Classification]) -> np.ndarray:
-        return np.array([list(result.scores.values()) for result in results])
+        """The ids of the labels, `[n]`."""
+        return np.array([self.label_ids[result.label] for result in results])
 
     def loss(self, results: Sequence[Any], references: Any) -> float | None:
         """Cross-entropy."""
-        scores = np.take_along_axis(self.metric_inputs(results), references[:, None], axis=1)
+        pairs = zip(results, references, strict=True)
+        scores = [result.scores[self.labels[label]] for result, label in pairs]
         return float(-np.log(np.maximum(scores, np.finfo(np.float32).tiny)).mean())
 
     def baseline(self, metric: str, references: Any) -> tuple[str, float] | None:
-        counts = np.bincount(references, minlength=len(self.labels))
-        constant = np.tile(np.eye(len(self.labels))[counts.argmax()], (len(references), 1))
-        answer = f"always answering {self.labels[counts.argmax()]!r}"
-        return answer, self.metrics[metric](constant, references)
+        most = np.bincount(references).argmax()
+        constant = np.full_like(references, most)
+        return f"always answering {self.labels[most]!r}", self.metrics[metric](constant, references)
 
     def format_prediction(self, result: Classification, names: Mapping[str, str]) -> str:
         return names.get(result.label, result.label)

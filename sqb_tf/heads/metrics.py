@@ -1,6 +1,6 @@
 """The metrics of the tasks; higher is better.
 
-For texts, GLUE's: outputs `[n, labels]` (`[n, 1]` in regression) and targets `[n]`. For tagged words,
+For texts, GLUE's: predictions `[n]` (ids of labels, or numbers) and targets `[n]`. For tagged words,
 seqeval's: the tags of each text. For answers, SQuAD's: the answer to each question, and all right answers.
 """
 
@@ -16,15 +16,15 @@ import numpy as np
 
 
 def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
-    """Share of the examples whose label has the highest score."""
-    return float(np.mean(outputs.argmax(-1) == targets))
+    """Share of the examples whose label is right."""
+    return float(np.mean(outputs == targets))
 
 
 def f1(outputs: np.ndarray, targets: np.ndarray) -> float:
     """F1 of the label with id 1 (MRPC, QQP); 0 where no example has or gets it."""
     from sklearn.metrics import f1_score
 
-    return float(f1_score(targets, outputs.argmax(-1), zero_division=0.0))
+    return float(f1_score(targets, outputs, zero_division=0.0))
 
 
 def macro_f1(outputs: np.ndarray, targets: np.ndarray) -> float:
@@ -34,7 +34,7 @@ def macro_f1(outputs: np.ndarray, targets: np.ndarray) -> float:
     return float(
         f1_score(
             targets,
-            outputs.argmax(-1),
+            outputs,
             labels=np.unique(targets),
             average="macro",
             zero_division=0.0,
@@ -46,7 +46,7 @@ def matthews(outputs: np.ndarray, targets: np.ndarray) -> float:
     """Matthews' correlation coefficient (CoLA); 0 where all answers are the same."""
     from sklearn.metrics import matthews_corrcoef
 
-    return float(matthews_corrcoef(targets, outputs.argmax(-1)))
+    return float(matthews_corrcoef(targets, outputs))
 
 
 def pearson(outputs: np.ndarray, targets: np.ndarray) -> float:
@@ -66,7 +66,7 @@ def spearman(outputs: np.ndarray, targets: np.ndarray) -> float:
 def _correlation(function, outputs: np.ndarray, targets: np.ndarray) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a constant correlates with nothing: NaN
-        value = float(function(outputs[:, 0], targets).statistic) if len(targets) > 1 else np.nan
+        value = float(function(outputs, targets).statistic) if len(targets) > 1 else np.nan
     return 0.0 if np.isnan(value) else value
 
 

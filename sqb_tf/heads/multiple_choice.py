@@ -12,6 +12,7 @@ from sqb_tf.data.choices import SEPARATOR, split_choices
 from sqb_tf.data.example import Example, TextPair
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Output, Outputs, Request, softmax
+from sqb_tf.heads.judgement import Judgement
 from sqb_tf.heads.metrics import accuracy
 from sqb_tf.heads.task_head import IndexedHead
 from sqb_tf.text.encoder import TextEncoder
@@ -42,6 +43,7 @@ class MultipleChoiceHead(IndexedHead):
     hf_class = "ForMultipleChoice"
     hf_layers: ClassVar = {"choice_head": "classifier"}
     metrics: ClassVar = {"accuracy": accuracy}
+    judges_probabilities = True
 
     def read_labels(self, example: Example, source: str) -> Iterable[str]:
         indices = map(str, range(len(split_choices(example.pair))))
@@ -75,12 +77,16 @@ class MultipleChoiceHead(IndexedHead):
     def decisions(self, result: Choice) -> list[int]:
         return [result.choice]
 
+    def judge(self, example: Example, result: Choice) -> Iterable[Judgement]:
+        """The choices themselves, not their indices."""
+        choices = split_choices(example.pair)
+        gold, predicted = choices[int(example.label_text)], choices[result.choice]
+        right = str(result.choice) == example.label_text
+        yield Judgement(gold, predicted, right, result.scores[result.choice])
+
     def metric_inputs(self, results: Sequence[Choice]) -> np.ndarray:
-        # Examples may differ in their number of choices.
-        most = max(len(result.scores) for result in results)
-        return np.array(
-            [[*result.scores, *[-1.0] * (most - len(result.scores))] for result in results]
-        )
+        """The indices of the choices, `[n]`."""
+        return np.array([result.choice for result in results])
 
     def format_prediction(self, result: Choice, names: Mapping[str, str]) -> str:
         return str(result.choice)

@@ -11,6 +11,7 @@ from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.heads.classification import Classification, ClassificationHead
 from sqb_tf.heads.head import Output
+from sqb_tf.heads.judgement import Judgement
 from sqb_tf.heads.metrics import pearson, spearman
 
 
@@ -22,7 +23,7 @@ class RegressionHead(ClassificationHead):
     outputs = (Output("logits", centered=True),)
     hf_problem_type = "regression"
     metrics: ClassVar = {"pearson": pearson, "spearman": spearman}
-    has_classes = False
+    has_classes = judges_classes = judges_probabilities = False
     target_dtype = "float32"
     distillation_loss = "squared_error"
 
@@ -49,9 +50,19 @@ class RegressionHead(ClassificationHead):
 
         return {"loss": keras.losses.MeanSquaredError()}
 
+    def judge(self, example: Example, result: Classification) -> Iterable[Judgement]:
+        """Beyond rounding, any number but the right one is off."""
+        (score,) = result.scores.values()
+        distance = abs(score - self.target(example))
+        yield Judgement(example.label_text, f"{score:.4f}", distance < 5e-5, distance)
+
+    def metric_inputs(self, results: Sequence[Classification]) -> np.ndarray:
+        """The scores, `[n]`."""
+        return np.array([next(iter(result.scores.values())) for result in results])
+
     def loss(self, results: Sequence[Classification], references: Any) -> float | None:
         """Squared error."""
-        return float(np.square(self.metric_inputs(results)[:, 0] - references).mean())
+        return float(np.square(self.metric_inputs(results) - references).mean())
 
     def baseline(self, metric: str, references: Any) -> tuple[str, float] | None:
         return "always answering the same number", 0.0

@@ -18,12 +18,15 @@ from sqb_tf.data.example import Example, TextPair
 from sqb_tf.data.squad import parse_answers
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Output, Outputs, Request, softmax
+from sqb_tf.heads.judgement import Judgement
 from sqb_tf.heads.metrics import answer_f1, exact_match
 from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.heads.windows import TrainingWindows, Window, check_stride, windows
 from sqb_tf.text.encoder import TextEncoder
 
 EMPTY = (0, 0)
+# By which contexts are grouped: half of SQuAD's have up to some 110 words, one in ten more than 200.
+CONTEXT_WORDS = (50, 100, 150, 200, 300)
 # An answer whose probability is this share of the best one's, or more, ties with it: 0.1 in logits. Among
 # hundreds of spans the best two often differ by less than any rounding error.
 TIE = 0.9
@@ -181,6 +184,16 @@ class SpanHead(TaskHead):
         if self.decisions(actual) in tied:
             return [True, True]
         return super().same_decisions(expected, actual)
+
+    def judge(self, example: Example, result: Answers) -> Iterable[Judgement]:
+        """By the length of the context: longer ones have more places to be wrong."""
+        best = result.answers[0]
+        answers = list(dict.fromkeys(text for _, text in parse_answers(example, "the data")))
+        right = exact_match([best.text], [answers]) == 1
+        words = len((example.pair or "").split())
+        limit = next((limit for limit in CONTEXT_WORDS if words <= limit), None)
+        group = f"up to {limit} words" if limit else f"more than {CONTEXT_WORDS[-1]} words"
+        yield Judgement(" / ".join(answers), best.text, right, best.score, group)
 
     def baseline(self, metric: str, references: Any) -> tuple[str, float] | None:
         return "answering nothing", self.metrics[metric]([""] * len(references), references)

@@ -12,6 +12,7 @@ import numpy as np
 from sqb_tf.data.example import Example, TextPair
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Head, Outputs
+from sqb_tf.heads.judgement import Judgement
 from sqb_tf.text.encoder import TextEncoder
 
 
@@ -22,6 +23,8 @@ class TaskHead(Head, abc.ABC):
         metrics: name -> function of `metric_inputs` and `references`; higher is better, the first one is
             the head's own.
         has_classes: every example has one of the labels, and training may weigh them.
+        judges_classes: what is judged are classes or types, so that each has a precision and a recall.
+        judges_probabilities: judgements have the probability of what is predicted.
         target_dtype: of a training target in tf.data.
         target_shape: of one.
         distillation_loss: `cross_entropy` or `squared_error`, by which it learns from a teacher; None: it
@@ -31,6 +34,8 @@ class TaskHead(Head, abc.ABC):
     fixed_labels: ClassVar[tuple[str, ...] | None] = None
     metrics: ClassVar[Mapping[str, Callable[[Any, Any], float]]]
     has_classes: ClassVar[bool] = False
+    judges_classes: ClassVar[bool] = False
+    judges_probabilities: ClassVar[bool] = False
     target_dtype: ClassVar[str] = "int32"
     target_shape: ClassVar[tuple[int, ...]] = ()
     distillation_loss: ClassVar[str | None] = None
@@ -114,6 +119,10 @@ class TaskHead(Head, abc.ABC):
     # --- Scores ---
 
     @abc.abstractmethod
+    def judge(self, example: Example, result: Any) -> Iterable[Judgement]:
+        """Each decision of a result beside the right one."""
+
+    @abc.abstractmethod
     def decisions(self, result: Any) -> Sequence[Any]:
         """What a result decides: verification counts how many of these stay the same."""
 
@@ -125,11 +134,8 @@ class TaskHead(Head, abc.ABC):
     def metric_inputs(self, results: Sequence[Any]) -> Any:
         """Results as the metrics take them."""
 
-    def scores(
-        self, names: Iterable[str], results: Sequence[Any], references: Any
-    ) -> dict[str, float]:
-        """The metrics of `names`."""
-        inputs = self.metric_inputs(results)
+    def scores(self, names: Iterable[str], inputs: Any, references: Any) -> dict[str, float]:
+        """The metrics of `names`, from `metric_inputs` and `references`."""
         return {name: self.metrics[name](inputs, references) for name in names}
 
     def loss(self, results: Sequence[Any], references: Any) -> float | None:

@@ -11,6 +11,7 @@ import numpy as np
 from sqb_tf.data.conll import OUTSIDE
 from sqb_tf.data.example import Example, TextPair
 from sqb_tf.heads.head import Output, Outputs, Request
+from sqb_tf.heads.judgement import Judgement
 from sqb_tf.heads.metrics import entity_f1, tag_accuracy
 from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.text.encoder import TextEncoder
@@ -44,6 +45,7 @@ class TokenClassificationHead(TaskHead):
     hf_class = "ForTokenClassification"
     hf_layers: ClassVar = {"token_head": "classifier"}
     metrics: ClassVar = {"entity_f1": entity_f1, "tag_accuracy": tag_accuracy}
+    judges_classes = True
     target_dtype = "string"
 
     def read_labels(self, example: Example, source: str) -> list[str]:
@@ -71,6 +73,14 @@ class TokenClassificationHead(TaskHead):
     def decisions(self, result: Tagging) -> tuple[str, ...]:
         return result.tags
 
+    def judge(self, example: Example, result: Tagging) -> Iterator[Judgement]:
+        """Each entity by its type: one that is right, missed, invented, or of another type."""
+        gold, predicted = map(entities, (example.label_text.split(" "), list(result.tags)))
+        for span in sorted(gold.keys() | predicted.keys()):
+            right, said = gold.get(span, ""), predicted.get(span, "")
+            words = " ".join(result.words[span[0] : span[1] + 1])
+            yield Judgement(right, said, right == said, part=words)
+
     def metric_inputs(self, results: Sequence[Tagging]) -> list[list[str]]:
         return [list(result.tags) for result in results]
 
@@ -85,6 +95,13 @@ class TokenClassificationHead(TaskHead):
         for result in results:
             yield from (f"{w}\t{tag}" for w, tag in zip(result.words, result.tags, strict=True))
             yield ""
+
+
+def entities(tags: list[str]) -> dict[tuple[int, int], str]:
+    """First and last word -> type of each entity, as `seqeval` reads tags and `entity_f1` counts them."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    return {(first, last): kind for kind, first, last in get_entities(tags)}
 
 
 def word_tags(labels: Sequence[str], scores: np.ndarray, positions: np.ndarray) -> tuple[str, ...]:

@@ -196,7 +196,8 @@ class FinetuneTrainer:
     def evaluate_dev(self) -> dict[str, float]:
         """The metric on dev, and the loss if results tell it; an error for outputs that are not finite."""
         results = self._results(self.dev)
-        scores = self.head.scores([self.data.metric], results, self.dev_references)
+        inputs = self.head.metric_inputs(results)
+        scores = self.head.scores([self.data.metric], inputs, self.dev_references)
         loss = self.head.loss(results, self.dev_references)
         return scores if loss is None else {**scores, "loss": loss}
 
@@ -206,7 +207,8 @@ class FinetuneTrainer:
             return None
         test = list(self.task.split(TEST))
         names = dict.fromkeys((self.data.metric, *self.task.spec.metrics))
-        scores = self.head.scores(names, self._results(test), self.head.references(test))
+        inputs = self.head.metric_inputs(self._results(test))
+        scores = self.head.scores(names, inputs, self.head.references(test))
         return {"examples": len(test), "metrics": scores}
 
     def _results(self, examples: Iterable[Example]) -> list[Any]:

@@ -7,11 +7,15 @@ import shutil
 
 import pytest
 from fixtures import reports
+from fixtures.answers import Answering, classified
 from fixtures.commands import call
 from fixtures.reports import HOST, PACKAGES, PHONE
 
+from sqb_tf.data.task import Task
+from sqb_tf.heads import registry
 from sqb_tflite.bench.record import Result
 from sqb_tflite.bench.reports import report
+from sqb_tflite.evaluation.evaluate import evaluate
 
 playwright = pytest.importorskip("playwright.sync_api")
 BROWSERS = ("chromium-headless-shell", "chromium")
@@ -154,6 +158,32 @@ def test_the_page_of_a_survey(open_page, tmp_path):
     assert max(widths) > 100 and min(widths) == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     result = json.loads((tmp_path / "survey.json").read_text())
+    assert json.loads(page.locator("#data").text_content()) == result
+
+
+def test_the_page_of_an_evaluation(open_page, tmp_path):
+    labels = ["good", "bad", HARMFUL]
+    data = [(f"{label} text {i}", label) for label in labels for i in range(20)]
+    (tmp_path / "dev.tsv").write_text("\n".join(["text\tlabel", *map("\t".join, data)]) + "\n")
+    wrong = {
+        text: labels[(labels.index(label) + (i % 4 == 0)) % 3]
+        for i, (text, label) in enumerate(data)
+    }
+    head = registry.get_task_head("classification")(labels)
+    backend, other = (
+        Answering(head, {text: classified(labels, said[text], 0.8) for text, _ in data})
+        for said in (wrong, dict(data))
+    )
+    result = evaluate(
+        backend, Task("classification", tmp_path), "dev", report=tmp_path / "report", against=other
+    )
+    page = open_page(360, 740, url=(tmp_path / "report" / "report.html").as_uri())
+    shown = {row["class"]: row for row in rows(page, "Precision, recall and F1 by class")}
+    assert shown[HARMFUL]["recall"] == "0.750" and shown["good"]["in the data"] == "20"
+    assert len(rows(page, "All 15")) == 15
+    assert page.locator("svg rect[opacity]").count() == 6  # three right, three wrong
+    assert "right there: 15" in page.locator("main").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert json.loads(page.locator("#data").text_content()) == result
 
 

@@ -20,6 +20,7 @@ from fixtures.commands import (
     call,
     fingerprint,
     listing,
+    rejects,
     run,
     start,
     start_python,
@@ -354,7 +355,27 @@ def test_evaluate_of_package_and_bundle(bundle_dir, package, tmp_path, capsys):
     assert call("evaluate", "--package", package, *flags) == 0
     assert json.loads(capsys.readouterr().out)["metric"]["value"] > 0.9
     assert call("evaluate", "--package", package, "--data", tmp_path, "--limit", 5) == 0
-    assert re.fullmatch(r"accuracy \d\.\d{4} \(5 examples\)\n", capsys.readouterr().out)
+    shown = r"accuracy \d\.\d{4} \(5 examples\)\nmacro_f1 \d\.\d{4} \(5 examples\)\n"
+    assert re.fullmatch(shown, capsys.readouterr().out)
+
+
+def test_evaluate_writes_a_report(bundle_dir, package, tmp_path, capsys):
+    shutil.copy(bundle_dir / "verification.jsonl", tmp_path / "dev.jsonl")
+    report = tmp_path / "report"
+    flags = ["--package", package, "--data", tmp_path, "--report", report]
+    assert call("evaluate", *flags, "--against", bundle_dir, "--json", tmp_path / "out.json") == 0
+    out = capsys.readouterr().out
+    assert (
+        "macro: precision" in out and "decided differently: " in out and f"report {report}" in out
+    )
+    files = {"report.html", "errors.csv", "confusion.csv", "changes.csv", "evaluation.json"}
+    assert {path.name for path in report.iterdir()} == files
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert json.loads((report / "evaluation.json").read_text()) == result
+    # The bundle is right everywhere: its own answers are the labels.
+    assert result["comparison"]["only_this_right"] == result["comparison"]["neither_right"] == 0
+    rejects("--against goes with --report", "evaluate", *flags[:-2], "--against", bundle_dir)
+    rejects(r"--report .*dev.jsonl: is a file", *("evaluate", *flags[:-1], tmp_path / "dev.jsonl"))
 
 
 # --- Streams -------------------------------------------------------------------------------------

@@ -169,7 +169,9 @@ def test_choices_of_any_number_are_evaluated():
         for e, values in zip(examples, logits, strict=True)
     ]
     assert [r.choice for r in results] == [1, 1]
-    assert head.scores(["accuracy"], results, head.references(examples)) == {"accuracy": 0.5}
+    assert head.scores(["accuracy"], head.metric_inputs(results), head.references(examples)) == {
+        "accuracy": 0.5
+    }
     np.testing.assert_allclose(results[0].scores, np.exp([0, 2]) / np.exp([0, 2]).sum())
     with pytest.raises(InputError, match="label '2': expected the index of a choice"):
         head.references([Example("a", "b\tc", "2")])

@@ -6,9 +6,9 @@ import pytest
 from sqb_tf.heads import metrics
 
 # Answers 1 1 0 1 0 0 for targets 1 1 1 0 0 0: 2 true and 1 false positives, 1 false and 2 true negatives.
-OUTPUTS = np.array([[0.1, 0.9], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6], [0.9, 0.1], [1.0, 0.0]])
+OUTPUTS = np.array([1, 1, 0, 1, 0, 0])
 TARGETS = np.array([1, 1, 1, 0, 0, 0])
-SCORES = np.array([[1.0], [2.0], [3.0], [10.0]])
+SCORES = np.array([1.0, 2.0, 3.0, 10.0])
 
 
 def test_classification():
@@ -19,8 +19,16 @@ def test_classification():
     )
 
 
+def test_macro_f1_counts_every_label_that_occurs_the_same():
+    # F1 of label 0 and of label 1 are 2 * 2 / (3 + 3), of label 2, which no target has, nothing.
+    assert metrics.macro_f1(OUTPUTS, TARGETS) == pytest.approx(2 / 3)
+    assert metrics.macro_f1(np.array([1, 1, 2, 1, 0, 0]), TARGETS) == pytest.approx(
+        (2 * 2 / (2 + 3) + 2 * 2 / (3 + 3)) / 2
+    )
+
+
 def test_f1_is_that_of_label_1():
-    always_0, always_1 = np.tile([1.0, 0.0], (6, 1)), np.tile([0.0, 1.0], (6, 1))
+    always_0, always_1 = np.zeros(6, int), np.ones(6, int)
     assert metrics.f1(always_0, TARGETS) == 0
     assert metrics.f1(always_1, TARGETS) == pytest.approx(2 * 3 / (2 * 3 + 3))
     assert metrics.matthews(always_0, TARGETS) == metrics.matthews(always_1, TARGETS) == 0
@@ -41,6 +49,6 @@ def test_regression():
 @pytest.mark.parametrize("name", ["pearson", "spearman"])
 @pytest.mark.filterwarnings("error")
 def test_a_constant_correlates_with_nothing(name):
-    assert getattr(metrics, name)(np.ones((4, 1)), np.arange(4.0)) == 0
+    assert getattr(metrics, name)(np.ones(4), np.arange(4.0)) == 0
     assert getattr(metrics, name)(SCORES, np.ones(4)) == 0
     assert getattr(metrics, name)(SCORES[:1], np.ones(1)) == 0

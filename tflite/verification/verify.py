@@ -138,7 +138,10 @@ def _metric(
     if not isinstance(head, TaskHead):
         return dict.fromkeys(("name", "keras", "package", "drop"))
     name = TASKS[task].metrics[0] if task in TASKS else next(iter(head.metrics))
-    keras, package = (head.scores([name], r, references)[name] for r in (expected, actual))
+    keras, package = (
+        head.scores([name], head.metric_inputs(results), references)[name]
+        for results in (expected, actual)
+    )
     return {"name": name, "keras": keras, "package": package, "drop": keras - package}
 
 

@@ -1,0 +1,181 @@
+"""sqb_tflite.evaluation: what is counted of a model's decisions, by hand and beside scikit-learn."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from fixtures.answers import Answering, classified
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from sqb_tf.data.example import Example
+from sqb_tf.data.task import Task
+from sqb_tf.heads import registry
+from sqb_tf.heads.classification import Classification
+from sqb_tf.heads.multiple_choice import Choice
+from sqb_tf.heads.span import Answer, Answers
+from sqb_tf.heads.token_classification import Tagging
+from sqb_tflite.evaluation.assessment import Assessment
+from sqb_tflite.evaluation.comparison import Comparison
+from sqb_tflite.evaluation.errors import ErrorLog
+from sqb_tflite.evaluation.evaluate import evaluate
+
+LABELS = ["a", "b", "c", "never"]
+
+
+@pytest.fixture(scope="module")
+def decisions():
+    """(gold, predicted, score) of 500 texts."""
+    rng = np.random.default_rng(0)
+    gold = rng.choice(["a", "b", "c"], 500, p=[0.7, 0.25, 0.05])
+    said = np.where(rng.random(500) < 0.7, gold, rng.choice(LABELS[:3], 500))
+    return list(zip(gold.tolist(), said.tolist(), rng.uniform(0.3, 1, 500).tolist(), strict=True))
+
+
+@pytest.fixture
+def task(decisions, tmp_path):
+    rows = [f"text {i}\t{gold}" for i, (gold, _, _) in enumerate(decisions)]
+    (tmp_path / "dev.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    return Task("classification", tmp_path)
+
+
+@pytest.fixture
+def backend(decisions):
+    head = registry.get_task_head("classification")(LABELS)
+    results = {f"text {i}": classified(LABELS, said, s) for i, (_, said, s) in enumerate(decisions)}
+    return Answering(head, results)
+
+
+def test_classes_are_scored_as_scikit_learn_does(backend, task, decisions, tmp_path):
+    result = evaluate(backend, task, "dev", report=tmp_path / "report")
+    gold, said, _ = zip(*decisions, strict=True)
+    expected = precision_recall_fscore_support(gold, said, labels=["a", "b", "c"])
+    actual = [
+        [result["classes"][name][key] for name in ("a", "b", "c")]
+        for key in ("precision", "recall", "f1", "gold")
+    ]
+    np.testing.assert_allclose(actual, expected)
+    for average in ("macro", "micro"):
+        values = precision_recall_fscore_support(gold, said, average=average)[:3]
+        np.testing.assert_allclose(list(result[average].values()), values)
+    assert result["macro"]["f1"] == pytest.approx(result["metrics"]["macro_f1"])
+    with open(tmp_path / "report" / "confusion.csv", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head[2:5] == [row[0] for row in rows[1:4]] == ["a", "b", "c"]
+    matrix = [[int(cell) for cell in row[2:5]] for row in rows[1:4]]
+    assert matrix == confusion_matrix(gold, said, labels=["a", "b", "c"]).tolist()
+
+
+def test_every_wrong_decision_is_listed_the_surest_first(backend, task, decisions, tmp_path):
+    result = evaluate(backend, task, "dev", report=tmp_path / "report")
+    with open(tmp_path / "report" / "errors.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    wrong = [(f"text {i}", g, p, s) for i, (g, p, s) in enumerate(decisions) if g != p]
+    wrong.sort(key=lambda row: -row[3])
+    assert [(r["text"], r["gold"], r["predicted"]) for r in rows] == [row[:3] for row in wrong]
+    assert result["wrong"] == len(rows)
+    assert json.loads((tmp_path / "report" / "evaluation.json").read_text()) == result
+
+
+def test_calibration_by_hand():
+    head = registry.get_task_head("classification")(LABELS)
+    assessment = Assessment(head)
+    # Two bins: 0.9 sure and right three times in four, 0.5 sure and never right.
+    for label, said, score in [("a", "a", 0.9)] * 3 + [("b", "a", 0.9), ("b", "a", 0.5)]:
+        example = Example("text", label=label)
+        assessment.add(example, head.judge(example, classified(LABELS, said, score)))
+    calibration = assessment.calibration()
+    assert calibration["expected_calibration_error"] == pytest.approx(0.8 * 0.15 + 0.2 * 0.5)
+    assert [entry["count"] for entry in calibration["bins"]] == [1, 4]
+
+
+def test_entities_are_scored_as_the_metric_does():
+    head = registry.get_task_head("token_classification")(["O", "B-X", "I-X", "B-Y"])
+    rows = [
+        ("a b c d", "B-X I-X O B-Y", "B-X I-X O B-X"),  # right; of another type
+        ("a b c d", "B-X O B-Y O", "O O B-Y B-X"),  # missed; right; invented
+    ]
+    assessment, results, examples = Assessment(head), [], []
+    for text, gold, said in rows:
+        examples.append(Example(text, label=gold))
+        results.append(Tagging(tuple(text.split()), tuple(said.split())))
+        assessment.add(examples[-1], head.judge(examples[-1], results[-1]))
+    expected = head.scores(["entity_f1"], head.metric_inputs(results), head.references(examples))
+    assert assessment.averages()["micro"]["f1"] == pytest.approx(expected["entity_f1"])
+    assert sorted(assessment.confusions()) == [("", "X", 1), ("X", "", 1), ("Y", "X", 1)]
+    assert {row[2] for row in assessment.errors.rows()} == {"d", "a"}
+    assert assessment.calibration() is None
+
+
+def test_answers_are_grouped_by_length():
+    head = registry.get_task_head("span")()
+    assessment = Assessment(head)
+    for words, said in ((20, "lake"), (20, "hill"), (120, "lake"), (900, "lake")):
+        example = Example("where?", "lake " + "word " * words, '[[0, "the lake"]]')
+        assessment.add(example, head.judge(example, Answers((Answer(said, 0.5, 0, 4),))))
+    assert assessment.to_json()["groups"] == {
+        "up to 50 words": {"count": 2, "right": 0.5},
+        "up to 150 words": {"count": 1, "right": 1.0},
+        "more than 300 words": {"count": 1, "right": 1.0},
+    }
+    assert not assessment.classes()
+
+
+def test_numbers_are_listed_by_their_distance():
+    head = registry.get_task_head("regression")(["score"])
+    assessment = Assessment(head)
+    for gold, said in (("1.0", 1.5), ("2.0", 2.0), ("3.0", 1.0)):
+        example = Example(f"text {gold}", label=gold)
+        assessment.add(example, head.judge(example, Classification("score", {"score": said})))
+    assert [row[3:] for row in assessment.errors.rows()] == [
+        ["3.0", "1.0000", "2.0000"],
+        ["1.0", "1.5000", "0.5000"],
+    ]
+
+
+def test_choices_are_shown_by_their_text():
+    head = registry.get_task_head("multiple_choice")()
+    example = Example("she", "runs\tswims", "0")
+    (judgement,) = head.judge(example, Choice(1, (0.2, 0.8)))
+    assert (judgement.gold, judgement.predicted, judgement.right) == ("runs", "swims", False)
+
+
+def test_two_models_side_by_side(backend, task, decisions, tmp_path):
+    """The other model is right on every third text and says `never` elsewhere."""
+    others = {
+        f"text {i}": classified(LABELS, gold if i % 3 == 0 else "never", 0.9)
+        for i, (gold, _, _) in enumerate(decisions)
+    }
+    other = Answering(backend.head, others)
+    counts = evaluate(backend, task, "dev", report=tmp_path, against=other)["comparison"]
+    right = [gold == said for gold, said, _ in decisions]
+    assert counts["both_right"] == sum(right[::3])
+    assert counts["only_this_right"] == sum(right) - sum(right[::3])
+    assert counts["only_other_right"] == len(right[::3]) - sum(right[::3])
+    assert counts["changed"] == 500 - counts["both_right"]
+    with open(tmp_path / "changes.csv", newline="") as file:
+        who = [row["right"] for row in csv.DictReader(file)]
+    assert len(who) == counts["changed"] and who[0] == "the other"
+    evaluate(backend, task, "dev", report=tmp_path)
+    assert not (tmp_path / "changes.csv").exists()  # it would be taken for this one's
+
+
+def test_the_same_model_changes_nothing():
+    comparison = Comparison()
+    head = registry.get_task_head("classification")(LABELS)
+    example = Example("text", label="a")
+    judgements = list(head.judge(example, classified(LABELS, "b", 0.5)))
+    comparison.add(example, judgements, judgements)
+    assert comparison.to_json()["changed"] == 0 and comparison.to_json()["neither_right"] == 1
+
+
+def test_rows_come_back_as_they_were(tmp_path):
+    log = ErrorLog(["text", "score"])
+    rows = [["plain", "1"], ['a "quoted", text\nof two lines', "3"], ["", "2"], ["ünï", ""]]
+    for row in rows:
+        log.add(row, float(row[1]) if row[1] else None)
+    assert list(log.rows()) == [rows[1], rows[2], rows[0], rows[3]]
+    assert list(log.rows(1)) == [rows[1]]
+    log.write(tmp_path / "errors.csv")
+    with open(tmp_path / "errors.csv", newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [["text", "score"], rows[1], rows[2], rows[0], rows[3]]

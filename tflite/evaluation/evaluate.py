@@ -1,0 +1,176 @@
+"""The metrics of a backend on labelled data, the files of its predictions, and a report of its errors."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sqb_tf.atomic_write import staged_file
+from sqb_tf.data.example import Example
+from sqb_tf.data.task import Task
+from sqb_tf.errors import InputError
+from sqb_tf.heads.backend import Backend
+from sqb_tf.heads.task_head import TaskHead
+
+from .assessment import Assessment
+from .comparison import Comparison
+from .report import Report
+
+# Examples whose metric inputs are joined at once.
+CHUNK = 1024
+
+
+def evaluate(
+    backend: Backend,
+    task: Task,
+    split: str,
+    predictions: str | Path | None = None,
+    nbest: str | Path | None = None,
+    report: str | Path | None = None,
+    against: Backend | None = None,
+) -> dict[str, Any]:
+    """The metrics of a model on a split of `task`; none where the split has no labels.
+
+    Memory grows by a few bytes an example, unless `predictions` or `nbest` are written.
+
+    Args:
+        backend: a `Runner` or a `BundleBackend`.
+        task: the data.
+        split: `train`, `dev`, `test` or another file of the folder.
+        predictions: a file to write in the format of the task's server: a GLUE submission, tagged words in
+            CoNLL's format, SQuAD's JSON of answers by id.
+        nbest: a file to write with the answers to each question and their probabilities, best first, as
+            JSON by id.
+        report: a folder to write with a page, every wrong decision and the confusion matrix.
+        against: another model of the same task, to compare with in the report.
+
+    Returns:
+        `metric` (`name`, `value`; None without labels), `metrics` by name, `examples`, the files written;
+        with a report also what `Assessment.to_json` and `Comparison.to_json` say.
+
+    Raises:
+        InputError: no examples, labels that the model does not have, a file that cannot be written.
+    """
+    head = _check(backend, task, split, predictions, nbest, report)
+    if against is not None:
+        _check(against, task, split, None, None, report)
+    scores = None if task.is_unlabelled(split) else _Scores(head, task)
+    assessment = Assessment(head) if report is not None else None
+    comparison = Comparison() if against is not None else None
+    kept: list[tuple[Example, Any]] = []
+    count = 0
+    for example, result, other in _results(task.split(split), backend, against):
+        count += 1
+        if scores is not None:
+            scores.add(example, result)
+        if assessment is not None:
+            judgements = list(head.judge(example, result))
+            assessment.add(example, judgements)
+            if comparison is not None:
+                comparison.add(example, judgements, list(head.judge(example, other)))
+        if predictions is not None or nbest is not None:
+            kept.append((example, result))
+    if not count:
+        raise InputError(f"{task.split(split).name}: no examples in it")
+    values = {} if scores is None else scores.values()
+    metric = {"name": task.metric_name, "value": values[task.metric_name]} if values else None
+    summary: dict[str, Any] = {"metric": metric, "metrics": values, "examples": count}
+    if predictions is not None:
+        names = {shown: label for label, shown in (task.spec.label_names or {}).items()}
+        lines = head.format_submission([e for e, _ in kept], [r for _, r in kept], names)
+        summary["predictions"] = _write(predictions, "\n".join(lines))
+    if nbest is not None:
+        answers = {example.id: result.listed() for example, result in kept}
+        summary["nbest"] = _write(nbest, json.dumps(answers, ensure_ascii=False, indent=1))
+    if report is not None and assessment is not None:
+        summary |= assessment.to_json()
+        if comparison is not None:
+            summary["comparison"] = comparison.to_json()
+        summary["report"] = str(report)
+        Report(f"{task.split(split).name}", summary, assessment, comparison).write(Path(report))
+    return summary
+
+
+def _check(
+    backend: Backend,
+    task: Task,
+    split: str,
+    predictions: str | Path | None,
+    nbest: str | Path | None,
+    report: str | Path | None,
+) -> TaskHead:
+    head = backend.head
+    if task.head != head.name or not isinstance(head, TaskHead):
+        raise InputError(f"--task {task.name} is a {task.head}, the model's a {head.name}")
+    if nbest is not None and not head.answers_questions:
+        raise InputError(f"--nbest is for question answering, not for a {task.head}")
+    if task.is_unlabelled(split):
+        if report is not None:
+            raise InputError(f"the split {split} of {task.name} has no labels: --report needs them")
+        if predictions is None:
+            raise InputError(
+                f"the split {split} of {task.name} has no labels: name a file with --predictions"
+            )
+    return head
+
+
+def _results(
+    examples: Iterable[Example], backend: Backend, against: Backend | None
+) -> Iterator[tuple[Example, Any, Any]]:
+    """Each example with its result, and that of the other model."""
+    rows, texts, other_texts = itertools.tee(examples, 3)
+    results = backend.stream(e.texts for e in texts)
+    if against is None:
+        others: Iterable[Any] = itertools.repeat((None, None))
+        del other_texts  # else it would keep every example
+    else:
+        others = against.stream(e.texts for e in other_texts)
+    for example, (_, result), (_, other) in zip(rows, results, others):
+        yield example, result, other
+
+
+class _Scores:
+    """The metrics of a stream of results."""
+
+    def __init__(self, head: TaskHead, task: Task) -> None:
+        self._head, self._names = head, task.spec.metrics
+        self._examples: list[Example] = []
+        self._results: list[Any] = []
+        self._inputs: list[Any] = []
+        self._references: list[Any] = []
+
+    def add(self, example: Example, result: Any) -> None:
+        """One more."""
+        self._examples.append(example)
+        self._results.append(result)
+        if len(self._results) == CHUNK:
+            self._compact()
+
+    def _compact(self) -> None:
+        if self._results:
+            self._inputs.append(self._head.metric_inputs(self._results))
+            self._references.append(self._head.references(self._examples))
+            self._examples, self._results = [], []
+
+    def values(self) -> dict[str, float]:
+        """Metric -> value."""
+        self._compact()
+        return self._head.scores(self._names, _join(self._inputs), _join(self._references))
+
+
+def _join(parts: list[Any]) -> Any:
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return list(itertools.chain.from_iterable(parts))
+
+
+def _write(path: str | Path, text: str) -> str:
+    """Writes a file whole or not at all; its name."""
+    with staged_file(path) as staged:
+        staged.write_text(text + "\n", encoding="utf-8")
+    return str(path)

@@ -1,0 +1,179 @@
+"""An evaluation as a folder: a page, every wrong decision, the confusion matrix, another model's changes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqb_tf.atomic_write import staged_file
+from sqb_tf.page.page import bullets, card, document, download, table
+
+from . import pictures
+from .assessment import Assessment
+from .comparison import Comparison
+from .errors import ErrorLog
+
+PAGE, JSON, ERRORS = "report.html", "evaluation.json", "errors.csv"
+CONFUSION, CHANGES = "confusion.csv", "changes.csv"
+# Rows of the page's tables; the files have all.
+SHOWN = 200
+# Columns that are not numbers.
+WORDS = {
+    **dict.fromkeys(("class", "gold", "predicted", "part", "right", "other", "group"), "words"),
+    **dict.fromkeys(("text", "pair"), "words sentence"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What the folder shows.
+
+    Attributes:
+        data: the file that was evaluated.
+        summary: what `evaluate` returns.
+        assessment: the decisions, counted.
+        comparison: with another model, if there is one.
+    """
+
+    data: str
+    summary: dict[str, Any]
+    assessment: Assessment
+    comparison: Comparison | None = None
+
+    def write(self, folder: Path) -> None:
+        """Writes the folder's files; others in it stay. `InputError` for one that cannot be written."""
+        for name, text in (
+            (JSON, json.dumps(self.summary, indent=2, ensure_ascii=False) + "\n"),
+            (PAGE, self.page()),
+        ):
+            with staged_file(folder / name) as staged:
+                staged.write_text(text, encoding="utf-8", errors="backslashreplace")
+        self.assessment.errors.write(folder / ERRORS)
+        optional = {
+            CONFUSION: self._write_confusion if self.assessment.pairs else None,
+            CHANGES: self.comparison.changes.write if self.comparison else None,
+        }
+        for name, write in optional.items():
+            # A file of an earlier evaluation would be taken for this one's.
+            (folder / name).unlink(missing_ok=True)
+            if write is not None:
+                write(folder / name)
+
+    def _write_confusion(self, path: Path) -> None:
+        """Rows: gold; columns: predicted."""
+        names = ["", *self.assessment.classes()]
+        with staged_file(path) as staged, staged.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["gold \\ predicted", *names])
+            for gold in names:
+                writer.writerow([gold, *(self.assessment.pairs[gold, said] for said in names)])
+
+    def page(self) -> str:
+        """One HTML file."""
+        parts = [
+            card(
+                {"Data": self.data, "Examples": f"{self.summary['examples']:,}", **self._metrics()}
+            ),
+            bullets("summary", list(self._findings())),
+            *self._comparison_parts(),
+            *self._class_parts(),
+            *self._calibration_parts(),
+            *self._group_parts(),
+            *self._error_parts(),
+            download("As JSON", JSON, self.summary),
+        ]
+        return document("Evaluation", parts)
+
+    def _metrics(self) -> dict[str, str]:
+        return {name: f"{value:.4f}" for name, value in self.summary["metrics"].items()}
+
+    def _findings(self) -> Iterator[str]:
+        wrong = len(self.assessment.errors)
+        yield f"{wrong:,} decisions are wrong; {ERRORS} has all of them, the surest first"
+        scores = self.assessment.classes()
+        weak = sorted((s for s in scores.items() if s[1].gold), key=lambda item: item[1].f1)[:3]
+        if len(scores) > 3:
+            worst = ", ".join(f"{name} ({score.f1:.2f})" for name, score in weak)
+            yield f"the classes with the lowest F1: {worst}"
+        if confusions := self.assessment.confusions():
+            gold, said, count = confusions[0]
+            yield (
+                f"the most frequent mistake: {said or 'nothing'} in place of {gold or 'nothing'} ({count:,})"
+            )
+        if calibration := self.assessment.calibration():
+            yield f"expected calibration error: {calibration['expected_calibration_error']:.3f}"
+
+    def _class_parts(self) -> Iterator[str]:
+        scores = self.assessment.classes()
+        if not scores:
+            return
+        rows = [["class", "precision", "recall", "F1", "in the data", "predicted"]]
+        for name, score in scores.items():
+            shares = (f"{value:.3f}" for value in (score.precision, score.recall, score.f1))
+            rows.append([name, *shares, str(score.gold), str(score.predicted)])
+        for name, average in self.assessment.averages().items():
+            shares = (f"{average[key]:.3f}" for key in ("precision", "recall", "f1"))
+            rows.append([f"({name} average)", *shares, "", ""])
+        yield f"<h2>Classes</h2>{table('Precision, recall and F1 by class', rows, WORDS)}"
+        yield "<h2>What is taken for what</h2>"
+        yield pictures.confusion_matrix(self.assessment)
+        if len(scores) > pictures.MOST_CLASSES:
+            yield f'<p class="quiet">The {pictures.MOST_CLASSES} classes with the most mistakes.</p>'
+        rows = [["gold", "predicted", "decisions"]]
+        for gold, said, count in self.assessment.confusions()[:SHOWN]:
+            rows.append([gold or "(nothing)", said or "(nothing)", str(count)])
+        if len(rows) > 1:
+            yield table("Mistakes by their number", rows, WORDS)
+
+    def _calibration_parts(self) -> Iterator[str]:
+        calibration = self.assessment.calibration()
+        if calibration is None:
+            return
+        yield "<h2>How sure, and how often right</h2>"
+        yield pictures.calibration_curve(calibration["bins"])
+        rows = [["decisions", "mean confidence", "share that is right"]]
+        for entry in calibration["bins"]:
+            shares = (f"{entry[key]:.3f}" for key in ("confidence", "accuracy"))
+            rows.append([str(entry["count"]), *shares])
+        yield table("Decisions by confidence", rows, WORDS)
+
+    def _group_parts(self) -> Iterator[str]:
+        groups = self.summary.get("groups", {})
+        if groups:
+            rows = [["group", "decisions", "share that is right"]]
+            rows += [[name, str(g["count"]), f"{g['right']:.3f}"] for name, g in groups.items()]
+            yield f"<h2>By length</h2>{table('Decisions by length of the context', rows, WORDS)}"
+
+    def _error_parts(self) -> Iterator[str]:
+        if self.assessment.errors:
+            yield f"<h2>Wrong decisions</h2>{_log_table(self.assessment.errors)}"
+
+    def _comparison_parts(self) -> Iterator[str]:
+        if self.comparison is None:
+            return
+        counts = self.comparison.to_json()
+        yield "<h2>Beside the other model</h2>"
+        yield bullets(
+            "summary",
+            [
+                f"of {counts['examples']:,} examples {counts['changed']:,} are decided differently",
+                f"right here, wrong there: {counts['only_this_right']:,}",
+                f"wrong here, right there: {counts['only_other_right']:,}",
+                f"right in both: {counts['both_right']:,}; in neither: {counts['neither_right']:,}",
+            ],
+        )
+        if self.comparison.changes:
+            yield _log_table(self.comparison.changes)
+
+
+def _log_table(log: ErrorLog) -> str:
+    """The first rows, without columns that are empty in all of them."""
+    rows = [list(log.columns), *log.rows(SHOWN)]
+    kept = [i for i, _ in enumerate(log.columns) if any(row[i] for row in rows[1:])]
+    shown, total = len(rows) - 1, len(log)
+    caption = f"All {total:,}" if shown == total else f"The first {shown:,} of {total:,}"
+    return table(caption, [[row[i] for i in kept] for row in rows], WORDS)
