@@ -57,6 +57,11 @@ def _table(output: str, task: Task, metrics: dict[str, Any]) -> Iterator[str]:
     if test is not None:
         for name, value in test["metrics"].items():
             yield f"test {name:<11} {value:.4f} ({test['examples']} examples)"
+    if calibration := metrics["calibration"]:
+        yield (
+            f"calibration      {calibration['error_before']:.4f} -> {calibration['error_after']:.4f} "
+            f"(expected error on dev, temperature {calibration['temperature']:.2f})"
+        )
     yield f"parameters       {metrics['parameters']:,}"
     yield f"seconds          {metrics['seconds']}"
     package = shlex.quote(f"{output.rstrip('/')}.tflite")

@@ -73,11 +73,13 @@ def finetune(
             trainer, trimmed = _prepare(data, output, options, resume)
             summary = trainer.train(save_every)
         model, value = trainer.best()
+        calibration = trainer.calibrate()
         test = trainer.evaluate_test()
     _warn_if_untrained(trainer, value)
     metrics = {
         "metric": {"name": data.metric, "value": value},
         "test": test,
+        "calibration": None if calibration is None else dataclasses.asdict(calibration),
         "best_epoch": summary.best_epoch,
         "best_step": summary.best_step,
         "learning_rate": trainer.peak_rate,

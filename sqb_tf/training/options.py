@@ -220,6 +220,13 @@ class FinetuneOptions(TextOptions, TrainingOptions):
         group="model",
         fallback="128, or a third of a --seq-length below 384",
     )
+    # See temperature.py.
+    calibrate: bool = option(
+        True,
+        "keep the scores as training left them; by default those of a classifier are calibrated on dev",
+        group="training",
+        names="--uncalibrated",
+    )
     # See vocabulary_trim.py.
     trim_vocabulary: str | None = option(
         None,

@@ -31,6 +31,7 @@ from sqb_tf.training.quantization_aware import QuantizationAware
 from sqb_tf.training.run_directory import LOGS
 from sqb_tf.training.state import RunState
 from sqb_tf.training.teacher_outputs import TeacherOutputs
+from sqb_tf.training.temperature import Calibration, divide_logits, fit
 from sqb_tf.training.tensorboard import TensorBoardCurves
 from sqb_tf.training.training_data import TrainingData
 
@@ -192,6 +193,18 @@ class FinetuneTrainer:
             self.model = heads.build(self.task.head, self.model.config, len(self.data.labels))
         bundle.load_weights(self.model, self.directory / BEST_WEIGHTS)
         return self.model, self.evaluate_dev()[self.data.metric]
+
+    def calibrate(self) -> Calibration | None:
+        """Divides the logits so that the scores on dev are as often right as they say.
+
+        None if nothing is divided: it was not asked for, the head has no classes, or dev does not tell.
+        """
+        if not (self.options.calibrate and self.head.has_classes):
+            return None
+        calibration = fit(self._results(self.dev), self.dev_references)
+        if calibration is not None:
+            divide_logits(self.model.head, calibration.temperature)
+        return calibration
 
     def evaluate_dev(self) -> dict[str, float]:
         """The metric on dev, and the loss if results tell it; an error for outputs that are not finite."""

@@ -1,6 +1,7 @@
 """What a run is judged by and when it ends: --test, --metric, --class-weights, --patience."""
 
 import json
+import random
 import re
 
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 import tensorflow as tf
 from fixtures.commands import call
 
+import sqb_tflite
 from sqb_tf.checkpoint import bundle
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
+from sqb_tf.heads.head import softmax
 from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.training_data import TrainingData
+from sqb_tflite.verification.bundle_backend import BundleBackend
 
 TINY = ["--preset", "squeezebert-tiny", "--vocab-size", 300, "--seq-length", 16]
 COUNTS = {"red": 120, "blue": 40, "green": 12}
@@ -78,6 +82,38 @@ def test_classes_count_the_same_in_the_loss(data):
     counts = np.array([training.survey.train.labels[label] for label in training.labels])
     weights = np.array(training.class_weights())
     np.testing.assert_allclose(weights * counts, counts.sum() / len(counts))
+
+
+def test_scores_are_calibrated_and_decisions_stay(tmp_path, capsys):
+    """Keras and the package have the same scores: one beside the graph would not reach MediaPipe."""
+    rng = random.Random(0)
+    for split, count in (("train", 160), ("dev", 60)):
+        words = [rng.choice(["good", "bad"]) for _ in range(count)]
+        rows = [f"a {w} film\t{w if rng.random() < 0.7 else 'unclear'}" for w in words]
+        (tmp_path / f"{split}.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    flags = ["--data", tmp_path, *TINY, "--epochs", 2]
+    bundles = tmp_path / "calibrated", tmp_path / "as-trained"
+    assert call("finetune", *flags, "--output", bundles[0]) == 0
+    printed = capsys.readouterr().out
+    assert call("finetune", *flags, "--output", bundles[1], "--uncalibrated") == 0
+    calibration, none = (
+        json.loads((folder / "metrics.json").read_text())["calibration"] for folder in bundles
+    )
+    assert none is None and f"temperature {calibration['temperature']:.2f}" in printed
+    texts = ["a good film", "a bad film", "a film of another kind"]
+    after, before = (
+        np.array([list(r.scores.values()) for r in classify(folder, texts)]) for folder in bundles
+    )
+    expected = softmax(np.log(before) / calibration["temperature"])
+    np.testing.assert_allclose(after, expected, atol=1e-5)
+    package = sqb_tflite.convert(bundles[0], "float32")
+    packaged = [list(r.scores.values()) for r in sqb_tflite.Runner(package).classify(texts)]
+    np.testing.assert_allclose(packaged, after, atol=1e-5)
+
+
+def classify(folder, texts):
+    """What Keras says of the texts."""
+    return [result for _, result in BundleBackend(folder).stream((text, None) for text in texts)]
 
 
 @pytest.mark.parametrize(

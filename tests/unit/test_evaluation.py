@@ -84,7 +84,7 @@ def test_calibration_by_hand():
     for label, said, score in [("a", "a", 0.9)] * 3 + [("b", "a", 0.9), ("b", "a", 0.5)]:
         example = Example("text", label=label)
         assessment.add(example, head.judge(example, classified(LABELS, said, score)))
-    calibration = assessment.calibration()
+    calibration = assessment.confidence.to_json()
     assert calibration["expected_calibration_error"] == pytest.approx(0.8 * 0.15 + 0.2 * 0.5)
     assert [entry["count"] for entry in calibration["bins"]] == [1, 4]
 
@@ -104,7 +104,7 @@ def test_entities_are_scored_as_the_metric_does():
     assert assessment.averages()["micro"]["f1"] == pytest.approx(expected["entity_f1"])
     assert sorted(assessment.confusions()) == [("", "X", 1), ("X", "", 1), ("Y", "X", 1)]
     assert {row[2] for row in assessment.errors.rows()} == {"d", "a"}
-    assert assessment.calibration() is None
+    assert assessment.confidence.to_json() is None
 
 
 def test_answers_are_grouped_by_length():

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from sqb_tf.data.example import Example
+from sqb_tf.heads.confidence import ConfidenceBins
 from sqb_tf.heads.judgement import Judgement
 from sqb_tf.heads.task_head import TaskHead
 
 from .errors import ErrorLog
 
-# Equally wide bins of confidence (Guo et al. 2017, section 2).
-BINS = 15
 COLUMNS = ("text", "pair", "part", "gold", "predicted", "score")
 
 
@@ -61,6 +60,7 @@ class Assessment:
     Attributes:
         pairs: (gold, predicted) -> decisions.
         groups: group -> decisions, and those that are right.
+        confidence: the decisions by their probability, where they have one.
         errors: the wrong decisions.
     """
 
@@ -69,7 +69,7 @@ class Assessment:
         self.pairs: Counter[tuple[str, str]] = Counter()
         self.groups: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         self.errors = ErrorLog(COLUMNS)
-        self._bins = np.zeros((BINS, 3))  # decisions, sum of confidence, those that are right
+        self.confidence = ConfidenceBins()
 
     def add(self, example: Example, judgements: Iterable[Judgement]) -> None:
         """One more example."""
@@ -81,8 +81,7 @@ class Assessment:
                 counts[0] += 1
                 counts[1] += judgement.right
             if self.head.judges_probabilities and judgement.score is not None:
-                index = min(int(judgement.score * BINS), BINS - 1)
-                self._bins[index] += 1, judgement.score, judgement.right
+                self.confidence.add(judgement.score, judgement.right)
             if not judgement.right:
                 self.errors.add(_row(example, judgement), judgement.score)
 
@@ -118,19 +117,6 @@ class Assessment:
         wrong = ((*pair, n) for pair, n in self.pairs.items() if pair[0] != pair[1])
         return sorted(wrong, key=lambda entry: -entry[2])
 
-    def calibration(self) -> dict[str, Any] | None:
-        """Bins of confidence, and the expected calibration error: how far confidence is from accuracy."""
-        total = self._bins[:, 0].sum()
-        if not total:
-            return None
-        bins = [
-            {"count": int(n), "confidence": confidence / n, "accuracy": right / n}
-            for n, confidence, right in self._bins
-            if n
-        ]
-        error = sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins) / total
-        return {"expected_calibration_error": error, "bins": bins}
-
     def to_json(self) -> dict[str, Any]:
         """What there is of classes, calibration and groups, and how many decisions are wrong."""
         result: dict[str, Any] = {"wrong": len(self.errors)}
@@ -140,7 +126,7 @@ class Assessment:
             result["confusions"] = [
                 {"gold": gold, "predicted": said, "count": n} for gold, said, n in self.confusions()
             ]
-        if (calibration := self.calibration()) is not None:
+        if (calibration := self.confidence.to_json()) is not None:
             result["calibration"] = calibration
         if self.groups:
             result["groups"] = {

@@ -104,7 +104,7 @@ class Report:
             yield (
                 f"the most frequent mistake: {said or 'nothing'} in place of {gold or 'nothing'} ({count:,})"
             )
-        if calibration := self.assessment.calibration():
+        if calibration := self.assessment.confidence.to_json():
             yield f"expected calibration error: {calibration['expected_calibration_error']:.3f}"
 
     def _class_parts(self) -> Iterator[str]:
@@ -130,7 +130,7 @@ class Report:
             yield table("Mistakes by their number", rows, WORDS)
 
     def _calibration_parts(self) -> Iterator[str]:
-        calibration = self.assessment.calibration()
+        calibration = self.assessment.confidence.to_json()
         if calibration is None:
             return
         yield "<h2>How sure, and how often right</h2>"
