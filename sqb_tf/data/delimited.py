@@ -61,10 +61,9 @@ class DelimitedFile:
     def example(self, line: int, row: dict[str, Any]) -> Example:
         """The example in a row; `InputError` if there is none."""
         columns = self.columns
-        text, pair, label = (
-            self.cell(line, row, column) for column in (columns.text, columns.pair, columns.label)
-        )
-        return Example(str(text), pair, label)
+        text = self.cell(line, row, columns.text)
+        pair = self.cell(line, row, columns.pair)
+        return Example(str(text), pair, self.cell(line, row, columns.label))
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(line number, cells by column) of every row."""
@@ -76,16 +75,18 @@ class DelimitedFile:
         """The text in a column of a row, None for no column; `InputError` if there is none."""
         if column is None:
             return None
-        if row.get(column) is None:
+        value = row.get(column)
+        if value is None:
             present = ", ".join(key for key in row if key) or "none"
             hint = suggest(column, row) or _other_separator(self.path, row)
             raise InputError(
                 f"{self.path}:{line}: no column {column!r}; found: {present}{hint} "
                 "(--text-column, --pair-column and --label-column name the columns)"
             )
-        if not str(row[column]).strip():
+        text = str(value)
+        if not text or text.isspace():
             raise InputError(f"{self.path}:{line}: {column!r} is empty: expected text")
-        return str(row[column])
+        return text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,14 +137,14 @@ def _other_separator(path: Path, row: dict[str, Any]) -> str:
 def _tsv_rows(
     path: Path, header: tuple[str, ...] | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    lines = ((number, line.rstrip("\r\n")) for number, line in numbered_lines(path))
+    lines = numbered_lines(path)
     if header is None:
-        header = tuple(next(lines, (1, ""))[1].split("\t"))
+        header = tuple(next(lines, (1, ""))[1].rstrip("\r\n").split("\t"))
     for number, line in lines:
-        cells = line.split("\t")
+        cells = line.rstrip("\r\n").split("\t")
         if len(cells) > len(header):
             raise InputError(f"{path}:{number}: {len(cells)} cells, but {len(header)} columns")
-        if line:
+        if cells != [""]:
             yield number, dict(zip(header, cells))
 
 

@@ -1,7 +1,8 @@
-"""A uniform sample of a stream, in one pass at constant memory."""
+"""A uniform sample of a stream, in one pass at constant memory (Li 1994, algorithm L)."""
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Generic, TypeVar
 
@@ -13,12 +14,17 @@ class ReservoirSample(Generic[T]):
 
     def __init__(self, size: int) -> None:
         self._size, self._offered, self._random = size, 0, random.Random(0)
+        self._next, self._weight = size - 1, 1.0  # the next item that is kept
         self.items: list[T] = []
 
     def offer(self, item: T) -> None:
         """Passes the stream's next item, which the sample keeps or drops."""
-        if len(self.items) < self._size:
+        if self._offered < self._size:
             self.items.append(item)
-        elif (index := self._random.randint(0, self._offered)) < self._size:
-            self.items[index] = item
+        elif self._offered == self._next:
+            self.items[self._random.randrange(self._size)] = item
+        if self._offered == self._next:
+            self._weight *= math.exp(math.log(1 - self._random.random()) / self._size)
+            skipped = math.log(1 - self._random.random()) / math.log1p(-self._weight)
+            self._next += int(skipped) + 1
         self._offered += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import zlib
 
 # Distinct texts that are remembered, some 50 MB.
@@ -29,7 +28,7 @@ class SeenTexts:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.scale = 1
         self._capacity = capacity
-        self._texts: dict[tuple[int, bytes], Occurrences] = {}
+        self._texts: dict[tuple[int, int], Occurrences] = {}
 
     def offer(self, text: str, label: str | None) -> Occurrences | None:
         """Counts a text; what is known of it, itself included, or None if it is not in the sample."""
@@ -61,9 +60,8 @@ class SeenTexts:
         """Texts with different labels; an estimate if `scale` is above 1."""
         return self.scale * sum(seen.conflicts for seen in self._texts.values())
 
-    def _key(self, text: str) -> tuple[int, bytes] | None:
+    def _key(self, text: str) -> tuple[int, int] | None:
+        """Two hashes: one that chooses the sample, in every process alike, and one of 64 bits."""
         content = text.strip().lower().encode("utf-8", "surrogatepass")
         place = zlib.crc32(content)
-        if place % self.scale:
-            return None
-        return place, hashlib.blake2b(content, digest_size=8).digest()
+        return None if place % self.scale else (place, hash(content))

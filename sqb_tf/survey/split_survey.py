@@ -72,7 +72,8 @@ class SplitSurvey:
     def add(self, example: Example, labels: Iterable[str]) -> None:
         """One more example."""
         self.rows += 1
-        self.labels.update(labels)
+        for label in labels:
+            self.labels[label] += 1
         if len(self.labels) > MOST_LABELS:
             raise InputError(
                 f"{self.name}: more than {MOST_LABELS:,} labels: expected classes; numbers go with "

@@ -143,6 +143,7 @@ def _identity(data: TrainingData, options: FinetuneOptions, rate: float) -> dict
         "data": str(task.data.resolve()),
         "columns": dataclasses.asdict(task.columns),
         "limit": task.limit,
+        "test": None if task.test is None else str(task.test),
         **dataclasses.asdict(options),
         "learning_rate": rate,
     }
