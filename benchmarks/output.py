@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
+import fcntl
 import hashlib
 import json
+import os
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +66,7 @@ class Results:
     """Results in one JSON file, by name; what is there is not computed again.
 
     The file belongs into the repository, so that hours of work go on where they stopped, on any machine.
-    Processes may share it: it is read again before each write.
+    Processes may share it: it is locked and read again before each write.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,11 +77,24 @@ class Results:
 
         It has passed through JSON in either case: its keys are strings, its tuples are lists.
         """
-        if self.entries().get(name, {}).get("digest") != digest:
-            entry = {"digest": digest, "result": compute()}
+        entry = self.entries().get(name, {})
+        if entry.get("digest") != digest:
+            entry = {"digest": digest, "result": json.loads(json.dumps(compute()))}
             entry |= {"date": f"{datetime.date.today()}", "processor": processor()}
-            write_json(self.path, dict(sorted({**self.entries(), name: entry}.items())))
-        return self.entries()[name]["result"]
+            with self._locked():
+                write_json(self.path, dict(sorted({**self.entries(), name: entry}.items())))
+        return entry["result"]
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Holds the lock of the file's folder."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def entries(self) -> dict[str, Any]:
         """Name -> digest, result, date and processor."""

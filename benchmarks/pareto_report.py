@@ -165,6 +165,8 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
 
     sizes, times = _sizes(report), medians(report["records"])
     tasks = [task for task in report["scores"].values() if task.keys() >= set(MODELS)]
+    if not tasks:
+        raise SystemExit("no picture: no task has been measured for every model yet")
     longest = max(length for row in times.values() for length in row)
     with matplotlib.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": "sqb"}):
         figure = Figure(figsize=(9, 3.6))

@@ -77,9 +77,9 @@ class Contender:
     precision: str = "float32"
 
     def digest(self, benchmark: Benchmark, *settings: Any) -> str:
-        """Of everything that decides a fine-tuning, and of the settings of what is measured after it.
+        """Of the start's weights, the training's settings, and those of what is measured after it.
 
-        Files count by what they hold, not by where they are: results are the same on every machine.
+        Not of the data, which is published, nor of where files are: the same on every machine.
         """
         start = weights_digest(self.init) if self.init else self.preset
         training = (benchmark.task, benchmark.epochs, benchmark.seq_length, BATCH_SIZE)

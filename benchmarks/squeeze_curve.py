@@ -157,8 +157,10 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     index = Shards(args.shards).index
     teacher = weights_digest(args.teacher)
     training = (teacher, args.precision, BENCHMARKS[TASK].epochs)
-    tuned = functools.partial(fine_tune, TEACHER, args.teacher, args, args.output / TEACHER)
-    rows = {TEACHER: results.get(TEACHER, output.digest(training), tuned)}
+    digest = output.digest(training)
+    folder = args.output / f"{TEACHER}-{digest}"
+    tuned = functools.partial(fine_tune, TEACHER, args.teacher, args, folder)
+    rows = {TEACHER: results.get(TEACHER, digest, tuned)}
     text = (index.seq_length, index.records, index.unigrams)
     for setting in dict.fromkeys((*SETTINGS, *LOSSES)):
         squeezing = (setting.options, args.tokens, args.batch_size, args.learning_rate)

@@ -50,7 +50,7 @@ class DataOptions:
         "out for it, as 20%",
         group="data",
         metavar="FILE or SHARE",
-        fallback="the folder's own test file",
+        fallback="none; --split test is the folder's own test file",
     )
     limit: int | None = option(
         None, "use only the first N examples of each split", group="data", fallback="all"
@@ -74,7 +74,7 @@ class DataOptions:
         if not re.fullmatch(r"[\d.]+%?", self.test):
             raise InputError(f"--test {self.test}: no such file; expected one, or a share as 20%")
         percent = 100 * share(self.test, "--test")
-        if percent != round(percent):
+        if abs(percent - round(percent)) > 1e-9:
             raise InputError(f"--test {self.test}: expected whole percent, as 20%")
         return round(percent)
 

@@ -54,11 +54,11 @@ class SurveyOptions:
             raise InputError("--cased goes with --vocab: the model of --init has its own case")
 
     @property
-    def origin(self) -> str:
-        """The flag of the vocabulary, for messages."""
+    def start(self) -> tuple[str, str]:
+        """The flag of the vocabulary, and its value."""
         if self.vocabulary is not None:
-            return f"--vocab {self.vocabulary}"
-        return f"--init {self.init or pretrained.DEFAULT}"
+            return "--vocab", self.vocabulary
+        return "--init", self.init or pretrained.DEFAULT
 
     def encoder(self) -> TextEncoder:
         """What counts the tokens."""
@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> int:
     from sqb_tf.survey import findings
     from sqb_tf.survey.report import make_report
 
-    report = make_report(task, options.encoder(), options.seq_length, options.origin)
+    report = make_report(task, options.encoder(), options.seq_length, options.start)
     if options.page:
         with staged_file(Path(options.page)) as staged:
             staged.write_text(report.page(), encoding="utf-8")

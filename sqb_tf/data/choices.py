@@ -33,21 +33,31 @@ class ChoicesFile(DelimitedFile):
     def __iter__(self) -> Iterator[Example]:
         expected = None
         for line, row in self.rows():
-            text = self.cell(line, row, self.columns.text)
-            choices = self._choices(line, row)
-            expected = expected or len(choices)
-            if len(choices) != expected:
-                raise InputError(
-                    f"{self.path}:{line}: {len(choices)} choices, the rows before have {expected}: "
-                    "expected as many in every row"
-                )
-            label = self.cell(line, row, self.columns.label)
-            if label is not None and label not in map(str, range(expected)):
-                raise InputError(
-                    f"{self.path}:{line}: label {label!r}: expected the index of the right choice, "
-                    f"0 to {expected - 1}"
-                )
-            yield Example(str(text), join_choices(choices), label)
+            try:
+                choices = self._choices(line, row)
+                expected = expected or len(choices)
+                example = self._example(line, row, choices, expected)
+            except InputError as error:
+                self.refuse(error)
+            else:
+                yield example
+
+    def _example(
+        self, line: int, row: dict[str, Any], choices: list[str], expected: int
+    ) -> Example:
+        text = self.cell(line, row, self.columns.text)
+        if len(choices) != expected:
+            raise InputError(
+                f"{self.path}:{line}: {len(choices)} choices, the rows before have {expected}: "
+                "expected as many in every row"
+            )
+        label = self.cell(line, row, self.columns.label)
+        if label is not None and label not in map(str, range(expected)):
+            raise InputError(
+                f"{self.path}:{line}: label {label!r}: expected the index of the right choice, "
+                f"0 to {expected - 1}"
+            )
+        return Example(str(text), join_choices(choices), label)
 
     def _choices(self, line: int, row: dict[str, Any]) -> list[str]:
         start = self.cell(line, row, self.columns.pair)
@@ -70,7 +80,7 @@ class ChoicesFormat(DelimitedFormat):
     always_paired: ClassVar[bool] = True
 
     def open(self, path: Path, columns: Columns, skip: Skip | None = None) -> Iterable[Example]:
-        return ChoicesFile(path, columns)
+        return ChoicesFile(path, columns, skip=skip)
 
 
 def join_choices(choices: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar
 
 from sqb_tf.data.data_format import DataFormat, Skip, find_by_name
 from sqb_tf.data.example import Columns, Example
@@ -74,8 +73,6 @@ def _example(rows: list[tuple[str, str]]) -> Example:
 @dataclasses.dataclass(frozen=True)
 class ConllFormat(DataFormat):
     """CoNLL's files: `SPLIT.conll`, `.txt` or `.tsv`, or the one file that has the split in its name."""
-
-    splits_one_file: ClassVar[bool] = False
 
     def find(self, folder: Path, name: str, split: str) -> Path:
         return find_by_name(folder, name, SUFFIXES, SPLIT_NAMES.get(name, (name,)))

@@ -21,11 +21,9 @@ class DataFormat(abc.ABC):
 
     Attributes:
         always_paired: every example has two texts, whatever the columns.
-        splits_one_file: `--data` may name one file, a tenth of which is then held out as dev.
     """
 
     always_paired: ClassVar[bool] = False
-    splits_one_file: ClassVar[bool] = True
 
     @abc.abstractmethod
     def find(self, folder: Path, name: str, split: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,7 @@ class DelimitedFile:
             try:
                 example = self.example(line, row)
             except InputError as error:
-                if self.skip is None:
-                    raise
-                self.skip(error)
+                self.refuse(error)
             else:
                 yield example
 
@@ -67,9 +65,17 @@ class DelimitedFile:
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(line number, cells by column) of every row."""
+        if self.path.suffix == ".csv":
+            return _csv_rows(self.path)
         if self.path.suffix == ".tsv":
-            return _tsv_rows(self.path, self.header)
-        return {".csv": _csv_rows, ".jsonl": _json_rows}[self.path.suffix](self.path)
+            return _tsv_rows(self.path, self.header, self.refuse)
+        return _json_rows(self.path, self.refuse)
+
+    def refuse(self, error: InputError) -> None:
+        """Raises the error of a row, or passes it on."""
+        if self.skip is None:
+            raise error
+        self.skip(error)
 
     def cell(self, line: int, row: dict[str, Any], column: str | None) -> str | None:
         """The text in a column of a row, None for no column; `InputError` if there is none."""
@@ -86,6 +92,14 @@ class DelimitedFile:
         text = str(value)
         if not text or text.isspace():
             raise InputError(f"{self.path}:{line}: {column!r} is empty: expected text")
+        if self.path.suffix == ".jsonl":  # the other formats are UTF-8, which has none
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"{self.path}:{line}: {column!r} holds half a character "
+                    f"(\\u{ord(text[error.start]):04x})"
+                ) from None
         return text
 
 
@@ -135,7 +149,7 @@ def _other_separator(path: Path, row: dict[str, Any]) -> str:
 
 
 def _tsv_rows(
-    path: Path, header: tuple[str, ...] | None = None
+    path: Path, header: tuple[str, ...] | None, refuse: Callable[[InputError], None]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     lines = numbered_lines(path)
     if header is None:
@@ -143,8 +157,8 @@ def _tsv_rows(
     for number, line in lines:
         cells = line.rstrip("\r\n").split("\t")
         if len(cells) > len(header):
-            raise InputError(f"{path}:{number}: {len(cells)} cells, but {len(header)} columns")
-        if cells != [""]:
+            refuse(InputError(f"{path}:{number}: {len(cells)} cells, but {len(header)} columns"))
+        elif cells != [""]:
             yield number, dict(zip(header, cells))
 
 
@@ -164,14 +178,18 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputError(f"{path}:{number}: not CSV: {error}") from None
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_rows(
+    path: Path, refuse: Callable[[InputError], None]
+) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in numbered_lines(path):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}:{number}: not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}:{number}: expected a JSON object per line")
-        yield number, row
+        except (json.JSONDecodeError, RecursionError) as error:
+            refuse(InputError(f"{path}:{number}: not JSON: {error}"))
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            refuse(InputError(f"{path}:{number}: expected a JSON object per line"))

@@ -5,32 +5,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from sqb_tf.data.example import Example
 
 TRAIN = "train"
-# A class of fewer rows stays in train: a row or two of it tell nothing.
-FEWEST_ROWS = 5
+# A class of fewer different texts stays in train: one or two of them tell nothing.
+FEWEST_TEXTS = 5
+# A class with more different texts than this has some in each part: 0.9 ** 200 is 7e-10.
+MANY_TEXTS = 200
 # More labels than this are no classes (numbers, say), and would not fit in memory.
 MOST_LABELS = 100_000
 
 
-@dataclasses.dataclass
-class _Class:
-    """Rows of a class by part, and the smallest hashes of different texts in train."""
-
-    rows: Counter[str] = dataclasses.field(default_factory=Counter)
-    hashes: list[int] = dataclasses.field(default_factory=list)
-
-
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """Splits a file by a hash of each example's key, so that a text is in the same part whenever it is read.
+    """Splits a file by a hash of each example's key, so that a text is always in the same part.
 
-    With `by_class`, every class of `FEWEST_ROWS` rows or more has a row in each part, if it has as many
-    different texts, and rarer classes stay in train. The file is read once more to find out.
+    With `by_class`, every class of `FEWEST_TEXTS` different texts or more has one in each part, and the texts
+    of rarer classes stay in train. The file is read once more to find out.
 
     Args:
         file: the examples, re-iterable, to count classes in.
@@ -46,12 +39,8 @@ class Parts:
 
     def name_of(self, example: Example) -> str:
         """The part that an example is in."""
-        digest, label = self._hash(example), example.label_text
-        return (
-            self._moved.get((label, digest))
-            or self._moved.get((label, None))
-            or self._by_hash(digest)
-        )
+        digest = self._hash(example)
+        return self._moved.get(digest) or self._by_hash(digest)
 
     def _hash(self, example: Example) -> int:
         return zlib.crc32(self.key(example).encode("utf-8", "surrogatepass"))
@@ -65,27 +54,33 @@ class Parts:
         return TRAIN
 
     @functools.cached_property
-    def _moved(self) -> dict[tuple[str, int | None], str]:
-        """Where rows go against their hash: by label and hash, or by label for all rows of a rare class."""
-        moved: dict[tuple[str, int | None], str] = {}
-        for label, counts in self._count_classes().items():
-            if counts.rows.total() < FEWEST_ROWS or not counts.rows[TRAIN]:
-                moved[label, None] = TRAIN
+    def _moved(self) -> dict[int, str]:
+        """The part of each text that goes against its hash, by that hash."""
+        moved: dict[int, str] = {}
+        names = [TRAIN, *self.held_out]
+        for hashes in self._class_hashes().values():
+            if len(hashes) > MANY_TEXTS:
                 continue
-            lacking = [part for part in self.held_out if not counts.rows[part]]
-            # The last of the hashes is not moved, so that train keeps a text.
-            moved |= {(label, h): part for h, part in zip(counts.hashes[:-1], lacking)}
+            if len(hashes) < FEWEST_TEXTS:
+                moved |= dict.fromkeys(hashes, TRAIN)
+                continue
+            texts: dict[str, list[int]] = {name: [] for name in names}
+            for digest in sorted(hashes):
+                texts[moved.get(digest) or self._by_hash(digest)].append(digest)
+            for name in names:
+                if not texts[name]:
+                    fullest = max(names, key=lambda other: len(texts[other]))
+                    texts[name].append(texts[fullest].pop())
+                    moved[texts[name][0]] = name
         return moved
 
-    def _count_classes(self) -> dict[str, _Class]:
-        classes: dict[str, _Class] = {}
+    def _class_hashes(self) -> dict[str, set[int]]:
+        """The hashes of each class's texts, or `MANY_TEXTS` and one of them; none if there are no classes."""
+        classes: dict[str, set[int]] = {}
         for example in self.file if self.by_class else ():
-            digest = self._hash(example)
-            part = self._by_hash(digest)
-            counts = classes.setdefault(example.label_text, _Class())
-            counts.rows[part] += 1
-            if part == TRAIN and digest not in counts.hashes:
-                counts.hashes = sorted([*counts.hashes, digest])[: len(self.held_out) + 1]
+            hashes = classes.setdefault(example.label_text, set())
+            if len(hashes) <= MANY_TEXTS:
+                hashes.add(self._hash(example))
             if len(classes) > MOST_LABELS:
                 return {}
         return classes

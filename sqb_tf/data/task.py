@@ -156,8 +156,7 @@ class Task:
     @property
     def is_one_file(self) -> bool:
         """Whether train and dev are parts of one file."""
-        named_as_file = self.data.suffix != "" and not self.data.is_dir()
-        return named_as_file and self.spec.format.splits_one_file
+        return self.data.suffix != "" and not self.data.is_dir()
 
     def is_unlabelled(self, which: str) -> bool:
         """Whether the split is published without labels."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sqb_tf.data.example import Example, TextPair
+from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Output, Outputs
 from sqb_tf.heads.judgement import Judgement
 from sqb_tf.heads.metrics import accuracy, f1, macro_f1, matthews
@@ -65,6 +66,22 @@ class ClassificationHead(IndexedHead):
 
     def decisions(self, result: Classification) -> list[str]:
         return [result.label]
+
+    def compile_arguments(self) -> dict[str, Any]:
+        import keras
+
+        # The mean of the weights is 1 over the rows, not in a batch. Divided by each batch's own sum, as for
+        # words, a batch without a rare class would count as much as one with it.
+        loss = keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="sum_over_batch_size"
+        )
+        return {"loss": loss}
+
+    def check_metric(self, name: str) -> None:
+        if name == "f1" and len(self.labels) != 2:
+            raise InputError(
+                f"metric f1: of two classes, the data has {len(self.labels)}: macro_f1 is the mean over all"
+            )
 
     def judge(self, example: Example, result: Classification) -> Iterable[Judgement]:
         label = example.label_text

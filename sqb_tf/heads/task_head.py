@@ -134,6 +134,9 @@ class TaskHead(Head, abc.ABC):
     def metric_inputs(self, results: Sequence[Any]) -> Any:
         """Results as the metrics take them."""
 
+    def check_metric(self, name: str) -> None:
+        """`InputError` if a metric of the head is none for the model's labels."""
+
     def scores(self, names: Iterable[str], inputs: Any, references: Any) -> dict[str, float]:
         """The metrics of `names`, from `metric_inputs` and `references`."""
         return {name: self.metrics[name](inputs, references) for name in names}

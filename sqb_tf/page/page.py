@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 STYLE, SCRIPT = (
     Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
 )
@@ -100,5 +101,16 @@ def text(content: str) -> str:
 
 
 def printable(content: str) -> str:
-    """Text on one line, without characters that would move a terminal's cursor or break an SVG."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in content)
+    """Text on one line, without characters that would move a terminal's cursor or break an SVG.
+
+    White space becomes spaces; what joins letters and emoji stays.
+    """
+    if content.isprintable():
+        return content
+    return "".join(map(_printable, content))
+
+
+def _printable(character: str) -> str:
+    if character.isprintable() or character in _JOINERS:
+        return character
+    return " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"

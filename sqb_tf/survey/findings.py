@@ -195,7 +195,7 @@ def _label_names(split: SplitSurvey) -> Iterator[Finding]:
                 joined[:LISTED],
             )
     if len(split.labels) > MOST_NUMBERS and all(map(_is_number, split.labels)):
-        yield Finding(WARNING, "every label is a number: --task regression learns their order")
+        yield Finding(NOTE, "every label is a number: --task regression learns their order")
 
 
 def _lengths(tokens: Tokens, seq_length: int) -> Iterator[Finding]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from sqb_tf.checkpoint import pretrained
+from sqb_tf.data.example import Columns
 from sqb_tf.data.task import Task
 from sqb_tf.heads import registry
 from sqb_tf.page.page import bullets, card, document, download, printable, table
@@ -16,7 +19,7 @@ from sqb_tf.survey import findings
 from sqb_tf.survey.findings import Finding
 from sqb_tf.survey.split_survey import SplitSurvey
 from sqb_tf.survey.survey import Survey, survey
-from sqb_tf.survey.tokens import Tokens, count_tokens
+from sqb_tf.survey.tokens import Tokens, measure
 from sqb_tf.text.encoder import TextEncoder
 
 PERCENTILES = (50, 90, 95, 99, 100)
@@ -33,6 +36,7 @@ class Report:
     Attributes:
         survey: the data.
         tokens: a sample of its training texts in tokens; None without a vocabulary.
+        start: the flag and value that the vocabulary is from.
         seq_length: of the inputs that were asked for.
         findings: what to know, errors first.
         suggestions: flags of `sqb finetune`.
@@ -40,15 +44,30 @@ class Report:
 
     survey: Survey
     tokens: Tokens | None
+    start: tuple[str, str]
     seq_length: int
     findings: Sequence[Finding]
     suggestions: dict[str, Any]
 
     @property
     def command(self) -> str:
-        """The next command to type, without the flags that name the columns."""
-        flags = " ".join(f"{flag} {value}" for flag, value in self.suggestions.items())
-        return f"sqb finetune --task {self.survey.task.name} --data {self.survey.task.data} {flags}"
+        """The next command to type."""
+        task = self.survey.task
+        flags: dict[str, Any] = {"--task": task.name, "--data": task.data}
+        if task.spec.columns is None:
+            named = zip(
+                ("--text-column", "--pair-column", "--label-column"),
+                *map(dataclasses.astuple, (task.columns, Columns())),
+            )
+            flags |= {flag: name for flag, name, default in named if name != default}
+        if task.test is not None:
+            flags["--test"] = f"{task.test}%" if isinstance(task.test, int) else task.test
+        if self.start[1] != pretrained.DEFAULT:
+            flags[self.start[0]] = self.start[1]
+        flags |= self.suggestions
+        return shlex.join(
+            ["sqb", "finetune", *(str(word) for pair in flags.items() for word in pair)]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -161,27 +180,30 @@ class Report:
         return rows + [[str(p), str(tokens.percentile(p))] for p in PERCENTILES]
 
 
-def make_report(task: Task, encoder: TextEncoder, seq_length: int, origin: str) -> Report:
+def make_report(
+    task: Task, encoder: TextEncoder, seq_length: int, start: tuple[str, str]
+) -> Report:
     """Surveys a task's data.
 
     Args:
         task: the data.
         encoder: what counts the tokens.
         seq_length: of the inputs, in tokens.
-        origin: of the encoder's vocabulary, for messages.
+        start: the flag and value that the encoder is from, such as `("--init", "runs/bert")`.
 
     Raises:
         InputError: a file that cannot be read, far too many labels.
     """
     surveyed = survey(task, tolerant=True)
-    tokens = count_tokens(
+    tokens = measure(
         surveyed.train.sample.items, registry.get_task_head(task.head)((), task.paired), encoder
     )
     return Report(
         surveyed,
         tokens,
+        start,
         seq_length,
-        findings.find(surveyed, tokens, seq_length, origin),
+        findings.find(surveyed, tokens, seq_length, " ".join(start)),
         findings.suggestions(surveyed, tokens),
     )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import zlib
 
-# Distinct texts that are remembered, some 50 MB.
+# Distinct texts that are remembered, some 60 MB.
 CAPACITY = 1 << 18
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Occurrences:
     """Of one text: how often, its first label, and whether another label occurred too."""
 

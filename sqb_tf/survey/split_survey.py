@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from sqb_tf.data.example import Example
+from sqb_tf.data.parts import MOST_LABELS
 from sqb_tf.data.reservoir import ReservoirSample
 from sqb_tf.errors import InputError
 from sqb_tf.survey.seen_texts import SeenTexts
@@ -16,8 +17,6 @@ from sqb_tf.survey.seen_texts import SeenTexts
 SAMPLE = 10_000
 # Texts and messages that are kept of each kind of problem.
 SHOWN = 10
-# A label for nearly every row is no class, and would not fit in memory.
-MOST_LABELS = 100_000
 # A text that looks like this was hardly meant to be in the data.
 _HTML = r"</?(?:p|br|div|span|a|b|i|li|ul|td|tr|img)\b[^>]*>|&(?:amp|lt|gt|quot|nbsp|#\d+);"
 _MOJIBAKE = "\N{REPLACEMENT CHARACTER}|Ã[\x80-\xbf]|â€"

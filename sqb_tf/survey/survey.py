@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from sqb_tf.data.conll import OUTSIDE
 from sqb_tf.data.example import Example
-from sqb_tf.data.parts import FEWEST_ROWS
+from sqb_tf.data.parts import FEWEST_TEXTS
 from sqb_tf.data.reservoir import ReservoirSample
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
@@ -70,11 +70,12 @@ class Survey:
 
     def _why_empty(self, which: str) -> str:
         """What may be wrong if a part has no examples."""
-        if not (self.train.labels and self.task.is_part(which)):
+        by_class = registry.get_task_head(self.task.head).has_classes
+        if not (by_class and self.train.rows and self.task.is_part(which)):
             return ""
         return (
-            f" (a class of fewer than {FEWEST_ROWS} rows is not held out: give every label more examples, or "
-            "name the column of the labels with --label-column; numbers go with --task regression)"
+            f" (a class of fewer than {FEWEST_TEXTS} texts is not held out: give every label more examples, "
+            "or name the column of the labels with --label-column; numbers go with --task regression)"
         )
 
     def _check_labels(self, split: SplitSurvey) -> None:
@@ -104,15 +105,15 @@ def survey(
     names = ["train", "dev"] if task.test is None else ["train", "dev", "test"]
     splits: dict[str, SplitSurvey] = {}
     shared: dict[str, Problem] = {which: Problem() for which in names[1:]}
+    files_read: set[str] = set()
     for which in names:
         splits[which] = counts = SplitSurvey()
-        for example in _examples(task, which, counts, tolerant):
+        for example in _examples(task, which, counts, tolerant, files_read):
             if samples is not None and which in samples:
                 samples[which].offer(example)
             if which in shared and example_text(example) in splits["train"].seen:
                 shared[which].add(example_text(example))
-        if counts.file == splits["train"].file and which != "train":  # which was read before
-            counts.unreadable = Problem()
+        files_read.add(counts.file)
     return Survey(task, splits, shared)
 
 
@@ -122,15 +123,18 @@ def _order(label: str) -> tuple[bool, float, str]:
         value = float(label)
     except ValueError:
         value = math.inf
-    return label != OUTSIDE, value, label
+    return label != OUTSIDE, value if math.isfinite(value) else math.inf, label
 
 
-def _examples(task: Task, which: str, counts: SplitSurvey, tolerant: bool) -> Iterator[Example]:
-    """The examples of a split, each of them counted."""
+def _examples(
+    task: Task, which: str, counts: SplitSurvey, tolerant: bool, files_read: Collection[str]
+) -> Iterator[Example]:
+    """The examples of a split, each of them counted. Rows of `files_read` have been reported."""
     head = registry.get_task_head(task.head)()
 
     def skip(error: InputError) -> None:
-        counts.unreadable.add(str(error))
+        if counts.file not in files_read:
+            counts.unreadable.add(str(error))
 
     split = task.split(which, skip if tolerant else None)
     counts.file, counts.name = split.name, split.name
@@ -142,7 +146,7 @@ def _examples(task: Task, which: str, counts: SplitSurvey, tolerant: bool) -> It
         except InputError as error:
             if not tolerant:
                 raise
-            skip(error)
+            counts.unreadable.add(str(error))
         else:
             counts.add(example, labels)
             yield example

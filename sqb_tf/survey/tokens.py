@@ -14,8 +14,6 @@ from sqb_tf.text.encoder import TextEncoder
 
 # No text is cut while its tokens are counted.
 _ANY_LENGTH = 1 << 30
-# As long as most questions, see `windows.py`; shorter than most contexts.
-_SHORT = 96
 # Most characters whose tokens are counted: some seconds.
 MOST_CHARACTERS = 4_000_000
 
@@ -46,13 +44,10 @@ class Tokens:
         return int(np.percentile(self.lengths, percent, method="inverted_cdf"))
 
 
-def count_tokens(
-    examples: Iterable[Example], head: TaskHead, encoder: TextEncoder
-) -> Tokens | None:
+def measure(examples: Iterable[Example], head: TaskHead, encoder: TextEncoder) -> Tokens | None:
     """The examples in tokens, or the first of them that have `MOST_CHARACTERS` together; None for none."""
     encoder = encoder.with_seq_length(_ANY_LENGTH)
     lengths: list[int] = []
-    longest: tuple[int, Example | None] = 0, None
     tokens = words = unknown = characters = 0
     for example in examples:
         if characters >= MOST_CHARACTERS:
@@ -60,7 +55,6 @@ def count_tokens(
         characters += len(example_text(example))
         (requests,) = head.encode([example.texts], encoder)
         lengths.append(max(map(len, requests)))
-        longest = max(longest, (lengths[-1], example), key=lambda pair: pair[0])
         for request in requests:
             ids = request.inputs["input_word_ids"][0]
             ids = ids[(ids != encoder.cls_id) & (ids != encoder.sep_id)]
@@ -73,15 +67,5 @@ def count_tokens(
         np.array(lengths),
         tokens / max(words, 1),
         unknown / max(tokens, 1),
-        _makes_windows(longest[1], head, encoder),
+        head.answers_questions,
     )
-
-
-def _makes_windows(example: Example | None, head: TaskHead, encoder: TextEncoder) -> bool:
-    """Whether a shorter input than the example needs makes more inputs of it."""
-    if example is None:
-        return False
-    (whole,), (cut,) = (
-        head.encode([example.texts], e) for e in (encoder, encoder.with_seq_length(_SHORT))
-    )
-    return len(cut) > len(whole)

@@ -12,7 +12,8 @@ from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.progress import log, warn
 from sqb_tf.survey import findings
-from sqb_tf.survey.tokens import count_tokens
+from sqb_tf.survey.survey import Survey
+from sqb_tf.survey.tokens import measure
 from sqb_tf.text.encoder import MIN_SEQ_LENGTH, TextEncoder, check_seq_length
 from sqb_tf.text.vocabulary import read_vocabulary
 from sqb_tf.training.options import FinetuneOptions
@@ -53,23 +54,30 @@ def check_finetune(task: Task, output: str | Path, options: FinetuneOptions) -> 
     if options.vocabulary is not None:
         read_vocabulary(options.vocabulary)
     teacher = None if options.teacher is None else find_teacher(options.teacher)
-    data = TrainingData.read(task, options)
-    _tell_findings(data, init, options)
+    data, surveyed = TrainingData.read(task, options)
+    _tell_findings(data, surveyed, init, options)
     if teacher is not None:
         teacher.check(task, data.labels)
     return data
 
 
-def _tell_findings(data: TrainingData, init: BundleInfo | None, options: FinetuneOptions) -> None:
+def _tell_findings(
+    data: TrainingData, surveyed: Survey, init: BundleInfo | None, options: FinetuneOptions
+) -> None:
     """Logs how much data there is, and warns of what in it costs accuracy; `sqb survey` shows more."""
     tokens = None
     if init is not None and not data.is_of(init):
         encoder = TextEncoder(init.vocabulary, init.task.lowercase, MIN_SEQ_LENGTH)
-        tokens = count_tokens(data.calibration, data.head, encoder)
-    log(findings.summary(data.survey, tokens))
-    for finding in findings.find(data.survey, tokens, options.seq_length, f"--init {options.init}"):
+        tokens = measure(data.calibration, data.head, encoder)
+    log(findings.summary(surveyed, tokens))
+    for finding in findings.find(surveyed, tokens, options.seq_length, f"--init {options.init}"):
         if finding.severity == findings.WARNING:
             warn(finding.text)
+    if init is not None and init.labels != data.labels and set(init.labels) == set(data.labels):
+        warn(
+            f"--init {options.init}: its labels are the data's in another order: a new head is trained in "
+            "place of its own"
+        )
 
 
 def check_pretrain(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from sqb_tf.checkpoint.bundle import BundleInfo
@@ -31,7 +32,8 @@ class TrainingData:
         head: with the data's labels and the run's settings.
         settings: the head's settings, as `TaskInfo.settings` records them.
         metric: the name of dev's metric that decides which weights are best.
-        survey: what the splits hold.
+        num_examples: training examples.
+        label_counts: label -> training rows (for tags: words) that have it.
         calibration: a sample of the training examples.
         verification: a sample of the held-out examples.
     """
@@ -40,13 +42,17 @@ class TrainingData:
     head: TaskHead
     settings: dict[str, Any]
     metric: str
-    survey: Survey
+    num_examples: int
+    label_counts: Mapping[str, int]
     calibration: list[Example]
     verification: list[Example]
 
     @classmethod
-    def read(cls, task: Task, options: FinetuneOptions) -> TrainingData:
-        """Reads every split once; `InputError` as `survey`, or for an option of another head."""
+    def read(cls, task: Task, options: FinetuneOptions) -> tuple[TrainingData, Survey]:
+        """Reads every split once; `InputError` as `survey`, or for an option of another head.
+
+        The survey comes apart: it is larger than what a run must keep.
+        """
         description = registry.get_task_head(task.head)
         metric = options.metric or task.metric_name
         if metric not in description.metrics:
@@ -63,21 +69,18 @@ class TrainingData:
         }
         surveyed = survey(task, samples)
         head = description(surveyed.labels, task.paired, settings)
-        train, dev = samples["train"].items, samples["dev"].items
-        return cls(task, head, settings, metric, surveyed, train, dev)
+        head.check_metric(metric)
+        counts, (train, dev) = surveyed.train, (sample.items for sample in samples.values())
+        data = cls(task, head, settings, metric, counts.rows, dict(counts.labels), train, dev)
+        return data, surveyed
 
     def is_of(self, info: BundleInfo) -> bool:
         """Whether a bundle has the data's own head and labels, so that a run trains its head on."""
         return info.labels == self.labels and info.task.kind == self.task.head
 
-    @property
-    def num_examples(self) -> int:
-        """Training examples."""
-        return self.survey.train.rows
-
     def class_weights(self) -> list[float]:
         """The weight of each class by which all of them count the same; their mean over the rows is 1."""
-        counts = [self.survey.train.labels[label] for label in self.labels]
+        counts = [self.label_counts[label] for label in self.labels]
         return [self.num_examples / (len(counts) * max(count, 1)) for count in counts]
 
     @property

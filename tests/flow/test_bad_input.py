@@ -115,7 +115,7 @@ def test_data_is_rejected_by_file_and_line(split, content, match, data, outputs)
         ("x.jsonl", '{"text": "a", "label": "b"}\n{"text":\n', r"x.jsonl:2: not JSON"),
         ("x.jsonl", "[1]\n", r"x.jsonl:1: expected a JSON object per line"),
         ("x.jsonl", '{"text": "a"}\n', r"x.jsonl:1: no column 'label'; found: text"),
-        ("x.csv", "text,label\n", r"x.csv: no train examples"),
+        ("x.csv", "text,label\n", r"x.csv \(train\): no train examples"),
         ("x.csv", 'text\n"a"\n', r"x.csv:2: no column 'label'; found: text"),
         ("x.csv", f"text,label\n{'a' * 200_000},b\n", r"x.csv:2: not CSV: field larger"),
         ("x.txt", "a\n", r"x.txt: expected a file ending in .tsv, .csv, .jsonl"),

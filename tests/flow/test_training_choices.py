@@ -78,10 +78,18 @@ def test_the_metric_that_was_asked_for_decides(run):
 
 def test_classes_count_the_same_in_the_loss(data):
     task = Task("classification", data)
-    training = TrainingData.read(task, FinetuneOptions(class_weights="balanced"))
-    counts = np.array([training.survey.train.labels[label] for label in training.labels])
+    training, _ = TrainingData.read(task, FinetuneOptions(class_weights="balanced"))
+    counts = np.array([training.label_counts[label] for label in training.labels])
     weights = np.array(training.class_weights())
     np.testing.assert_allclose(weights * counts, counts.sum() / len(counts))
+    # In batches of which most lack the rare class, the loss is still the mean over all rows.
+    loss = training.head.compile_arguments()["loss"]
+    targets = np.repeat(np.arange(len(counts)), counts)
+    logits = np.random.default_rng(0).normal(size=(len(targets), len(counts))).astype(np.float32)
+    losses = [loss(t, p, w) for t, p, w in batches_of(8, targets, logits, weights[targets])]
+    likelihoods = softmax(logits)[np.arange(len(targets)), targets]
+    expected = (-np.log(likelihoods) * weights[targets])[: 8 * len(losses)].mean()
+    assert np.mean(losses) == pytest.approx(expected, rel=1e-4)
 
 
 def test_scores_are_calibrated_and_decisions_stay(tmp_path, capsys):
@@ -116,9 +124,16 @@ def classify(folder, texts):
     return [result for _, result in BundleBackend(folder).stream((text, None) for text in texts)]
 
 
+def batches_of(size, *arrays):
+    """Full batches of arrays, which are cut to a multiple of their size."""
+    whole = len(arrays[0]) // size * size
+    return zip(*(np.split(a[:whole], whole // size) for a in arrays), strict=True)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--metric", "f1"], r"metric f1: of two classes, the data has 3: macro_f1"),
         (["--metric", "bleu"], r"unknown metric 'bleu': expected one of accuracy, macro_f1"),
         (["--patience", 0], "patience 0: expected at least 1"),
         (["--task", "regression", "--class-weights", "balanced"], "a regression has no classes"),

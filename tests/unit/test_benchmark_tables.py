@@ -4,8 +4,9 @@ from argparse import Namespace
 
 import pytest
 
-from benchmarks import output, pareto_report, trimming
+from benchmarks import output, pareto_report, pareto_tasks, trimming
 from sqb_tf.checkpoint import pretrained
+from sqb_tf.data.task import Task
 
 
 def run(score: float, misses: tuple[str, ...] = ()) -> dict:
@@ -110,3 +111,15 @@ def test_a_page_without_markers_is_refused_before_the_work(tmp_path):
     for path, name in ((page, "trimming"), (tmp_path / "missing.md", "pareto")):
         with pytest.raises(SystemExit, match=rf"{path}: expected <!-- {name} -->"):
             output.check_markers(path, name)
+
+
+def test_every_task_can_be_opened(shared_data):
+    for title, benchmark in pareto_tasks.BENCHMARKS.items():
+        task = Task(benchmark.task, benchmark.data)
+        data, split = benchmark.evaluated
+        for examples in (
+            task.split("train"),
+            task.split("dev"),
+            Task(benchmark.task, data).split(split),
+        ):
+            assert next(iter(examples), None) is not None, title

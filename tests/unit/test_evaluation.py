@@ -10,6 +10,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from sqb_tf.data.example import Example
 from sqb_tf.data.task import Task
+from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.heads.classification import Classification
 from sqb_tf.heads.multiple_choice import Choice
@@ -17,8 +18,8 @@ from sqb_tf.heads.span import Answer, Answers
 from sqb_tf.heads.token_classification import Tagging
 from sqb_tflite.evaluation.assessment import Assessment
 from sqb_tflite.evaluation.comparison import Comparison
-from sqb_tflite.evaluation.errors import ErrorLog
 from sqb_tflite.evaluation.evaluate import evaluate
+from sqb_tflite.evaluation.ranked_rows import RankedRows
 
 LABELS = ["a", "b", "c", "never"]
 
@@ -170,7 +171,7 @@ def test_the_same_model_changes_nothing():
 
 
 def test_rows_come_back_as_they_were(tmp_path):
-    log = ErrorLog(["text", "score"])
+    log = RankedRows(["text", "score"])
     rows = [["plain", "1"], ['a "quoted", text\nof two lines', "3"], ["", "2"], ["ünï", ""]]
     for row in rows:
         log.add(row, float(row[1]) if row[1] else None)
@@ -179,3 +180,44 @@ def test_rows_come_back_as_they_were(tmp_path):
     log.write(tmp_path / "errors.csv")
     with open(tmp_path / "errors.csv", newline="", encoding="utf-8") as file:
         assert list(csv.reader(file)) == [["text", "score"], rows[1], rows[2], rows[0], rows[3]]
+
+
+def test_a_long_text_and_half_a_character_are_kept(tmp_path):
+    rows = RankedRows(["text"])
+    for text in ("x" * 300_000, "half \ud800"):
+        rows.add([text], 0.5)
+    assert [len(text) for (text,) in rows.rows()] == [300_000, 6]
+    rows.write(tmp_path / "rows.csv")
+    assert (tmp_path / "rows.csv").stat().st_size > 300_000
+
+
+def test_entities_that_are_invented_alone_have_averages(tmp_path):
+    head = registry.get_task_head("token_classification")(["O", "B-X"])
+    (tmp_path / "dev.conll").write_text("a\tO\n")
+    backend = Answering(head, {"a": Tagging(("a",), ("B-X",))})
+    evaluate(backend, Task("conll", tmp_path), "dev", report=tmp_path / "report")
+    text = (tmp_path / "report" / "evaluation.json").read_text()
+    result = json.loads(text, parse_constant=pytest.fail)
+    assert result["macro"] == {"precision": 0, "recall": 0, "f1": 0}
+
+
+def test_another_models_labels_must_be_the_same(backend, task, tmp_path):
+    other = Answering(registry.get_task_head("classification")(LABELS[:3]), backend.results)
+    with pytest.raises(
+        InputError, match=r"against: a classification of 3 labels: expected .* the 4"
+    ):
+        evaluate(backend, task, "dev", report=tmp_path / "report", against=other)
+    with pytest.raises(InputError, match="against goes with report"):
+        evaluate(backend, task, "dev", against=backend)
+
+
+@pytest.mark.parametrize(
+    ("head", "labels"), [("regression", ["score"]), ("classification", LABELS)]
+)
+def test_a_bad_label_is_named_before_it_is_judged(head, labels, tmp_path):
+    (tmp_path / "dev.tsv").write_text("text\tlabel\na\tn/a\n")
+    backend = Answering(
+        registry.get_task_head(head)(labels), {"a": Classification("a", {"a": 1.0})}
+    )
+    with pytest.raises(InputError, match="n/a"):
+        evaluate(backend, Task(head, tmp_path), "dev", report=tmp_path / "report")

@@ -1,7 +1,9 @@
 """sqb_tf.survey: what is found in a data set, and what it costs to find it."""
 
+import importlib
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from sqb_tf.survey import findings, split_survey
 from sqb_tf.survey.report import histogram, make_report
 from sqb_tf.survey.seen_texts import SeenTexts
 from sqb_tf.survey.survey import survey
-from sqb_tf.survey.tokens import count_tokens
+from sqb_tf.survey.tokens import measure
 from sqb_tf.text.encoder import TextEncoder
 from sqb_tf.training.checks import check_finetune
 from sqb_tf.training.options import FinetuneOptions
@@ -38,7 +40,7 @@ def encoder():
 
 
 def tokens_of(examples, encoder, head="classification", paired=False):
-    return count_tokens(examples, registry.get_task_head(head)((), paired), encoder)
+    return measure(examples, registry.get_task_head(head)((), paired), encoder)
 
 
 def write(folder, **splits: list[str]) -> Task:
@@ -51,7 +53,7 @@ def write(folder, **splits: list[str]) -> Task:
 
 def texts(task: Task, encoder, seq_length: int = 16) -> list[str]:
     """What is found, by severity."""
-    report = make_report(task, encoder, seq_length, "--init NAME")
+    report = make_report(task, encoder, seq_length, ("--init", "NAME"))
     return [f"{finding.severity}: {finding.text}" for finding in report.findings]
 
 
@@ -112,7 +114,7 @@ def test_good_data_has_notes_alone(encoder, tmp_path):
 def test_numbers_as_labels_are_noted(encoder, tmp_path):
     rows = [f"text {i} = {i % 25}" for i in range(500)]
     task = write(tmp_path, train=rows, dev=rows[:100])
-    assert "warning: every label is a number: --task regression learns their order" in texts(
+    assert "note: every label is a number: --task regression learns their order" in texts(
         task, encoder
     )
 
@@ -213,12 +215,47 @@ def test_the_command_counts_what_training_refuses(tmp_path, capsys):
     assert "<script>alert" not in html and "1 row cannot be read" in html
 
 
-def test_the_suggested_command_runs(tmp_path):
+def test_the_suggested_command_names_what_was_given(encoder, tmp_path):
     task = Task("classification", DEMO, Columns(), 200)
-    report = make_report(
-        task, TextEncoder(bundle.read_info("squeezebert-micro").vocabulary, True, 16), 8, ""
-    )
+    report = make_report(task, encoder, 8, ("--init", "squeezebert-micro"))
     assert report.suggestions == {"--epochs": 20, "--batch-size": 16, "--seq-length": 32}
     assert report.command == (
         f"sqb finetune --task classification --data {DEMO} --epochs 20 --batch-size 16 --seq-length 32"
     )
+    path = tmp_path / "my reviews.csv"
+    rows = [f"{word} number {i},{word}" for word in ("good", "bad") for i in range(30)]
+    path.write_text("\n".join(["body,label", *rows]) + "\n")
+    task = Task("classification", path, Columns("body"), test=20)
+    command = make_report(task, encoder, 8, ("--init", "runs/bert")).command
+    flags = shlex.split(command)[2:]
+    module = importlib.import_module("sqb_tools.finetune")
+    args = module.flags().parse_args(flags)
+    assert (args.data, args.text_column, args.test, args.init) == (
+        str(path),
+        "body",
+        "20%",
+        "runs/bert",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "task", "count"),
+    [
+        ("x.tsv", "text\tlabel\n" + "a\tb\tc\n" * 3, "classification", 3),
+        (
+            "x.jsonl",
+            '{"text": "a", "label": 1\n[1]\n{"text": "\\ud800", "label": 1}\n',
+            "classification",
+            3,
+        ),
+        ("x.csv", "text,label\n" + "fine,1.5\n" * 30 + "bad,n/a\n" * 4, "regression", 4),
+        ("x.jsonl", '{"text": "a", "choices": ["b"], "label": 0}\n', "multiple_choice", 1),
+    ],
+)
+def test_rows_that_training_refuses_are_counted_once(name, content, task, count, tmp_path):
+    path = tmp_path / name
+    path.write_text(content)
+    splits = survey(Task(task, path), tolerant=True).splits.values()
+    assert sum(split.unreadable.rows for split in splits) == count
+    with pytest.raises(InputError):
+        _ = survey(Task(task, path)).labels

@@ -167,7 +167,7 @@ def test_a_file_of_rare_labels_has_nothing_to_hold_out(tmp_path):
     path = tmp_path / "reviews.csv"
     path.write_text("text,label\n" + "".join(f"a film {i},{i}\n" for i in range(300)))
     message = (
-        r"csv \(dev\): no dev examples in it \(a class of fewer than 5 rows .*--task regression"
+        r"csv \(dev\): no dev examples in it \(a class of fewer than 5 texts .*--task regression"
     )
     with pytest.raises(InputError, match=message):
         surveyed(Task("classification", path))
@@ -180,24 +180,26 @@ def test_numbers_as_labels_are_ordered_as_numbers(tmp_path):
     assert surveyed(Task("classification", tmp_path))[0] == ["O", "-1", "2", "10", "none"]
 
 
-def test_every_class_has_a_row_in_each_part_and_rare_ones_stay_in_train(tmp_path):
-    """With 6 rows a class a tenth alone would leave more than half of the classes out of dev."""
-    rows = [(f"{label} number {i}", f"{label}") for label in range(60) for i in range(6)]
+@pytest.mark.parametrize("share", [1, 20, 50])
+def test_every_class_has_a_row_in_each_part_and_rare_ones_stay_in_train(share, tmp_path):
+    """With 5 rows a class, a tenth alone would leave half of the classes out of dev."""
+    rows = [(f"{label} number {i}", f"{label}") for label in range(100) for i in range(5)]
     rows += [(f"rare {label} number {i}", f"rare {label}") for label in range(20) for i in range(4)]
     write_tsv(tmp_path / "all.tsv", rows)
-    task = Task("classification", tmp_path / "all.tsv", test=20)
+    task = Task("classification", tmp_path / "all.tsv", test=share)
     parts = {which: list(task.split(which)) for which in ("train", "dev", "test")}
     assert sorted((e.text, e.label) for part in parts.values() for e in part) == sorted(rows)
     for part in parts.values():
-        assert {str(label) for label in range(60)} <= {e.label for e in part}
+        assert {str(label) for label in range(100)} <= {e.label for e in part}
     rare = {f"rare {label}" for label in range(20)}
     assert not rare & {e.label for which in ("dev", "test") for e in parts[which]}
-    again = Task("classification", tmp_path / "all.tsv", test=20)
+    again = Task("classification", tmp_path / "all.tsv", test=share)
     assert list(again.split("test")) == parts["test"]
 
 
 def test_a_text_that_occurs_again_is_in_one_part(tmp_path):
-    rows = [(f"text {i % 50}", "yes" if i % 50 < 25 else "no") for i in range(200)]
+    rows = [(f"text {i % 50}", f"label {i % 12}") for i in range(200)]  # with different labels too
+    rows += [(f"text {i % 50}", f"rare {i}") for i in range(10)]
     write_tsv(tmp_path / "all.tsv", rows)
     task = Task("classification", tmp_path / "all.tsv")
     train, dev = ({e.text for e in task.split(which)} for which in ("train", "dev"))

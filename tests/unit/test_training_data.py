@@ -18,14 +18,14 @@ class CountingTask(Task):
         super().__init__(*args)
         self.opened: Counter[str] = Counter()
 
-    def split(self, which):
+    def split(self, which, skip=None):
         self.opened[which] += 1
-        return super().split(which)
+        return super().split(which, skip)
 
 
 def test_both_splits_are_read_once():
     task = CountingTask("classification", DEMO)
-    data = TrainingData.read(task, FinetuneOptions())
+    data, _ = TrainingData.read(task, FinetuneOptions())
     assert task.opened == {"train": 1, "dev": 1}
     train, dev = list(task.split("train")), list(task.split("dev"))
     assert data.num_examples == len(train)
@@ -33,5 +33,5 @@ def test_both_splits_are_read_once():
     assert len(data.calibration) == CALIBRATION_EXAMPLES
     assert len(data.verification) == VERIFICATION_EXAMPLES < len(dev)
     assert set(data.calibration) <= set(train) and set(data.verification) <= set(dev)
-    again = TrainingData.read(Task("classification", DEMO), FinetuneOptions())
+    again, _ = TrainingData.read(Task("classification", DEMO), FinetuneOptions())
     assert (data.calibration, data.verification) == (again.calibration, again.verification)

@@ -7,14 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from sqb_tf.data.example import Example
 from sqb_tf.heads.confidence import ConfidenceBins
 from sqb_tf.heads.judgement import Judgement
 from sqb_tf.heads.task_head import TaskHead
 
-from .errors import ErrorLog
+from .ranked_rows import RankedRows
 
 COLUMNS = ("text", "pair", "part", "gold", "predicted", "score")
 
@@ -68,7 +66,7 @@ class Assessment:
         self.head = head
         self.pairs: Counter[tuple[str, str]] = Counter()
         self.groups: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
-        self.errors = ErrorLog(COLUMNS)
+        self.errors = RankedRows(COLUMNS)
         self.confidence = ConfidenceBins()
 
     def add(self, example: Example, judgements: Iterable[Judgement]) -> None:
@@ -108,7 +106,9 @@ class Assessment:
         )
         names = ("precision", "recall", "f1")
         return {
-            "macro": {n: float(np.mean([getattr(s, n) for s in occurring])) for n in names},
+            "macro": {
+                n: sum(getattr(s, n) for s in occurring) / max(len(occurring), 1) for n in names
+            },
             "micro": {n: getattr(together, n) for n in names},
         }
 

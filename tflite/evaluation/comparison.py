@@ -9,7 +9,7 @@ from typing import Any
 from sqb_tf.data.example import Example
 from sqb_tf.heads.judgement import Judgement
 
-from .errors import ErrorLog
+from .ranked_rows import RankedRows
 
 COLUMNS = ("text", "pair", "gold", "predicted", "other", "right")
 # Which of the two is right, where they decide differently.
@@ -27,7 +27,7 @@ class Comparison:
 
     def __init__(self) -> None:
         self.right: Counter[str] = Counter()
-        self.changes = ErrorLog(COLUMNS)
+        self.changes = RankedRows(COLUMNS)
 
     @property
     def changed(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sqb_tf.atomic_write import staged_file
+from sqb_tf.atomic_write import check_writable, staged_file
 from sqb_tf.data.example import Example
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
@@ -19,7 +19,7 @@ from sqb_tf.heads.task_head import TaskHead
 
 from .assessment import Assessment
 from .comparison import Comparison
-from .report import Report
+from .report import PAGE, Report
 
 # Examples whose metric inputs are joined at once.
 CHUNK = 1024
@@ -36,7 +36,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """The metrics of a model on a split of `task`; none where the split has no labels.
 
-    Memory grows by a few bytes an example, unless `predictions` or `nbest` are written.
+    Memory grows by what the metrics need of an example, a number or a few words, and by the whole examples if
+    `predictions` or `nbest` are written.
 
     Args:
         backend: a `Runner` or a `BundleBackend`.
@@ -57,8 +58,17 @@ def evaluate(
         InputError: no examples, labels that the model does not have, a file that cannot be written.
     """
     head = _check(backend, task, split, predictions, nbest, report)
+    if report is not None:
+        check_writable(Path(report) / PAGE)
     if against is not None:
-        _check(against, task, split, None, None, report)
+        if report is None:
+            raise InputError("against goes with report, which shows the comparison")
+        other = against.head
+        if (other.name, set(other.labels)) != (head.name, set(head.labels)):
+            raise InputError(
+                f"against: a {other.name} of {len(other.labels)} labels: expected a {head.name} with the "
+                f"{len(head.labels)} labels of the model that is evaluated"
+            )
     scores = None if task.is_unlabelled(split) else _Scores(head, task)
     assessment = Assessment(head) if report is not None else None
     comparison = Comparison() if against is not None else None
@@ -139,14 +149,13 @@ class _Scores:
 
     def __init__(self, head: TaskHead, task: Task) -> None:
         self._head, self._names = head, task.spec.metrics
-        self._examples: list[Example] = []
         self._results: list[Any] = []
         self._inputs: list[Any] = []
         self._references: list[Any] = []
 
     def add(self, example: Example, result: Any) -> None:
-        """One more."""
-        self._examples.append(example)
+        """One more; `InputError` for a label that the model does not have."""
+        self._references.append(self._head.references([example]))
         self._results.append(result)
         if len(self._results) == CHUNK:
             self._compact()
@@ -154,8 +163,8 @@ class _Scores:
     def _compact(self) -> None:
         if self._results:
             self._inputs.append(self._head.metric_inputs(self._results))
-            self._references.append(self._head.references(self._examples))
-            self._examples, self._results = [], []
+            self._references = [_join(self._references)]
+            self._results = []
 
     def values(self) -> dict[str, float]:
         """Metric -> value."""

@@ -15,12 +15,14 @@ from sqb_tf.page.page import bullets, card, document, download, table
 from . import pictures
 from .assessment import Assessment
 from .comparison import Comparison
-from .errors import ErrorLog
+from .ranked_rows import RankedRows
 
 PAGE, JSON, ERRORS = "report.html", "evaluation.json", "errors.csv"
 CONFUSION, CHANGES = "confusion.csv", "changes.csv"
 # Rows of the page's tables; the files have all.
 SHOWN = 200
+# The matrix grows with the square of the classes.
+MOST_CLASSES = 1000
 # Columns that are not numbers.
 WORDS = {
     **dict.fromkeys(("class", "gold", "predicted", "part", "right", "other", "group"), "words"),
@@ -45,16 +47,16 @@ class Report:
     comparison: Comparison | None = None
 
     def write(self, folder: Path) -> None:
-        """Writes the folder's files; others in it stay. `InputError` for one that cannot be written."""
-        for name, text in (
-            (JSON, json.dumps(self.summary, indent=2, ensure_ascii=False) + "\n"),
-            (PAGE, self.page()),
-        ):
-            with staged_file(folder / name) as staged:
-                staged.write_text(text, encoding="utf-8", errors="backslashreplace")
+        """Writes the folder's files, the figures last; others in it stay.
+
+        Raises:
+            InputError: a file cannot be written.
+        """
         self.assessment.errors.write(folder / ERRORS)
         optional = {
-            CONFUSION: self._write_confusion if self.assessment.pairs else None,
+            CONFUSION: self._write_confusion
+            if 0 < len(self.assessment.classes()) <= MOST_CLASSES
+            else None,
             CHANGES: self.comparison.changes.write if self.comparison else None,
         }
         for name, write in optional.items():
@@ -62,6 +64,12 @@ class Report:
             (folder / name).unlink(missing_ok=True)
             if write is not None:
                 write(folder / name)
+        for name, text in (
+            (PAGE, self.page()),
+            (JSON, json.dumps(self.summary, indent=2, ensure_ascii=False) + "\n"),
+        ):
+            with staged_file(folder / name) as staged:
+                staged.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def _write_confusion(self, path: Path) -> None:
         """Rows: gold; columns: predicted."""
@@ -93,7 +101,8 @@ class Report:
 
     def _findings(self) -> Iterator[str]:
         wrong = len(self.assessment.errors)
-        yield f"{wrong:,} decisions are wrong; {ERRORS} has all of them, the surest first"
+        order = ", the surest first" if self.assessment.head.judges_probabilities else ""
+        yield f"{wrong:,} decisions are wrong; {ERRORS} has all of them{order}"
         scores = self.assessment.classes()
         weak = sorted((s for s in scores.items() if s[1].gold), key=lambda item: item[1].f1)[:3]
         if len(scores) > 3:
@@ -150,7 +159,7 @@ class Report:
 
     def _error_parts(self) -> Iterator[str]:
         if self.assessment.errors:
-            yield f"<h2>Wrong decisions</h2>{_log_table(self.assessment.errors)}"
+            yield f"<h2>Wrong decisions</h2>{_ranked_table(self.assessment.errors)}"
 
     def _comparison_parts(self) -> Iterator[str]:
         if self.comparison is None:
@@ -167,13 +176,13 @@ class Report:
             ],
         )
         if self.comparison.changes:
-            yield _log_table(self.comparison.changes)
+            yield _ranked_table(self.comparison.changes)
 
 
-def _log_table(log: ErrorLog) -> str:
+def _ranked_table(ranked: RankedRows) -> str:
     """The first rows, without columns that are empty in all of them."""
-    rows = [list(log.columns), *log.rows(SHOWN)]
-    kept = [i for i, _ in enumerate(log.columns) if any(row[i] for row in rows[1:])]
-    shown, total = len(rows) - 1, len(log)
+    rows = [list(ranked.columns), *ranked.rows(SHOWN)]
+    kept = [i for i, _ in enumerate(ranked.columns) if any(row[i] for row in rows[1:])]
+    shown, total = len(rows) - 1, len(ranked)
     caption = f"All {total:,}" if shown == total else f"The first {shown:,} of {total:,}"
     return table(caption, [[row[i] for i in kept] for row in rows], WORDS)
