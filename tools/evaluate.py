@@ -101,6 +101,9 @@ def _summary(result: dict[str, Any]) -> Iterator[str]:
         if name in result:
             shares = ", ".join(f"{key} {value:.4f}" for key, value in result[name].items())
             yield f"{name}: {shares}"
+    if "abstention" in result:
+        shares = result["abstention"]
+        yield f"answered {shares['answered']:.4f}, of those right {shares['precision']:.4f}"
     if "calibration" in result:
         error = result["calibration"]["expected_calibration_error"]
         yield f"expected calibration error {error:.4f}"

@@ -62,6 +62,13 @@ def _table(output: str, task: Task, metrics: dict[str, Any]) -> Iterator[str]:
             f"calibration      {calibration['error_before']:.4f} -> {calibration['error_after']:.4f} "
             f"(expected error on dev, temperature {calibration['temperature']:.2f})"
         )
+    if abstention := metrics["abstention"]:
+        caught = abstention["caught"]
+        yield (
+            f"abstains         below {abstention['below']:.4f}: answers {abstention['answered']:.1%} of "
+            f"dev, of those right {abstention['precision']:.1%}"
+            + ("" if caught is None else f"; {caught:.1%} of the other texts get no label")
+        )
     yield f"parameters       {metrics['parameters']:,}"
     yield f"seconds          {metrics['seconds']}"
     package = shlex.quote(f"{output.rstrip('/')}.tflite")

@@ -124,7 +124,14 @@ class HeldOutOptions(DataOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AnswerOptions:
-    """How answers to questions are chosen."""
+    """How answers are chosen."""
+
+    abstain_below: float | None = option(
+        None,
+        "classification: give no label where the best one scores less",
+        group="model",
+        fallback="what training fitted (sqb finetune --abstain), else 0",
+    )
 
     max_answer_length: int | None = option(
         None,
@@ -147,11 +154,12 @@ class AnswerOptions:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The flags that were used, under the names of `SpanSettings`."""
+        """The flags that were used, under the names of the heads' settings."""
         values = {
             "max_answer_length": self.max_answer_length,
             "n_best": self.n_best_size,
             "null_threshold": self.null_threshold,
+            "abstain_below": self.abstain_below,
         }
         return {name: value for name, value in values.items() if value is not None}
 

@@ -15,31 +15,57 @@ from sqb_tf.heads.judgement import Judgement
 from sqb_tf.heads.metrics import accuracy, f1, macro_f1, matthews
 from sqb_tf.heads.task_head import IndexedHead
 
+# The setting of the score below which no label is given, and what is shown then.
+ABSTAIN_BELOW = "abstain_below"
+ABSTAINED = "(none)"
+
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
-    """The result for one text: the top label, and the score of every label in the labels' order."""
+    """The result for one text: the top label, and the score of every label in the labels' order.
 
-    label: str
+    `label` is None where the model abstains: the best score is too low.
+    """
+
+    label: str | None
     scores: dict[str, float]
 
     @classmethod
-    def from_scores(cls, labels: Sequence[str], scores: np.ndarray) -> Classification:
+    def from_scores(
+        cls, labels: Sequence[str], scores: np.ndarray, abstain_below: float = 0.0
+    ) -> Classification:
         """The classification of an output vector `[labels]`."""
         named = {label: float(score) for label, score in zip(labels, scores, strict=True)}
-        return cls(labels[int(scores.argmax())], named)
+        best = int(scores.argmax())
+        return cls(labels[best] if scores[best] >= abstain_below else None, named)
+
+    @property
+    def best(self) -> str:
+        """The label with the highest score, whether it is given or not."""
+        return (
+            self.label if self.label is not None else max(self.scores, key=self.scores.__getitem__)
+        )
+
+    @property
+    def score(self) -> float:
+        """That of the best label."""
+        return self.scores[self.best]
 
     def line(self, text: str, pair: str | None) -> str:
         """For people: label, its score, and the text."""
         shown = text if pair is None else f"{text}\t{pair}"
-        return f"{self.label}\t{self.scores[self.label]:.4f}\t{shown}"
+        return f"{ABSTAINED if self.label is None else self.label}\t{self.score:.4f}\t{shown}"
 
 
 class ClassificationHead(IndexedHead):
-    """One of several labels."""
+    """One of several labels, or none of them.
+
+    Setting: `abstain_below`, the score that the best label must have to be given.
+    """
 
     name = "classification"
     keras_class = "sqb_tf.model.heads.SqueezeBertClassifier"
+    decoding_settings: ClassVar[tuple[str, ...]] = (ABSTAIN_BELOW,)
     pooled_only = True
     outputs: ClassVar[tuple[Output, ...]] = (Output("probabilities", softmax=True),)
     hf_class = "ForSequenceClassification"
@@ -50,6 +76,12 @@ class ClassificationHead(IndexedHead):
     judges_classes = True
     judges_probabilities = True
     distillation_loss = "cross_entropy"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        below = self.settings.get(ABSTAIN_BELOW, 0.0)
+        if isinstance(below, bool) or not isinstance(below, (int, float)) or not 0 <= below <= 1:
+            raise InputError(f"{ABSTAIN_BELOW} {below!r}: expected a score from 0 to 1")
 
     @classmethod
     def fits_folder(cls, num_labels: int) -> bool:
@@ -62,9 +94,11 @@ class ClassificationHead(IndexedHead):
         self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
     ) -> Classification:
         (scores,) = outputs[0].values()
-        return Classification.from_scores(self.labels, scores)
+        return Classification.from_scores(
+            self.labels, scores, self.settings.get(ABSTAIN_BELOW, 0.0)
+        )
 
-    def decisions(self, result: Classification) -> list[str]:
+    def decisions(self, result: Classification) -> list[str | None]:
         return [result.label]
 
     def compile_arguments(self) -> dict[str, Any]:
@@ -85,11 +119,11 @@ class ClassificationHead(IndexedHead):
 
     def judge(self, example: Example, result: Classification) -> Iterable[Judgement]:
         label = example.label_text
-        yield Judgement(label, result.label, result.label == label, result.scores[result.label])
+        yield Judgement(label, result.label or "", result.label == label, result.score)
 
     def metric_inputs(self, results: Sequence[Classification]) -> np.ndarray:
-        """The ids of the labels, `[n]`."""
-        return np.array([self.label_ids[result.label] for result in results])
+        """The ids of the labels, `[n]`; -1 for none."""
+        return np.array([self.label_ids.get(str(result.label), -1) for result in results])
 
     def loss(self, results: Sequence[Any], references: Any) -> float | None:
         """Cross-entropy."""
@@ -103,7 +137,7 @@ class ClassificationHead(IndexedHead):
         return f"always answering {self.labels[most]!r}", self.metrics[metric](constant, references)
 
     def format_prediction(self, result: Classification, names: Mapping[str, str]) -> str:
-        return names.get(result.label, result.label)
+        return names.get(result.best, result.best)
 
 
 HEAD = ClassificationHead

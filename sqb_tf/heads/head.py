@@ -68,6 +68,7 @@ class Head:
         name: as `task.json` and `sqb.json` store it, and as the head's file is called.
         keras_class: path of the Keras model's class.
         keras_settings: the settings that are arguments of that class, and attributes of its models.
+        decoding_settings: the settings that decide what is made of the outputs.
         fixed_labels: the labels of every model with this head; None: they come from the data.
         always_paired: every model with this head takes pairs.
         pooled_only: the head reads the pooled output alone.
@@ -89,6 +90,7 @@ class Head:
     name: ClassVar[str]
     keras_class: ClassVar[str]
     keras_settings: ClassVar[tuple[str, ...]] = ()
+    decoding_settings: ClassVar[tuple[str, ...]] = ()
     fixed_labels: ClassVar[tuple[str, ...] | None] = ()
     always_paired: ClassVar[bool] = False
     pooled_only: ClassVar[bool] = False
@@ -100,7 +102,8 @@ class Head:
     answers_questions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        others = [name for name in self.settings if name not in self.keras_settings]
+        known = (*self.keras_settings, *self.decoding_settings)
+        others = [name for name in self.settings if name not in known]
         if others:
             raise InputError(f"{', '.join(others)}: a {self.name} has no such setting")
 

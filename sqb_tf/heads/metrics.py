@@ -24,7 +24,7 @@ def f1(outputs: np.ndarray, targets: np.ndarray) -> float:
     """F1 of the label with id 1 (MRPC, QQP); 0 where no example has or gets it."""
     from sklearn.metrics import f1_score
 
-    return float(f1_score(targets, outputs, zero_division=0.0))
+    return float(f1_score(targets == 1, outputs == 1, zero_division=0.0))
 
 
 def macro_f1(outputs: np.ndarray, targets: np.ndarray) -> float:

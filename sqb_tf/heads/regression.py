@@ -19,6 +19,7 @@ class RegressionHead(ClassificationHead):
     """A number: a classifier with one output and no softmax."""
 
     name = "regression"
+    decoding_settings = ()
     fixed_labels = ("score",)
     outputs = (Output("logits", centered=True),)
     hf_problem_type = "regression"

@@ -14,6 +14,7 @@ from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.example import texts_of
 from sqb_tf.data.task import Task
+from sqb_tf.heads.classification import ABSTAIN_BELOW
 from sqb_tf.line_file import write_lines
 from sqb_tf.model import heads
 from sqb_tf.progress import log, warn
@@ -75,6 +76,7 @@ def finetune(
         model, value = trainer.best()
         calibration = trainer.calibrate()
         test = trainer.evaluate_test()
+        abstention = trainer.fit_abstention()
     _warn_if_untrained(trainer, value)
     metrics = {
         "metric": {"name": data.metric, "value": value},
@@ -86,6 +88,7 @@ def finetune(
         "train_examples": trainer.data.num_examples,
         "dev_examples": summary.dev_examples,
         "parameters": model.count_params(),
+        "abstention": None if abstention is None else dataclasses.asdict(abstention),
         "trimmed_vocabulary": None if trimmed is None else dataclasses.asdict(trimmed),
         "seconds": round(time.monotonic() - start, 1),
         "options": dataclasses.asdict(options),
@@ -201,6 +204,8 @@ def _write_bundle(
     output: Path, trainer: FinetuneTrainer, model: Any, metrics: dict[str, Any], command: str
 ) -> None:
     data, tokenizer = trainer.data, trainer.preprocessor.tokenizer
+    abstention = metrics["abstention"]
+    settings = {} if abstention is None else {ABSTAIN_BELOW: abstention["below"]}
     info = bundle.TaskInfo(
         task=data.task.name,
         kind=data.task.head,
@@ -210,7 +215,7 @@ def _write_bundle(
         metric=metrics["metric"],
         data=str(data.task.data),
         command=command,
-        settings=data.settings,
+        settings=data.settings | settings,
     )
     contents = bundle.BundleContents(
         model,

@@ -227,6 +227,15 @@ class FinetuneOptions(TextOptions, TrainingOptions):
         group="training",
         names="--uncalibrated",
     )
+    # See abstention.py.
+    abstain: str | None = option(
+        None,
+        "classification: give no label to a text whose best score is too low; fitted on dev so that this "
+        "share of the answers is right, or to tell dev's texts from a file's, which belong to no class",
+        group="training",
+        metavar="SHARE or FILE",
+        fallback="always give the best label",
+    )
     # See vocabulary_trim.py.
     trim_vocabulary: str | None = option(
         None,

@@ -18,9 +18,16 @@ from sqb_tf.data.example import Example
 from sqb_tf.data.task import TEST
 from sqb_tf.model import heads
 from sqb_tf.model.keras_backend import KerasBackend
-from sqb_tf.progress import log
+from sqb_tf.progress import log, warn
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
+from sqb_tf.training.abstention import (
+    Abstention,
+    fit_others,
+    fit_precision,
+    read_others,
+    wanted_precision,
+)
 from sqb_tf.training.callbacks import run_callbacks
 from sqb_tf.training.distillation import distillation_losses, distillation_model
 from sqb_tf.training.dtype_policy import dtype_policy
@@ -205,6 +212,24 @@ class FinetuneTrainer:
         if calibration is not None:
             divide_logits(self.model.head, calibration.temperature)
         return calibration
+
+    def fit_abstention(self) -> Abstention | None:
+        """The score below which no label is given; None: it was not asked for."""
+        asked = self.options.abstain
+        if asked is None:
+            return None
+        results, wanted = self._results(self.dev), wanted_precision(asked)
+        if wanted is None:
+            texts = read_others(asked, self.task.columns.text)
+            others = self._results(Example(text) for text in texts)
+            return fit_others(results, self.dev_references, others)
+        abstention = fit_precision(results, self.dev_references, wanted)
+        if abstention is None:
+            warn(
+                f"abstain {asked}: not even the surest answers on dev are right so often, so every text gets "
+                "a label"
+            )
+        return abstention
 
     def evaluate_dev(self) -> dict[str, float]:
         """The metric on dev, and the loss if results tell it; an error for outputs that are not finite."""

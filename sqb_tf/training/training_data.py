@@ -15,6 +15,7 @@ from sqb_tf.heads import registry
 from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.progress import log
 from sqb_tf.survey.survey import Survey, survey
+from sqb_tf.training.abstention import read_others, wanted_precision
 from sqb_tf.training.options import FinetuneOptions
 
 # As many as conversion reads (`sqb_tflite.conversion.calibration`).
@@ -59,6 +60,11 @@ class TrainingData:
             raise unknown_name("metric", metric, description.metrics)
         if options.class_weights is not None and not description.has_classes:
             raise InputError(f"class_weights: a {description.name} has no classes")
+        if options.abstain is not None:
+            if not description.has_classes:
+                raise InputError(f"abstain: a {description.name} has no classes")
+            if wanted_precision(options.abstain) is None:
+                read_others(options.abstain, task.columns.text)  # raises for a bad file
         settings = description.training_settings(
             task.spec.settings, options.seq_length, options.doc_stride
         )

@@ -99,7 +99,8 @@ def test_scores_are_calibrated_and_decisions_stay(tmp_path, capsys):
         words = [rng.choice(["good", "bad"]) for _ in range(count)]
         rows = [f"a {w} film\t{w if rng.random() < 0.7 else 'unclear'}" for w in words]
         (tmp_path / f"{split}.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
-    flags = ["--data", tmp_path, *TINY, "--epochs", 2]
+    (tmp_path / "others.txt").write_text("a tree\nwhat is a tree\nnumber seven\n")
+    flags = ["--data", tmp_path, *TINY, "--epochs", 2, "--abstain", tmp_path / "others.txt"]
     bundles = tmp_path / "calibrated", tmp_path / "as-trained"
     assert call("finetune", *flags, "--output", bundles[0]) == 0
     printed = capsys.readouterr().out
@@ -114,9 +115,20 @@ def test_scores_are_calibrated_and_decisions_stay(tmp_path, capsys):
     )
     expected = softmax(np.log(before) / calibration["temperature"])
     np.testing.assert_allclose(after, expected, atol=1e-5)
-    package = sqb_tflite.convert(bundles[0], "float32")
-    packaged = [list(r.scores.values()) for r in sqb_tflite.Runner(package).classify(texts)]
-    np.testing.assert_allclose(packaged, after, atol=1e-5)
+    runner = sqb_tflite.Runner(sqb_tflite.convert(bundles[0], "float32"))
+    packaged = runner.classify(texts)
+    np.testing.assert_allclose([list(r.scores.values()) for r in packaged], after, atol=1e-5)
+    # The threshold that was fitted is in the bundle and in the package.
+    abstention = json.loads((bundles[0] / "metrics.json").read_text())["abstention"]
+    assert runner.head.settings == {"abstain_below": abstention["below"]}
+    assert f"abstains         below {abstention['below']:.4f}" in printed
+    for results in (packaged, classify(bundles[0], texts)):
+        assert [r.label for r in results] == [
+            r.best if r.score >= abstention["below"] else None for r in results
+        ]
+    assert call("predict", "--model", bundles[0], *texts, "--abstain-below", 1, "--jsonl") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["label"] for line in out[-3:]] == [None] * 3
 
 
 def classify(folder, texts):
@@ -133,6 +145,9 @@ def batches_of(size, *arrays):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--abstain", "0"], "abstain 0: expected a share of right answers, as 95%"),
+        (["--abstain", "gone.txt"], r"gone\.txt: cannot be read"),
+        (["--task", "regression", "--abstain", "95%"], "abstain: a regression has no classes"),
         (["--metric", "f1"], r"metric f1: of two classes, the data has 3: macro_f1"),
         (["--metric", "bleu"], r"unknown metric 'bleu': expected one of accuracy, macro_f1"),
         (["--patience", 0], "patience 0: expected at least 1"),

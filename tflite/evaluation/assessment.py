@@ -58,7 +58,8 @@ class Assessment:
     Attributes:
         pairs: (gold, predicted) -> decisions.
         groups: group -> decisions, and those that are right.
-        confidence: the decisions by their probability, where they have one.
+        confidence: the answers by their probability, where they have one.
+        decisions, answered: those that have a probability; those that are no abstention.
         errors: the wrong decisions.
     """
 
@@ -68,6 +69,7 @@ class Assessment:
         self.groups: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         self.errors = RankedRows(COLUMNS)
         self.confidence = ConfidenceBins()
+        self.decisions = self.answered = 0
 
     def add(self, example: Example, judgements: Iterable[Judgement]) -> None:
         """One more example."""
@@ -79,7 +81,10 @@ class Assessment:
                 counts[0] += 1
                 counts[1] += judgement.right
             if self.head.judges_probabilities and judgement.score is not None:
-                self.confidence.add(judgement.score, judgement.right)
+                self.decisions += 1
+                if judgement.predicted:
+                    self.answered += 1
+                    self.confidence.add(judgement.score, judgement.right)
             if not judgement.right:
                 self.errors.add(_row(example, judgement), judgement.score)
 
@@ -126,6 +131,12 @@ class Assessment:
             result["confusions"] = [
                 {"gold": gold, "predicted": said, "count": n} for gold, said, n in self.confusions()
             ]
+        if self.answered < self.decisions:
+            right = sum(count for (gold, said), count in self.pairs.items() if gold == said)
+            result["abstention"] = {
+                "answered": self.answered / self.decisions,
+                "precision": right / max(self.answered, 1),
+            }
         if (calibration := self.confidence.to_json()) is not None:
             result["calibration"] = calibration
         if self.groups:

@@ -113,6 +113,10 @@ class Report:
             yield (
                 f"the most frequent mistake: {said or 'nothing'} in place of {gold or 'nothing'} ({count:,})"
             )
+        if abstention := self.summary.get("abstention"):
+            yield (
+                f"{abstention['answered']:.1%} are answered, of those {abstention['precision']:.1%} are right"
+            )
         if calibration := self.assessment.confidence.to_json():
             yield f"expected calibration error: {calibration['expected_calibration_error']:.3f}"
 
