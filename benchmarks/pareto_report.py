@@ -70,6 +70,8 @@ def score_table(report: Mapping[str, Any]) -> str:
         if run["misses"]
     ]
     foot = f"{_note(report)} Missed a bound, without a search: {', '.join(missed) or 'none'}."
+    if unmeasured := [title for title in BENCHMARKS if title not in scores]:
+        foot += f" Not measured yet: {', '.join(unmeasured)}."
     return f"{output.markdown_table(rows)}\n\n{foot}"
 
 
