@@ -17,6 +17,8 @@ LATENCY = "latency"
 MODELS = ("from scratch", "MiniLM-L6", "squeezebert-mini", "squeezebert-micro")
 # A package of the stock converter's int8, for comparison.
 MOBILEBERT = "mobilebert-dynamic-any"
+# Of both logarithmic axes.
+TICKS = (1, 2, 5, 10, 20, 50, 100)
 # The recipe of README's rows.
 SUMMARY_RECIPE = "int8"
 # Its columns of accuracy: a sentiment, and two sets of many intents.
@@ -184,10 +186,10 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
                 [times[n][longest] for n in names],
                 [sizes[n] for n in names],
             )
-            for axes, xs in ((by_latency, latencies), (by_size, megabyte_sizes)):
-                axes.plot(xs, means, color=colour, marker=marker, label=model)
-                for x, y, recipe in zip(xs, means, recipes, strict=True):
-                    axes.annotate(recipe, (x, y), (3, 3), textcoords="offset points", fontsize=7)
+            by_latency.plot(latencies, means, color=colour, marker=marker, label=model)
+            by_size.plot(megabyte_sizes, means, color=colour, marker=marker)
+            for x, y, recipe in zip(megabyte_sizes, means, recipes, strict=True):
+                by_size.annotate(recipe, (x, y), (3, 4), textcoords="offset points", fontsize=7)
         by_latency.axvline(times[MOBILEBERT][longest], color="#888888", linestyle=":")
         by_latency.annotate(
             "MobileBERT int8",
@@ -198,11 +200,15 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
             fontsize=7,
             color="#666666",
         )
-        by_latency.set_xscale("log")
-        by_size.set_xscale("log")
+        for axes in (by_latency, by_size):
+            axes.set_xscale("log")
+            axes.minorticks_off()
+            low, high = axes.get_xlim()
+            axes.set_xticks(shown := [tick for tick in TICKS if low <= tick <= high])
+            axes.set_xticklabels(map(str, shown))
         by_latency.set_xlabel(f"milliseconds at {longest} tokens, 1 thread")
         by_size.set_xlabel("MB")
         by_latency.set_ylabel(f"mean of {len(tasks)} tasks, %")
-        by_latency.legend(loc="center right", fontsize=8)
+        by_latency.legend(loc="center left", fontsize=8)
         figure.tight_layout()
         figure.savefig(path, metadata={"Date": None})
