@@ -37,7 +37,8 @@ class Classification:
         """The classification of an output vector `[labels]`."""
         named = {label: float(score) for label, score in zip(labels, scores, strict=True)}
         best = int(scores.argmax())
-        return cls(labels[best] if scores[best] >= abstain_below else None, named)
+        # Not `>=`: a score that is not a number is for verification to find, not an abstention.
+        return cls(None if scores[best] < abstain_below else labels[best], named)
 
     @property
     def best(self) -> str:

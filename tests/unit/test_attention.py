@@ -8,8 +8,8 @@ from fixtures.models import value_and_gradients
 from sqb_tf.model.attention import attention_context, attention_scores
 
 # Absolute and relative, for matmuls of values around 1. In bfloat16 the results of up to three matmuls in a
-# row are rounded, and on CPUs without AVX-512 truncated: by 2**-7 each.
-TOLERANCE = {"float32": (5e-6, 1e-7), "bfloat16": (0.05, 3 * 2**-7)}
+# row are rounded, and on CPUs without AVX-512 truncated: by 2**-7 each, of sums of terms of up to 5.
+TOLERANCE = {"float32": (5e-6, 1e-7), "bfloat16": (0.1, 3 * 2**-7)}
 
 
 def normal(*shape: int, seed: int, dtype: str) -> tf.Tensor:

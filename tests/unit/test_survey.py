@@ -20,7 +20,7 @@ from sqb_tf.survey.seen_texts import SeenTexts
 from sqb_tf.survey.survey import survey
 from sqb_tf.survey.tokens import measure
 from sqb_tf.text.encoder import TextEncoder
-from sqb_tf.training.checks import check_finetune
+from sqb_tf.training import checks
 from sqb_tf.training.options import FinetuneOptions
 
 GERMAN = (
@@ -185,13 +185,14 @@ def test_a_histogram_has_every_text():
     ("start", "warned"),
     [({"init": "squeezebert-micro"}, True), ({"preset": "squeezebert-tiny"}, False)],
 )
-def test_a_fine_tuning_says_so_before_it_starts(start, warned, tmp_path, caplog):
+def test_a_fine_tuning_says_so_before_it_starts(start, warned, tmp_path, caplog, monkeypatch):
+    logged: list[str] = []
+    monkeypatch.setattr(checks, "log", logged.append)
     rows = [f"{text} = {i}" for i, text in enumerate(GERMAN)]
     task = write(tmp_path, train=rows, dev=rows)
-    caplog.set_level("INFO")
-    check_finetune(task, tmp_path / "output", FinetuneOptions(**start))
+    checks.check_finetune(task, tmp_path / "output", FinetuneOptions(**start))
     assert ("--init squeezebert-micro: its vocabulary" in caplog.text) == warned
-    assert "2 train and 2 dev examples; 2 classes of 1 to 1 train rows" in caplog.text
+    assert logged[-1].startswith("2 train and 2 dev examples; 2 classes of 1 to 1 train rows")
     assert "100.0% of dev's texts stand in train too" in caplog.text
 
 
