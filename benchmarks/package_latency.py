@@ -16,7 +16,7 @@ LENGTHS = (16, 128)
 def measure(
     packages: Mapping[str, bytes], folder: Path, runs: int, others: Iterable[Path] = ()
 ) -> list[dict[str, Any]]:
-    """The records of tools/benchmark.py at `LENGTHS`, 1 thread.
+    """What `kept` leaves of the records of tools/benchmark.py at `LENGTHS`, 1 thread.
 
     Args:
         packages: contents by the name that the records give them.
@@ -33,7 +33,15 @@ def measure(
     command += ["--runs", str(runs), "--report", str(folder / "latency")]
     subprocess.run(command, check=True)
     report = folder / "latency" / "records.json"
-    return json.loads(report.read_text(encoding="utf-8"))["records"]
+    return [kept(record) for record in json.loads(report.read_text(encoding="utf-8"))["records"]]
+
+
+def kept(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the tables show of a record: results are committed, paths and the host's name are not."""
+    names = ("seq_length", "latency_ms", "size_bytes", "versions", "date")
+    hardware = {name: record["hardware"][name] for name in ("cpu", "simd")}
+    package = Path(record["package"]).name
+    return {"package": package, "hardware": hardware, **{name: record[name] for name in names}}
 
 
 def medians(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
