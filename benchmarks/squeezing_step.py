@@ -122,8 +122,6 @@ def main() -> None:
     import keras
     import tensorflow as tf
 
-    from sqb_tflite.bench.host import host_info
-
     names = ("layers", "groups", "batch_size", "seq_length", "threads", "steps")
     report: dict[str, Any] = {name: getattr(args, name) for name in names}
     versions = {"python": platform.python_version()}
@@ -142,7 +140,7 @@ def main() -> None:
         rows = steps.summarize(steps.measure(rounds, args.steps))
     report |= {
         "versions": versions,
-        "cpu": host_info.processor(host_info.describe_host()),
+        "cpu": output.processor(),
         "rows": rows,
     }
     output.publish(args, "squeezing", report, table(report))

@@ -95,14 +95,13 @@ def main() -> None:
     import keras
 
     from sqb_tf import SqueezeBertConfig
-    from sqb_tflite.bench.host import host_info
 
     config = SqueezeBertConfig.from_preset(args.preset)
     report = {
         name: getattr(args, name)
         for name in ("preset", "batch_size", "seq_length", "threads", "steps")
     }
-    report.update(cpu=host_info.processor(host_info.describe_host()), rows={})
+    report.update(cpu=output.processor(), rows={})
     for head in CLASSES:
         report["rows"][head] = measure(head, config, args)
         keras.backend.clear_session(free_memory=True)

@@ -333,7 +333,6 @@ def main() -> None:
     import tensorflow as tf
 
     from sqb_tf import SqueezeBertConfig
-    from sqb_tflite.bench.host import host_info
 
     config = SqueezeBertConfig.from_preset(args.preset)
     size = args.batch_size, args.seq_length
@@ -357,7 +356,7 @@ def main() -> None:
         **{name: getattr(args, name) for name in ("preset", "batch_size", "seq_length")},
         **{name: getattr(args, name) for name in ("threads", "steps", "precision")},
         "versions": versions,
-        "cpu": host_info.processor(host_info.describe_host()),
+        "cpu": output.processor(),
         "rows": rows,
         "times_faster_than": ratios(rows, "ours"),
         "upper_bound_matmuls_only": ratios(rows, "matmuls"),

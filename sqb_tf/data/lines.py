@@ -15,14 +15,8 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
         InputError: naming the file that cannot be read or the line that is not UTF-8.
     """
     try:
-        try:
-            # Decoded in blocks, this takes a third of the time of `decoded_lines`.
-            with open(path, encoding="utf-8-sig", newline="\n") as file:
-                yield from enumerate(file, 1)
-        except UnicodeDecodeError:
-            with open(path, "rb") as raw:
-                for _ in decoded_lines(raw, str(path)):  # raises at the line
-                    pass
+        with open(path, "rb") as file:
+            yield from decoded_lines(file, str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 

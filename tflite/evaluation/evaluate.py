@@ -102,7 +102,7 @@ def evaluate(
         if comparison is not None:
             summary["comparison"] = comparison.to_json()
         summary["report"] = str(report)
-        Report(f"{task.split(split).name}", summary, assessment, comparison).write(Path(report))
+        Report(task.split(split).name, summary, assessment, comparison).write(Path(report))
     return summary
 
 
