@@ -83,7 +83,7 @@ def collect_scores(args: argparse.Namespace, results: output.Results) -> None:
     models = contenders(args)
     for title in args.tasks:
         benchmark = BENCHMARKS[title]
-        for seed in range(benchmark.seeds):
+        for seed in range(min(benchmark.seeds, args.seeds)):
             for name in args.models or models:
                 print(f"{name} on {title}, seed {seed}", file=sys.stderr)
                 digest = models[name].digest(benchmark, seed, RECIPES)
@@ -129,6 +129,12 @@ def parse_args() -> argparse.Namespace:
     output.add_results(parser, "pareto")
     parser.add_argument("--tasks", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
     parser.add_argument("--models", nargs="+", help="some of the models; default: all")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=3,
+        help="at most so many runs of a task (default: %(default)s, where the data is small)",
+    )
     add_precision(parser)
     parser.add_argument(
         "--runs", type=int, default=60, help="timed runs of each package and length"
