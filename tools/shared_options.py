@@ -44,6 +44,12 @@ class DataOptions:
     label_column: str = option(
         "label", "column of the label or number", group="data", metavar="COLUMN"
     )
+    label_separator: str = option(
+        ",",
+        "multi_label: what separates the labels of a row",
+        group="data",
+        metavar="TEXT",
+    )
     test: str | None = option(
         None,
         "labelled examples that training never sees: a file, or the share of the training data that is held "
@@ -58,13 +64,17 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if not self.label_separator:
+            raise InputError("--label-separator '': expected at least one character")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit {self.limit}: expected at least 1")
 
     def load_task(self, default: str = "") -> Task:
         """The task of these options, or the `default` one in the same files; no file is read yet."""
         assert self.data is not None  # the tools require --data, or ask for it first
-        columns = Columns(self.text_column, self.pair_column, self.label_column)
+        columns = Columns(
+            self.text_column, self.pair_column, self.label_column, self.label_separator
+        )
         return Task(self.task or default, self.data, columns, self.limit, self._test())
 
     def _test(self) -> str | int | None:
@@ -132,7 +142,12 @@ class AnswerOptions:
         group="model",
         fallback="what training fitted (sqb finetune --abstain), else 0",
     )
-
+    threshold: float | None = option(
+        None,
+        "multi_label: give every label that scores this or more",
+        group="model",
+        fallback="what training fitted for each label, else 0.5",
+    )
     max_answer_length: int | None = option(
         None,
         "question answering: most tokens of an answer",
@@ -160,6 +175,7 @@ class AnswerOptions:
             "n_best": self.n_best_size,
             "null_threshold": self.null_threshold,
             "abstain_below": self.abstain_below,
+            "thresholds": self.threshold,
         }
         return {name: value for name, value in values.items() if value is not None}
 

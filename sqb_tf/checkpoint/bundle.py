@@ -135,7 +135,8 @@ class BundleInfo:
         columns = PAIR_COLUMNS if self.task.paired else SAMPLE_COLUMNS
         if which == "calibration" or self.task.kind not in registry.TASK_NAMES:
             columns = dataclasses.replace(columns, label=None)
-        return list(DelimitedFile(self.directory / f"{which}.jsonl", columns))
+        path = self.directory / f"{which}.jsonl"
+        return list(DelimitedFile(path, columns, empty_labels=True))
 
 
 def write(directory: str | Path, contents: BundleContents) -> None:

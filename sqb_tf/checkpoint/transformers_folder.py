@@ -94,11 +94,7 @@ class Folder:
 
     @property
     def head(self) -> str:
-        """The name of its head: by its modules, its weights and, where several heads have those, its config.
-
-        Raises:
-            InputError: a multi-label classifier.
-        """
+        """The name of its head: by its modules, its weights, and its config where several have those."""
         if self.modules is not None:
             return EmbeddingHead.name
         layers = {name.rpartition(".")[0] for name in self.shapes}
@@ -116,9 +112,7 @@ class Folder:
             architecture = class_name(heads[0])
         heads = [head for head in heads if class_name(head) == architecture]
         problem = self.settings.get("problem_type")
-        if problem == "multi_label_classification" and any(h.hf_problem_type for h in heads):
-            raise InputError(f"{self.path / 'config.json'}: problem_type {problem}: not supported")
-        fitting = (head.name for head in heads if head.fits_folder(self._num_labels))
+        fitting = (head.name for head in heads if head.fits_folder(self._num_labels, problem))
         return next(fitting, heads[0].name)
 
     @property

@@ -24,7 +24,7 @@ class DelimitedFile:
     TSV is split at tabs with no quoting (GLUE's form); CSV is RFC 4180. Each has a header line, except a TSV
     whose columns are given as `header`. JSONL holds one object per line. All are UTF-8, with or without a
     byte order mark. With `skip_broken`, rows with a missing or empty cell are skipped; with `skip`, rows that
-    raise an error, which it is given.
+    raise an error, which it is given. With `empty_labels`, a label may be empty.
 
     Raises (while iterating):
         InputError: naming file and line: unreadable, not UTF-8, a missing column, an empty text.
@@ -35,6 +35,7 @@ class DelimitedFile:
     header: tuple[str, ...] | None = None
     skip_broken: bool = False
     skip: Skip | None = None
+    empty_labels: bool = False
 
     def __post_init__(self) -> None:
         if self.path.suffix not in SUFFIXES:
@@ -44,7 +45,7 @@ class DelimitedFile:
             raise InputError(f"{self.path}: no such file")
 
     def __iter__(self) -> Iterator[Example]:
-        columns = dataclasses.astuple(self.columns)
+        columns = (self.columns.text, self.columns.pair, self.columns.label)
         required = [column for column in columns if column is not None]
         for line, row in self.rows():
             if self.skip_broken and any(not (row.get(c) or "").strip() for c in required):
@@ -90,6 +91,8 @@ class DelimitedFile:
                 "(--text-column, --pair-column and --label-column name the columns)"
             )
         text = str(value)
+        if column == self.columns.label and self.empty_labels and not text.strip():
+            return ""
         if not text or text.isspace():
             raise InputError(f"{self.path}:{line}: {column!r} is empty: expected text")
         if self.path.suffix == ".jsonl":  # the other formats are UTF-8, which has none

@@ -40,8 +40,12 @@ def texts_of(examples: Iterable[Example]) -> Iterator[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Names of the columns (TSV and CSV) or keys (JSONL) of an example."""
+    """Names of the columns (TSV and CSV) or keys (JSONL) of an example.
+
+    `label_separator` stands between the labels of a row, where it may have several.
+    """
 
     text: str = "text"
     pair: str | None = None
     label: str | None = "label"
+    label_separator: str = ","

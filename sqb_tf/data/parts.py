@@ -22,20 +22,21 @@ MOST_LABELS = 100_000
 class Parts:
     """Splits a file by a hash of each example's key, so that a text is always in the same part.
 
-    With `by_class`, every class of `FEWEST_TEXTS` different texts or more has one in each part, and the texts
-    of rarer classes stay in train. The file is read once more to find out.
+    With `classes`, every class of `FEWEST_TEXTS` different texts or more has one in each part, and the texts
+    of rarer classes stay in train, as far as texts of several classes allow. The file is read once more to
+    find out.
 
     Args:
         file: the examples, re-iterable, to count classes in.
         held_out: part -> percent of the examples; the rest is `TRAIN`.
         key: the text of an example that is hashed.
-        by_class: whether each label is a class.
+        classes: those of an example; None: labels are no classes.
     """
 
     file: Iterable[Example]
     held_out: Mapping[str, int]
     key: Callable[[Example], str]
-    by_class: bool = False
+    classes: Callable[[Example], Iterable[str]] | None = None
 
     def name_of(self, example: Example) -> str:
         """The part that an example is in."""
@@ -58,7 +59,8 @@ class Parts:
         """The part of each text that goes against its hash, by that hash."""
         moved: dict[int, str] = {}
         names = [TRAIN, *self.held_out]
-        for hashes in self._class_hashes().values():
+        # Rare ones first: what they keep in train, no other class takes from it.
+        for hashes in sorted(self._class_hashes().values(), key=len):
             if len(hashes) > MANY_TEXTS:
                 continue
             if len(hashes) < FEWEST_TEXTS:
@@ -68,22 +70,27 @@ class Parts:
             for digest in sorted(hashes):
                 texts[moved.get(digest) or self._by_hash(digest)].append(digest)
             for name in names:
-                if not texts[name]:
-                    fullest = max(names, key=lambda other: len(texts[other]))
-                    texts[name].append(texts[fullest].pop())
-                    moved[texts[name][0]] = name
+                fullest = max(names, key=lambda other: len(texts[other]))
+                movable = [digest for digest in texts[fullest] if digest not in moved]
+                if not texts[name] and movable:
+                    texts[fullest].remove(movable[-1])
+                    texts[name].append(movable[-1])
+                    moved[movable[-1]] = name
         return moved
 
     def _class_hashes(self) -> dict[str, set[int]]:
         """The hashes of each class's texts, or `MANY_TEXTS` and one of them; none if there are no classes."""
-        classes: dict[str, set[int]] = {}
-        for example in self.file if self.by_class else ():
-            hashes = classes.setdefault(example.label_text, set())
-            if len(hashes) <= MANY_TEXTS:
-                hashes.add(self._hash(example))
-            if len(classes) > MOST_LABELS:
+        hashes: dict[str, set[int]] = {}
+        if self.classes is None:
+            return hashes
+        for example in self.file:
+            for name in self.classes(example):
+                of_class = hashes.setdefault(name, set())
+                if len(of_class) <= MANY_TEXTS:
+                    of_class.add(self._hash(example))
+            if len(hashes) > MOST_LABELS:
                 return {}
-        return classes
+        return hashes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -150,8 +150,10 @@ class Task:
         """The parts of the training file. Rows that cannot be read are in none: a split's own pass tells."""
         path, _ = self._place(TRAIN)
         file = self.spec.format.open(path, self.columns, skip=lambda error: None)
-        by_class = registry.get_task_head(self.head).has_classes
-        return Parts(file, self._held_out, self.spec.format.split_key, by_class)
+        head = registry.get_task_head(self.head)
+        read = head().read_labels if head.has_classes else None
+        classes = None if read is None else lambda example: read(example, str(path))
+        return Parts(file, self._held_out, self.spec.format.split_key, classes)
 
     @property
     def is_one_file(self) -> bool:

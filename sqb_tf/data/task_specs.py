@@ -10,6 +10,7 @@ from sqb_tf.data.conll import ConllFormat
 from sqb_tf.data.data_format import DataFormat
 from sqb_tf.data.delimited import DelimitedFormat
 from sqb_tf.data.example import Columns
+from sqb_tf.data.multi_label import MultiLabelFormat
 from sqb_tf.data.squad import SquadFormat
 
 
@@ -63,6 +64,9 @@ _ENTAILMENT = {"entailment": "entailment", "not_entailment": "not_entailment"}
 
 TASKS = {
     "classification": TaskSpec("classification", metrics=("accuracy", "macro_f1")),
+    "multi_label": TaskSpec(
+        "multi_label", MultiLabelFormat(), metrics=("micro_f1", "macro_f1", "subset_accuracy")
+    ),
     "regression": TaskSpec("regression", metrics=("pearson", "spearman")),
     "multiple_choice": TaskSpec("multiple_choice", ChoicesFormat()),
     "conll": TaskSpec("token_classification", ConllFormat(), metrics=("entity_f1", "tag_accuracy")),

@@ -68,12 +68,12 @@ class ClassificationHead(IndexedHead):
     keras_class = "sqb_tf.model.heads.SqueezeBertClassifier"
     decoding_settings: ClassVar[tuple[str, ...]] = (ABSTAIN_BELOW,)
     pooled_only = True
-    outputs: ClassVar[tuple[Output, ...]] = (Output("probabilities", softmax=True),)
+    outputs: ClassVar[tuple[Output, ...]] = (Output("probabilities", activation="softmax"),)
     hf_class = "ForSequenceClassification"
     hf_layers: ClassVar = {"classifier_head": "classifier"}
     hf_problem_type = "single_label_classification"
     metrics: ClassVar = {"accuracy": accuracy, "macro_f1": macro_f1, "f1": f1, "matthews": matthews}
-    has_classes = True
+    has_classes = one_class = True
     judges_classes = True
     judges_probabilities = True
     distillation_loss = "cross_entropy"
@@ -85,8 +85,8 @@ class ClassificationHead(IndexedHead):
             raise InputError(f"{ABSTAIN_BELOW} {below!r}: expected a score from 0 to 1")
 
     @classmethod
-    def fits_folder(cls, num_labels: int) -> bool:
-        return num_labels > 1
+    def fits_folder(cls, num_labels: int, problem_type: str | None) -> bool:
+        return num_labels > 1 and problem_type != "multi_label_classification"
 
     def target(self, example: Example) -> int | float:
         return self.label_ids[example.label_text]

@@ -36,7 +36,7 @@ class EmbeddingHead(Head):
             raise InputError(f"normalize {normalize!r}: expected true or false")
 
     @classmethod
-    def fits_folder(cls, num_labels: int) -> bool:
+    def fits_folder(cls, num_labels: int, problem_type: str | None) -> bool:
         return False  # its weights are an encoder's: a folder does not say which of the two it is
 
     def decode(

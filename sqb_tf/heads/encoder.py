@@ -24,7 +24,7 @@ class EncoderHead(EmbeddingHead):
     outputs = (Output("sequence_output", per_token=True), Output("pooled_output"))
 
     @classmethod
-    def fits_folder(cls, num_labels: int) -> bool:
+    def fits_folder(cls, num_labels: int, problem_type: str | None) -> bool:
         return True
 
     def decode(

@@ -24,7 +24,7 @@ class Output:
         name: in the package.
         per_token: its first axis is the tokens of the input.
         keras_name: key in the Keras model's outputs, where it has several; None: the package's.
-        softmax: the Keras model outputs logits, the package probabilities.
+        activation: `softmax` or `sigmoid`: the Keras model outputs logits, the package probabilities.
         centered: what all its values have in common carries no information: only differences between a
             regression's scores tell texts apart.
     """
@@ -32,14 +32,15 @@ class Output:
     name: str
     per_token: bool = False
     keras_name: str | None = None
-    softmax: bool = False
+    activation: str | None = None
     centered: bool = False
 
     def from_keras(self, outputs: Any) -> np.ndarray:
         """Its values, from what the Keras model returns."""
         if isinstance(outputs, Mapping):
             outputs = outputs[self.keras_name or self.name]
-        return softmax(np.asarray(outputs)) if self.softmax else np.asarray(outputs)
+        values = np.asarray(outputs)
+        return values if self.activation is None else _ACTIVATIONS[self.activation](values)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,8 +113,8 @@ class Head:
         return dataclasses.replace(self, settings={**self.settings, **settings})
 
     @classmethod
-    def fits_folder(cls, num_labels: int) -> bool:
-        """Whether a `transformers` folder with the head's layers and class is this one's by its labels."""
+    def fits_folder(cls, num_labels: int, problem_type: str | None) -> bool:
+        """Whether a `transformers` folder with the head's layers and class is this one's by its config."""
         return True
 
     # --- From a text to its result ---
@@ -186,3 +187,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities along the last axis."""
     exponents = np.exp(logits - logits.max(-1, keepdims=True))
     return exponents / exponents.sum(-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """The probability of each logit."""
+    # By tanh, which overflows nowhere.
+    return (np.tanh(logits / 2) + 1) / 2
+
+
+_ACTIVATIONS = {"softmax": softmax, "sigmoid": sigmoid}

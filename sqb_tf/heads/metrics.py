@@ -42,6 +42,25 @@ def macro_f1(outputs: np.ndarray, targets: np.ndarray) -> float:
     )
 
 
+def micro_f1_of_labels(outputs: np.ndarray, targets: np.ndarray) -> float:
+    """F1 of all decisions of all labels together, bool `[n, labels]`; 0 where nothing is given and right."""
+    return float(2 * np.sum(outputs & targets) / max(np.sum(outputs) + np.sum(targets), 1))
+
+
+def macro_f1_of_labels(outputs: np.ndarray, targets: np.ndarray) -> float:
+    """The mean over the labels that occur of their F1, bool `[n, labels]`."""
+    occurs = targets.any(0)
+    if not occurs.any():
+        return 0.0
+    both = 2 * (outputs & targets).sum(0)
+    return float(np.mean((both / np.maximum(outputs.sum(0) + targets.sum(0), 1))[occurs]))
+
+
+def subset_accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
+    """Share of the examples whose labels are all right and complete, bool `[n, labels]`."""
+    return float((outputs == targets).all(1).mean())
+
+
 def matthews(outputs: np.ndarray, targets: np.ndarray) -> float:
     """Matthews' correlation coefficient (CoLA); 0 where all answers are the same."""
     from sklearn.metrics import matthews_corrcoef

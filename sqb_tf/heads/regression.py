@@ -24,13 +24,13 @@ class RegressionHead(ClassificationHead):
     outputs = (Output("logits", centered=True),)
     hf_problem_type = "regression"
     metrics: ClassVar = {"pearson": pearson, "spearman": spearman}
-    has_classes = judges_classes = judges_probabilities = False
+    has_classes = one_class = judges_classes = judges_probabilities = False
     target_dtype = "float32"
     distillation_loss = "squared_error"
 
     @classmethod
-    def fits_folder(cls, num_labels: int) -> bool:
-        return num_labels == 1
+    def fits_folder(cls, num_labels: int, problem_type: str | None) -> bool:
+        return num_labels == 1 and problem_type != "multi_label_classification"
 
     def read_labels(self, example: Example, source: str) -> Iterable[str]:
         try:

@@ -22,11 +22,14 @@ class TaskHead(Head, abc.ABC):
     Attributes:
         metrics: name -> function of `metric_inputs` and `references`; higher is better, the first one is
             the head's own.
-        has_classes: every example has one of the labels, and training may weigh them.
+        has_classes: the labels of an example are classes.
+        one_class: every example has exactly one of them, so that training may weigh them, calibrate their
+            probabilities, and abstain.
+        fewest_labels: that a model can learn to tell apart.
+        fitted_settings: the decoding settings that `fitted` finds on dev.
         judges_classes: what is judged are classes or types, so that each has a precision and a recall.
         judges_probabilities: judgements have the probability of what is predicted.
         target_dtype: of a training target in tf.data.
-        target_shape: of one.
         distillation_loss: `cross_entropy` or `squared_error`, by which it learns from a teacher; None: it
             cannot.
     """
@@ -34,11 +37,18 @@ class TaskHead(Head, abc.ABC):
     fixed_labels: ClassVar[tuple[str, ...] | None] = None
     metrics: ClassVar[Mapping[str, Callable[[Any, Any], float]]]
     has_classes: ClassVar[bool] = False
+    one_class: ClassVar[bool] = False
+    fewest_labels: ClassVar[int] = 2
+    fitted_settings: ClassVar[tuple[str, ...]] = ()
     judges_classes: ClassVar[bool] = False
     judges_probabilities: ClassVar[bool] = False
     target_dtype: ClassVar[str] = "int32"
-    target_shape: ClassVar[tuple[int, ...]] = ()
     distillation_loss: ClassVar[str | None] = None
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Of a training target in tf.data."""
+        return ()
 
     @functools.cached_property
     def label_ids(self) -> dict[str, int]:
@@ -129,6 +139,10 @@ class TaskHead(Head, abc.ABC):
     def same_decisions(self, expected: Any, actual: Any) -> list[bool]:
         pairs = zip(self.decisions(expected), self.decisions(actual), strict=True)
         return [theirs == ours for theirs, ours in pairs]
+
+    def fitted(self, results: Sequence[Any], references: Any) -> TaskHead:
+        """The same head with the `fitted_settings` that suit dev's results best."""
+        return self
 
     @abc.abstractmethod
     def metric_inputs(self, results: Sequence[Any]) -> Any:

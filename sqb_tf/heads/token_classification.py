@@ -41,7 +41,7 @@ class TokenClassificationHead(TaskHead):
 
     name = "token_classification"
     keras_class = "sqb_tf.model.heads.SqueezeBertTokenClassifier"
-    outputs = (Output("probabilities", per_token=True, softmax=True),)
+    outputs = (Output("probabilities", per_token=True, activation="softmax"),)
     hf_class = "ForTokenClassification"
     hf_layers: ClassVar = {"token_head": "classifier"}
     metrics: ClassVar = {"entity_f1": entity_f1, "tag_accuracy": tag_accuracy}

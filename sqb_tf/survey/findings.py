@@ -67,7 +67,8 @@ def find(survey: Survey, tokens: Tokens | None, seq_length: int, origin: str) ->
         *_shared(survey),
     ]
     if has_classes(survey.task):
-        findings += [*_classes(survey), *_label_names(survey.train)]
+        one_class = _one_class(survey.task)
+        findings += [*_classes(survey, one_class), *_label_names(survey.train, one_class)]
     if tokens is not None:
         findings += _lengths(tokens, seq_length)
         findings += foreign_vocabulary(tokens, origin)
@@ -88,8 +89,13 @@ def summary(survey: Survey, tokens: Tokens | None) -> str:
 
 
 def has_classes(task: Task) -> bool:
-    """Whether every example has one of several labels."""
+    """Whether the labels of an example are classes."""
     return registry.get_task_head(task.head).has_classes
+
+
+def _one_class(task: Task) -> bool:
+    """Whether every example has exactly one class."""
+    return registry.get_task_head(task.head).one_class
 
 
 def _errors(survey: Survey) -> Iterator[Finding]:
@@ -143,7 +149,7 @@ def _shared(survey: Survey) -> Iterator[Finding]:
             )
 
 
-def _classes(survey: Survey) -> Iterator[Finding]:
+def _classes(survey: Survey, one_class: bool) -> Iterator[Finding]:
     train, dev = survey.train.labels, survey.dev.labels
     few = [label for label, count in train.items() if count < FEW_ROWS]
     if few:
@@ -159,7 +165,7 @@ def _classes(survey: Survey) -> Iterator[Finding]:
             f"dev has no row of {_listed(absent)}: nothing will be known of how well a model tells "
             f"{'it' if len(absent) == 1 else 'them'}",
         )
-    if not train:
+    if not train or not one_class:
         return
     (most, count), least = train.most_common(1)[0], min(train.values())
     if count > MOST_IMBALANCE * least:
@@ -175,7 +181,7 @@ def _classes(survey: Survey) -> Iterator[Finding]:
         )
 
 
-def _label_names(split: SplitSurvey) -> Iterator[Finding]:
+def _label_names(split: SplitSurvey, one_class: bool) -> Iterator[Finding]:
     """Labels that look like others, like several, or like numbers."""
     alike = defaultdict(list)
     for label in split.labels:
@@ -189,12 +195,16 @@ def _label_names(split: SplitSurvey) -> Iterator[Finding]:
         joined = [label for label in split.labels if mark in label]
         parts = {part.strip() for label in joined for part in label.split(mark)}
         if len(joined) > 1 and len(parts) < len(joined) + len(split.labels.keys() & parts):
+            advice = f"--label-separator {mark!r} takes them apart"
+            if one_class:
+                advice = f"--task multi_label {advice}"
             yield Finding(
                 WARNING,
-                f"{_count(len(joined), 'label')} with {mark!r} in it: each combination is a class of its own",
+                f"{_count(len(joined), 'label')} with {mark!r} in it: each combination is a class of its "
+                f"own: {advice}",
                 joined[:LISTED],
             )
-    if len(split.labels) > MOST_NUMBERS and all(map(_is_number, split.labels)):
+    if one_class and len(split.labels) > MOST_NUMBERS and all(map(_is_number, split.labels)):
         yield Finding(NOTE, "every label is a number: --task regression learns their order")
 
 
@@ -255,7 +265,7 @@ def suggestions(survey: Survey, tokens: Tokens | None) -> dict[str, Any]:
         "--batch-size": batch_size,
     }
     counts = survey.train.labels.values()
-    if has_classes(survey.task) and counts and max(counts) > MOST_IMBALANCE * min(counts):
+    if _one_class(survey.task) and counts and max(counts) > MOST_IMBALANCE * min(counts):
         flags |= {"--class-weights": "balanced", "--metric": "macro_f1"}
     if tokens is not None:
         flags["--seq-length"] = suggested_length(tokens)

@@ -56,7 +56,7 @@ class Report:
         flags: dict[str, Any] = {"--task": task.name, "--data": task.data}
         if task.spec.columns is None:
             named = zip(
-                ("--text-column", "--pair-column", "--label-column"),
+                ("--text-column", "--pair-column", "--label-column", "--label-separator"),
                 *map(dataclasses.astuple, (task.columns, Columns())),
             )
             flags |= {flag: name for flag, name, default in named if name != default}

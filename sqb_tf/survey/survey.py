@@ -48,7 +48,7 @@ class Survey:
         """Label names in the order of their ids.
 
         Raises:
-            InputError: no examples, one class only, a label elsewhere that train lacks.
+            InputError: no examples, too few classes, a label elsewhere that train lacks.
         """
         for which, split in self.splits.items():
             if not split.rows:
@@ -56,7 +56,9 @@ class Survey:
         head = registry.get_task_head(self.task.head)
         if head.fixed_labels is not None:
             return list(head.fixed_labels)
-        if len(self.train.labels) < 2:
+        if len(self.train.labels) < head.fewest_labels:
+            if not self.train.labels:
+                raise InputError(f"{self.train.name}: no example has a label")
             (label,) = self.train.labels
             raise InputError(
                 f"{self.train.name}: every example has the label {label!r}: "

@@ -75,8 +75,11 @@ def finetune(
             summary = trainer.train(save_every)
         model, value = trainer.best()
         calibration = trainer.calibrate()
+        settings = trainer.fit_head()
         test = trainer.evaluate_test()
         abstention = trainer.fit_abstention()
+    if abstention is not None:
+        settings[ABSTAIN_BELOW] = abstention.below
     _warn_if_untrained(trainer, value)
     metrics = {
         "metric": {"name": data.metric, "value": value},
@@ -93,7 +96,7 @@ def finetune(
         "seconds": round(time.monotonic() - start, 1),
         "options": dataclasses.asdict(options),
     }
-    _write_bundle(output, trainer, model, metrics, command)
+    _write_bundle(output, trainer, model, metrics, settings, command)
     remove_run_directory(trainer.directory)
     return metrics
 
@@ -201,11 +204,15 @@ def _run_teacher(
 
 
 def _write_bundle(
-    output: Path, trainer: FinetuneTrainer, model: Any, metrics: dict[str, Any], command: str
+    output: Path,
+    trainer: FinetuneTrainer,
+    model: Any,
+    metrics: dict[str, Any],
+    settings: dict[str, Any],
+    command: str,
 ) -> None:
+    """Writes the bundle; `settings` are those of the head that dev decided."""
     data, tokenizer = trainer.data, trainer.preprocessor.tokenizer
-    abstention = metrics["abstention"]
-    settings = {} if abstention is None else {ABSTAIN_BELOW: abstention["below"]}
     info = bundle.TaskInfo(
         task=data.task.name,
         kind=data.task.head,

@@ -206,12 +206,19 @@ class FinetuneTrainer:
 
         None if nothing is divided: it was not asked for, the head has no classes, or dev does not tell.
         """
-        if not (self.options.calibrate and self.head.has_classes):
+        if not (self.options.calibrate and self.head.one_class):
             return None
         calibration = fit(self._results(self.dev), self.dev_references)
         if calibration is not None:
             divide_logits(self.model.head, calibration.temperature)
         return calibration
+
+    def fit_head(self) -> dict[str, Any]:
+        """Fits on dev what of the head can be; returns these settings."""
+        names = self.head.fitted_settings
+        if names:
+            self.head = self.head.fitted(self._results(self.dev), self.dev_references)
+        return {name: self.head.settings[name] for name in names}
 
     def fit_abstention(self) -> Abstention | None:
         """The score below which no label is given; None: it was not asked for."""
@@ -234,7 +241,7 @@ class FinetuneTrainer:
     def evaluate_dev(self) -> dict[str, float]:
         """The metric on dev, and the loss if results tell it; an error for outputs that are not finite."""
         results = self._results(self.dev)
-        inputs = self.head.metric_inputs(results)
+        inputs = self.head.fitted(results, self.dev_references).metric_inputs(results)
         scores = self.head.scores([self.data.metric], inputs, self.dev_references)
         loss = self.head.loss(results, self.dev_references)
         return scores if loss is None else {**scores, "loss": loss}

@@ -58,13 +58,13 @@ class TrainingData:
         metric = options.metric or task.metric_name
         if metric not in description.metrics:
             raise unknown_name("metric", metric, description.metrics)
-        if options.class_weights is not None and not description.has_classes:
-            raise InputError(f"class_weights: a {description.name} has no classes")
-        if options.abstain is not None:
-            if not description.has_classes:
-                raise InputError(f"abstain: a {description.name} has no classes")
-            if wanted_precision(options.abstain) is None:
-                read_others(options.abstain, task.columns.text)  # raises for a bad file
+        for name in ("class_weights", "abstain"):
+            if getattr(options, name) is not None and not description.one_class:
+                raise InputError(
+                    f"{name}: goes with examples of one class each, not with a {description.name}"
+                )
+        if options.abstain is not None and wanted_precision(options.abstain) is None:
+            read_others(options.abstain, task.columns.text)  # raises for a bad file
         settings = description.training_settings(
             task.spec.settings, options.seq_length, options.doc_stride
         )

@@ -52,10 +52,6 @@ def test_every_leftover_is_named(hf_folder, tmp_path):
             r"position_embeddings.weight has shape .*, config.json says \(99",
         ),
         (dict(id2label={"0": "a"}), r"id2label .* a name for each of the 3 rows"),
-        (
-            dict(problem_type="multi_label_classification"),
-            r"multi_label_classification: not supported",
-        ),
     ],
     ids=str,
 )

@@ -50,8 +50,8 @@ def normalized(text: str) -> str:
     return "".join(c for c in folded if unicodedata.category(c) != "Mn")
 
 
-def mediapipe_labels(package: bytes, texts: list[str], folder: Path) -> list[str]:
-    """MediaPipe's top label of each text."""
+def mediapipe_results(package: bytes, texts: list[str], folder: Path) -> list[dict]:
+    """MediaPipe's top label of each text, and the score of every label."""
     (folder / "model.tflite").write_bytes(package)
     (folder / "texts.txt").write_text("".join(f"{t}\n" for t in texts), encoding="utf-8")
     subprocess.run(
@@ -61,8 +61,12 @@ def mediapipe_labels(package: bytes, texts: list[str], folder: Path) -> list[str
         capture_output=True,
         timeout=600,
     )
-    results = json.loads((folder / "out.json").read_text(encoding="utf-8"))["results"]
-    return [result["label"] for result in results]
+    return json.loads((folder / "out.json").read_text(encoding="utf-8"))["results"]
+
+
+def mediapipe_labels(package: bytes, texts: list[str], folder: Path) -> list[str]:
+    """MediaPipe's top label of each text."""
+    return [result["label"] for result in mediapipe_results(package, texts, folder)]
 
 
 def assert_agreement(model, package: bytes, texts: list[str], folder: Path) -> None:
@@ -98,6 +102,15 @@ def test_its_labels_are_the_runners_on_the_demos_sentences(lengths, converted, t
     labels = mediapipe_labels(content, [normalized(text) for text in texts], tmp_path)
     assert labels == [result.label for result in sqb_tflite.Runner(content).classify(texts)]
     assert len(set(labels)) > 1
+
+
+def test_it_gives_every_score_of_a_multi_label_model(head_package, tmp_path):
+    """They are sigmoids, which do not add up to 1; the app compares them with the thresholds."""
+    content, texts = head_package("multi_label", "int8"), ["a very good film", "the end is bad"]
+    results = mediapipe_results(content, texts, tmp_path)
+    for actual, expected in zip(results, sqb_tflite.Runner(content).classify(texts), strict=True):
+        assert actual["scores"] == pytest.approx(expected.scores, abs=1e-6)
+        assert abs(sum(actual["scores"].values()) - 1) > 0.01
 
 
 @pytest.mark.slow

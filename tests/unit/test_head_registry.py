@@ -19,6 +19,7 @@ every_head = pytest.mark.parametrize("name", registry.NAMES)
 # As task.json and sqb.json of earlier versions have them.
 PUBLISHED = {
     "classification",
+    "multi_label",
     "regression",
     "token_classification",
     "span",

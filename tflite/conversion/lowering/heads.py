@@ -76,6 +76,13 @@ class ClassificationHead(PooledHead):
         return {"probabilities": tf.nn.softmax(self._logits(hidden, mask))}
 
 
+class MultiLabelHead(PooledHead):
+    """`probabilities` `[1, labels]`, each by itself."""
+
+    def __call__(self, hidden: tf.Tensor, mask: tf.Tensor) -> Outputs:
+        return {"probabilities": tf.sigmoid(self._logits(hidden, mask))}
+
+
 class TokenHead(tf.Module):
     """`probabilities` `[1, tokens, labels]`."""
 
@@ -163,6 +170,7 @@ class EncoderHead(tf.Module):
 
 HEADS: dict[str, Callable[[Any, tf.Variable], tf.Module]] = {
     "classification": ClassificationHead,
+    "multi_label": MultiLabelHead,
     "regression": PooledHead,
     "token_classification": TokenHead,
     "span": SpanHead,

@@ -1,0 +1,201 @@
+"""Any number of labels for a text, or for a pair of texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sqb_tf.data.example import Example, TextPair
+from sqb_tf.data.multi_label import split_labels
+from sqb_tf.errors import InputError
+from sqb_tf.heads.classification import ABSTAINED
+from sqb_tf.heads.head import Output, Outputs
+from sqb_tf.heads.judgement import Judgement
+from sqb_tf.heads.metrics import macro_f1_of_labels, micro_f1_of_labels, subset_accuracy
+from sqb_tf.heads.task_head import IndexedHead
+
+# The setting of the score from which a label is given: a number, or one for each label by name.
+THRESHOLDS = "thresholds"
+DEFAULT_THRESHOLD = 0.5
+# A label of fewer dev examples gets the threshold that suits all labels together.
+FEWEST_EXAMPLES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiLabel:
+    """The result for one text: the labels that it gets, and the score of every label, both in their order."""
+
+    labels: tuple[str, ...]
+    scores: dict[str, float]
+
+    def line(self, text: str, pair: str | None) -> str:
+        """For people: the labels, surest first, with their scores, and the text."""
+        ordered = sorted(self.labels, key=lambda label: -self.scores[label])
+        listed = ", ".join(f"{label} {self.scores[label]:.4f}" for label in ordered)
+        return "\t".join([listed or ABSTAINED, text, *([] if pair is None else [pair])])
+
+
+class MultiLabelHead(IndexedHead):
+    """Each label or not, independently; an example's label is `join_labels` of those that it has.
+
+    Setting: `thresholds`, the score from which a label is given, a number or a label's own by name (0.5 for
+    others).
+    """
+
+    name = "multi_label"
+    keras_class = "sqb_tf.model.heads.SqueezeBertClassifier"
+    decoding_settings: ClassVar[tuple[str, ...]] = (THRESHOLDS,)
+    fitted_settings = decoding_settings
+    pooled_only = True
+    outputs = (Output("probabilities", activation="sigmoid"),)
+    hf_class = "ForSequenceClassification"
+    hf_layers: ClassVar = {"classifier_head": "classifier"}
+    hf_problem_type = "multi_label_classification"
+    metrics: ClassVar = {
+        "micro_f1": micro_f1_of_labels,
+        "macro_f1": macro_f1_of_labels,
+        "subset_accuracy": subset_accuracy,
+    }
+    has_classes = True
+    fewest_labels = 1
+    judges_classes = True
+    target_dtype = "float32"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        setting = self.settings.get(THRESHOLDS, DEFAULT_THRESHOLD)
+        by_label = setting if isinstance(setting, Mapping) else {"": setting}
+        for value in by_label.values():
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not 0 <= value <= 1
+            ):
+                raise InputError(f"{THRESHOLDS} {value!r}: expected a score from 0 to 1")
+
+    @functools.cached_property
+    def thresholds(self) -> np.ndarray:
+        """The score from which each label is given, `[labels]`."""
+        setting = self.settings.get(THRESHOLDS, DEFAULT_THRESHOLD)
+        if not isinstance(setting, Mapping):
+            return np.full(len(self.labels), float(setting))
+        return np.array([float(setting.get(label, DEFAULT_THRESHOLD)) for label in self.labels])
+
+    @classmethod
+    def fits_folder(cls, num_labels: int, problem_type: str | None) -> bool:
+        return problem_type == cls.hf_problem_type
+
+    # --- From the data to training batches ---
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        return (len(self.labels),)
+
+    def read_labels(self, example: Example, source: str) -> Iterable[str]:
+        return split_labels(example.label)
+
+    def target(self, example: Example) -> np.ndarray:
+        """1 for each label that the example has, 0 for the others."""
+        target: np.ndarray = np.zeros(len(self.labels), np.float32)
+        target[[self.label_ids[label] for label in split_labels(example.label)]] = 1
+        return target
+
+    def _references(self, examples: Sequence[Example]) -> np.ndarray:
+        return np.array([self.target(e) for e in examples]) == 1
+
+    def compile_arguments(self) -> dict[str, Any]:
+        import keras
+
+        return {"loss": keras.losses.BinaryCrossentropy(from_logits=True)}
+
+    # --- Results and their scores ---
+
+    def decode(
+        self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
+    ) -> MultiLabel:
+        (scores,) = outputs[0].values()
+        chosen = zip(self.labels, (scores >= self.thresholds).tolist(), strict=True)
+        named = zip(self.labels, scores.tolist(), strict=True)
+        return MultiLabel(tuple(label for label, given in chosen if given), dict(named))
+
+    def decisions(self, result: MultiLabel) -> tuple[str, ...]:
+        return result.labels
+
+    def same_decisions(self, expected: MultiLabel, actual: MultiLabel) -> list[bool]:
+        """Of the labels that either one gives: nearly all labels are not given, and say nothing."""
+        either = {*expected.labels, *actual.labels}
+        both = set(expected.labels) & set(actual.labels)
+        return [label in both for label in sorted(either)] or [True]
+
+    def judge(self, example: Example, result: MultiLabel) -> Iterator[Judgement]:
+        """Each label that is right, missed or invented."""
+        gold = set(split_labels(example.label))
+        for label in self.labels:
+            score = result.scores[label]
+            if label in result.labels:
+                right = label in gold
+                yield Judgement(label if right else "", label, right, score)
+            elif label in gold:
+                yield Judgement(label, "", False, 1 - score)
+
+    def fitted(self, results: Sequence[MultiLabel], references: np.ndarray) -> MultiLabelHead:
+        """With the thresholds of the best F1, each label its own where dev has enough examples of it."""
+        scores = _scores(results)
+        shared = best_threshold(scores.ravel(), references.ravel())
+        thresholds = {
+            label: best_threshold(scores[:, i], references[:, i])
+            if references[:, i].sum() >= FEWEST_EXAMPLES
+            else shared
+            for i, label in enumerate(self.labels)
+        }
+        return dataclasses.replace(self, settings={**self.settings, THRESHOLDS: thresholds})
+
+    def metric_inputs(self, results: Sequence[MultiLabel]) -> np.ndarray:
+        """Which labels each text gets, bool `[n, labels]`."""
+        return _scores(results) >= self.thresholds
+
+    def loss(self, results: Sequence[MultiLabel], references: Any) -> float | None:
+        """Binary cross-entropy."""
+        scores = np.where(references, _scores(results), 1 - _scores(results))
+        return float(-np.log(np.maximum(scores, np.finfo(np.float32).tiny)).mean())
+
+    def baseline(self, metric: str, references: Any) -> tuple[str, float] | None:
+        most = int(references.sum(0).argmax())
+        constant = np.zeros_like(references)
+        constant[:, most] = True
+        return f"always giving {self.labels[most]!r}", self.metrics[metric](constant, references)
+
+    def format_prediction(self, result: MultiLabel, names: Mapping[str, str]) -> str:
+        return ",".join(names.get(label, label) for label in result.labels)
+
+
+def best_threshold(scores: np.ndarray, targets: np.ndarray) -> float:
+    """The threshold of the highest F1, midway between two scores; `DEFAULT_THRESHOLD` without a target.
+
+    Args:
+        scores: `[n]`.
+        targets: whether each should be given, bool `[n]`.
+    """
+    if not targets.any():
+        return DEFAULT_THRESHOLD
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order].astype(float)
+    f1 = 2 * np.cumsum(targets[order]) / (np.arange(1, len(order) + 1) + targets.sum())
+    differs: np.ndarray = np.append(
+        np.diff(ordered) < 0, [True]
+    )  # equal scores are on the same side
+    last = int(np.argmax(np.where(differs, f1, -1.0)))
+    lower = ordered[last + 1] if last + 1 < len(ordered) else 0.0
+    return float((ordered[last] + lower) / 2)
+
+
+def _scores(results: Sequence[MultiLabel]) -> np.ndarray:
+    """`[n, labels]`."""
+    return np.array([list(result.scores.values()) for result in results])
+
+
+HEAD = MultiLabelHead
