@@ -7,7 +7,22 @@ import dataclasses
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.heads.backend import Backend
+from sqb_tf.heads.long_texts import LONG_TEXTS
 from sqb_tf.options import option
+from sqb_tf.progress import warn
+
+
+def warn_of_truncation(texts: int, backend: Backend) -> None:
+    """Says that texts were cut, and what reads all of them, if any were."""
+    if not texts:
+        return
+    advice = ""
+    if LONG_TEXTS in backend.head.decoding_settings and not backend.paired:
+        advice = ": --long-texts windows reads all of a text"
+    warn(
+        f"{texts:,} of the texts are longer than the model's {backend.encoder.seq_length} tokens and were cut"
+        f"{advice}"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from sqb_tf.errors import InputError
 from sqb_tf.heads.backend import Backend
 from sqb_tf.options import option
 from sqb_tools import arguments, entry, results
-from sqb_tools.backends import BackendOptions
+from sqb_tools.backends import BackendOptions, warn_of_truncation
 from sqb_tools.shared_options import AnswerOptions, DataOptions
 
 EPILOG = """examples:
@@ -91,6 +91,7 @@ def main(args: argparse.Namespace) -> int:
     for name in ("predictions", "nbest", "report"):
         if name in result:
             lines.append(f"{name} {result[name]}")
+    warn_of_truncation(result["truncated"], backend)
     results.emit(args, "\n".join(lines), result)
     return entry.DONE
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 from sqb_tf.data.lines import decoded_lines, numbered_lines
 from sqb_tf.errors import InputError
+from sqb_tf.heads.long_texts import truncated_tokens
 from sqb_tf.options import argument, option
 from sqb_tf.progress import log
 from sqb_tools import arguments, entry, results
-from sqb_tools.backends import BackendOptions
+from sqb_tools.backends import BackendOptions, warn_of_truncation
 from sqb_tools.shared_options import AnswerOptions
 
 EPILOG = """examples:
@@ -66,16 +67,18 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"--context is for question answering: the model is a {head.name}")
     context = None if options.context is None else _read_context(options.context)
     rows = (head.parse_line(line, where, context) for where, line in _lines(options))
-    records = []
+    records, truncated = [], 0
     for (text, pair), result in backend.stream(rows, options.batch_size):
         record = {"text": text, **({"pair": pair} if pair is not None else {})}
         record |= dataclasses.asdict(result)
+        truncated += truncated_tokens(result) > 0
         if args.json:
             records.append(record)
         if options.jsonl:
             print(json.dumps(record, ensure_ascii=False))
         elif args.json != "-":
             print(result.line(text, pair))
+    warn_of_truncation(truncated, backend)
     if args.json:
         results.write_json(args, {"predictions": records})
     return entry.DONE

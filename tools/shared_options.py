@@ -13,6 +13,7 @@ from sqb_tf.data.task_specs import TASKS
 from sqb_tf.data.texts import read_texts
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
+from sqb_tf.heads.long_texts import POLICIES
 from sqb_tf.options import check_choices, option
 from sqb_tools.arguments import share
 
@@ -148,6 +149,14 @@ class AnswerOptions:
         group="model",
         fallback="what training fitted for each label, else 0.5",
     )
+    long_texts: str | None = option(
+        None,
+        "what is seen of a single text longer than the input: its beginning (truncate), its first quarter "
+        "and its end (head-tail), or all of it (windows)",
+        group="model",
+        choices=POLICIES,
+        fallback="as the model was trained, else truncate",
+    )
     max_answer_length: int | None = option(
         None,
         "question answering: most tokens of an answer",
@@ -167,6 +176,9 @@ class AnswerOptions:
         fallback="0 for a model of squad2, never for one of squad",
     )
 
+    def __post_init__(self) -> None:
+        check_choices(self)
+
     @property
     def settings(self) -> dict[str, Any]:
         """The flags that were used, under the names of the heads' settings."""
@@ -176,6 +188,7 @@ class AnswerOptions:
             "null_threshold": self.null_threshold,
             "abstain_below": self.abstain_below,
             "thresholds": self.threshold,
+            "long_texts": self.long_texts,
         }
         return {name: value for name, value in values.items() if value is not None}
 

@@ -12,6 +12,7 @@ from sqb_tf.data.example import Example, TextPair
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Output, Outputs
 from sqb_tf.heads.judgement import Judgement
+from sqb_tf.heads.long_texts import LONG_TEXTS
 from sqb_tf.heads.metrics import accuracy, f1, macro_f1, matthews
 from sqb_tf.heads.task_head import IndexedHead
 
@@ -24,11 +25,13 @@ ABSTAINED = "(none)"
 class Classification:
     """The result for one text: the top label, and the score of every label in the labels' order.
 
-    `label` is None where the model abstains: the best score is too low.
+    `label` is None where the model abstains: the best score is too low. `truncated` counts the tokens of the
+    text that the model has not seen.
     """
 
     label: str | None
     scores: dict[str, float]
+    truncated: int = 0
 
     @classmethod
     def from_scores(
@@ -61,12 +64,13 @@ class Classification:
 class ClassificationHead(IndexedHead):
     """One of several labels, or none of them.
 
-    Setting: `abstain_below`, the score that the best label must have to be given.
+    Settings: `abstain_below`, the score that the best label must have to be given; `long_texts`, see
+    `long_texts.POLICIES`.
     """
 
     name = "classification"
     keras_class = "sqb_tf.model.heads.SqueezeBertClassifier"
-    decoding_settings: ClassVar[tuple[str, ...]] = (ABSTAIN_BELOW,)
+    decoding_settings: ClassVar[tuple[str, ...]] = (ABSTAIN_BELOW, LONG_TEXTS)
     pooled_only = True
     outputs: ClassVar[tuple[Output, ...]] = (Output("probabilities", activation="softmax"),)
     hf_class = "ForSequenceClassification"
@@ -94,10 +98,9 @@ class ClassificationHead(IndexedHead):
     def decode(
         self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
     ) -> Classification:
-        (scores,) = outputs[0].values()
-        return Classification.from_scores(
-            self.labels, scores, self.settings.get(ABSTAIN_BELOW, 0.0)
-        )
+        scores, below = self.mean_output(outputs), self.settings.get(ABSTAIN_BELOW, 0.0)
+        result = Classification.from_scores(self.labels, scores, below)
+        return dataclasses.replace(result, truncated=requests[0].truncated)
 
     def decisions(self, result: Classification) -> list[str | None]:
         return [result.label]

@@ -10,6 +10,7 @@ import numpy as np
 from sqb_tf.data.example import TextPair
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Head, Output, Outputs
+from sqb_tf.heads.long_texts import LONG_TEXTS
 
 # How the tokens' states become one vector: their mean, or the first one.
 POOLINGS = ("mean", "first")
@@ -18,12 +19,14 @@ POOLINGS = ("mean", "first")
 class EmbeddingHead(Head):
     """A vector for a text. Two models agree on a text if both find the same other text nearest to it.
 
-    Settings: `pooling`, one of `POOLINGS`, and `normalize`, whether vectors have length 1.
+    Settings: `pooling`, one of `POOLINGS`; `normalize`, whether vectors have length 1; `long_texts`, see
+    `long_texts.POLICIES`: the vector of several windows is their mean.
     """
 
     name = "embedding"
     keras_class = "sqb_tf.model.heads.SqueezeBertEmbedder"
     keras_settings: ClassVar[tuple[str, ...]] = ("pooling", "normalize")
+    decoding_settings = (LONG_TEXTS,)
     outputs: ClassVar[tuple[Output, ...]] = (Output("embedding"),)
     hf_class = "Model"
 
@@ -42,7 +45,9 @@ class EmbeddingHead(Head):
     def decode(
         self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
     ) -> np.ndarray:
-        return outputs[0]["embedding"]
+        vector = self.mean_output(outputs)
+        is_mean = len(outputs) > 1 and self.settings.get("normalize") is not False
+        return vector / np.linalg.norm(vector) if is_mean else vector
 
     def agreement(self, expected: Sequence[np.ndarray], actual: Sequence[np.ndarray]) -> float:
         return float(np.mean(_nearest(np.stack(expected)) == _nearest(np.stack(actual))))

@@ -10,6 +10,7 @@ import numpy as np
 
 from sqb_tf.data.example import TextPair
 from sqb_tf.errors import InputError
+from sqb_tf.heads.long_texts import LONG_TEXTS, TRUNCATE, WINDOWS, check_policy, cut
 from sqb_tf.text.encoder import TextEncoder
 
 # The outputs for one request by name, without a batch axis.
@@ -42,12 +43,29 @@ class Output:
         values = np.asarray(outputs)
         return values if self.activation is None else _ACTIVATIONS[self.activation](values)
 
+    def mean(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """Over the inputs of one text; of probabilities the mean of their logits."""
+        if len(values) == 1:
+            return values[0]
+        if self.activation is None:
+            return np.mean(values, axis=0)
+        # Not 0 or 1, which packages with 8-bit outputs give: one of them would decide alone.
+        probabilities = np.clip(values, 1e-4, 1 - 1e-4)
+        logits = np.log(probabilities)
+        if self.activation == "sigmoid":
+            logits -= np.log1p(-probabilities)
+        return _ACTIVATIONS[self.activation](logits.mean(axis=0))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Request:
-    """The inputs of one run of the model, int32 `[1, tokens]` by name; a row may need several."""
+    """The inputs of one run of the model, int32 `[1, tokens]` by name; a row may need several.
+
+    `truncated` counts the row's tokens that are in no input; it is 0 in all but the row's first request.
+    """
 
     inputs: dict[str, np.ndarray]
+    truncated: int = dataclasses.field(default=0, kw_only=True)
 
     def __len__(self) -> int:
         return self.inputs["input_word_ids"].shape[1]
@@ -69,7 +87,7 @@ class Head:
         name: as `task.json` and `sqb.json` store it, and as the head's file is called.
         keras_class: path of the Keras model's class.
         keras_settings: the settings that are arguments of that class, and attributes of its models.
-        decoding_settings: the settings that decide what is made of the outputs.
+        decoding_settings: the settings that decide how texts are cut, and what is made of the outputs.
         fixed_labels: the labels of every model with this head; None: they come from the data.
         always_paired: every model with this head takes pairs.
         pooled_only: the head reads the pooled output alone.
@@ -107,6 +125,21 @@ class Head:
         others = [name for name in self.settings if name not in known]
         if others:
             raise InputError(f"{', '.join(others)}: a {self.name} has no such setting")
+        check_policy(self.long_texts)
+        if self.paired and self.long_texts != TRUNCATE:
+            raise InputError(
+                f"{LONG_TEXTS} {self.long_texts}: goes with single texts, not with pairs"
+            )
+
+    @property
+    def long_texts(self) -> str:
+        """What is done with a text that is longer than an input, one of `long_texts.POLICIES`."""
+        return self.settings.get(LONG_TEXTS, TRUNCATE)
+
+    @property
+    def cuts_windows(self) -> bool:
+        """Whether a text longer than an input becomes several, so that none of it is lost."""
+        return self.long_texts == WINDOWS
 
     def update_settings(self, settings: Mapping[str, Any]) -> Head:
         """The same head with other settings; `InputError` for ones that it does not have."""
@@ -145,7 +178,17 @@ class Head:
     def _encode(
         self, rows: Sequence[TextPair], encoder: TextEncoder
     ) -> Sequence[Sequence[Request]]:
-        return [[Request(encoder.inputs(text, pair))] for text, pair in rows]
+        return [self._requests(text, pair, encoder) for text, pair in rows]
+
+    def _requests(self, text: str, pair: str | None, encoder: TextEncoder) -> list[Request]:
+        if pair is not None:
+            ids, pair_ids = encoder.ids(text), encoder.ids(pair)
+            request = Request(encoder.join(ids, pair_ids))
+            truncated = len(ids) + len(pair_ids) + 3 - len(request)
+            return [dataclasses.replace(request, truncated=truncated)]
+        parts, truncated = cut(encoder, text, self.long_texts)
+        first, *others = map(encoder.join, parts)
+        return [Request(first, truncated=truncated), *map(Request, others)]
 
     def keras_inputs(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The Keras model's inputs for a batch of the package's, `[n, tokens]` each."""
@@ -154,6 +197,11 @@ class Head:
     def named_outputs(self, outputs: Any) -> dict[str, np.ndarray]:
         """What the Keras model returns, by the package's names and in its order."""
         return {output.name: output.from_keras(outputs) for output in self.outputs}
+
+    def mean_output(self, outputs: Sequence[Outputs]) -> np.ndarray:
+        """The only output, as its mean over the inputs of one text."""
+        (output,) = self.outputs
+        return output.mean([values[output.name] for values in outputs])
 
     def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Any:
         """The result for a row, from the outputs of its requests."""

@@ -15,6 +15,7 @@ from sqb_tf.errors import InputError
 from sqb_tf.heads.classification import ABSTAINED
 from sqb_tf.heads.head import Output, Outputs
 from sqb_tf.heads.judgement import Judgement
+from sqb_tf.heads.long_texts import LONG_TEXTS
 from sqb_tf.heads.metrics import macro_f1_of_labels, micro_f1_of_labels, subset_accuracy
 from sqb_tf.heads.task_head import IndexedHead
 
@@ -27,10 +28,14 @@ FEWEST_EXAMPLES = 20
 
 @dataclasses.dataclass(frozen=True)
 class MultiLabel:
-    """The result for one text: the labels that it gets, and the score of every label, both in their order."""
+    """The result for one text: the labels that it gets, and the score of every label, both in their order.
+
+    `truncated` counts the tokens of the text that the model has not seen.
+    """
 
     labels: tuple[str, ...]
     scores: dict[str, float]
+    truncated: int = 0
 
     def line(self, text: str, pair: str | None) -> str:
         """For people: the labels, surest first, with their scores, and the text."""
@@ -42,14 +47,14 @@ class MultiLabel:
 class MultiLabelHead(IndexedHead):
     """Each label or not, independently; an example's label is `join_labels` of those that it has.
 
-    Setting: `thresholds`, the score from which a label is given, a number or a label's own by name (0.5 for
-    others).
+    Settings: `thresholds`, the score from which a label is given, a number or a label's own by name (0.5 for
+    others); `long_texts`, see `long_texts.POLICIES`.
     """
 
     name = "multi_label"
     keras_class = "sqb_tf.model.heads.SqueezeBertClassifier"
-    decoding_settings: ClassVar[tuple[str, ...]] = (THRESHOLDS,)
-    fitted_settings = decoding_settings
+    decoding_settings: ClassVar[tuple[str, ...]] = (THRESHOLDS, LONG_TEXTS)
+    fitted_settings = (THRESHOLDS,)
     pooled_only = True
     outputs = (Output("probabilities", activation="sigmoid"),)
     hf_class = "ForSequenceClassification"
@@ -117,10 +122,11 @@ class MultiLabelHead(IndexedHead):
     def decode(
         self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
     ) -> MultiLabel:
-        (scores,) = outputs[0].values()
+        scores = self.mean_output(outputs)
         chosen = zip(self.labels, (scores >= self.thresholds).tolist(), strict=True)
         named = zip(self.labels, scores.tolist(), strict=True)
-        return MultiLabel(tuple(label for label, given in chosen if given), dict(named))
+        labels = tuple(label for label, given in chosen if given)
+        return MultiLabel(labels, dict(named), requests[0].truncated)
 
     def decisions(self, result: MultiLabel) -> tuple[str, ...]:
         return result.labels

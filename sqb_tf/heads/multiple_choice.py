@@ -20,10 +20,14 @@ from sqb_tf.text.encoder import TextEncoder
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The result for a text with several choices: the index of the best one, and each one's probability."""
+    """The result for a text with several choices: the index of the best one, and each one's probability.
+
+    `truncated` counts the tokens of text and choices that the model has not seen.
+    """
 
     choice: int
     scores: tuple[float, ...]
+    truncated: int = 0
 
     def line(self, text: str, pair: str | None) -> str:
         """For people: index, its score, text and choice."""
@@ -66,13 +70,14 @@ class MultipleChoiceHead(IndexedHead):
         self, rows: Sequence[TextPair], encoder: TextEncoder
     ) -> Sequence[Sequence[Request]]:
         return [
-            [Request(encoder.inputs(text, choice)) for choice in split_choices(pair)]
+            [self._requests(text, choice, encoder)[0] for choice in split_choices(pair)]
             for text, pair in rows
         ]
 
     def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Choice:
         logits = np.array([output["logits"][0] for output in outputs], float)
-        return Choice(int(logits.argmax()), tuple(softmax(logits).tolist()))
+        truncated = sum(request.truncated for request in requests)
+        return Choice(int(logits.argmax()), tuple(softmax(logits).tolist()), truncated)
 
     def decisions(self, result: Choice) -> list[int]:
         return [result.choice]

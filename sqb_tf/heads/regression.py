@@ -12,6 +12,7 @@ from sqb_tf.errors import InputError
 from sqb_tf.heads.classification import Classification, ClassificationHead
 from sqb_tf.heads.head import Output
 from sqb_tf.heads.judgement import Judgement
+from sqb_tf.heads.long_texts import LONG_TEXTS
 from sqb_tf.heads.metrics import pearson, spearman
 
 
@@ -19,7 +20,7 @@ class RegressionHead(ClassificationHead):
     """A number: a classifier with one output and no softmax."""
 
     name = "regression"
-    decoding_settings = ()
+    decoding_settings = (LONG_TEXTS,)
     fixed_labels = ("score",)
     outputs = (Output("logits", centered=True),)
     hf_problem_type = "regression"

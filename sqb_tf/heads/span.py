@@ -19,6 +19,7 @@ from sqb_tf.data.squad import parse_answers
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Output, Outputs, Request, softmax
 from sqb_tf.heads.judgement import Judgement
+from sqb_tf.heads.long_texts import LONG_TEXTS
 from sqb_tf.heads.metrics import answer_f1, exact_match
 from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.heads.windows import TrainingWindows, Window, check_stride, windows
@@ -98,6 +99,7 @@ class SpanHead(TaskHead):
     name = "span"
     keras_class = "sqb_tf.model.heads.SqueezeBertSpanLabeler"
     fixed_labels = ()
+    decoding_settings = tuple(field.name for field in dataclasses.fields(SpanSettings))
     always_paired = True
     outputs = (Output("start_logits", per_token=True), Output("end_logits", per_token=True))
     hf_class = "ForQuestionAnswering"
@@ -106,7 +108,12 @@ class SpanHead(TaskHead):
     answers_questions = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _ = self.span_settings  # raises for bad ones
+
+    @property
+    def cuts_windows(self) -> bool:
+        return True
 
     @property
     def target_shape(self) -> tuple[int, ...]:
@@ -119,8 +126,16 @@ class SpanHead(TaskHead):
 
     @classmethod
     def training_settings(
-        cls, settings: Mapping[str, Any], seq_length: int, doc_stride: int | None
+        cls,
+        settings: Mapping[str, Any],
+        seq_length: int,
+        doc_stride: int | None,
+        long_texts: str | None,
     ) -> dict[str, Any]:
+        if long_texts is not None:
+            raise InputError(
+                f"{LONG_TEXTS}: a {cls.name} always reads all of a context: leave it out"
+            )
         return {**settings, "doc_stride": check_stride(seq_length, doc_stride)}
 
     def read_labels(self, example: Example, source: str) -> Iterable[str]:
@@ -135,9 +150,6 @@ class SpanHead(TaskHead):
         self, examples: Iterable[Example], encoder: TextEncoder
     ) -> Iterable[Example]:
         return TrainingWindows(examples, encoder, self.span_settings.doc_stride)
-
-    def count_units(self, units: Iterable[Example], num_examples: int) -> int:
-        return sum(1 for _ in units)
 
     def target(self, example: Example) -> list[int]:
         return [int(position) for position in example.label_text.split(" ")]

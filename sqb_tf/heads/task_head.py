@@ -13,6 +13,7 @@ from sqb_tf.data.example import Example, TextPair
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Head, Outputs
 from sqb_tf.heads.judgement import Judgement
+from sqb_tf.heads.long_texts import LONG_TEXTS, TRUNCATE, TrainingPieces
 from sqb_tf.text.encoder import TextEncoder
 
 
@@ -59,12 +60,20 @@ class TaskHead(Head, abc.ABC):
 
     @classmethod
     def training_settings(
-        cls, settings: Mapping[str, Any], seq_length: int, doc_stride: int | None
+        cls,
+        settings: Mapping[str, Any],
+        seq_length: int,
+        doc_stride: int | None,
+        long_texts: str | None,
     ) -> dict[str, Any]:
         """The settings to fine-tune with: the task's and the options'; `InputError` for bad ones."""
         if doc_stride is not None:
             raise InputError("doc_stride is for question answering only")
-        return dict(settings)
+        if long_texts is None:
+            return dict(settings)
+        if LONG_TEXTS not in cls.decoding_settings:
+            raise InputError(f"{LONG_TEXTS}: a {cls.name} has no such choice: leave it out")
+        return {**settings, LONG_TEXTS: long_texts}
 
     def read_labels(self, example: Example, source: str) -> Iterable[str]:
         """The labels in an example of the file `source`; `InputError` if its label cannot be one."""
@@ -94,11 +103,13 @@ class TaskHead(Head, abc.ABC):
         self, examples: Iterable[Example], encoder: TextEncoder
     ) -> Iterable[Example]:
         """What is trained on: re-iterable, the examples themselves or the pieces they are cut into."""
-        return examples
+        if self.long_texts == TRUNCATE:
+            return examples
+        return TrainingPieces(examples, encoder, self.long_texts)
 
     def count_units(self, units: Iterable[Example], num_examples: int) -> int:
         """The number of training units of a number of examples."""
-        return num_examples
+        return sum(1 for _ in units) if self.cuts_windows else num_examples
 
     @abc.abstractmethod
     def target(self, example: Example) -> Any:

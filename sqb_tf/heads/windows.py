@@ -16,6 +16,7 @@ from sqb_tf.data.example import Example, TextPair
 from sqb_tf.data.squad import parse_answers
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Request
+from sqb_tf.heads.long_texts import window_bounds
 from sqb_tf.text.encoder import TextEncoder
 
 # The defaults of run_squad.py: most tokens of a question, and the step from window to window.
@@ -86,8 +87,8 @@ def windows(
         ids, offsets = tokens[context or ""]
         room = encoder.seq_length - 3 - len(asked)
         stride = min(doc_stride or default_stride(encoder.seq_length), room)
-        bounds = _bounds(encoder.begins_word[ids], room, stride)
-        parts = [slice(begin, min(end, begin + room)) for begin, end in bounds]
+        bounds = window_bounds(encoder.begins_word[ids], room, stride)
+        parts = [slice(*span) for span in bounds]
         windows.append(
             [
                 Window(encoder.join(asked, ids[part]), len(asked) + 2, offsets[part], question_end)
@@ -95,26 +96,6 @@ def windows(
             ]
         )
     return windows
-
-
-def _bounds(begins: np.ndarray, room: int, stride: int) -> list[tuple[int, int]]:
-    """First and end token of each window; `begins` says which tokens begin a word."""
-    words: np.ndarray = np.append(np.flatnonzero(begins), len(begins))
-    bounds, begin = [], 0
-    while True:
-        end = _last_word(words, begin, begin + room)
-        bounds.append((begin, end))
-        if end == len(begins):
-            return bounds
-        begin = min(_last_word(words, begin, begin + stride), end)
-
-
-def _last_word(words: np.ndarray, begin: int, limit: int) -> int:
-    """The last start of a word in `(begin, limit]`, or the next one where there is none."""
-    index = int(np.searchsorted(words, limit, side="right")) - 1
-    if words[index] <= begin:
-        index = min(int(np.searchsorted(words, begin, side="right")), len(words) - 1)
-    return int(words[index])
 
 
 def answer_positions(window: Window, start: int, text: str) -> tuple[int, int]:

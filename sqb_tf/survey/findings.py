@@ -13,6 +13,7 @@ from typing import Any
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
+from sqb_tf.heads.long_texts import LONG_TEXTS
 from sqb_tf.survey.split_survey import SplitSurvey
 from sqb_tf.survey.survey import Survey
 from sqb_tf.survey.tokens import Tokens
@@ -70,7 +71,9 @@ def find(survey: Survey, tokens: Tokens | None, seq_length: int, origin: str) ->
         one_class = _one_class(survey.task)
         findings += [*_classes(survey, one_class), *_label_names(survey.train, one_class)]
     if tokens is not None:
-        findings += _lengths(tokens, seq_length)
+        head = registry.get_task_head(survey.task.head)
+        can_window = LONG_TEXTS in head.decoding_settings and not survey.task.paired
+        findings += _lengths(tokens, seq_length, can_window)
         findings += foreign_vocabulary(tokens, origin)
     order = (ERROR, WARNING, NOTE)
     return sorted(findings, key=lambda finding: order.index(finding.severity))
@@ -208,7 +211,7 @@ def _label_names(split: SplitSurvey, one_class: bool) -> Iterator[Finding]:
         yield Finding(NOTE, "every label is a number: --task regression learns their order")
 
 
-def _lengths(tokens: Tokens, seq_length: int) -> Iterator[Finding]:
+def _lengths(tokens: Tokens, seq_length: int, can_window: bool) -> Iterator[Finding]:
     cut = 0.0 if tokens.windows else tokens.longer_than(seq_length)
     if cut:
         enough = suggested_length(tokens)
@@ -216,6 +219,8 @@ def _lengths(tokens: Tokens, seq_length: int) -> Iterator[Finding]:
         if enough > seq_length:
             left = tokens.longer_than(enough)
             advice = f": --seq-length {enough} cuts {'none' if not left else f'{left:.1%}'}"
+        if can_window:
+            advice += f"{',' if advice else ':'} --long-texts windows reads all of a text"
         yield Finding(
             WARNING if cut > MOST_CUT else NOTE,
             f"{cut:.1%} of the training texts are cut at --seq-length {seq_length}{advice}",

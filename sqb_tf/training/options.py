@@ -9,6 +9,7 @@ from typing import Any
 from sqb_tf.checkpoint import pretrained
 from sqb_tf.config import PRESETS, SqueezeBertConfig
 from sqb_tf.errors import InputError
+from sqb_tf.heads.long_texts import POLICIES, TRUNCATE
 from sqb_tf.options import check_choices, inherited, option
 from sqb_tf.quantization import QUANTIZE_AWARE
 from sqb_tf.text.vocabulary import MIN_VOCAB_SIZE
@@ -220,6 +221,14 @@ class FinetuneOptions(TextOptions, TrainingOptions):
         group="model",
         fallback="128, or a third of a --seq-length below 384",
     )
+    long_texts: str | None = option(
+        None,
+        "what is seen of a single text longer than --seq-length: its beginning (truncate), its first quarter "
+        "and its end (head-tail), or all of it, by the mean over overlapping windows; kept in the package",
+        group="model",
+        choices=POLICIES,
+        fallback="truncate",
+    )
     # See temperature.py.
     calibrate: bool = option(
         True,
@@ -290,6 +299,11 @@ class FinetuneOptions(TextOptions, TrainingOptions):
                     f"trim_vocabulary {self.trim_vocabulary!r}: expected auto, or a number of tokens of at "
                     f"least {MIN_VOCAB_SIZE}"
                 )
+        if self.teacher is not None and self.long_texts not in (None, TRUNCATE):
+            raise InputError(
+                f"long_texts {self.long_texts}: goes without teacher, which sees the beginning of a text: "
+                "leave one of the two out"
+            )
         if self.class_weights is not None and self.teacher is not None:
             raise InputError("class_weights goes without teacher: its loss has no classes to weigh")
         check_at_least(self, epochs=1, patience=1, vocab_size=MIN_VOCAB_SIZE)

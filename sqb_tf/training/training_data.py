@@ -66,7 +66,7 @@ class TrainingData:
         if options.abstain is not None and wanted_precision(options.abstain) is None:
             read_others(options.abstain, task.columns.text)  # raises for a bad file
         settings = description.training_settings(
-            task.spec.settings, options.seq_length, options.doc_stride
+            task.spec.settings, options.seq_length, options.doc_stride, options.long_texts
         )
         log(f"reading {task.data}")
         samples: dict[str, ReservoirSample[Example]] = {

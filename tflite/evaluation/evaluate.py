@@ -15,6 +15,7 @@ from sqb_tf.data.example import Example
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads.backend import Backend
+from sqb_tf.heads.long_texts import truncated_tokens
 from sqb_tf.heads.task_head import TaskHead
 
 from .assessment import Assessment
@@ -51,7 +52,8 @@ def evaluate(
         against: another model of the same task, to compare with in the report.
 
     Returns:
-        `metric` (`name`, `value`; None without labels), `metrics` by name, `examples`, the files written;
+        `metric` (`name`, `value`; None without labels), `metrics` by name, `examples`, `truncated` (those of
+        which the model has not seen all tokens), the files written;
         with a report also what `Assessment.to_json` and `Comparison.to_json` say.
 
     Raises:
@@ -73,9 +75,10 @@ def evaluate(
     assessment = Assessment(head) if report is not None else None
     comparison = Comparison() if against is not None else None
     kept: list[tuple[Example, Any]] = []
-    count = 0
+    count = truncated = 0
     for example, result, other in _results(task.split(split), backend, against):
         count += 1
+        truncated += truncated_tokens(result) > 0
         if scores is not None:
             scores.add(example, result)
         if assessment is not None:
@@ -90,6 +93,7 @@ def evaluate(
     values = {} if scores is None else scores.values()
     metric = {"name": task.metric_name, "value": values[task.metric_name]} if values else None
     summary: dict[str, Any] = {"metric": metric, "metrics": values, "examples": count}
+    summary["truncated"] = truncated
     if predictions is not None:
         names = {shown: label for label, shown in (task.spec.label_names or {}).items()}
         lines = head.format_submission([e for e, _ in kept], [r for _, r in kept], names)

@@ -151,10 +151,10 @@ def _compare(
     """(index, Keras' result, the package's) of every row, shortest rows first; adds to `errors`."""
     head = keras.head
     package_requests = head.encode(rows, runner.encoder)
-    # A fixed length may truncate a text. Outputs per token are compared on what is left of it; any other
-    # output is compared with that of the whole text.
-    per_token = any(output.per_token for output in head.outputs)
-    keras_requests = package_requests if per_token else head.encode(rows, keras.encoder)
+    # A fixed length may truncate a text, or cut it into more windows. Outputs per token are compared on what
+    # is left of it, those of windows by window; any other output is compared with that of the whole text.
+    same_inputs = head.cuts_windows or any(output.per_token for output in head.outputs)
+    keras_requests = package_requests if same_inputs else head.encode(rows, keras.encoder)
     # By length, so that Keras pads little.
     order = sorted(range(len(rows)), key=lambda i: max(map(len, keras_requests[i])))
     streams = [
