@@ -142,9 +142,11 @@ def main(args: argparse.Namespace) -> int:
     info = bundle.read_info(directory)
     examples, source = held_out.examples(info)
     texts = read_texts(options.calibration, info.task.paired) if options.calibration else None
-    from sqb_tf.progress import log
+    from sqb_tf.progress import log, warn
     from sqb_tflite.verification.release import BoundsMissed, release
 
+    if (caveat := info.head.mediapipe_caveat(info.task.lowercase)) is not None:
+        warn(caveat)
     try:
         released = release(
             directory,

@@ -80,6 +80,7 @@ class ClassificationHead(IndexedHead):
     has_classes = one_class = True
     judges_classes = True
     judges_probabilities = True
+    opens_in_mediapipe = True
     distillation_loss = "cross_entropy"
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ class EmbeddingHead(Head):
     decoding_settings = (LONG_TEXTS,)
     outputs: ClassVar[tuple[Output, ...]] = (Output("embedding"),)
     hf_class = "Model"
+    opens_in_mediapipe = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

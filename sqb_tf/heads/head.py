@@ -96,6 +96,7 @@ class Head:
         hf_class: the class in `transformers` without the name of its architecture.
         hf_layers: our layer -> theirs, where the encoder does not have it.
         hf_problem_type: `problem_type` in a config of `transformers`; None: it has none.
+        opens_in_mediapipe: a MediaPipe task opens its packages of single texts, and tokenizes for them.
         answers_questions: its pairs are a question and a context, its results answers.
 
     Raises:
@@ -118,6 +119,7 @@ class Head:
     hf_class: ClassVar[str]
     hf_layers: ClassVar[Mapping[str, str]] = {}
     hf_problem_type: ClassVar[str | None] = None
+    opens_in_mediapipe: ClassVar[bool] = False
     answers_questions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -140,6 +142,15 @@ class Head:
     def cuts_windows(self) -> bool:
         """Whether a text longer than an input becomes several, so that none of it is lost."""
         return self.long_texts == WINDOWS
+
+    def mediapipe_caveat(self, lowercase: bool) -> str | None:
+        """Why MediaPipe gives other results than the package's own tokenizer; None where it does not."""
+        if lowercase or self.paired or not self.opens_in_mediapipe:
+            return None
+        return (
+            "the model is cased, but MediaPipe lowercases ASCII letters whatever a package says, and gives "
+            "other results: train an uncased model for it, or run the package in LiteRT on cased tokens"
+        )
 
     def update_settings(self, settings: Mapping[str, Any]) -> Head:
         """The same head with other settings; `InputError` for ones that it does not have."""

@@ -68,6 +68,7 @@ class MultiLabelHead(IndexedHead):
     has_classes = True
     fewest_labels = 1
     judges_classes = True
+    opens_in_mediapipe = True
     target_dtype = "float32"
 
     def __post_init__(self) -> None:

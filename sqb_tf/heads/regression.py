@@ -26,6 +26,7 @@ class RegressionHead(ClassificationHead):
     hf_problem_type = "regression"
     metrics: ClassVar = {"pearson": pearson, "spearman": spearman}
     has_classes = one_class = judges_classes = judges_probabilities = False
+    opens_in_mediapipe = False
     target_dtype = "float32"
     distillation_loss = "squared_error"
 

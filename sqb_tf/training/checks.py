@@ -73,6 +73,9 @@ def _tell_findings(
     for finding in findings.find(surveyed, tokens, options.seq_length, f"--init {options.init}"):
         if finding.severity == findings.WARNING:
             warn(finding.text)
+    caveat = data.head.mediapipe_caveat(options.lowercase if init is None else init.task.lowercase)
+    if caveat is not None:
+        warn(caveat)
     if init is not None and init.labels != data.labels and set(init.labels) == set(data.labels):
         warn(
             f"--init {options.init}: its labels are the data's in another order: a new head is trained in "

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.app_code import normalize_in_node
 from fixtures.paths import REPOSITORY
 
 import sqb_tf
@@ -102,6 +103,25 @@ def test_its_labels_are_the_runners_on_the_demos_sentences(lengths, converted, t
     labels = mediapipe_labels(content, [normalized(text) for text in texts], tmp_path)
     assert labels == [result.label for result in sqb_tflite.Runner(content).classify(texts)]
     assert len(set(labels)) > 1
+
+
+@pytest.mark.parametrize("language", ["german", "spanish"])
+def test_texts_of_other_languages_as_the_app_normalizes_them(
+    language, converted, shared_data, tmp_path
+):
+    """By the JavaScript of docs/apps.md, with umlauts, eszett, accents and inverted question marks."""
+    if language == "german":
+        path = shared_data / "german" / "germeval2018" / "dev.tsv"
+        texts = [row.split("\t")[0] for row in path.read_text(encoding="utf-8").splitlines()[1:]]
+    else:
+        articles = json.loads((shared_data / "squad" / "xquad.es.json").read_text())["data"]
+        paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
+        texts = [qa["question"] for paragraph in paragraphs for qa in paragraph["qas"]]
+    texts = [text for text in texts[:300] if not text.isascii() and "\n" not in text]
+    content = converted("int8")
+    labels = mediapipe_labels(content, normalize_in_node(texts, tmp_path), tmp_path)
+    expected = [result.label for result in sqb_tflite.Runner(content).classify(texts)]
+    assert labels == expected and len(texts) > 100 and len(set(labels)) > 1
 
 
 def test_it_gives_every_score_of_a_multi_label_model(head_package, tmp_path):
