@@ -21,6 +21,8 @@ class EncoderHead(EmbeddingHead):
     name = "encoder"
     keras_class = "sqb_tf.model.backbone.SqueezeBertBackbone"
     keras_settings = ()
+    decoding_settings = ()
+    opens_in_mediapipe = False
     outputs = (Output("sequence_output", per_token=True), Output("pooled_output"))
 
     @classmethod
