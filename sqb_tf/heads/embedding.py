@@ -26,7 +26,7 @@ class EmbeddingHead(Head):
     name = "embedding"
     keras_class = "sqb_tf.model.heads.SqueezeBertEmbedder"
     keras_settings: ClassVar[tuple[str, ...]] = ("pooling", "normalize")
-    decoding_settings = (LONG_TEXTS,)
+    decoding_settings: ClassVar[tuple[str, ...]] = (LONG_TEXTS,)
     outputs: ClassVar[tuple[Output, ...]] = (Output("embedding"),)
     hf_class = "Model"
     opens_in_mediapipe = True

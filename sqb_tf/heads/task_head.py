@@ -151,8 +151,8 @@ class TaskHead(Head, abc.ABC):
         pairs = zip(self.decisions(expected), self.decisions(actual), strict=True)
         return [theirs == ours for theirs, ours in pairs]
 
-    def fitted(self, results: Sequence[Any], references: Any) -> TaskHead:
-        """The same head with the `fitted_settings` that suit dev's results best."""
+    def fitted(self, results: Sequence[Any], references: Any, metric: str) -> TaskHead:
+        """The same head with the `fitted_settings` by which dev's results have the best metric."""
         return self
 
     @abc.abstractmethod

@@ -217,7 +217,8 @@ class FinetuneTrainer:
         """Fits on dev what of the head can be; returns these settings."""
         names = self.head.fitted_settings
         if names:
-            self.head = self.head.fitted(self._results(self.dev), self.dev_references)
+            results = self._results(self.dev)
+            self.head = self.head.fitted(results, self.dev_references, self.data.metric)
         return {name: self.head.settings[name] for name in names}
 
     def fit_abstention(self) -> Abstention | None:
@@ -241,8 +242,9 @@ class FinetuneTrainer:
     def evaluate_dev(self) -> dict[str, float]:
         """The metric on dev, and the loss if results tell it; an error for outputs that are not finite."""
         results = self._results(self.dev)
-        inputs = self.head.fitted(results, self.dev_references).metric_inputs(results)
-        scores = self.head.scores([self.data.metric], inputs, self.dev_references)
+        head = self.head.fitted(results, self.dev_references, self.data.metric)
+        inputs = head.metric_inputs(results)
+        scores = head.scores([self.data.metric], inputs, self.dev_references)
         loss = self.head.loss(results, self.dev_references)
         return scores if loss is None else {**scores, "loss": loss}
 

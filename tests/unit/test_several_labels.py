@@ -11,7 +11,8 @@ from sqb_tf.data.multi_label import MultiLabelFile, join_labels
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import metrics, registry
-from sqb_tf.heads.multi_label import FEWEST_EXAMPLES, MultiLabel, best_threshold
+from sqb_tf.heads.head import Request
+from sqb_tf.heads.multi_label import MultiLabel, best_threshold
 
 LABELS = ["late", "broken", "thanks"]
 HEAD = registry.get_task_head("multi_label")
@@ -89,7 +90,9 @@ def test_targets_have_a_one_for_each_label():
 
 
 def decode(head, scores: list[float]) -> MultiLabel:
-    return head.decode(("text", None), [None], [{"probabilities": np.array(scores, np.float32)}])
+    return head.decode(
+        ("text", None), [Request({})], [{"probabilities": np.array(scores, np.float32)}]
+    )
 
 
 def test_labels_are_given_by_their_thresholds():
@@ -124,18 +127,22 @@ def test_the_threshold_of_the_best_f1_is_found():
     assert best_threshold(np.array([0.9]), np.array([False])) == 0.5
 
 
-def test_rare_labels_share_a_threshold():
+def test_thresholds_are_those_of_the_metric():
+    """One for all by micro F1; by macro F1 each label's own, which tells labels whose scores differ."""
     rng = np.random.default_rng(1)
-    references = np.zeros((400, 3), bool)
-    references[:, 0] = rng.random(400) < 0.5
-    references[: FEWEST_EXAMPLES - 1, 1] = references[:2, 2] = True
-    # What belongs to a label has 0.3 to 0.7 of it, anything else less than 0.3.
-    scores = np.where(references, rng.uniform(0.3, 0.7, (400, 3)), rng.uniform(0, 0.3, (400, 3)))
+    references = rng.random((400, 3)) < [0.5, 0.1, 0.0]
+    # What belongs to a label has 0.6 to 0.9 of the first, 0.2 to 0.3 of the second.
+    low, high = np.array([0.6, 0.2, 0.5]), np.array([0.9, 0.3, 0.6])
+    scores = np.where(references, rng.uniform(low, high, (400, 3)), rng.uniform(0, low, (400, 3)))
     results = [MultiLabel((), dict(zip(LABELS, row.tolist(), strict=True))) for row in scores]
-    fitted = HEAD(LABELS).fitted(results, references)
-    np.testing.assert_array_equal(fitted.metric_inputs(results), references)
-    by_label = fitted.settings["thresholds"]
-    assert by_label["broken"] == by_label["thanks"] != by_label["late"]
+    own, shared = (HEAD(LABELS).fitted(results, references, m) for m in ("macro_f1", "micro_f1"))
+    np.testing.assert_array_equal(own.metric_inputs(results)[:, :2], references[:, :2])
+    by_label, one = own.settings["thresholds"], set(shared.settings["thresholds"].values())
+    assert len(one) == 1 and {by_label["thanks"]} == one  # a label that dev does not have
+    assert by_label["broken"] < 0.3 < by_label["late"]
+    for metric, better, worse in (("micro_f1", shared, HEAD(LABELS)), ("macro_f1", own, shared)):
+        values = [h.metrics[metric](h.metric_inputs(results), references) for h in (better, worse)]
+        assert values[0] > values[1]
 
 
 def test_metrics_are_scikit_learns():
