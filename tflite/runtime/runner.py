@@ -19,6 +19,7 @@ from sqb_tf.heads import registry
 from sqb_tf.heads.backend import Backend
 from sqb_tf.heads.classification import Classification
 from sqb_tf.heads.head import Outputs, Request
+from sqb_tf.heads.multi_label import MultiLabel
 from sqb_tf.heads.multiple_choice import Choice
 from sqb_tf.heads.span import Answer
 from sqb_tf.heads.token_classification import Tagging
@@ -175,7 +176,7 @@ class Runner(Backend):
 
     def classify(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None
-    ) -> list[Classification | Tagging]:
+    ) -> list[Classification | MultiLabel | Tagging]:
         """Labels with scores for `texts` (or for pairs of texts), or the tags of their words.
 
         Raises:
