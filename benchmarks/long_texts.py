@@ -1,7 +1,7 @@
 """Texts longer than the input: Polarity 2.0's whole reviews by each policy of --long-texts, at 128 tokens.
 
-Each policy is trained with, some seeds of each, and evaluated on test in int8 by every policy. Every result is
-kept in --results, so that the same command goes on where it stopped.
+Each policy is trained with, some seeds of each, and evaluated on test in int8 by every policy. Every result
+is kept in --results, so that the same command goes on where it stopped.
 """
 
 from __future__ import annotations
