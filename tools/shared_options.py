@@ -151,6 +151,11 @@ class AnswerOptions:
         group="question answering",
         fallback="0 for a model of squad2, never for one of squad",
     )
+    exact_tokens: bool = option(
+        False,
+        "question answering: answers may also begin and end inside a word, at any token",
+        group="question answering",
+    )
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -159,6 +164,7 @@ class AnswerOptions:
             "max_answer_length": self.max_answer_length,
             "n_best": self.n_best_size,
             "null_threshold": self.null_threshold,
+            "exact_tokens": self.exact_tokens or None,
             "abstain_below": self.abstain_below,
         }
         return {name: value for name, value in values.items() if value is not None}

@@ -31,11 +31,13 @@ class Window(Request):
     Attributes:
         first: position of the part's first token in the inputs.
         offsets: first and end character in the context of each token of the part, `[tokens, 2]`.
+        begins_word: whether each token of the part begins a word, bool `[tokens]`.
         question_end: the character at which the question is cut.
     """
 
     first: int
     offsets: np.ndarray
+    begins_word: np.ndarray
     question_end: int
 
 
@@ -86,24 +88,35 @@ def windows(
         ids, offsets = tokens[context or ""]
         room = encoder.seq_length - 3 - len(asked)
         stride = min(doc_stride or default_stride(encoder.seq_length), room)
-        bounds = _bounds(encoder.begins_word[ids], room, stride)
-        parts = [slice(begin, min(end, begin + room)) for begin, end in bounds]
+        begins = encoder.begins_word[ids]
         windows.append(
             [
-                Window(encoder.join(asked, ids[part]), len(asked) + 2, offsets[part], question_end)
-                for part in parts
+                Window(
+                    encoder.join(asked, ids[first:end]),
+                    len(asked) + 2,
+                    offsets[first:end],
+                    begins[first:end],
+                    question_end,
+                )
+                for first, end in window_bounds(begins, room, stride)
             ]
         )
     return windows
 
 
-def _bounds(begins: np.ndarray, room: int, stride: int) -> list[tuple[int, int]]:
-    """First and end token of each window; `begins` says which tokens begin a word."""
+def window_bounds(begins: np.ndarray, room: int, stride: int) -> list[tuple[int, int]]:
+    """First and end token of each window of a text; together they hold every word's first token.
+
+    Args:
+        begins: which of the text's tokens begin a word, bool `[tokens]`.
+        room: tokens of a window at most; of a longer word it holds the first ones.
+        stride: tokens between the starts of two windows at most, where a word is not longer.
+    """
     words: np.ndarray = np.append(np.flatnonzero(begins), len(begins))
     bounds, begin = [], 0
     while True:
         end = _last_word(words, begin, begin + room)
-        bounds.append((begin, end))
+        bounds.append((begin, min(end, begin + room)))
         if end == len(begins):
             return bounds
         begin = min(_last_word(words, begin, begin + stride), end)
