@@ -78,6 +78,7 @@ class Head:
         hf_layers: our layer -> theirs, where the encoder does not have it.
         hf_problem_type: `problem_type` in a config of `transformers`; None: it has none.
         answers_questions: its pairs are a question and a context, its results answers.
+        cuts_windows: a text longer than the input becomes several requests, so that none of it is lost.
 
     Raises:
         InputError: settings that the head does not have.
@@ -100,6 +101,7 @@ class Head:
     hf_layers: ClassVar[Mapping[str, str]] = {}
     hf_problem_type: ClassVar[str | None] = None
     answers_questions: ClassVar[bool] = False
+    cuts_windows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         known = (*self.keras_settings, *self.decoding_settings)
@@ -110,6 +112,10 @@ class Head:
     def update_settings(self, settings: Mapping[str, Any]) -> Head:
         """The same head with other settings; `InputError` for ones that it does not have."""
         return dataclasses.replace(self, settings={**self.settings, **settings})
+
+    def for_plain_text(self) -> Head:
+        """The head that takes texts as people write them, where this one's have a form of their own."""
+        return self
 
     @classmethod
     def fits_folder(cls, num_labels: int) -> bool:

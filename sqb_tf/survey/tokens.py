@@ -67,5 +67,5 @@ def measure(examples: Iterable[Example], head: TaskHead, encoder: TextEncoder) -
         np.array(lengths),
         tokens / max(words, 1),
         unknown / max(tokens, 1),
-        head.answers_questions,
+        head.cuts_windows,
     )

@@ -79,7 +79,11 @@ class TextEncoder:
 
     def ids(self, text: str) -> list[int]:
         """The ids of a text: no special tokens, not truncated."""
-        return self._wordpiece.ids(text.translate(self._normalize))
+        return self._wordpiece.ids(self.normalize(text))
+
+    def normalize(self, text: str) -> str:
+        """The text as it is looked up: case and accents folded if `lowercase`, controls as spaces."""
+        return text.translate(self._normalize)
 
     def with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """The ids of a text, int32 `[n]`, and their offsets in it, int64 `[n, 2]`: first and end character.
@@ -98,16 +102,16 @@ class TextEncoder:
             offsets[i, 1] = offsets[i + 1, 1]
         return ids.astype(np.int32), offsets
 
-    def words(self, text: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """The inputs of a text, and the position of each word's first token in them, int64 `[words]`.
+    def words(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of a text of words separated by single spaces, and each word's first one among them.
 
-        Words are separated by single spaces. A word without a token, or truncated, has -1.
+        Returns:
+            int32 `[tokens]`, not truncated, and int64 `[words]`; -1: the word has no token.
         """
         words = [self.ids(word) for word in text.split(" ")]
         sizes = np.array([len(ids) for ids in words])
-        positions = 1 + np.cumsum(sizes) - sizes
-        kept = (sizes > 0) & (positions < self.seq_length - 1)
-        return self.join(itertools.chain(*words)), np.where(kept, positions, -1)
+        ids: np.ndarray = np.array([*itertools.chain(*words)], np.int32)
+        return ids, np.where(sizes > 0, np.cumsum(sizes) - sizes, -1)
 
     def inputs(self, text: str, pair: str | None = None) -> dict[str, np.ndarray]:
         """The inputs of one text or pair at its own length, int32 `[1, tokens]`."""
