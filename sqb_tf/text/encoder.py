@@ -79,11 +79,7 @@ class TextEncoder:
 
     def ids(self, text: str) -> list[int]:
         """The ids of a text: no special tokens, not truncated."""
-        return self._wordpiece.ids(self.normalize(text))
-
-    def normalize(self, text: str) -> str:
-        """The text as it is looked up: case and accents folded if `lowercase`, controls as spaces."""
-        return text.translate(self._normalize)
+        return self._wordpiece.ids(text.translate(self._normalize))
 
     def with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """The ids of a text, int32 `[n]`, and their offsets in it, int64 `[n, 2]`: first and end character.
@@ -91,16 +87,22 @@ class TextEncoder:
         The characters are those of `text` itself, before normalization; the end is exclusive. If one
         character becomes several tokens (as a Hangul syllable does), each of them has its offsets.
         """
+        ids, offsets, _ = self.with_spellings(text)
+        return ids, offsets
+
+    def with_spellings(self, text: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """As `with_offsets`, and the normalized text of each token, whether the vocabulary has it or not."""
         replacements = [self._normalize[ord(character)] for character in text]
         # The character of the text that each normalized one is from; at the end, the text's end.
         origins: np.ndarray = np.repeat(np.arange(len(text) + 1), [*map(len, replacements), 1])
-        pieces = self._wordpiece.pieces("".join(replacements))
+        normalized = "".join(replacements)
+        pieces = self._wordpiece.pieces(normalized)
         ids, first, end = np.array(pieces, np.int64).reshape(-1, 3).T
         offsets = np.stack([origins[first], origins[end]], axis=1)
         # A token that ends inside a character ends with the last token of that character.
         for i in np.flatnonzero(offsets[:-1, 0] >= offsets[:-1, 1])[::-1]:
             offsets[i, 1] = offsets[i + 1, 1]
-        return ids.astype(np.int32), offsets
+        return ids.astype(np.int32), offsets, [normalized[begin:end] for _, begin, end in pieces]
 
     def words(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """The ids of a text of words separated by single spaces, and each word's first one among them.

@@ -66,32 +66,34 @@ def plain_words(encoder: TextEncoder, text: str) -> PlainWords:
     Raises:
         InputError: a lone surrogate.
     """
-    ids, offsets = encoder.with_offsets(text)
+    ids, offsets, spellings = encoder.with_spellings(text)
     words = []
-    for chunk in _chunks(_pieces(encoder, text, ids, offsets)):
+    for chunk in _chunks(_pieces(encoder.begins_word[ids], offsets, spellings)):
         if word := _word(chunk):
             words.append((word[0].token, word[0].start, word[-1].end))
     token, start, end = np.array(words, np.int64).reshape(-1, 3).T
     return PlainWords(ids, token, np.stack([start, end], axis=1))
 
 
-def _pieces(encoder: TextEncoder, text: str, ids: np.ndarray, offsets: np.ndarray) -> list[_Piece]:
-    """The words and marks of BERT's basic tokenizer."""
-    firsts = np.flatnonzero(encoder.begins_word[ids])
-    lasts: np.ndarray = np.append(firsts, len(ids))[1:] - 1
-    spans = zip(firsts.tolist(), offsets[firsts, 0].tolist(), offsets[lasts, 1].tolist())
-    return [
-        _Piece(start, end, token, encoder.normalize(text[start:end])) for token, start, end in spans
-    ]
+def _pieces(begins: np.ndarray, offsets: np.ndarray, spellings: list[str]) -> list[_Piece]:
+    """The words and marks of BERT's basic tokenizer, from the tokens."""
+    pieces = []
+    (firsts,) = np.nonzero(begins)
+    for first, end in zip(firsts.tolist(), [*firsts[1:].tolist(), len(begins)]):
+        start, stop = int(offsets[first, 0]), int(offsets[end - 1, 1])
+        pieces.append(_Piece(start, stop, first, "".join(spellings[first:end])))
+    return pieces
 
 
 def _chunks(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
     """The pieces between white space; an ideograph alone."""
     chunk: list[_Piece] = []
     for piece in pieces:
-        if chunk and (piece.start > chunk[-1].end or piece.is_ideograph or chunk[-1].is_ideograph):
-            yield chunk
-            chunk = []
+        if chunk:
+            gap = piece.start - chunk[-1].end  # below 0: both are of one character, as of `㍿`
+            if gap > 0 or (gap == 0 and (piece.is_ideograph or chunk[-1].is_ideograph)):
+                yield chunk
+                chunk = []
         chunk.append(piece)
     if chunk:
         yield chunk

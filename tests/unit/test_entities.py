@@ -60,6 +60,7 @@ CHUNKS = [
         "''",
         "#",
         "a/b-c.d.",
+        "⑴…㍿ﷺ",
         "\U0001f600b",
     ),
 ]
@@ -87,6 +88,7 @@ def words_of(encoder: TextEncoder, text: str) -> list[str]:
         ("東京is首都。《红》", "東 京 is 首 都 红"),
         ("한국, e\u0301\u0301. \u00ada\u00adz!", "한국 e\u0301\u0301 a\u00adz"),
         ("... -- '' \u200b 's", "s"),
+        ("München… ⑴ ㍿東 ½ ℀", "München ⑴ ㍿ 東 ½ ℀"),
         ("", ""),
     ],
 )
@@ -112,7 +114,7 @@ def test_words_do_not_depend_on_the_spacing(lowercase):
 
 @both_cases
 def test_words_of_any_characters(lowercase):
-    """Spans are in order and hold the tokens of their words, of all of Unicode."""
+    """Spans are in order, and begin and end with tokens of their words: of all of Unicode."""
     encoder, rng = TextEncoder(VOCABULARY, lowercase, 32), random.Random(1)
     highest = (0x7F, 0x250, 0x3000, 0x10000, 0x20000, 0x110000)
     for _ in range(3000):
@@ -123,9 +125,11 @@ def test_words_of_any_characters(lowercase):
         assert (
             (starts < ends).all() and (ends[:-1] <= starts[1:]).all() and (ends <= len(text)).all()
         )
-        for first, (start, end) in zip(words.first, words.spans, strict=True):
-            ids = encoder.ids(text[start:end])
-            assert words.ids[first : first + len(ids)].tolist() == ids, repr(text)
+        ids, offsets = encoder.with_offsets(text)
+        assert words.ids.tolist() == ids.tolist()
+        assert encoder.begins_word[ids[words.first]].all()
+        assert starts.tolist() == offsets[words.first, 0].tolist()
+        assert set(ends) <= set(offsets[:, 1])
 
 
 def test_lone_surrogates_are_refused():
