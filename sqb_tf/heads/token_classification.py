@@ -67,8 +67,8 @@ class TokenClassificationHead(TaskHead):
         return sum(1 for _ in units)
 
     def target(self, example: Example) -> str:
-        ids = {**self.label_ids, NOT_HERE: -1}
-        return " ".join(str(ids[tag]) for tag in example.label_text.split(" "))
+        tags = example.label_text.split(" ")
+        return " ".join(str(-1 if tag == NOT_HERE else self.label_ids[tag]) for tag in tags)
 
     def batch(self, preprocessor: Any, inputs: Any, texts: Any, targets: Any) -> tuple:
         return inputs, *preprocessor.tag_targets(texts, targets, preprocessor.length(inputs))
@@ -84,8 +84,9 @@ class TokenClassificationHead(TaskHead):
     def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Any:
         words = tuple(row[0].split(" "))
         tags = [outside_tag(self.labels)] * len(words)
-        for word, scores in zip(*word_scores(requests, outputs), strict=True):
-            tags[word] = self.labels[scores.argmax()]
+        read, scores = word_scores(requests, outputs)
+        for word, best in zip(read, scores.argmax(-1), strict=True):
+            tags[word] = self.labels[best]
         return Tagging(words, tuple(tags))
 
     def decisions(self, result: Tagging) -> tuple[str, ...]:
