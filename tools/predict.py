@@ -1,4 +1,4 @@
-"""Labels texts, tags words, answers questions or chooses answers, with a package or a bundle."""
+"""Labels texts, finds entities, answers questions or chooses answers, with a package or a bundle."""
 
 import argparse
 import dataclasses
@@ -6,8 +6,10 @@ import json
 import sys
 from collections.abc import Iterator
 
+from sqb_tf.checkpoint import bundle
 from sqb_tf.data.lines import decoded_lines, numbered_lines
 from sqb_tf.errors import InputError
+from sqb_tf.heads.head import Head
 from sqb_tf.heads.long_texts import truncated_tokens
 from sqb_tf.options import argument, option
 from sqb_tf.progress import log
@@ -19,11 +21,13 @@ EPILOG = """examples:
   sqb predict --package sst2.tflite "a charming journey" "a tedious mess"
   sqb predict --package sst2.tflite --input reviews.txt --jsonl > labels.jsonl
   cat reviews.txt | sqb predict --model runs/sst2
+  sqb predict --package ner.tflite "Ann Smith (Oslo) isn't in."
   sqb predict --package squad.tflite --context article.txt "Who won?" "When?"
 
 A file or standard input has one text per line; for pairs, text and pair separated by a tab; for multiple
 choice, text and choices separated by tabs; for question answering, a JSON object with question and context,
-or with --context the question alone. Input is streamed: memory does not grow with the number of lines."""
+or with --context the question alone; for entities plain text, or with --words words separated by single
+spaces. Input is streamed: memory does not grow with the number of lines."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,11 @@ class PredictOptions(BackendOptions):
     )
     batch_size: int = option(64, "texts read and encoded at once", group="model")
     threads: int = option(1, "CPU threads of a package", group="model")
+    words: bool = option(
+        False,
+        "tagged words: the texts are words separated by single spaces; give each one's tag, not the entities",
+        group="data",
+    )
     jsonl: bool = option(False, "print one JSON object per line", group="output")
 
     def __post_init__(self) -> None:
@@ -61,10 +70,10 @@ def main(args: argparse.Namespace) -> int:
     answers = arguments.read(AnswerOptions, args)
     if options.jsonl and args.json == "-":
         raise InputError("give --jsonl or --json -, not both: each writes to standard output")
+    if options.model:  # flags of another head are reported before TensorFlow is imported
+        _head(bundle.read_info(options.model).head, options, answers)
     backend = options.open(options.threads)
-    head = backend.head = backend.head.update_settings(answers.settings)
-    if options.context and not head.answers_questions:
-        raise InputError(f"--context is for question answering: the model is a {head.name}")
+    head = backend.head = _head(backend.head, options, answers)
     context = None if options.context is None else _read_context(options.context)
     rows = (head.parse_line(line, where, context) for where, line in _lines(options))
     records, truncated = [], 0
@@ -82,6 +91,17 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         results.write_json(args, {"predictions": records})
     return entry.DONE
+
+
+def _head(head: Head, options: PredictOptions, answers: AnswerOptions) -> Head:
+    """A model's head as the flags want it; `InputError` for flags of another one."""
+    head = head.update_settings(answers.settings)
+    plain = head.for_plain_text()
+    if options.words and plain is head:
+        raise InputError(f"--words is for tagged words: the model is a {head.name}")
+    if options.context and not head.answers_questions:
+        raise InputError(f"--context is for question answering: the model is a {head.name}")
+    return head if options.words else plain
 
 
 def _read_context(path: str) -> str:

@@ -175,6 +175,11 @@ class AnswerOptions:
         group="question answering",
         fallback="0 for a model of squad2, never for one of squad",
     )
+    exact_tokens: bool = option(
+        False,
+        "question answering: answers may also begin and end inside a word, at any token",
+        group="question answering",
+    )
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -186,6 +191,7 @@ class AnswerOptions:
             "max_answer_length": self.max_answer_length,
             "n_best": self.n_best_size,
             "null_threshold": self.null_threshold,
+            "exact_tokens": self.exact_tokens or None,
             "abstain_below": self.abstain_below,
             "thresholds": self.threshold,
             "long_texts": self.long_texts,

@@ -156,6 +156,10 @@ class Head:
         """The same head with other settings; `InputError` for ones that it does not have."""
         return dataclasses.replace(self, settings={**self.settings, **settings})
 
+    def for_plain_text(self) -> Head:
+        """The head that takes texts as people write them, where this one's have a form of their own."""
+        return self
+
     @classmethod
     def fits_folder(cls, num_labels: int, problem_type: str | None) -> bool:
         """Whether a `transformers` folder with the head's layers and class is this one's by its config."""

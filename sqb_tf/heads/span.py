@@ -43,12 +43,14 @@ class SpanSettings:
             span's (logits, summed over start and end); None: every question has an answer.
         max_answer_length: tokens of an answer at most.
         n_best: starts and ends that are combined, and answers that are kept.
+        exact_tokens: answers may begin and end inside a word, at any token; else only where a word does.
     """
 
     doc_stride: int | None = None
     null_threshold: float | None = None
     max_answer_length: int = 30
     n_best: int = 20
+    exact_tokens: bool = False
 
     def __post_init__(self) -> None:
         for name in ("doc_stride", "max_answer_length", "n_best"):
@@ -243,7 +245,8 @@ def best_answers(
         start, end = logits["start_logits"], logits["end_logits"]
         null = min(null, float(start[0] + end[0]))
         part = slice(window.first, window.first + len(window.offsets))
-        for (i, j), score in _best_pairs(start[part], end[part], settings):
+        begins = window.begins_word | settings.exact_tokens
+        for (i, j), score in _best_pairs(start[part], end[part], begins, settings):
             span = int(window.offsets[i, 0]), int(window.offsets[j, 1])
             spans[span] = max(score, spans.get(span, -np.inf))
     best = dict(sorted(spans.items(), key=lambda item: -item[1])[: settings.n_best])
@@ -262,11 +265,16 @@ def best_answers(
 
 
 def _best_pairs(
-    start: np.ndarray, end: np.ndarray, settings: SpanSettings
+    start: np.ndarray, end: np.ndarray, begins: np.ndarray, settings: SpanSettings
 ) -> Iterator[tuple[tuple[int, int], float]]:
-    """(first, last) token with their score, of the best starts and ends of a window `[tokens]`."""
-    starts = np.argsort(-start, kind="stable")[: settings.n_best]
-    ends = np.argsort(-end, kind="stable")[: settings.n_best]
+    """(first, last) token with their score, of the best starts and ends of a window `[tokens]`.
+
+    A start is where `begins` says that one is, an end before such a token or at the window's end.
+    """
+    (starts,) = np.nonzero(begins)
+    (ends,) = np.nonzero(np.append(begins[1:], True)[: len(begins)])
+    starts = starts[np.argsort(-start[starts], kind="stable")][: settings.n_best]
+    ends = ends[np.argsort(-end[ends], kind="stable")][: settings.n_best]
     lengths = ends[np.newaxis] - starts[:, np.newaxis] + 1
     rows, columns = np.nonzero((lengths > 0) & (lengths <= settings.max_answer_length))
     for i, j in zip(starts[rows].tolist(), ends[columns].tolist(), strict=True):

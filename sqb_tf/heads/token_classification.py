@@ -1,20 +1,30 @@
-"""Tags of words, from the scores of tokens."""
+"""Tags of words, from the scores of tokens; and the entities of plain texts, from those of their words."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from sqb_tf.data.conll import OUTSIDE
 from sqb_tf.data.example import Example, TextPair
+from sqb_tf.heads.entities import Entities, find_entities
 from sqb_tf.heads.head import Output, Outputs, Request
 from sqb_tf.heads.judgement import Judgement
 from sqb_tf.heads.metrics import entity_f1, tag_accuracy
+from sqb_tf.heads.tag_windows import (
+    NOT_HERE,
+    TaggedTrainingWindows,
+    TagWindow,
+    tag_windows,
+    word_scores,
+)
+from sqb_tf.heads.tags import outside_tag, tag_spans
 from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.text.encoder import TextEncoder
+from sqb_tf.text.plain_words import plain_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +39,6 @@ class Tagging:
         return " ".join(f"{word}/{tag}" for word, tag in zip(self.words, self.tags, strict=True))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class WordsRequest(Request):
-    """A text with the position of each word's first token in the inputs, `[words]`; -1: it has none."""
-
-    positions: np.ndarray
-
-
 class TokenClassificationHead(TaskHead):
     """A tag for each word; a text is its words separated by single spaces, its label their tags."""
 
@@ -48,34 +51,53 @@ class TokenClassificationHead(TaskHead):
     judges_classes = True
     target_dtype = "string"
 
+    @property
+    def cuts_windows(self) -> bool:
+        return True
+
     def read_labels(self, example: Example, source: str) -> list[str]:
         return example.label_text.split(" ")
 
     def _references(self, examples: Sequence[Example]) -> list[list[str]]:
         return [e.label_text.split(" ") for e in examples]
 
+    def training_units(
+        self, examples: Iterable[Example], encoder: TextEncoder
+    ) -> Iterable[Example]:
+        return TaggedTrainingWindows(examples, encoder)
+
     def target(self, example: Example) -> str:
-        return " ".join(str(self.label_ids[tag]) for tag in example.label_text.split(" "))
+        tags = example.label_text.split(" ")
+        return " ".join(str(-1 if tag == NOT_HERE else self.label_ids[tag]) for tag in tags)
 
     def batch(self, preprocessor: Any, inputs: Any, texts: Any, targets: Any) -> tuple:
         return inputs, *preprocessor.tag_targets(texts, targets, preprocessor.length(inputs))
 
+    def for_plain_text(self) -> EntityHead:
+        return EntityHead(self.labels, self.paired, self.settings)
+
     def _encode(
         self, rows: Sequence[TextPair], encoder: TextEncoder
     ) -> Sequence[Sequence[Request]]:
-        return [[WordsRequest(*encoder.words(text))] for text, _ in rows]
+        return [tag_windows(encoder, *encoder.words(text)) for text, _ in rows]
 
-    def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Tagging:
-        (scores,) = outputs[0].values()
-        (request,) = requests
-        return Tagging(tuple(row[0].split(" ")), word_tags(self.labels, scores, request.positions))
+    def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Any:
+        words = tuple(row[0].split(" "))
+        tags = [outside_tag(self.labels)] * len(words)
+        read, scores = word_scores(requests, outputs)
+        for word, best in zip(read, scores.argmax(-1), strict=True):
+            tags[word] = self.labels[best]
+        return Tagging(words, tuple(tags))
 
     def decisions(self, result: Tagging) -> tuple[str, ...]:
         return result.tags
 
     def judge(self, example: Example, result: Tagging) -> Iterator[Judgement]:
         """Each entity by its type: one that is right, missed, invented, or of another type."""
-        gold, predicted = map(entities, (example.label_text.split(" "), list(result.tags)))
+        gold, predicted = (
+            {(first, last): kind for kind, first, last in tag_spans(tags)}
+            for tags in (example.label_text.split(" "), result.tags)
+        )
         for span in sorted(gold.keys() | predicted.keys()):
             right, said = gold.get(span, ""), predicted.get(span, "")
             words = " ".join(result.words[span[0] : span[1] + 1])
@@ -97,24 +119,33 @@ class TokenClassificationHead(TaskHead):
             yield ""
 
 
-def entities(tags: list[str]) -> dict[tuple[int, int], str]:
-    """First and last word -> type of each entity, as `seqeval` reads tags and `entity_f1` counts them."""
-    from seqeval.metrics.sequence_labeling import get_entities
+@dataclasses.dataclass(frozen=True, eq=False)
+class PlainWindow(TagWindow):
+    """A part of a plain text; `spans` has the characters of all words of the text, `[words, 2]`."""
 
-    return {(first, last): kind for kind, first, last in get_entities(tags)}
+    spans: np.ndarray
 
 
-def word_tags(labels: Sequence[str], scores: np.ndarray, positions: np.ndarray) -> tuple[str, ...]:
-    """The tag of each word: the best one at its first token.
+class EntityHead(TokenClassificationHead):
+    """The same model on plain texts, for prediction: their entities, with characters."""
 
-    Args:
-        labels: the tags, in the order of the scores.
-        scores: of one text, `[tokens, labels]`.
-        positions: of each word's first token, `[words]`; a word at -1 is in no entity.
-    """
-    best = scores.argmax(-1)
-    outside = OUTSIDE if OUTSIDE in labels else labels[0]
-    return tuple(labels[best[position]] if position >= 0 else outside for position in positions)
+    def _encode(
+        self, rows: Sequence[TextPair], encoder: TextEncoder
+    ) -> Sequence[Sequence[Request]]:
+        requests = []
+        for text, _ in rows:
+            plain = plain_words(encoder, text)
+            windows = tag_windows(encoder, plain.ids, plain.first)
+            requests.append(
+                [PlainWindow(w.inputs, w.words, w.positions, plain.spans) for w in windows]
+            )
+        return requests
+
+    def decode(
+        self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
+    ) -> Entities:
+        _, scores = word_scores(requests, outputs)
+        return find_entities(row[0], self.labels, requests[0].spans, scores)
 
 
 HEAD = TokenClassificationHead

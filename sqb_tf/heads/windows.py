@@ -32,11 +32,13 @@ class Window(Request):
     Attributes:
         first: position of the part's first token in the inputs.
         offsets: first and end character in the context of each token of the part, `[tokens, 2]`.
+        begins_word: whether each token of the part begins a word, bool `[tokens]`.
         question_end: the character at which the question is cut.
     """
 
     first: int
     offsets: np.ndarray
+    begins_word: np.ndarray
     question_end: int
 
 
@@ -87,12 +89,17 @@ def windows(
         ids, offsets = tokens[context or ""]
         room = encoder.seq_length - 3 - len(asked)
         stride = min(doc_stride or default_stride(encoder.seq_length), room)
-        bounds = window_bounds(encoder.begins_word[ids], room, stride)
-        parts = [slice(*span) for span in bounds]
+        begins = encoder.begins_word[ids]
         windows.append(
             [
-                Window(encoder.join(asked, ids[part]), len(asked) + 2, offsets[part], question_end)
-                for part in parts
+                Window(
+                    encoder.join(asked, ids[first:end]),
+                    len(asked) + 2,
+                    offsets[first:end],
+                    begins[first:end],
+                    question_end,
+                )
+                for first, end in window_bounds(begins, room, stride)
             ]
         )
     return windows

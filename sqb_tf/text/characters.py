@@ -22,6 +22,12 @@ SYLLABLES = range(0xAC00, 0xD7A4)
 LEADING, VOWEL, TRAILING = 0x1100, 0x1161, 0x11A7
 VOWELS, TRAILINGS = 21, 28
 
+# First and last code points of CJK ideographs, as in BERT's tokenization.py.
+IDEOGRAPHS = (
+    [0x3400, 0x4E00, 0xF900, 0x20000, 0x2A700, 0x2B740, 0x2B820, 0x2F800],
+    [0x4DBF, 0x9FFF, 0xFAFF, 0x2A6DF, 0x2B73F, 0x2B81F, 0x2CEAF, 0x2FA1F],
+)
+
 # First and last code point, and what each character between becomes: a string, or an offset to add.
 Run = tuple[int, int, str | int]
 
@@ -84,6 +90,11 @@ def is_space(character: str) -> bool:
 def is_word(character: str) -> bool:
     """Whether a normalized character is a word by itself: punctuation, CJK."""
     return _within(ord(character), _ranges("word"))
+
+
+def is_ideograph(character: str) -> bool:
+    """Whether a normalized character is a CJK ideograph."""
+    return _within(ord(character), IDEOGRAPHS)
 
 
 def _separated(code: int) -> str:

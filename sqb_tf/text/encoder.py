@@ -87,27 +87,33 @@ class TextEncoder:
         The characters are those of `text` itself, before normalization; the end is exclusive. If one
         character becomes several tokens (as a Hangul syllable does), each of them has its offsets.
         """
+        ids, offsets, _ = self.with_spellings(text)
+        return ids, offsets
+
+    def with_spellings(self, text: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """As `with_offsets`, and the normalized text of each token, whether the vocabulary has it or not."""
         replacements = [self._normalize[ord(character)] for character in text]
         # The character of the text that each normalized one is from; at the end, the text's end.
         origins: np.ndarray = np.repeat(np.arange(len(text) + 1), [*map(len, replacements), 1])
-        pieces = self._wordpiece.pieces("".join(replacements))
+        normalized = "".join(replacements)
+        pieces = self._wordpiece.pieces(normalized)
         ids, first, end = np.array(pieces, np.int64).reshape(-1, 3).T
         offsets = np.stack([origins[first], origins[end]], axis=1)
         # A token that ends inside a character ends with the last token of that character.
         for i in np.flatnonzero(offsets[:-1, 0] >= offsets[:-1, 1])[::-1]:
             offsets[i, 1] = offsets[i + 1, 1]
-        return ids.astype(np.int32), offsets
+        return ids.astype(np.int32), offsets, [normalized[begin:end] for _, begin, end in pieces]
 
-    def words(self, text: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """The inputs of a text, and the position of each word's first token in them, int64 `[words]`.
+    def words(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of a text of words separated by single spaces, and each word's first one among them.
 
-        Words are separated by single spaces. A word without a token, or truncated, has -1.
+        Returns:
+            int32 `[tokens]`, not truncated, and int64 `[words]`; -1: the word has no token.
         """
         words = [self.ids(word) for word in text.split(" ")]
         sizes = np.array([len(ids) for ids in words])
-        positions = 1 + np.cumsum(sizes) - sizes
-        kept = (sizes > 0) & (positions < self.seq_length - 1)
-        return self.join(itertools.chain(*words)), np.where(kept, positions, -1)
+        ids: np.ndarray = np.array([*itertools.chain(*words)], np.int32)
+        return ids, np.where(sizes > 0, np.cumsum(sizes) - sizes, -1)
 
     def inputs(self, text: str, pair: str | None = None) -> dict[str, np.ndarray]:
         """The inputs of one text or pair at its own length, int32 `[1, tokens]`."""

@@ -77,11 +77,12 @@ class Preprocessor:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Tag ids and weights `[n, length]` of `texts`, whose `tags` are ids separated by spaces.
 
-        A word's tag is at its first token, with a weight of 1; all other positions have a weight of 0.
+        A word's tag is at its first token, with a weight of 1; all other positions have a weight of 0, and so
+        has a word whose tag id is -1.
         """
         positions = self.word_positions(texts)
         ids = tf.strings.to_number(tf.strings.split(tags, " ").flat_values, tf.int32)
-        kept = positions.flat_values >= 0
+        kept = (positions.flat_values >= 0) & (ids >= 0)
         rows = tf.boolean_mask(positions.value_rowids(), kept)
         where = tf.stack([rows, tf.boolean_mask(positions.flat_values, kept)], axis=1)
         shape = tf.stack([positions.nrows(), tf.cast(length, tf.int64)])

@@ -110,6 +110,15 @@ CASES = [
     (["predict", "--model", "gone", "text"], "gone: no such folder"),
     (["predict", "--package", "gone.tflite", "text"], "gone.tflite: No such file"),
     (["predict", "--package", "p.tflite", "--input", "gone.txt", "text"], "not both"),
+    (
+        ["predict", "--model", "bundle", "--words", "text"],
+        "--words is for tagged words: the model is",
+    ),
+    (
+        ["predict", "--model", "bundle", "--context", "a", "b"],
+        "--context is for question answering",
+    ),
+    (["predict", "--model", "bundle", "--exact-tokens", "a"], "classification has no such setting"),
     (["describe", "--package", "gone.tflite"], "gone.tflite: No such file"),
     (["import_hf", "--source", "data", "--output", "out"], "data/config.json: no such file"),
     (["import_hf", "--source", "x", "--output", "out", "--head", "spam"], "did you mean 'span'?"),

@@ -190,7 +190,7 @@ def test_targets_are_the_tokens_of_the_answer(squad_dev, real_encoder):
 
 
 def test_a_window_that_cuts_the_answer_aims_at_cls():
-    window = Window({}, 4, np.array([[10, 14], [15, 18], [19, 23]]), 1)
+    window = Window({}, 4, np.array([[10, 14], [15, 18], [19, 23]]), np.ones(3, bool), 1)
     assert answer_positions(window, 15, "was") == (5, 5)
     assert answer_positions(window, 10, "film was good") == (4, 6)
     assert answer_positions(window, 14, " was ") == (5, 5)
@@ -208,6 +208,7 @@ def test_a_window_that_cuts_the_answer_aims_at_cls():
 
 CONTEXT = "the film was good"
 OFFSETS = np.array([[0, 3], [4, 8], [9, 12], [13, 17]])
+WORDS = np.ones(4, bool)
 
 
 def span_outputs(start: list[float], end: list[float]) -> dict[str, np.ndarray]:
@@ -219,7 +220,7 @@ def span_outputs(start: list[float], end: list[float]) -> dict[str, np.ndarray]:
 
 
 def best(start: list[float], end: list[float], **settings):
-    window = Window({}, 3, OFFSETS, 5)
+    window = Window({}, 3, OFFSETS, WORDS, 5)
     return best_answers(CONTEXT, [window], [span_outputs(start, end)], SpanSettings(**settings))
 
 
@@ -238,6 +239,22 @@ def test_best_spans_by_hand():
     assert [(a.text, a.score) for a in only] == [("", 1.0)]  # the best end is before the best start
 
 
+def test_answers_begin_and_end_where_words_do():
+    """Of `un ##known films` the best pair of tokens is `##known` alone."""
+    text, offsets = "unknown films", np.array([[0, 2], [2, 7], [8, 13]])
+    window = Window({}, 3, offsets, np.array([True, False, True]), 5)
+    outputs = [span_outputs([0, 1, 5, 0], [0, 2, 5, 1])]
+    whole = best_answers(text, [window], outputs, SpanSettings())
+    assert [(a.text, a.start, a.end) for a in whole] == [
+        ("unknown", 0, 7),  # 1 + 5
+        ("unknown films", 0, 13),  # 1 + 1
+        ("films", 8, 13),  # 0 + 1
+    ]
+    pieces = best_answers(text, [window], outputs, SpanSettings(exact_tokens=True))
+    assert pieces[0].text == "known"
+    assert {a.text for a in pieces} - {a.text for a in whole} == {"known", "known films", "un"}
+
+
 def test_the_empty_answer_wins_by_the_threshold():
     logits = [3, 0, 5, 0, 0], [3.5, 0, 4, 0, 0]  # 6.5 against 9
     assert best(*logits, null_threshold=0.0)[0].text == "film"
@@ -252,8 +269,8 @@ def test_the_empty_answer_wins_by_the_threshold():
 def test_the_better_window_wins():
     """A span in both windows keeps the better score, the empty answer the lower one."""
     parts = [
-        Window({}, 3, OFFSETS[:3], 1),
-        Window({}, 3, OFFSETS[1:], 1),
+        Window({}, 3, OFFSETS[:3], WORDS[:3], 1),
+        Window({}, 3, OFFSETS[1:], WORDS[1:], 1),
     ]
     outputs = [span_outputs([4, 0, 2, 0], [4, 0, 2, 0]), span_outputs([1, 3, 0, 1], [1, 1, 0, 3])]
     settings = SpanSettings(null_threshold=0.0)
@@ -268,7 +285,7 @@ def test_decoding_is_a_search_of_all_pairs():
     rng = np.random.default_rng(0)
     text = " ".join("abcdefghij")
     offsets = np.array([[2 * i, 2 * i + 1] for i in range(10)])
-    window = Window({}, 3, offsets, 5)
+    window = Window({}, 3, offsets, np.ones(10, bool), 5)
     for _ in range(20):
         start, end = rng.normal(size=(2, 11))
         settings = SpanSettings(max_answer_length=4, n_best=10)

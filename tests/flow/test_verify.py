@@ -11,7 +11,7 @@ import sqb_tf
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
-from sqb_tf.heads.token_classification import WordsRequest
+from sqb_tf.heads.tag_windows import TagWindow
 from sqb_tflite.conversion.recipes import Bounds, Recipe
 from sqb_tflite.runtime.runner import Runner
 from sqb_tflite.verification.verify import (
@@ -21,7 +21,7 @@ from sqb_tflite.verification.verify import (
 )
 
 # Three words, each one token.
-REQUEST = WordsRequest({}, np.array([0, 1, 2]))
+REQUEST = TagWindow({}, words=np.arange(3), positions=np.arange(3))
 BOUNDS = Bounds(drop=0.02, agreement=0.9, sqnr_db=30.0, reason="")
 
 

@@ -271,7 +271,11 @@ def test_word_positions_are_the_preprocessors(seq_length, lowercase):
     texts = ["", " ", "the  filmed plot ", "a \u200d \xad b\xa0c É!", *random_texts(50, seed=5)]
     texts += list(generated(500, seed=11))
     expected = preprocessor.word_positions(texts).to_list()
-    assert [encoder.words(text)[1].tolist() for text in texts] == expected
+    for text, positions in zip(texts, expected, strict=True):
+        ids, first = encoder.words(text)
+        assert ids.dtype == np.int32 and ids.tolist() == encoder.ids(text)
+        kept = (first >= 0) & (first < seq_length - 2)
+        assert np.where(kept, 1 + first, -1).tolist() == positions
 
 
 # --- By hand -------------------------------------------------------------------------------------

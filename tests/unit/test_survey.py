@@ -171,6 +171,7 @@ def test_lengths_are_those_of_the_inputs(encoder):
     answers = tokens_of([Example("who?", "a word " * 200)], encoder, "span", True)
     assert answers.windows and answers.lengths.tolist() == [405]
     assert findings.suggested_length(answers) == 384
+    assert tokens_of([Example("a word", label="O O")], encoder, "token_classification").windows
 
 
 def test_a_histogram_has_every_text():

@@ -18,7 +18,8 @@ from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.heads.backend import Backend
 from sqb_tf.heads.classification import Classification
-from sqb_tf.heads.head import Outputs, Request
+from sqb_tf.heads.entities import Entity
+from sqb_tf.heads.head import Head, Outputs, Request
 from sqb_tf.heads.multi_label import MultiLabel
 from sqb_tf.heads.multiple_choice import Choice
 from sqb_tf.heads.span import Answer
@@ -193,6 +194,16 @@ class Runner(Backend):
         """
         return self._results("token_classification", ((text, None) for text in texts))
 
+    def entities(self, texts: Sequence[str]) -> list[list[Entity]]:
+        """The entities of plain texts of any spacing and length, in order, with their characters.
+
+        Raises:
+            InputError: a package that is not for token classification.
+        """
+        rows = ((text, None) for text in texts)
+        results = self._results("token_classification", rows, self.head.for_plain_text())
+        return [list(result.entities) for result in results]
+
     def answer(self, question: str, context: str) -> list[Answer]:
         """The answers to a question, best first: slices of the context, or empty for "none in it".
 
@@ -222,11 +233,11 @@ class Runner(Backend):
         vectors = self._results("embedding", ((text, None) for text in texts))
         return np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)
 
-    def _results(self, head: str, rows: Iterable[TextPair]) -> list[Any]:
-        """The results for rows, by a package with this head."""
-        if head != self.kind:
-            raise InputError(f"a package for {self.kind}: expected one for {head}")
-        return [result for _, result in self.results(rows)]
+    def _results(self, name: str, rows: Iterable[TextPair], head: Head | None = None) -> list[Any]:
+        """The results for rows, by a package with the head of this name, or by `head` in its place."""
+        if name != self.kind:
+            raise InputError(f"a package for {self.kind}: expected one for {name}")
+        return [result for _, result in self.results(rows, head=head)]
 
 
 def _signature(key: str, runner: Any) -> Signature:
