@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from sqb_tf.data.example import TextPair
-from sqb_tf.heads.embedding import EmbeddingHead
+from sqb_tf.heads.embedding import Embedding, EmbeddingHead
 from sqb_tf.heads.head import Output, Outputs
 
 
@@ -21,7 +19,9 @@ class EncoderHead(EmbeddingHead):
     name = "encoder"
     keras_class = "sqb_tf.model.backbone.SqueezeBertBackbone"
     keras_settings = ()
+    decoding_settings = ()
     outputs = (Output("sequence_output", per_token=True), Output("pooled_output"))
+    gives_vectors = False
 
     @classmethod
     def fits_folder(cls, num_labels: int) -> bool:
@@ -29,8 +29,8 @@ class EncoderHead(EmbeddingHead):
 
     def decode(
         self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
-    ) -> np.ndarray:
-        return outputs[0]["sequence_output"].mean(axis=0)
+    ) -> Embedding:
+        return Embedding(outputs[0]["sequence_output"].mean(axis=0))
 
 
 HEAD = EncoderHead

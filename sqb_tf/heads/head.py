@@ -78,6 +78,7 @@ class Head:
         hf_layers: our layer -> theirs, where the encoder does not have it.
         hf_problem_type: `problem_type` in a config of `transformers`; None: it has none.
         answers_questions: its pairs are a question and a context, its results answers.
+        gives_vectors: its results are vectors of texts, to be compared.
 
     Raises:
         InputError: settings that the head does not have.
@@ -100,6 +101,7 @@ class Head:
     hf_layers: ClassVar[Mapping[str, str]] = {}
     hf_problem_type: ClassVar[str | None] = None
     answers_questions: ClassVar[bool] = False
+    gives_vectors: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         known = (*self.keras_settings, *self.decoding_settings)
@@ -115,6 +117,11 @@ class Head:
     def fits_folder(cls, num_labels: int) -> bool:
         """Whether a `transformers` folder with the head's layers and class is this one's by its labels."""
         return True
+
+    @classmethod
+    def settings_of(cls, model: Any) -> dict[str, Any]:
+        """The settings that a Keras model of the head was built with."""
+        return {name: getattr(model, name) for name in cls.keras_settings}
 
     # --- From a text to its result ---
 

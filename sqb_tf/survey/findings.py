@@ -12,7 +12,6 @@ from typing import Any
 
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
-from sqb_tf.heads import registry
 from sqb_tf.survey.split_survey import SplitSurvey
 from sqb_tf.survey.survey import Survey
 from sqb_tf.survey.tokens import Tokens
@@ -82,6 +81,8 @@ def summary(survey: Survey, tokens: Tokens | None) -> str:
     if has_classes(survey.task):
         rows = survey.train.labels.values()
         parts.append(f"{len(rows)} classes of {min(rows):,} to {max(rows):,} train rows")
+    if survey.train.numbers is not None:
+        parts.append("numbers from {:g} to {:g}".format(*survey.train.numbers))
     if tokens is not None:
         parts.append(f"{tokens.percentile(0)} to {tokens.percentile(100)} tokens")
     return "; ".join(parts)
@@ -89,7 +90,7 @@ def summary(survey: Survey, tokens: Tokens | None) -> str:
 
 def has_classes(task: Task) -> bool:
     """Whether every example has one of several labels."""
-    return registry.get_task_head(task.head).has_classes
+    return task.learner.has_classes
 
 
 def _errors(survey: Survey) -> Iterator[Finding]:

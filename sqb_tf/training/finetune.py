@@ -205,25 +205,27 @@ def _write_bundle(
 ) -> None:
     data, tokenizer = trainer.data, trainer.preprocessor.tokenizer
     abstention = metrics["abstention"]
-    settings = {} if abstention is None else {ABSTAIN_BELOW: abstention["below"]}
+    settings = data.settings | data.head.settings_of(model)
+    if abstention is not None:
+        settings[ABSTAIN_BELOW] = abstention["below"]
     info = bundle.TaskInfo(
         task=data.task.name,
         kind=data.task.head,
-        paired=data.task.paired,
+        paired=data.task.takes_pairs,
         seq_length=trainer.options.seq_length,
         lowercase=tokenizer.lowercase,
         metric=metrics["metric"],
         data=str(data.task.data),
         command=command,
-        settings=data.settings | settings,
+        settings=settings,
     )
     contents = bundle.BundleContents(
         model,
         tokenizer.vocabulary,
         data.labels,
         info,
-        calibration=data.calibration,
-        verification=data.verification,
+        calibration=data.head.sample(data.calibration),
+        verification=data.head.sample(data.verification),
         metrics=metrics,
         logs=trainer.directory / LOGS,
     )
