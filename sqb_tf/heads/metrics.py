@@ -154,7 +154,7 @@ def pair_ranks(vectors: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """
     first, second = vectors[:, 0], vectors[:, 1]
     own = np.sum(first * second, axis=-1)
-    ranks = np.ones(len(vectors), int)
+    ranks: np.ndarray = np.ones(len(vectors), int)
     for start in range(0, len(vectors), _RANKED):
         rows = slice(start, start + _RANKED)
         # The matmul of a block rounds otherwise than the sum: some 1e-7.

@@ -56,9 +56,8 @@ class PairsHead(EmbeddingHead, IndexedHead):
         """As many single texts as there are examples, each once: verification looks for the nearest other."""
         return [Example(text) for text in dict.fromkeys(texts_of(examples))][: len(examples)]
 
-    def decode(
-        self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
-    ) -> ComparedPair:
+    def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Any:
+        """The `ComparedPair` of a row."""
         return ComparedPair(unit(np.stack([output["embedding"] for output in outputs])))
 
     def decisions(self, result: ComparedPair) -> list[Any]:

@@ -133,8 +133,8 @@ def nearest(vectors: np.ndarray, queries: np.ndarray, count: int) -> tuple[np.nd
         Their indices, int64, and their cosines, float32, `[queries, count]` each.
     """
     queries = unit(np.asarray(queries, np.float32))
-    indices = np.zeros((len(queries), 0), np.int64)
-    cosines = np.zeros((len(queries), 0), np.float32)
+    indices: np.ndarray = np.zeros((len(queries), 0), np.int64)
+    cosines: np.ndarray = np.zeros((len(queries), 0), np.float32)
     for start in range(0, len(vectors), BLOCK):
         block = queries @ vectors[start : start + BLOCK].T
         numbers = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
