@@ -7,8 +7,10 @@ The embedder is a package, as `sqb convert --model squeezebert-micro --quantize 
 """
 
 import argparse
+import sys
 from pathlib import Path
 
+from sqb_tf import InputError
 from sqb_tflite import Runner, nearest
 
 FAQ = Path(__file__).with_name("faq.tsv")
@@ -30,7 +32,10 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    embedder = Runner(args.package)
+    try:
+        embedder = Runner(args.package)
+    except InputError as error:
+        sys.exit(f"error: {error}")
     questions, answers = read_faq(args.faq)
     # An app embeds its questions once and ships the vectors.
     vectors = embedder.embed(questions)

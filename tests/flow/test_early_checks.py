@@ -95,6 +95,7 @@ CASES = [
     (["squeeze", "--teacher", "gone", "--text", "corpus.txt", "--output", "out"], "gone: no such"),
     (["convert", "--model", "bundle", "--quantize", "int-8"], "; did you mean 'int8'?"),
     (["convert", "--model", "gone"], "gone: no such folder"),
+    (["convert", "--model", "squeezebert-micro", "--data", "gone"], "gone: cannot be read"),
     (["convert", "--model", "bundle", "--lowering", "groupfused"], "; did you mean 'group-fused'?"),
     (["convert", "--model", "bundle", "--calibration", "gone"], "gone: cannot be read"),
     (["convert", "--model", "bundle", "--data", "gone"], "gone: no such file or folder"),
