@@ -10,6 +10,7 @@ import sqb_tf  # noqa: F401  first: it sets TensorFlow's log level
 
 _LAZY = {
     "Runner": ".runtime.runner",
+    "nearest": ".runtime.vector_index",
     "convert": ".conversion.converter",
     "release": ".verification.release",
     "Release": ".verification.release",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from pathlib import Path
 
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
@@ -35,6 +37,18 @@ class BackendOptions:
     def __post_init__(self) -> None:
         if bool(self.package) == bool(self.model):
             raise InputError("give either --package FILE or --model DIR")
+
+    def sha256(self) -> str:
+        """Of the package, or of the files of the bundle that decide its outputs; `InputError` if missing."""
+        if self.package:
+            files = [Path(self.package)]
+        else:
+            assert self.model  # one of the two is named
+            files = bundle.read_info(self.model).model_files
+        digest = hashlib.sha256()
+        for path in files:
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
 
     def open(self, threads: int = 1) -> Backend:
         """A package in the interpreter, or a bundle in Keras; only the second imports TensorFlow."""

@@ -131,8 +131,10 @@ def main(args: argparse.Namespace) -> int:
         if options.seq_lengths
         else None
     )
-    directory = Path(options.model or DEMO_BUNDLE)
-    files = ReleaseFiles(Path(options.output or f"{_named(directory)}-{recipe.base.label}.tflite"))
+    directory = options.model or str(DEMO_BUNDLE)  # a string may name a checkpoint that ships
+    files = ReleaseFiles(
+        Path(options.output or f"{_named(Path(directory))}-{recipe.base.label}.tflite")
+    )
     if options.model:
         bundle.read_info(directory)
     files.check_writable()

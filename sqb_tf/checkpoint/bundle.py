@@ -119,6 +119,12 @@ class BundleInfo:
     samples: Mapping[str, Sequence[Example]] = dataclasses.field(default_factory=dict)
 
     @property
+    def model_files(self) -> list[Path]:
+        """The files of a bundle on disk that decide what its model computes for a text."""
+        assert self.directory is not None, "a bundle on disk has a folder"
+        return [self.directory / n for n in ("config.json", WEIGHTS, "vocab.txt", "task.json")]
+
+    @property
     def head(self) -> Head:
         """The head, bound to the bundle's labels, pairing and settings."""
         head = registry.get(self.task.kind)

@@ -159,7 +159,7 @@ def bundle_contents(
             seq_length=length,
             lowercase=lowercases if lowercase is None else lowercase,
         )
-    settings = {**task.settings, **_model_settings(model, head)}
+    settings = {**task.settings, **registry.get(head).settings_of(model)}
     task = dataclasses.replace(task, settings=settings)
     from sqb_tf.text.encoder import check_seq_length
 
@@ -195,11 +195,6 @@ def _default_task(
     return TaskInfo(name or head, head, paired, settings=settings)
 
 
-def _model_settings(model: Any, head: str) -> dict[str, Any]:
-    """The head's settings that the model was built with."""
-    return {name: getattr(model, name) for name in registry.get(head).keras_settings}
-
-
 def _head_name(model: Any, task: str | TaskInfo | None, known: BundleInfo | None) -> str:
     """The head of a model: by its task, its bundle, its class, in this order."""
     heads = registry.names_of_model(model)
@@ -210,7 +205,7 @@ def _head_name(model: Any, task: str | TaskInfo | None, known: BundleInfo | None
     if isinstance(task, TaskInfo):
         head = task.kind
     elif task is not None:
-        head = TASKS[task].head if task in TASKS else task
+        head = registry.get_task_head(TASKS[task].head).name if task in TASKS else task
     elif known is not None:
         return known.task.kind
     else:  # a classifier may have two heads: one output is a regression's

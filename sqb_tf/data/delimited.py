@@ -85,7 +85,9 @@ class DelimitedFile:
         value = row.get(column)
         if value is None:
             present = ", ".join(key for key in row if key) or "none"
-            hint = suggest(column, row) or _other_separator(self.path, row)
+            hint = (
+                suggest(column, row) or _other_separator(self.path, row) or self._unlabelled(column)
+            )
             raise InputError(
                 f"{self.path}:{line}: no column {column!r}; found: {present}{hint} "
                 "(--text-column, --pair-column and --label-column name the columns)"
@@ -104,6 +106,12 @@ class DelimitedFile:
                     f"(\\u{ord(text[error.start]):04x})"
                 ) from None
         return text
+
+    def _unlabelled(self, column: str) -> str:
+        """What pairs without labels are for."""
+        if self.columns.pair is None or column != self.columns.label:
+            return ""
+        return "; pairs that belong together, without labels, go with --task retrieval"
 
 
 @dataclasses.dataclass(frozen=True)

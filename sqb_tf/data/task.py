@@ -14,6 +14,7 @@ from sqb_tf.data.parts import TRAIN, Part, Parts
 from sqb_tf.data.task_specs import TASKS
 from sqb_tf.errors import InputError, unknown_name
 from sqb_tf.heads import registry
+from sqb_tf.heads.task_head import TaskHead
 
 TEST = "test"
 DEMO = Path(__file__).resolve().parent.parent / "demo"
@@ -84,12 +85,36 @@ class Task:
             raise InputError(f"limit {limit}: expected at least 1")
         self.name, self.data, self.limit, self.test = name, Path(data), limit, test
         self.spec = TASKS[name]
-        self.columns = self.spec.columns or columns or Columns()
+        self.columns = self._check_columns(self.spec.columns or columns or Columns())
+
+    def _check_columns(self, columns: Columns) -> Columns:
+        """The columns without those that the task has no use for."""
+        if (
+            self.learner.always_paired
+            and columns.pair is None
+            and not self.spec.format.always_paired
+        ):
+            raise InputError(
+                f"task {self.name} is for pairs of texts: name the column of the second one (--pair-column)"
+            )
+        if self.learner.labelled:
+            return columns
+        if columns.label not in (None, Columns.label):
+            raise InputError(
+                f"task {self.name} has no labels: every pair is one that belongs together: leave "
+                f"--label-column {columns.label} out; scored pairs go with --task similarity"
+            )
+        return dataclasses.replace(columns, label=None)
+
+    @property
+    def learner(self) -> type[TaskHead]:
+        """What learns it."""
+        return registry.get_task_head(self.spec.head)
 
     @property
     def head(self) -> str:
-        """Name of the head that learns it."""
-        return self.spec.head
+        """Name of the head that its bundles have."""
+        return self.learner.name
 
     @property
     def metric_name(self) -> str:
@@ -100,6 +125,11 @@ class Task:
     def paired(self) -> bool:
         """Whether an example has two texts."""
         return self.spec.format.always_paired or self.columns.pair is not None
+
+    @property
+    def takes_pairs(self) -> bool:
+        """Whether its models take two texts at once."""
+        return self.paired and not self.learner.takes_single_texts
 
     def split(self, which: str, skip: Skip | None = None) -> Split:
         """The examples of `train`, `dev`, `test` or another file of the folder, such as `dev_mismatched`.
@@ -150,8 +180,7 @@ class Task:
         """The parts of the training file. Rows that cannot be read are in none: a split's own pass tells."""
         path, _ = self._place(TRAIN)
         file = self.spec.format.open(path, self.columns, skip=lambda error: None)
-        head = registry.get_task_head(self.head)
-        read = head().read_labels if head.has_classes else None
+        read = self.learner().read_labels if self.learner.has_classes else None
         classes = None if read is None else lambda example: read(example, str(path))
         return Parts(file, self._held_out, self.spec.format.split_key, classes)
 

@@ -19,7 +19,7 @@ class TaskSpec:
     """The head of a task, and its files.
 
     Attributes:
-        head: name of the head that learns it, see `sqb_tf.heads.registry`.
+        head: name of the head or learner that learns it, see `sqb_tf.heads.registry`.
         format: how its files are written.
         columns: the columns; None: the user's.
         label_names: label in the file -> name shown, in the order of their ids; None: as they are.
@@ -69,6 +69,8 @@ TASKS = {
     ),
     "regression": TaskSpec("regression", metrics=("pearson", "spearman")),
     "multiple_choice": TaskSpec("multiple_choice", ChoicesFormat()),
+    "similarity": TaskSpec("similarity", metrics=("spearman", "pearson")),
+    "retrieval": TaskSpec("retrieval", metrics=("mean_reciprocal_rank", "accuracy_at_1")),
     "conll": TaskSpec("token_classification", ConllFormat(), metrics=("entity_f1", "tag_accuracy")),
     "squad": _squad("v1.1", {}),
     "squad2": _squad("v2.0", {"null_threshold": 0.0}, with_impossible=True),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
+import copy
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from sqb_tf.data.example import TextPair
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.heads.head import Head, Outputs, Request
-from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.text.encoder import TextEncoder
 
 # Rows encoded at once; the memory of a stream.
@@ -53,6 +53,12 @@ class Backend(abc.ABC):
         """Whether the model takes pairs of texts."""
         return self.head.paired
 
+    def with_head(self, head: Head) -> Self:
+        """The same model, with what another head makes of its outputs."""
+        other = copy.copy(self)
+        other.head = head
+        return other
+
     def requests(self, rows: Sequence[TextPair]) -> list[Request]:
         """The requests of all rows, one after another; a row may need several."""
         return list(itertools.chain.from_iterable(self.head.encode(rows, self.encoder)))
@@ -70,10 +76,10 @@ class Backend(abc.ABC):
             InputError: a head that has no result for people, as a masked language model's; a row that is a
                 pair for a model of single texts, or the reverse.
         """
-        if not isinstance(self.head, TaskHead):
+        if self.kind not in registry.RESULT_NAMES:
             raise InputError(
                 f"a package for {self.kind} has no label for a text: expected one for "
-                f"{' or '.join(registry.TASK_NAMES)}"
+                f"{' or '.join(registry.RESULT_NAMES)}"
             )
         return self.results(rows, batch_size)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -14,20 +16,43 @@ from sqb_tf.heads.long_texts import LONG_TEXTS
 
 # How the tokens' states become one vector: their mean, or the first one.
 POOLINGS = ("mean", "first")
+# The setting of the numbers that cosines of 0 and 1 stand for, and its value where nothing says otherwise.
+SCORE_RANGE = "score_range"
+COSINES = (0.0, 1.0)
+# Values of a vector in a line for people.
+SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Embedding:
+    """The result for one text: its vector, float32 `[hidden]`.
+
+    `truncated` counts the tokens of the text that the model has not seen.
+    """
+
+    embedding: np.ndarray
+    truncated: int = 0
+
+    def line(self, text: str, pair: str | None) -> str:
+        """For people: the length of the vector, its first values, and the text."""
+        first = " ".join(f"{value:.4f}" for value in self.embedding[:SHOWN])
+        return f"{len(self.embedding)} values: {first} ...\t{text}"
 
 
 class EmbeddingHead(Head):
     """A vector for a text. Two models agree on a text if both find the same other text nearest to it.
 
     Settings: `pooling`, one of `POOLINGS`; `normalize`, whether vectors have length 1; `long_texts`, see
-    `long_texts.POLICIES`: the vector of several windows is their mean.
+    `long_texts.POLICIES`: the vector of several windows is their mean; `score_range`, of a model trained on
+    scored pairs the two numbers that cosines of 0 and 1 stand for.
     """
 
     name = "embedding"
     keras_class = "sqb_tf.model.heads.SqueezeBertEmbedder"
     keras_settings: ClassVar[tuple[str, ...]] = ("pooling", "normalize")
-    decoding_settings: ClassVar[tuple[str, ...]] = (LONG_TEXTS,)
+    decoding_settings: ClassVar[tuple[str, ...]] = (LONG_TEXTS, SCORE_RANGE)
     outputs: ClassVar[tuple[Output, ...]] = (Output("embedding"),)
+    gives_vectors = True
     hf_class = "Model"
     opens_in_mediapipe = True
 
@@ -38,6 +63,15 @@ class EmbeddingHead(Head):
             raise InputError(f"pooling {pooling!r}: expected one of {', '.join(POOLINGS)}")
         if not isinstance(normalize, (bool, type(None))):
             raise InputError(f"normalize {normalize!r}: expected true or false")
+        low, high = self.score_range
+        if not -math.inf < low < high < math.inf:
+            raise InputError(f"{SCORE_RANGE} {low} to {high}: expected a lower and a higher number")
+
+    @property
+    def score_range(self) -> tuple[float, float]:
+        """The numbers that cosines of 0 and 1 stand for."""
+        low, high = self.settings.get(SCORE_RANGE, COSINES)
+        return float(low), float(high)
 
     @classmethod
     def fits_folder(cls, num_labels: int, problem_type: str | None) -> bool:
@@ -45,21 +79,28 @@ class EmbeddingHead(Head):
 
     def decode(
         self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
-    ) -> np.ndarray:
+    ) -> Embedding:
         vector = self.mean_output(outputs)
-        is_mean = len(outputs) > 1 and self.settings.get("normalize") is not False
-        return vector / np.linalg.norm(vector) if is_mean else vector
+        if len(outputs) > 1 and self.settings.get("normalize") is not False:
+            vector = unit(vector)
+        return Embedding(vector, requests[0].truncated)
 
-    def agreement(self, expected: Sequence[np.ndarray], actual: Sequence[np.ndarray]) -> float:
-        return float(np.mean(_nearest(np.stack(expected)) == _nearest(np.stack(actual))))
+    def agreement(self, expected: Sequence[Embedding], actual: Sequence[Embedding]) -> float:
+        return float(np.mean(_nearest(expected) == _nearest(actual)))
 
 
-def _nearest(vectors: np.ndarray) -> np.ndarray:
-    """For each row of `[n, hidden]`, the index of the other row at the smallest angle."""
-    vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+def _nearest(results: Sequence[Embedding]) -> np.ndarray:
+    """For each result, the index of the other one at the smallest angle, `[n]`."""
+    vectors = unit(np.stack([result.embedding for result in results]))
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -np.inf)
     return similarity.argmax(-1)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors `[..., hidden]` divided by their lengths; one of length 0 stays as it is."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 HEAD = EmbeddingHead

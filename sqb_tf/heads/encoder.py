@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from sqb_tf.data.example import TextPair
-from sqb_tf.heads.embedding import EmbeddingHead
+from sqb_tf.heads.embedding import Embedding, EmbeddingHead
 from sqb_tf.heads.head import Output, Outputs
 
 
@@ -24,6 +22,7 @@ class EncoderHead(EmbeddingHead):
     decoding_settings = ()
     opens_in_mediapipe = False
     outputs = (Output("sequence_output", per_token=True), Output("pooled_output"))
+    gives_vectors = False
 
     @classmethod
     def fits_folder(cls, num_labels: int, problem_type: str | None) -> bool:
@@ -31,8 +30,8 @@ class EncoderHead(EmbeddingHead):
 
     def decode(
         self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
-    ) -> np.ndarray:
-        return outputs[0]["sequence_output"].mean(axis=0)
+    ) -> Embedding:
+        return Embedding(outputs[0]["sequence_output"].mean(axis=0))
 
 
 HEAD = EncoderHead

@@ -98,6 +98,7 @@ class Head:
         hf_problem_type: `problem_type` in a config of `transformers`; None: it has none.
         opens_in_mediapipe: a MediaPipe task opens its packages of single texts, and tokenizes for them.
         answers_questions: its pairs are a question and a context, its results answers.
+        gives_vectors: its results are vectors of texts, to be compared.
 
     Raises:
         InputError: settings that the head does not have.
@@ -121,6 +122,7 @@ class Head:
     hf_problem_type: ClassVar[str | None] = None
     opens_in_mediapipe: ClassVar[bool] = False
     answers_questions: ClassVar[bool] = False
+    gives_vectors: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         known = (*self.keras_settings, *self.decoding_settings)
@@ -164,6 +166,11 @@ class Head:
     def fits_folder(cls, num_labels: int, problem_type: str | None) -> bool:
         """Whether a `transformers` folder with the head's layers and class is this one's by its config."""
         return True
+
+    @classmethod
+    def settings_of(cls, model: Any) -> dict[str, Any]:
+        """The settings that a Keras model of the head was built with."""
+        return {name: getattr(model, name) for name in cls.keras_settings}
 
     # --- From a text to its result ---
 

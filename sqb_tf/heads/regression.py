@@ -35,18 +35,14 @@ class RegressionHead(ClassificationHead):
         return num_labels == 1 and problem_type != "multi_label_classification"
 
     def read_labels(self, example: Example, source: str) -> Iterable[str]:
-        try:
-            finite = np.isfinite(float(example.label_text))
-        except ValueError:
-            finite = False
-        if not finite:
-            raise InputError(
-                f"{source}: target {example.label!r} is not a number: expected numbers as labels"
-            )
+        check_number(example, source)
         return ()
 
-    def target(self, example: Example) -> float:
+    def number(self, example: Example) -> float:
         return float(example.label_text)
+
+    def target(self, example: Example) -> float:
+        return self.number(example)
 
     def compile_arguments(self) -> dict[str, Any]:
         import keras
@@ -72,6 +68,18 @@ class RegressionHead(ClassificationHead):
 
     def format_prediction(self, result: Classification, names: Mapping[str, str]) -> str:
         return f"{next(iter(result.scores.values())):.4f}"
+
+
+def check_number(example: Example, source: str) -> None:
+    """`InputError`, which names the file `source`, for a label that is no finite number."""
+    try:
+        finite = np.isfinite(float(example.label_text))
+    except ValueError:
+        finite = False
+    if not finite:
+        raise InputError(
+            f"{source}: target {example.label!r} is not a number: expected numbers as labels"
+        )
 
 
 HEAD = RegressionHead

@@ -33,6 +33,10 @@ class TaskHead(Head, abc.ABC):
         target_dtype: of a training target in tf.data.
         distillation_loss: `cross_entropy` or `squared_error`, by which it learns from a teacher; None: it
             cannot.
+        labelled: its examples have labels.
+        takes_single_texts: the two texts of an example are inputs of their own, so that its bundles take
+            single texts.
+        judges_examples: an example is right or wrong by itself, not among all others.
     """
 
     fixed_labels: ClassVar[tuple[str, ...] | None] = None
@@ -45,6 +49,9 @@ class TaskHead(Head, abc.ABC):
     judges_probabilities: ClassVar[bool] = False
     target_dtype: ClassVar[str] = "int32"
     distillation_loss: ClassVar[str | None] = None
+    labelled: ClassVar[bool] = True
+    takes_single_texts: ClassVar[bool] = False
+    judges_examples: ClassVar[bool] = True
 
     @property
     def target_shape(self) -> tuple[int, ...]:
@@ -78,6 +85,15 @@ class TaskHead(Head, abc.ABC):
     def read_labels(self, example: Example, source: str) -> Iterable[str]:
         """The labels in an example of the file `source`; `InputError` if its label cannot be one."""
         return (str(example.label),)
+
+    def number(self, example: Example) -> float | None:
+        """The label as a number; None: labels are no numbers."""
+        return None
+
+    @classmethod
+    def settings_for(cls, numbers: tuple[float, float] | None) -> dict[str, Any]:
+        """The settings that follow from the lowest and the highest number of the training examples."""
+        return {}
 
     def references(self, examples: Sequence[Example]) -> Any:
         """The gold labels, as the metrics take them.
@@ -122,6 +138,14 @@ class TaskHead(Head, abc.ABC):
     def batch(self, preprocessor: Any, inputs: Any, texts: Any, targets: Any) -> tuple:
         """What `model.fit` takes, in the graph: inputs, targets, and weights if not all are 1."""
         return inputs, targets
+
+    def training_model(self, model: Any) -> Any:
+        """The Keras model to train, which has the layers of `model`."""
+        return model
+
+    def sample(self, examples: Sequence[Example]) -> list[Example]:
+        """What a bundle keeps of a sample of its examples: as its model takes them."""
+        return list(examples)
 
     def compile_arguments(self) -> dict[str, Any]:
         """The loss, as arguments of `model.compile`."""

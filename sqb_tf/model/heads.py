@@ -305,6 +305,16 @@ class SqueezeBertEmbedder(ConfiguredModel):
         self.normalize = normalize
         self.backbone = backbone
 
+    def on_pairs(self) -> keras.Model:
+        """The same layers as a model of pairs: inputs `[batch, 2, length]`, output `[batch, 2, hidden_size]`.
+
+        For the losses of `sqb_tf.model.pair_losses`.
+        """
+        inputs = {key: keras.Input((2, None), dtype="int32", name=key) for key in self.input}
+        flat = {key: layers.FlattenChoices(name=f"flat_{key}")(x) for key, x in inputs.items()}
+        vectors = ops.reshape(self(flat), (-1, 2, self.config.hidden_size))
+        return keras.Model(inputs, vectors, name=f"{self.name}_on_pairs")
+
     def get_config(self) -> dict[str, Any]:
         own = {"pooling": self.pooling, "normalize": self.normalize}
         return {**super().get_config(), **own}

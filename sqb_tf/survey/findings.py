@@ -12,7 +12,6 @@ from typing import Any
 
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
-from sqb_tf.heads import registry
 from sqb_tf.heads.long_texts import LONG_TEXTS
 from sqb_tf.survey.split_survey import SplitSurvey
 from sqb_tf.survey.survey import Survey
@@ -71,7 +70,7 @@ def find(survey: Survey, tokens: Tokens | None, seq_length: int, origin: str) ->
         one_class = _one_class(survey.task)
         findings += [*_classes(survey, one_class), *_label_names(survey.train, one_class)]
     if tokens is not None:
-        head = registry.get_task_head(survey.task.head)
+        head = survey.task.learner
         can_window = LONG_TEXTS in head.decoding_settings and not survey.task.paired
         findings += _lengths(tokens, seq_length, can_window)
         findings += foreign_vocabulary(tokens, origin)
@@ -86,6 +85,8 @@ def summary(survey: Survey, tokens: Tokens | None) -> str:
     if has_classes(survey.task):
         rows = survey.train.labels.values()
         parts.append(f"{len(rows)} classes of {min(rows):,} to {max(rows):,} train rows")
+    if survey.train.numbers is not None:
+        parts.append("numbers from {:g} to {:g}".format(*survey.train.numbers))
     if tokens is not None:
         parts.append(f"{tokens.percentile(0)} to {tokens.percentile(100)} tokens")
     return "; ".join(parts)
@@ -93,12 +94,12 @@ def summary(survey: Survey, tokens: Tokens | None) -> str:
 
 def has_classes(task: Task) -> bool:
     """Whether the labels of an example are classes."""
-    return registry.get_task_head(task.head).has_classes
+    return task.learner.has_classes
 
 
 def _one_class(task: Task) -> bool:
     """Whether every example has exactly one class."""
-    return registry.get_task_head(task.head).one_class
+    return task.learner.one_class
 
 
 def _errors(survey: Survey) -> Iterator[Finding]:

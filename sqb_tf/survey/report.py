@@ -12,7 +12,6 @@ import numpy as np
 from sqb_tf.checkpoint import pretrained
 from sqb_tf.data.example import Columns
 from sqb_tf.data.task import Task
-from sqb_tf.heads import registry
 from sqb_tf.page.page import bullets, card, document, download, printable, table
 from sqb_tf.page.page import text as as_html
 from sqb_tf.survey import findings
@@ -59,7 +58,7 @@ class Report:
                 ("--text-column", "--pair-column", "--label-column", "--label-separator"),
                 *map(dataclasses.astuple, (task.columns, Columns())),
             )
-            flags |= {flag: name for flag, name, default in named if name != default}
+            flags |= {flag: name for flag, name, default in named if name not in (None, default)}
         if task.test is not None:
             flags["--test"] = f"{task.test}%" if isinstance(task.test, int) else task.test
         if self.start[1] != pretrained.DEFAULT:
@@ -195,9 +194,7 @@ def make_report(
         InputError: a file that cannot be read, far too many labels.
     """
     surveyed = survey(task, tolerant=True)
-    tokens = measure(
-        surveyed.train.sample.items, registry.get_task_head(task.head)((), task.paired), encoder
-    )
+    tokens = measure(surveyed.train.sample.items, task.learner((), task.paired), encoder)
     return Report(
         surveyed,
         tokens,
@@ -233,6 +230,7 @@ def _split_json(split: SplitSurvey) -> dict[str, Any]:
         "file": split.name,
         "rows": split.rows,
         "labels": dict(split.labels.most_common()),
+        "numbers": split.numbers,
         "unreadable": split.unreadable.rows,
         "repeated": split.seen.repeated,
         "conflicting": split.seen.conflicting,

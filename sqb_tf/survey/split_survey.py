@@ -54,6 +54,7 @@ class SplitSurvey:
         name: the same, and which part of it, for messages.
         rows: examples.
         labels: label -> rows that have it (for tags: words), in the order of their first occurrence.
+        numbers: the lowest and the highest label, where labels are numbers.
         seen: the texts.
         unreadable: rows that training would refuse; they are no examples.
         repeated, conflicting: texts that stood before, and those that stood with another label.
@@ -64,13 +65,17 @@ class SplitSurvey:
         self.file = self.name = ""
         self.rows = 0
         self.labels: Counter[str] = Counter()
+        self.numbers: tuple[float, float] | None = None
         self.seen = SeenTexts()
         self.unreadable, self.repeated, self.conflicting = Problem(), Problem(), Problem()
         self.sample: ReservoirSample[Example] = ReservoirSample(SAMPLE)
 
-    def add(self, example: Example, labels: Iterable[str]) -> None:
-        """One more example."""
+    def add(self, example: Example, labels: Iterable[str], number: float | None = None) -> None:
+        """One more example, with its label as a number if labels are numbers."""
         self.rows += 1
+        if number is not None:
+            low, high = self.numbers or (number, number)
+            self.numbers = min(low, number), max(high, number)
         for label in labels:
             self.labels[label] += 1
         if len(self.labels) > MOST_LABELS:

@@ -13,7 +13,6 @@ from sqb_tf.data.parts import FEWEST_TEXTS
 from sqb_tf.data.reservoir import ReservoirSample
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
-from sqb_tf.heads import registry
 from sqb_tf.survey.split_survey import Problem, SplitSurvey, example_text
 
 MAX_LISTED = 10  # labels in an error message
@@ -53,7 +52,7 @@ class Survey:
         for which, split in self.splits.items():
             if not split.rows:
                 raise InputError(f"{split.name}: no {which} examples in it{self._why_empty(which)}")
-        head = registry.get_task_head(self.task.head)
+        head = self.task.learner
         if head.fixed_labels is not None:
             return list(head.fixed_labels)
         if len(self.train.labels) < head.fewest_labels:
@@ -72,8 +71,7 @@ class Survey:
 
     def _why_empty(self, which: str) -> str:
         """What may be wrong if a part has no examples."""
-        by_class = registry.get_task_head(self.task.head).has_classes
-        if not (by_class and self.train.rows and self.task.is_part(which)):
+        if not (self.task.learner.has_classes and self.train.rows and self.task.is_part(which)):
             return ""
         return (
             f" (a class of fewer than {FEWEST_TEXTS} texts is not held out: give every label more examples, "
@@ -132,7 +130,7 @@ def _examples(
     task: Task, which: str, counts: SplitSurvey, tolerant: bool, files_read: Collection[str]
 ) -> Iterator[Example]:
     """The examples of a split, each of them counted. Rows of `files_read` have been reported."""
-    head = registry.get_task_head(task.head)()
+    head = task.learner()
 
     def skip(error: InputError) -> None:
         if counts.file not in files_read:
@@ -150,5 +148,5 @@ def _examples(
                 raise
             counts.unreadable.add(str(error))
         else:
-            counts.add(example, labels)
+            counts.add(example, labels, head.number(example))
             yield example

@@ -57,6 +57,14 @@ class Preprocessor:
         ids = self.ragged(tf.gather(texts, each.value_rowids()), each.flat_values)
         return each.with_values(ids[0]), each.with_values(ids[1])
 
+    def apart(
+        self, texts: Sequence[str] | tf.Tensor, pairs: Sequence[str] | tf.Tensor
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Word ids and type ids of both texts of each pair, as inputs of their own, int32 `[n, 2, None]`."""
+        ids = self.ragged(tf.reshape(tf.stack([texts, pairs], axis=1), [-1]))
+        word_ids, type_ids = (tf.RaggedTensor.from_uniform_row_length(x, 2) for x in ids)
+        return word_ids, type_ids
+
     def word_positions(self, texts: Sequence[str] | tf.Tensor) -> tf.RaggedTensor:
         """The position of each word's first token in the inputs of `texts`, int64 `[n, None]`.
 
@@ -99,7 +107,7 @@ class Preprocessor:
     ) -> dict[str, tf.Tensor]:
         """The inputs of the model, int32 `[n, length]`; `length` defaults to the longest row.
 
-        Ids of choices `[n, choices, None]` become `[n, choices, length]`.
+        Ids of choices `[n, choices, None]` become `[n, choices, length]`, those of two texts likewise.
         """
         shape = None if length is None else (*[None] * (word_ids.shape.rank - 1), length)
         return {

@@ -21,6 +21,7 @@ from sqb_tf.training.pretraining.corpus import Corpus
 from sqb_tf.training.pretraining.options import PretrainOptions, ShardOptions
 from sqb_tf.training.pretraining.shards import MAX_TOKENS, Shards
 from sqb_tf.training.squeezing.options import SqueezeOptions
+from sqb_tf.training.teacher import HEADS as TEACHABLE
 from sqb_tf.training.teacher import find_teacher
 from sqb_tf.training.training_data import TrainingData
 
@@ -46,13 +47,17 @@ def check_finetune(task: Task, output: str | Path, options: FinetuneOptions) -> 
     init = None if options.init is None else source.read_info(options.init)
     config = options.new_config() if init is None else init.config
     check_seq_length(options.seq_length, config.max_position_embeddings)
-    if task.paired and config.type_vocab_size < 2:
+    if task.takes_pairs and config.type_vocab_size < 2:
         raise InputError(
             f"{options.init}: type_vocab_size is {config.type_vocab_size}, so the model takes single "
             f"texts only: expected at least 2 for the pairs of {task.data}"
         )
     if options.vocabulary is not None:
         read_vocabulary(options.vocabulary)
+    if options.teacher is not None and task.learner.distillation_loss is None:
+        raise InputError(
+            f"teacher: task {task.name} cannot be learned from one: expected one for {' or '.join(TEACHABLE)}"
+        )
     teacher = None if options.teacher is None else find_teacher(options.teacher)
     data, surveyed = TrainingData.read(task, options)
     _tell_findings(data, surveyed, init, options)

@@ -213,24 +213,25 @@ def _write_bundle(
 ) -> None:
     """Writes the bundle; `settings` are those of the head that dev decided."""
     data, tokenizer = trainer.data, trainer.preprocessor.tokenizer
+    settings = data.settings | data.head.settings_of(model) | settings
     info = bundle.TaskInfo(
         task=data.task.name,
         kind=data.task.head,
-        paired=data.task.paired,
+        paired=data.task.takes_pairs,
         seq_length=trainer.options.seq_length,
         lowercase=tokenizer.lowercase,
         metric=metrics["metric"],
         data=str(data.task.data),
         command=command,
-        settings=data.settings | settings,
+        settings=settings,
     )
     contents = bundle.BundleContents(
         model,
         tokenizer.vocabulary,
         data.labels,
         info,
-        calibration=data.calibration,
-        verification=data.verification,
+        calibration=data.head.sample(data.calibration),
+        verification=data.head.sample(data.verification),
         metrics=metrics,
         logs=trainer.directory / LOGS,
     )

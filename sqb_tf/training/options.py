@@ -203,8 +203,9 @@ class FinetuneOptions(TextOptions, TrainingOptions):
     metric: str | None = option(
         None,
         "dev's metric that decides which weights are kept: for classes accuracy, macro_f1, f1 (of the second "
-        "class) or matthews; for numbers pearson or spearman; for tags entity_f1 or tag_accuracy; for "
-        "answers f1 or exact_match",
+        "class) or matthews; for numbers pearson or spearman; for pairs that belong together "
+        "mean_reciprocal_rank or accuracy_at_1; for tags entity_f1 or tag_accuracy; for answers f1 or "
+        "exact_match",
         group="training",
         fallback="the task's",
     )

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +13,7 @@ import tensorflow as tf
 from sqb_tf.atomic_write import staged_file
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
+from sqb_tf.npy_file import RowWriter
 from sqb_tf.progress import log, track
 from sqb_tf.training.pipeline import prediction_batches
 from sqb_tf.training.teacher import Teacher
@@ -82,12 +82,10 @@ def teacher_outputs(
         steps = -(-num_examples // BATCH)
         with contextlib.ExitStack() as stack:
             staged = [stack.enter_context(staged_file(path)) for path in paths]
-            files = [stack.enter_context(path.open("wb")) for path in staged]
-            for step, arrays in enumerate(track(batches, "teacher batch", steps)):
+            files = [stack.enter_context(RowWriter(path)) for path in staged]
+            for arrays in track(batches, "teacher batch", steps):
                 for file, array in zip(files, arrays, strict=True):
-                    if not step:
-                        _write_header(file, array, num_examples)
-                    file.write(array.tobytes())
+                    file.append(array)
     return TeacherOutputs(*(np.load(path, mmap_mode="r") for path in paths))
 
 
@@ -108,15 +106,6 @@ def _compute(
         if not all(np.isfinite(array).all() for array in arrays):
             raise InputError(f"{teacher.directory}: this teacher's outputs are not finite")
         yield arrays
-
-
-def _write_header(file: BinaryIO, batch: np.ndarray, count: int) -> None:
-    """Writes the header of a `.npy` file with `count` rows like those of `batch`.
-
-    The rows are then appended: on a full disk, writing to a mapped file would kill the process.
-    """
-    header = dict(descr=batch.dtype.str, fortran_order=False, shape=(count, *batch.shape[1:]))
-    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _look_up(array: np.ndarray, indices: tf.Tensor) -> tf.Tensor:

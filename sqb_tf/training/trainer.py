@@ -99,8 +99,8 @@ class FinetuneTrainer:
         self.dev_references = self.head.references(list(self.dev))
 
     def _compile(self) -> keras.Model:
-        """The compiled model to train: the model itself, or with a teacher its `distillation_model`."""
-        options, trained_model = self.options, self.model
+        """The compiled `training_model` of the head, or with a teacher its `distillation_model`."""
+        options, trained_model = self.options, self.head.training_model(self.model)
         if self.teacher is None:
             losses = self.head.compile_arguments()
         else:
@@ -197,7 +197,10 @@ class FinetuneTrainer:
             bundle.load_weights(self.model, self.directory / BEST_WEIGHTS)
             return self.model, self.state.best
         with dtype_policy("float32"):
-            self.model = heads.build(self.task.head, self.model.config, len(self.data.labels))
+            settings = self.head.settings_of(self.model)
+            self.model = heads.build(
+                self.task.head, self.model.config, len(self.data.labels), settings
+            )
         bundle.load_weights(self.model, self.directory / BEST_WEIGHTS)
         return self.model, self.evaluate_dev()[self.data.metric]
 

@@ -11,7 +11,6 @@ from sqb_tf.data.example import Example
 from sqb_tf.data.reservoir import ReservoirSample
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError, unknown_name
-from sqb_tf.heads import registry
 from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.progress import log
 from sqb_tf.survey.survey import Survey, survey
@@ -54,7 +53,7 @@ class TrainingData:
 
         The survey comes apart: it is larger than what a run must keep.
         """
-        description = registry.get_task_head(task.head)
+        description = task.learner
         metric = options.metric or task.metric_name
         if metric not in description.metrics:
             raise unknown_name("metric", metric, description.metrics)
@@ -74,7 +73,9 @@ class TrainingData:
             "dev": ReservoirSample(VERIFICATION_EXAMPLES),
         }
         surveyed = survey(task, samples)
-        head = description(surveyed.labels, task.paired, settings)
+        labels = surveyed.labels
+        settings |= description.settings_for(surveyed.train.numbers)
+        head = description(labels, task.paired, settings)
         head.check_metric(metric)
         counts, (train, dev) = surveyed.train, (sample.items for sample in samples.values())
         data = cls(task, head, settings, metric, counts.rows, dict(counts.labels), train, dev)

@@ -63,7 +63,7 @@ def trim(
     kept = np.sort(np.array(ranked[: max(size, always)]))
     tokens = [encoder.vocabulary[i] for i in kept]
     config = dataclasses.replace(model.config, vocab_size=len(tokens))
-    trimmed = heads.build(task.head, config, num_labels)
+    trimmed = heads.build(task.head, config, num_labels, task.learner.settings_of(model))
     for target, source in zip(trimmed.weights, model.weights, strict=True):
         is_table = source.path.endswith("word_embeddings/embeddings")
         target.assign(source.numpy()[kept] if is_table else source)

@@ -4,7 +4,7 @@ import json
 
 from fixtures.commands import TOOLS, start_python
 
-from sqb_tf.heads.registry import TASK_NAMES
+from sqb_tf.heads.registry import RESULT_NAMES
 
 # Imported by a tool or `Runner`, these would be seconds of start and hundreds of MB.
 HEAVY = ("tensorflow", "tensorflow_text", "tf_keras", "keras", "sentencepiece")
@@ -34,7 +34,7 @@ def test_a_text_is_classified(package):
 
 def test_every_head_gives_results(head_package, tmp_path):
     """Windows of contexts, positions of words and choices included."""
-    for head in TASK_NAMES:
+    for head in RESULT_NAMES:
         (tmp_path / f"{head}.tflite").write_bytes(head_package(head, "float32"))
     out = run(
         "from pathlib import Path\n"
@@ -50,6 +50,7 @@ def test_every_head_gives_results(head_package, tmp_path):
     results = dict(line.split() for line in out.splitlines())
     assert results == {
         "classification": "Classification",
+        "embedding": "Embedding",
         "multiple_choice": "Choice",
         "regression": "Classification",
         "span": "Answers",

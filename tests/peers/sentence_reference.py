@@ -1,8 +1,10 @@
-"""Vectors of sentence-transformers: sentence_reference.py OUTPUT COUNT [SEED], or --encode FOLDER.
+"""Vectors of sentence-transformers: sentence_reference.py OUTPUT COUNT [SEED], --encode or --losses FOLDER.
 
 Runs in the environment of benchmarks/torch-requirements.txt. Builds COUNT embedders with random configs and
 writes each to OUTPUT/0, OUTPUT/1 and so on, as sentence-transformers saves it, with the vectors of its texts
-in `vectors.npy`. With `--encode` it loads FOLDER and writes `vectors.npy` into it.
+in `vectors.npy`. With `--encode` it loads FOLDER and writes `vectors.npy` into it. With `--losses` it
+computes two losses of the vectors of pairs in `FOLDER/pairs.npy`, and of the cosines that they should have in
+`targets.npy`, into `losses.npy`.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 import transformers
 from reference import PREFIXES, random_config, randomize
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
 TEXTS = ["w1", "w2 w3 w1, w9", "w5 " * 40, "W3 w4 zz \u00e9t\u00e9 w1"]
@@ -41,6 +45,16 @@ def embedder(index: int, rng: np.random.Generator, folder: Path) -> SentenceTran
     return SentenceTransformer(modules=modules, device="cpu")
 
 
+def pair_losses(pairs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """`CosineSimilarityLoss` and `MultipleNegativesRankingLoss` of pairs of vectors `[n, 2, hidden]`."""
+    columns = [{"sentence_embedding": torch.tensor(pairs[:, side])} for side in (0, 1)]
+    vectors_as_they_are = torch.nn.Identity()  # in place of the model
+    cosine = losses.CosineSimilarityLoss(vectors_as_they_are)
+    ranking = losses.MultipleNegativesRankingLoss(vectors_as_they_are)
+    labels = torch.tensor(targets)
+    return np.array([float(cosine(columns, labels)), float(ranking(columns, None))])
+
+
 def main() -> None:
     """Runs the command; see the module's docstring."""
     if sys.argv[1] == "--encode":
@@ -48,6 +62,11 @@ def main() -> None:
         np.save(
             folder / "vectors.npy", SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
         )
+        return
+    if sys.argv[1] == "--losses":
+        folder = Path(sys.argv[2])
+        computed = pair_losses(np.load(folder / "pairs.npy"), np.load(folder / "targets.npy"))
+        np.save(folder / "losses.npy", computed)
         return
     output, count = Path(sys.argv[1]), int(sys.argv[2])
     rng = np.random.default_rng(int(sys.argv[3]) if len(sys.argv) > 3 else 0)

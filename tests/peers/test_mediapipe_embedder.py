@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.commands import call
 from fixtures.models import VOCABULARY, documents, randomize, tiny_config
 from fixtures.paths import GOLDEN, REPOSITORY
 from fixtures.tiers import tiered
@@ -76,3 +77,19 @@ def test_its_vectors_are_sentence_transformers(tmp_path):
     expected = np.load(source / "vectors.npy")[:3]
     actual = mediapipe_vectors(package, texts, tmp_path)
     np.testing.assert_allclose(actual, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_its_vectors_are_those_of_an_embedder_that_was_trained_on_pairs(tmp_path):
+    """From pairs of texts to MediaPipe: the package takes single texts."""
+    rows = [
+        f"{text}\tthe {text} was seen" for text in ("plot", "good film", "bad end", "not a film")
+    ]
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.tsv").write_text("\n".join(["text\tpair", *rows * 8]) + "\n")
+    flags = ["--task", "retrieval", "--pair-column", "pair", "--data", tmp_path, "--epochs", 1]
+    flags += ["--preset", "squeezebert-tiny", "--vocab-size", 300, "--seq-length", 32]
+    assert call("finetune", *flags, "--output", tmp_path / "bundle") == 0
+    package = sqb_tflite.convert(tmp_path / "bundle", "int8")
+    expected = sqb_tflite.Runner(package).embed(TEXTS)
+    actual = mediapipe_vectors(package, TEXTS, tmp_path)
+    np.testing.assert_allclose(actual, expected, atol=1e-6)

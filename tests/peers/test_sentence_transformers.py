@@ -23,6 +23,7 @@ import sqb_tf
 import sqb_tflite
 from sqb_tf.checkpoint import bundle
 from sqb_tf.model import heads
+from sqb_tf.model.pair_losses import CosineDistance, InBatchNegatives
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 from sqb_tflite.runtime.runner import Runner
 
@@ -257,3 +258,18 @@ def test_the_real_minilm_in_and_out(tmp_path):
     for name, array in actual.items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
     np.testing.assert_array_equal(encode(tmp_path / "back"), np.load(folder / "vectors.npy"))
+
+
+@pytest.mark.peers
+@needs_torch
+def test_losses_of_pairs_are_sentence_transformers(tmp_path):
+    rng = np.random.default_rng(0)
+    pairs = rng.normal(size=(32, 2, 24)).astype(np.float32)
+    pairs[:, 1] += pairs[:, 0]
+    targets = rng.uniform(size=32).astype(np.float32)
+    np.save(tmp_path / "pairs.npy", pairs)
+    np.save(tmp_path / "targets.npy", targets)
+    subprocess.run([TORCH, REFERENCE, "--losses", tmp_path], check=True, capture_output=True)
+    ids = np.arange(64).reshape(32, 2)
+    actual = [float(CosineDistance()(targets, pairs)), float(InBatchNegatives()(ids, pairs))]
+    np.testing.assert_allclose(actual, np.load(tmp_path / "losses.npy"), rtol=1e-5)

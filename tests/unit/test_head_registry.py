@@ -47,6 +47,18 @@ def test_descriptions_are_complete(name):
         bound.paired = True
 
 
+@pytest.mark.parametrize("name", {*registry.LEARNERS} - {*registry.TASK_NAMES})
+def test_learners_are_complete(name):
+    """They train and score the model of a head that has no labels, and leave its bundles as they are."""
+    learner = registry.get_task_head(name)
+    head = registry.get(learner.name)
+    assert Path(importlib.import_module(learner.__module__).__file__).stem == name
+    assert issubclass(learner, TaskHead) and issubclass(learner, head) and head.gives_vectors
+    assert learner.metrics and not learner.__abstractmethods__
+    for described in ("keras_class", "keras_settings", "decoding_settings", "outputs", "hf_class"):
+        assert getattr(learner, described) == getattr(head, described), described
+
+
 def test_names_are_those_of_files_that_users_have():
     assert set(registry.NAMES) == PUBLISHED
     assert {*registry.TASK_NAMES, *registry.TEXT_NAMES} == PUBLISHED
@@ -78,8 +90,8 @@ def test_every_head_has_a_lowering():
 
 def test_every_task_has_a_head_and_its_metrics():
     for spec in TASKS.values():
-        assert set(spec.metrics) <= set(registry.get(spec.head).metrics)
-        assert spec.format.always_paired <= registry.get(spec.head).always_paired
+        assert set(spec.metrics) <= set(registry.get_task_head(spec.head).metrics)
+        assert spec.format.always_paired <= registry.get_task_head(spec.head).always_paired
 
 
 def compared_heads(path: Path) -> list[str]:

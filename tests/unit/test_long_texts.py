@@ -9,7 +9,7 @@ from fixtures.models import VOCABULARY, random_texts
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
-from sqb_tf.heads.head import Output, sigmoid, softmax
+from sqb_tf.heads.head import Output, Request, sigmoid, softmax
 from sqb_tf.heads.long_texts import POLICIES, TrainingPieces, cut, pieces
 from sqb_tf.text.encoder import TextEncoder
 
@@ -110,12 +110,13 @@ def test_results_are_of_all_windows(encoder):
     truncated = registry.get_task_head("classification")(["a", "b"])
     (requests,) = truncated.encode([(text, None)], encoder)
     assert [request.truncated for request in requests] == [20]
+    windows = [Request({}), Request({})]
     embedder = registry.get("embedding")(settings={"long_texts": "windows"})
     vectors = [{"embedding": np.array(v)} for v in ([1.0, 0.0], [0.0, 1.0])]
-    vector = embedder.decode((text, None), [None, None], vectors)
+    vector = embedder.decode((text, None), windows, vectors).embedding
     np.testing.assert_allclose(vector, [0.5**0.5, 0.5**0.5])
     plain = registry.get("embedding")(settings={"long_texts": "windows", "normalize": False})
-    np.testing.assert_allclose(plain.decode((text, None), [None, None], vectors), [0.5, 0.5])
+    np.testing.assert_allclose(plain.decode((text, None), windows, vectors).embedding, [0.5, 0.5])
 
 
 def test_tokens_of_pairs_and_choices_that_are_cut_are_counted(encoder):

@@ -15,6 +15,7 @@ from sqb_tf.data.example import Example
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads.backend import Backend
+from sqb_tf.heads.head import Head
 from sqb_tf.heads.long_texts import truncated_tokens
 from sqb_tf.heads.task_head import TaskHead
 
@@ -59,18 +60,20 @@ def evaluate(
     Raises:
         InputError: no examples, labels that the model does not have, a file that cannot be written.
     """
-    head = _check(backend, task, split, predictions, nbest, report)
+    backend = _for_task(backend, task)
+    head = _check(backend.head, task, split, predictions, nbest, report)
     if report is not None:
         check_writable(Path(report) / PAGE)
     if against is not None:
         if report is None:
             raise InputError("against goes with report, which shows the comparison")
-        other = against.head
-        if (other.name, set(other.labels)) != (head.name, set(head.labels)):
+        theirs = against.head
+        if (theirs.name, set(theirs.labels)) != (head.name, set(head.labels)):
             raise InputError(
-                f"against: a {other.name} of {len(other.labels)} labels: expected a {head.name} with the "
+                f"against: a {theirs.name} of {len(theirs.labels)} labels: expected a {head.name} with the "
                 f"{len(head.labels)} labels of the model that is evaluated"
             )
+        against = _for_task(against, task)
     scores = None if task.is_unlabelled(split) else _Scores(head, task)
     assessment = Assessment(head) if report is not None else None
     comparison = Comparison() if against is not None else None
@@ -110,19 +113,33 @@ def evaluate(
     return summary
 
 
+def _for_task(backend: Backend, task: Task) -> Backend:
+    """The backend, whose results are those that the task is scored by.
+
+    An embedder gives vectors of single texts; a task of pairs compares two of them.
+    """
+    head = backend.head
+    if isinstance(head, TaskHead) or head.name != task.head:
+        return backend
+    return backend.with_head(task.learner((), task.paired, head.settings))
+
+
 def _check(
-    backend: Backend,
+    head: Head,
     task: Task,
     split: str,
     predictions: str | Path | None,
     nbest: str | Path | None,
     report: str | Path | None,
 ) -> TaskHead:
-    head = backend.head
     if task.head != head.name or not isinstance(head, TaskHead):
         raise InputError(f"--task {task.name} is a {task.head}, the model's a {head.name}")
     if nbest is not None and not head.answers_questions:
         raise InputError(f"--nbest is for question answering, not for a {task.head}")
+    if report is not None and not head.judges_examples:
+        raise InputError(
+            f"--report is for decisions on single examples: {task.name} is scored over all of them together"
+        )
     if task.is_unlabelled(split):
         if report is not None:
             raise InputError(f"the split {split} of {task.name} has no labels: --report needs them")

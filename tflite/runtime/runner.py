@@ -230,8 +230,10 @@ class Runner(Backend):
         Raises:
             InputError: a package that is not for embedding.
         """
-        vectors = self._results("embedding", ((text, None) for text in texts))
-        return np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)
+        results = self._results("embedding", ((text, None) for text in texts))
+        if not results:
+            return np.zeros((0, 0), np.float32)
+        return np.stack([result.embedding for result in results])
 
     def _results(self, name: str, rows: Iterable[TextPair], head: Head | None = None) -> list[Any]:
         """The results for rows, by a package with the head of this name, or by `head` in its place."""

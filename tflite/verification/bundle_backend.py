@@ -15,7 +15,7 @@ class BundleBackend(KerasBackend):
 
     Args:
         model_or_directory: the model of `sqb_tf.load`, with any head; or the folder of a bundle whose head
-            learns from labelled examples.
+            has results for people.
         batch_size: requests per batch.
 
     Raises:
@@ -25,5 +25,5 @@ class BundleBackend(KerasBackend):
     def __init__(self, model_or_directory: Any, batch_size: int = BATCH_SIZE) -> None:
         model = model_or_directory
         if isinstance(model, (str, Path)):
-            model = bundle.load(model, registry.TASK_NAMES)
+            model = bundle.load(model, registry.RESULT_NAMES)
         super().__init__(model, model.info.head, model.preprocessor.encoder, batch_size)
