@@ -57,12 +57,16 @@ TEXT ?= ../shared/data/text/mixed
 SHARDS := runs/bench/shards
 # The page of the tables. What was measured is kept in the folder of its name, and not measured again.
 ACCURACY ?= docs/results/2026-11-30-real-weights.md
+LABELS := docs/results/2026-11-30-several-labels
 KEPT = $(basename $(ACCURACY))
 
 accuracy: $(VENV)/.installed $(TORCH)/.installed ## the checkpoints beside their teacher on ten tasks; what squeezing and trimming cost; many hours, goes on when repeated
 	$(RUN) benchmarks/squeezing_step.py --teacher $(TEACHER) --torch-python $(TORCH)/bin/python --readme $(ACCURACY)
 	$(RUN) benchmarks/pareto.py --teacher $(TEACHER) --results $(KEPT)/pareto.json --readme $(ACCURACY) \
 	    --summary README.md --picture docs/pareto.svg --cards
+	$(RUN) benchmarks/multi_label.py --torch-python $(TORCH)/bin/python --results $(LABELS)/multi-label.json \
+	    --readme $(LABELS).md
+	$(RUN) benchmarks/long_texts.py --results $(LABELS)/long-texts.json --readme $(LABELS).md
 	$(RUN) benchmarks/trimming.py --results $(KEPT)/trimming.json --readme $(ACCURACY)
 	$(RUN) tools/squeeze.py --teacher $(TEACHER) --text $(TEXT) --seq-length 128 --held-out 0.5 --shards $(SHARDS) --steps 0
 	$(RUN) benchmarks/squeeze_curve.py --teacher $(TEACHER) --shards $(SHARDS) --results $(KEPT)/squeeze-curve.json \
