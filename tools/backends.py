@@ -14,15 +14,15 @@ from sqb_tf.options import option
 from sqb_tf.progress import warn
 
 
-def warn_of_truncation(texts: int, backend: Backend) -> None:
-    """Says that texts were cut, and what reads all of them, if any were."""
-    if not texts:
+def warn_of_truncation(count: int, backend: Backend) -> None:
+    """Says that so many texts were cut, and what reads all of them, if any were."""
+    if not count:
         return
     advice = ""
     if LONG_TEXTS in backend.head.decoding_settings and not backend.paired:
         advice = ": --long-texts windows reads all of a text"
     warn(
-        f"{texts:,} of the texts are longer than the model's {backend.encoder.seq_length} tokens and were cut"
+        f"{count:,} of the texts are longer than the model's {backend.encoder.seq_length} tokens and were cut"
         f"{advice}"
     )
 

@@ -106,8 +106,8 @@ def _searches(
     rows = (backend.head.parse_line(line, where, None) for where, line in lines)
     while chunk := list(itertools.islice(rows, QUERIES)):
         embedded = np.stack([result.embedding for _, result in backend.results(chunk)])
-        found = zip(chunk, *nearest(vectors, embedded, options.top_k), strict=True)
-        for (query, _), indices, cosines in found:
+        ranked = zip(chunk, *nearest(vectors, embedded, options.top_k), strict=True)
+        for (query, _), indices, cosines in ranked:
             yield {"query": query, "results": _hits(corpus, indices, cosines)}
 
 

@@ -30,25 +30,27 @@ class MultiLabelFile(DelimitedFile):
     empty_labels: bool = True
 
     def example(self, line: int, row: dict[str, Any]) -> Example:
-        column = self.columns.label or ""
-        listed = row.get(column)
-        if isinstance(listed, list):
-            self._check(line, listed)
-            return super().example(line, {**row, column: join_labels(listed)})
-        example = super().example(line, row)
-        if example.label is None:
-            return example
-        parts = (part.strip() for part in example.label.split(self.columns.label_separator))
-        labels = [part for part in parts if part]
-        self._check(line, labels)
-        return dataclasses.replace(example, label=join_labels(labels))
+        column = self.columns.label
+        if column is None or column not in row:
+            return super().example(line, row)
+        value = row[column]
+        if isinstance(value, str):
+            parts = (part.strip() for part in value.split(self.columns.label_separator))
+            value = [part for part in parts if part]
+        if not isinstance(value, list):
+            raise InputError(
+                f"{self.path}:{line}: {column!r} is {value!r}: expected a list of labels, or one text with "
+                f"{self.columns.label_separator!r} between them"
+            )
+        return super().example(line, {**row, column: join_labels(self._checked(line, value))})
 
-    def _check(self, line: int, labels: Iterable[Any]) -> None:
+    def _checked(self, line: int, labels: list[Any]) -> list[str]:
         for label in labels:
             if not isinstance(label, str) or not label.strip() or {"\t", "\n", "\r"} & set(label):
                 raise InputError(
                     f"{self.path}:{line}: label {label!r}: expected text of one line, without tabs"
                 )
+        return [label.strip() for label in labels]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +62,8 @@ class MultiLabelFormat(DelimitedFormat):
 
 
 def join_labels(labels: Iterable[str]) -> str:
-    """The labels as an example's label: each once, in their order, separated by tabs."""
-    return SEPARATOR.join(dict.fromkeys(labels))
+    """The labels as an example's label: each once, sorted, separated by tabs."""
+    return SEPARATOR.join(sorted(set(labels)))
 
 
 def split_labels(label: str | None) -> list[str]:

@@ -16,7 +16,7 @@ class Entity:
 
     Attributes:
         entity: its type, as in the tags: `PER` of `B-PER`.
-        text: `given[start:end]` of the text that was given.
+        text: the characters `[start:end]` of the text.
         start: its first character, counted in Unicode code points.
         end: the character behind its last one.
         score: the mean probability of its words' tags.

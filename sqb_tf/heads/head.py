@@ -61,7 +61,8 @@ class Output:
 class Request:
     """The inputs of one run of the model, int32 `[1, tokens]` by name; a row may need several.
 
-    `truncated` counts the row's tokens that are in no input; it is 0 in all but the row's first request.
+    `truncated` counts the tokens of its text or pair that are in no input; of a text in several windows the
+    first one has it.
     """
 
     inputs: dict[str, np.ndarray]
@@ -97,6 +98,8 @@ class Head:
         hf_layers: our layer -> theirs, where the encoder does not have it.
         hf_problem_type: `problem_type` in a config of `transformers`; None: it has none.
         opens_in_mediapipe: a MediaPipe task opens its packages of single texts, and tokenizes for them.
+        takes_single_texts: the two texts of a pair are inputs of their own, so that its bundles take single
+            texts.
         answers_questions: its pairs are a question and a context, its results answers.
         gives_vectors: its results are vectors of texts, to be compared.
 
@@ -121,6 +124,7 @@ class Head:
     hf_layers: ClassVar[Mapping[str, str]] = {}
     hf_problem_type: ClassVar[str | None] = None
     opens_in_mediapipe: ClassVar[bool] = False
+    takes_single_texts: ClassVar[bool] = False
     answers_questions: ClassVar[bool] = False
     gives_vectors: ClassVar[bool] = False
 
@@ -130,7 +134,7 @@ class Head:
         if others:
             raise InputError(f"{', '.join(others)}: a {self.name} has no such setting")
         check_policy(self.long_texts)
-        if self.paired and self.long_texts != TRUNCATE:
+        if self.paired and not self.takes_single_texts and self.long_texts != TRUNCATE:
             raise InputError(
                 f"{LONG_TEXTS} {self.long_texts}: goes with single texts, not with pairs"
             )
@@ -147,7 +151,8 @@ class Head:
 
     def mediapipe_caveat(self, lowercase: bool) -> str | None:
         """Why MediaPipe gives other results than the package's own tokenizer; None where it does not."""
-        if lowercase or self.paired or not self.opens_in_mediapipe:
+        paired = self.paired and not self.takes_single_texts
+        if lowercase or paired or not self.opens_in_mediapipe:
             return None
         return (
             "the model is cased, but MediaPipe lowercases ASCII letters whatever a package says, and gives "

@@ -74,7 +74,8 @@ def cut(encoder: TextEncoder, text: str, policy: str) -> tuple[list[list[int]], 
 class TrainingPieces:
     """Single texts as a policy cuts them: each input's text is an example with the label of the whole.
 
-    Re-iterable. The tokens of a piece's text are those that `cut` gives, since pieces are whole words.
+    Re-iterable. Pieces are whole words, so that the tokens of their texts are those that `cut` gives, but for
+    a word that is longer than its stretch.
     """
 
     examples: Iterable[Example]
@@ -95,7 +96,8 @@ class TrainingPieces:
 
 def truncated_tokens(result: Any) -> int:
     """How many tokens of a row the model has not seen, by its result."""
-    return getattr(result, "truncated", 0)  # tags and answers are of all tokens
+    # Tags and answers have none: their windows hold all but what a word has more than an input.
+    return getattr(result, "truncated", 0)
 
 
 def _stretch(text: str, offsets: np.ndarray, begin: int, end: int) -> str:

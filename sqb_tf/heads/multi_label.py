@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -68,7 +69,7 @@ class MultiLabelHead(IndexedHead):
     fewest_labels = 1
     judges_classes = True
     opens_in_mediapipe = True
-    target_dtype = "float32"
+    target_dtype = "string"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,21 +97,26 @@ class MultiLabelHead(IndexedHead):
 
     # --- From the data to training batches ---
 
-    @property
-    def target_shape(self) -> tuple[int, ...]:
-        return (len(self.labels),)
-
     def read_labels(self, example: Example, source: str) -> Iterable[str]:
         return split_labels(example.label)
 
-    def target(self, example: Example) -> np.ndarray:
-        """1 for each label that the example has, 0 for the others."""
-        target: np.ndarray = np.zeros(len(self.labels), np.float32)
-        target[[self.label_ids[label] for label in split_labels(example.label)]] = 1
-        return target
+    def target(self, example: Example) -> str:
+        """The ids of its labels: a row of zeros and ones for each of 100,000 texts would fill the memory."""
+        return " ".join(str(self.label_ids[label]) for label in split_labels(example.label))
+
+    def batch(self, preprocessor: Any, inputs: Any, texts: Any, targets: Any) -> tuple:
+        """The targets as float32 `[n, labels]`: 1 for each label that a text has."""
+        import tensorflow as tf  # late: the runtime does without it
+
+        ids = tf.strings.to_number(tf.strings.split(targets), tf.int32).to_tensor(-1)
+        return inputs, tf.reduce_sum(tf.one_hot(ids, len(self.labels)), axis=1)
 
     def _references(self, examples: Sequence[Example]) -> np.ndarray:
-        return np.array([self.target(e) for e in examples]) == 1
+        """Which labels each example has, bool `[n, labels]`."""
+        references: np.ndarray = np.zeros((len(examples), len(self.labels)), bool)
+        for row, example in zip(references, examples, strict=True):
+            row[[self.label_ids[label] for label in split_labels(example.label)]] = True
+        return references
 
     def compile_arguments(self) -> dict[str, Any]:
         import keras
@@ -123,9 +129,9 @@ class MultiLabelHead(IndexedHead):
         self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
     ) -> MultiLabel:
         scores = self.mean_output(outputs)
-        chosen = zip(self.labels, (scores >= self.thresholds).tolist(), strict=True)
+        above = zip(self.labels, (scores >= self.thresholds).tolist(), strict=True)
         named = zip(self.labels, scores.tolist(), strict=True)
-        labels = tuple(label for label, given in chosen if given)
+        labels = tuple(label for label, is_above in above if is_above)
         return MultiLabel(labels, dict(named), requests[0].truncated)
 
     def decisions(self, result: MultiLabel) -> tuple[str, ...]:
@@ -182,7 +188,8 @@ class MultiLabelHead(IndexedHead):
         return f"always giving {self.labels[most]!r}", self.metrics[metric](constant, references)
 
     def format_prediction(self, result: MultiLabel, names: Mapping[str, str]) -> str:
-        return ",".join(names.get(label, label) for label in result.labels)
+        """A list in JSON: any separator may be in a label."""
+        return json.dumps([names.get(label, label) for label in result.labels], ensure_ascii=False)
 
 
 def best_threshold(scores: np.ndarray, targets: np.ndarray) -> float:

@@ -9,17 +9,30 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sqb_tf.data.example import Example, TextPair, texts_of
+from sqb_tf.errors import InputError
 from sqb_tf.heads.embedding import EmbeddingHead, unit
 from sqb_tf.heads.head import Outputs, Request
+from sqb_tf.heads.long_texts import LONG_TEXTS, TRUNCATE
 from sqb_tf.heads.task_head import IndexedHead
 from sqb_tf.text.encoder import TextEncoder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class TextOfPair(Request):
+    """An input of one text of a pair, 0 or 1."""
+
+    text: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class ComparedPair:
-    """The result for a pair: the vector of each text, of length 1, `[2, hidden]`."""
+    """The result for a pair: the vector of each text, of length 1, `[2, hidden]`.
+
+    `truncated` counts the tokens of both that the model has not seen.
+    """
 
     vectors: np.ndarray
+    truncated: int = 0
 
     @property
     def cosine(self) -> float:
@@ -40,10 +53,32 @@ class PairsHead(EmbeddingHead, IndexedHead):
     takes_single_texts = True
     target_dtype: ClassVar[str] = "float32"
 
+    @classmethod
+    def training_settings(
+        cls,
+        settings: Mapping[str, Any],
+        seq_length: int,
+        doc_stride: int | None,
+        long_texts: str | None,
+    ) -> dict[str, Any]:
+        if long_texts not in (None, TRUNCATE):
+            raise InputError(
+                f"{LONG_TEXTS} {long_texts}: an embedder learns from the beginning of a text: leave it out; "
+                "predict and evaluate --long-texts windows read all of it"
+            )
+        return super().training_settings(settings, seq_length, doc_stride, long_texts)
+
     def _encode(
         self, rows: Sequence[TextPair], encoder: TextEncoder
     ) -> Sequence[Sequence[Request]]:
-        return [[Request(encoder.inputs(text or "")) for text in row] for row in rows]
+        return [
+            [
+                TextOfPair(request.inputs, i, truncated=request.truncated)
+                for i, text in enumerate(row)
+                for request in self._requests(text or "", None, encoder)
+            ]
+            for row in rows
+        ]
 
     def ragged(self, preprocessor: Any, texts: Any, pairs: Any) -> tuple[Any, Any]:
         """As for every head, but for each text of a pair: `[n, 2, None]`."""
@@ -58,7 +93,11 @@ class PairsHead(EmbeddingHead, IndexedHead):
 
     def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Any:
         """The `ComparedPair` of a row."""
-        return ComparedPair(unit(np.stack([output["embedding"] for output in outputs])))
+        vectors = [
+            self.mean_output([o for r, o in zip(requests, outputs, strict=True) if r.text == i])
+            for i in (0, 1)
+        ]
+        return ComparedPair(unit(np.stack(vectors)), sum(r.truncated for r in requests))
 
     def decisions(self, result: ComparedPair) -> list[Any]:
         """None: a bundle is verified by the vectors of single texts."""

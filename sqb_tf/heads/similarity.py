@@ -21,6 +21,11 @@ class SimilarityHead(PairsHead):
 
     metrics: ClassVar = {"spearman": spearman, "pearson": pearson}
 
+    @property
+    def judges_examples(self) -> bool:
+        """Not by an embedder that was never trained on scores: it has cosines alone."""
+        return SCORE_RANGE in self.settings
+
     def read_labels(self, example: Example, source: str) -> Iterable[str]:
         check_number(example, source)
         return ()

@@ -107,6 +107,7 @@ class SpanHead(TaskHead):
     hf_class = "ForQuestionAnswering"
     hf_layers: ClassVar = {"span_head": "qa_outputs"}
     metrics: ClassVar = {"f1": answer_f1, "exact_match": exact_match}
+    target_shape = (2,)
     answers_questions = True
 
     def __post_init__(self) -> None:
@@ -116,10 +117,6 @@ class SpanHead(TaskHead):
     @property
     def cuts_windows(self) -> bool:
         return True
-
-    @property
-    def target_shape(self) -> tuple[int, ...]:
-        return (2,)
 
     @functools.cached_property
     def span_settings(self) -> SpanSettings:

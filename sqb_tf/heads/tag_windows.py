@@ -59,16 +59,17 @@ def _parts(
     tokens = first[words]
     begins: np.ndarray = np.zeros(num_tokens, bool)
     begins[tokens] = True
+    begins[:1] = True  # a plain text may begin with marks, which are no words
     bounds = window_bounds(begins, encoder.seq_length - 2, default_stride(encoder.seq_length))
-    most: np.ndarray = np.full(len(words), -1)
-    best: np.ndarray = np.zeros(len(words), np.int64)
+    largest: np.ndarray = np.full(len(words), -1)
+    window_of: np.ndarray = np.zeros(len(words), np.int64)
     for window, (begin, end) in enumerate(bounds):
         held = slice(np.searchsorted(tokens, begin), np.searchsorted(tokens, end))
         context = np.minimum(tokens[held] - begin, end - 1 - tokens[held])
-        better = context > most[held]
-        most[held] = np.where(better, context, most[held])
-        best[held] = np.where(better, window, best[held])
-    parts = [(begin, end, words[best == i]) for i, (begin, end) in enumerate(bounds)]
+        better = context > largest[held]
+        largest[held] = np.where(better, context, largest[held])
+        window_of[held] = np.where(better, window, window_of[held])
+    parts = [(begin, end, words[window_of == i]) for i, (begin, end) in enumerate(bounds)]
     return [part for part in parts if len(part[2])] or parts[:1]
 
 

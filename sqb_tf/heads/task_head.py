@@ -27,6 +27,7 @@ class TaskHead(Head, abc.ABC):
         one_class: every example has exactly one of them, so that training may weigh them, calibrate their
             probabilities, and abstain.
         fewest_labels: that a model can learn to tell apart.
+        target_shape: of a training target in tf.data.
         fitted_settings: the decoding settings that `fitted` finds on dev.
         judges_classes: what is judged are classes or types, so that each has a precision and a recall.
         judges_probabilities: judgements have the probability of what is predicted.
@@ -34,9 +35,6 @@ class TaskHead(Head, abc.ABC):
         distillation_loss: `cross_entropy` or `squared_error`, by which it learns from a teacher; None: it
             cannot.
         labelled: its examples have labels.
-        takes_single_texts: the two texts of an example are inputs of their own, so that its bundles take
-            single texts.
-        judges_examples: an example is right or wrong by itself, not among all others.
     """
 
     fixed_labels: ClassVar[tuple[str, ...] | None] = None
@@ -44,19 +42,18 @@ class TaskHead(Head, abc.ABC):
     has_classes: ClassVar[bool] = False
     one_class: ClassVar[bool] = False
     fewest_labels: ClassVar[int] = 2
+    target_shape: ClassVar[tuple[int, ...]] = ()
     fitted_settings: ClassVar[tuple[str, ...]] = ()
     judges_classes: ClassVar[bool] = False
     judges_probabilities: ClassVar[bool] = False
     target_dtype: ClassVar[str] = "int32"
     distillation_loss: ClassVar[str | None] = None
     labelled: ClassVar[bool] = True
-    takes_single_texts: ClassVar[bool] = False
-    judges_examples: ClassVar[bool] = True
 
     @property
-    def target_shape(self) -> tuple[int, ...]:
-        """Of a training target in tf.data."""
-        return ()
+    def judges_examples(self) -> bool:
+        """Whether an example is right or wrong by itself, not among all others."""
+        return True
 
     @functools.cached_property
     def label_ids(self) -> dict[str, int]:

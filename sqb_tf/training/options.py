@@ -9,7 +9,7 @@ from typing import Any
 from sqb_tf.checkpoint import pretrained
 from sqb_tf.config import PRESETS, SqueezeBertConfig
 from sqb_tf.errors import InputError
-from sqb_tf.heads.long_texts import POLICIES, TRUNCATE
+from sqb_tf.heads.long_texts import POLICIES, TRUNCATE, WINDOWS
 from sqb_tf.options import check_choices, inherited, option
 from sqb_tf.quantization import QUANTIZE_AWARE
 from sqb_tf.text.vocabulary import MIN_VOCAB_SIZE
@@ -304,6 +304,11 @@ class FinetuneOptions(TextOptions, TrainingOptions):
             raise InputError(
                 f"long_texts {self.long_texts}: goes without teacher, which sees the beginning of a text: "
                 "leave one of the two out"
+            )
+        if self.class_weights is not None and self.long_texts == WINDOWS:
+            raise InputError(
+                "class_weights: they are by rows, and with long_texts windows every window counts: leave one "
+                "of the two out"
             )
         if self.class_weights is not None and self.teacher is not None:
             raise InputError("class_weights goes without teacher: its loss has no classes to weigh")

@@ -34,7 +34,7 @@ def test_vectors_are_printed_exactly(files, vectors, capsys):
     assert call("predict", *flags, "--jsonl") == 0
     lines = list(map(json.loads, capsys.readouterr().out.splitlines()))
     assert [line["text"] for line in lines] == TEXTS
-    assert all(line.keys() == {"text", "embedding"} for line in lines)
+    assert all(line.keys() == {"text", "embedding", "truncated"} for line in lines)
     printed = np.array([line["embedding"] for line in lines], np.float32)
     np.testing.assert_array_equal(printed, vectors)
     assert call("predict", *flags) == 0

@@ -124,6 +124,11 @@ def test_a_package_scores_as_the_bundle(similarity, tmp_path, capsys):
     assert results["package"]["spearman"] == pytest.approx(results["model"]["spearman"], abs=0.02)
     assert results["model"]["spearman"] == pytest.approx(metrics(folder)["metric"]["value"])
     assert "errors.csv" in listing(tmp_path / "package")
+    both = ["--report", tmp_path / "both", "--json", tmp_path / "both.json"]
+    assert call("evaluate", "--model", folder, *flags, *both, "--against", package) == 0
+    assert json.loads((tmp_path / "both.json").read_text())["comparison"]["examples"] == len(
+        (flags[3] / "dev.tsv").read_text().splitlines()[1:]
+    )
     # The same, by hand, of single texts.
     rows = [line.split("\t") for line in (flags[3] / "dev.tsv").read_text().splitlines()[1:]]
     runner = sqb_tflite.Runner(package)
@@ -162,7 +167,10 @@ def test_training_goes_on_from_an_embedder_with_its_own_pooling(data, similarity
     ("flags", "message"),
     [
         (["--task", "retrieval", "--metric", "spearman"], "unknown metric 'spearman'"),
-        (["--task", "similarity", "--class-weights", "balanced"], "embedding has no classes"),
+        (
+            ["--task", "similarity", "--class-weights", "balanced"],
+            "goes with examples of one class each",
+        ),
         (["--task", "similarity"], "train.tsv: target 'many' is not a number"),
     ],
 )

@@ -227,6 +227,20 @@ def test_each_word_is_tagged_once_and_where_it_has_the_most_context(seq_length):
     assert longest > 1 or seq_length == 512
 
 
+@pytest.mark.parametrize("marks", [0, 1, 30, 31, 75])
+def test_marks_before_the_first_word_and_behind_the_last(marks):
+    """They are tokens without a word: more than fit an input, at either end."""
+    encoder = TextEncoder(VOCABULARY, True, 33)
+    text = f"{'! ' * marks}the film {'! ' * marks}"
+    plain = plain_words(encoder, text)
+    windows = tag_windows(encoder, plain.ids, plain.first)
+    assert sorted(np.concatenate([w.words for w in windows])) == [0, 1]
+    for window in windows:
+        row = window.inputs["input_word_ids"][0]
+        assert len(row) <= 33
+        assert row[window.positions].tolist() == plain.ids[plain.first[window.words]].tolist()
+
+
 @pytest.mark.parametrize("seq_length", [8, 33])
 def test_each_word_is_learned_where_it_will_be_tagged(seq_length):
     """A training window is a text of its own, with the ids of the window in which its words are tagged."""

@@ -47,7 +47,7 @@ def test_descriptions_are_complete(name):
         bound.paired = True
 
 
-@pytest.mark.parametrize("name", {*registry.LEARNERS} - {*registry.TASK_NAMES})
+@pytest.mark.parametrize("name", sorted({*registry.LEARNERS} - {*registry.TASK_NAMES}))
 def test_learners_are_complete(name):
     """They train and score the model of a head that has no labels, and leave its bundles as they are."""
     learner = registry.get_task_head(name)

@@ -12,6 +12,7 @@ from sqb_tf.heads import registry
 from sqb_tf.heads.metrics import accuracy_at_1, mean_reciprocal_rank, pair_ranks
 from sqb_tf.heads.pairs import ComparedPair
 from sqb_tf.model.pair_losses import CosineDistance, InBatchNegatives
+from sqb_tf.text.encoder import TextEncoder
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 from sqb_tf.training.pipeline import TrainingBatches, example_stream
@@ -169,3 +170,21 @@ def test_pairs_without_a_label_column_name_the_task_for_them(tmp_path):
         list(Task("similarity", tmp_path, columns).split("train"))
     (example,) = Task("retrieval", tmp_path, columns).split("train")
     assert example == Example("a", "b")
+
+
+def test_texts_longer_than_the_input_are_counted_or_read_whole(vocabulary):
+    encoder = TextEncoder(vocabulary, True, 12)
+    row = ("good " * 25, "bad")
+    cut, whole = (similarity(paired=True, settings=s) for s in ({}, {"long_texts": "windows"}))
+    (requests,) = cut.encode([row], encoder)
+    vector = {"embedding": np.array([1.0, 0.0])}
+    assert [len(request) for request in requests] == [12, 3]
+    assert cut.decode(row, requests, [vector] * 2).truncated == 15
+    (requests,) = whole.encode([row], encoder)
+    other = {"embedding": np.array([0.0, 1.0])}
+    pair = whole.decode(row, requests, [vector, other, other, other, other])
+    assert [request.text for request in requests] == [0, 0, 0, 0, 1] and pair.truncated == 0
+    np.testing.assert_allclose(pair.vectors, [[0.1**0.5, 0.9**0.5], [0, 1]])
+    assert not cut.judges_examples  # it was trained on no scores
+    with pytest.raises(InputError, match="an embedder learns from the beginning of a text"):
+        similarity.training_settings({}, 12, None, "windows")

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from sklearn.metrics import accuracy_score, f1_score
 
 from sqb_tf.data.example import Columns, Example
@@ -41,13 +42,13 @@ def test_labels_in_a_column(name, content, columns, tmp_path):
     (tmp_path / name).write_text(content)
     if "tags" in content:
         columns = {**columns, "label": "tags"}
-    rows = [("one", "late\tbroken"), ("two", ""), ("three", "late")]
+    rows = [("one", "broken\tlate"), ("two", ""), ("three", "late")]
     assert read(tmp_path / name, **columns) == rows
 
 
 def test_a_list_may_hold_the_separator(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"text": "one", "label": ["yes, late", "no"]}\n')
-    assert read(tmp_path / "a.jsonl") == [("one", "yes, late\tno")]
+    (tmp_path / "a.jsonl").write_text('{"text": "one", "label": ["yes, late", " no"]}\n')
+    assert read(tmp_path / "a.jsonl") == [("one", "no\tyes, late")]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,8 @@ def test_a_list_may_hold_the_separator(tmp_path):
         ({"text": "one", "label": [" "]}, r"a.jsonl:1: label ' ': expected text"),
         ({"text": "one", "label": ["a\tb"]}, r"a.jsonl:1: label 'a\\tb': expected"),
         ({"text": "one"}, r"a.jsonl:1: no column 'label'"),
+        ({"text": "one", "label": None}, r"a.jsonl:1: 'label' is None: expected a list of labels"),
+        ({"text": "one", "label": {"a": 1}}, r"a.jsonl:1: 'label' is .*: expected a list"),
         ({"text": "", "label": []}, r"a.jsonl:1: 'text' is empty"),
     ],
 )
@@ -81,9 +84,10 @@ def test_every_label_of_one_file_is_in_train_and_in_dev(tmp_path):
 
 def test_targets_have_a_one_for_each_label():
     head = HEAD(LABELS)
-    assert head.target_shape == (3,)
     examples = [Example("a", label=join_labels(["thanks", "late"])), Example("b", label="")]
-    assert [head.target(e).tolist() for e in examples] == [[1, 0, 1], [0, 0, 0]]
+    targets = tf.constant([head.target(e) for e in examples])
+    for rows, expected in ((targets, [[1, 0, 1], [0, 0, 0]]), (targets[1:], [[0, 0, 0]])):
+        assert head.batch(None, {}, None, rows)[1].numpy().tolist() == expected
     np.testing.assert_array_equal(head.references(examples), [[True, False, True], [False] * 3])
     with pytest.raises(InputError, match="labels that the model does not have: lost"):
         head.references([Example("c", label="late\tlost")])
@@ -174,7 +178,10 @@ def test_each_label_is_judged_and_agreement_is_of_those_that_are_given():
     other = decode(head, [0.9, 0.8, 0.1])
     assert head.same_decisions(result, other) == [False, True, False]
     assert head.same_decisions(*[decode(head, [0, 0, 0])] * 2) == [True]
-    assert head.format_prediction(result, {}) == "late,thanks"
+    assert json.loads(head.format_prediction(result, {"late": "verspätet"})) == [
+        "verspätet",
+        "thanks",
+    ]
     references = head.references([example] * 3 + [Example("b", label="late")])
     answer, value = head.baseline("micro_f1", references)
     assert "late" in answer and value == pytest.approx(2 * 4 / (4 + 7))

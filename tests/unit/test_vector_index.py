@@ -1,6 +1,7 @@
 """Search by meaning: the nearest vectors, the index on disk, files of rows."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -49,6 +50,15 @@ def test_nearest_is_that_of_a_full_sort(block, monkeypatch):
     assert nearest(vectors[:4], queries, 9)[0].shape == (6, 4)
 
 
+@pytest.mark.parametrize("block", [7, 4096])
+def test_of_equal_vectors_the_first_are_the_nearest(block, monkeypatch):
+    """As with lines that occur again and again, more often than are asked for."""
+    monkeypatch.setattr(vector_index, "BLOCK", block)
+    vectors = np.eye(2, dtype=np.float32)[np.random.default_rng(0).integers(0, 2, 400)]
+    indices, _ = nearest(vectors, np.array([[1.0, 0.0]]), 5)
+    assert indices[0].tolist() == np.flatnonzero(vectors[:, 0])[:5].tolist()
+
+
 def test_corpus_is_the_lines_that_are_not_blank(corpus):
     read = Corpus.read(corpus)
     assert read.lines == [1, 4, 5]
@@ -88,8 +98,12 @@ def test_a_damaged_index_is_made_again(file, corpus, tmp_path):
 def test_an_index_replaces_nothing_else(corpus, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
+    shutil.copytree(tmp_path / "mine", tmp_path / "site")
+    (tmp_path / "site" / vector_index.KEY).write_text("{}")
     read = Corpus.read(corpus)
     with unchanged(tmp_path):
+        with pytest.raises(InputError, match=r"site: the folder holds something else"):
+            VectorIndex(tmp_path / "site", read, "abc").check()
         with pytest.raises(
             InputError, match=r"mine: the folder holds something else than an index"
         ):

@@ -38,8 +38,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """The metrics of a model on a split of `task`; none where the split has no labels.
 
-    Memory grows by what the metrics need of an example, a number or a few words, and by the whole examples if
-    `predictions` or `nbest` are written.
+    Memory grows by what the metrics need of an example (a number, a few words, a flag for each label, of
+    retrieval two vectors), and by the whole examples if `predictions` or `nbest` are written.
 
     Args:
         backend: a `Runner` or a `BundleBackend`.
@@ -67,13 +67,13 @@ def evaluate(
     if against is not None:
         if report is None:
             raise InputError("against goes with report, which shows the comparison")
-        theirs = against.head
-        if (theirs.name, set(theirs.labels)) != (head.name, set(head.labels)):
-            raise InputError(
-                f"against: a {theirs.name} of {len(theirs.labels)} labels: expected a {head.name} with the "
-                f"{len(head.labels)} labels of the model that is evaluated"
-            )
         against = _for_task(against, task)
+        other_head = against.head
+        if (other_head.name, set(other_head.labels)) != (head.name, set(head.labels)):
+            raise InputError(
+                f"against: a {other_head.name} of {len(other_head.labels)} labels: expected a {head.name} "
+                f"with the {len(head.labels)} labels of the model that is evaluated"
+            )
     scores = None if task.is_unlabelled(split) else _Scores(head, task)
     assessment = Assessment(head) if report is not None else None
     comparison = Comparison() if against is not None else None
@@ -138,7 +138,8 @@ def _check(
         raise InputError(f"--nbest is for question answering, not for a {task.head}")
     if report is not None and not head.judges_examples:
         raise InputError(
-            f"--report is for decisions on single examples: {task.name} is scored over all of them together"
+            f"--report is for decisions on single examples: {task.name} is scored over all of them together, "
+            "by this model"
         )
     if task.is_unlabelled(split):
         if report is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from sqb_tf.atomic_write import staged_directory
-from sqb_tf.data.lines import numbered_lines
+from sqb_tf.data.lines import decoded_lines
 from sqb_tf.errors import InputError
 from sqb_tf.heads.backend import Backend
 from sqb_tf.heads.embedding import unit
+from sqb_tf.heads.long_texts import truncated_tokens
 from sqb_tf.npy_file import RowWriter
-from sqb_tf.progress import log, track
+from sqb_tf.progress import log, track, warn
 
 # Files of an index.
 VECTORS, KEY = "vectors.npy", "index.json"
@@ -45,11 +47,15 @@ class Corpus:
     @classmethod
     def read(cls, path: str | Path) -> Corpus:
         """The corpus in a UTF-8 file; `InputError` if it cannot be read or holds no text."""
-        rows = [(n, line.rstrip("\r\n")) for n, line in numbered_lines(path) if line.strip()]
+        try:
+            content = Path(path).read_bytes()  # once: the digest is that of these lines
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        numbered = decoded_lines(io.BytesIO(content), str(path))
+        rows = [(n, line.rstrip("\r\n")) for n, line in numbered if line.strip()]
         if not rows:
             raise InputError(f"{path}: no text in it: expected one text per line")
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256(content).hexdigest()
         return cls(Path(path), [n for n, _ in rows], [text for _, text in rows], digest)
 
 
@@ -79,7 +85,7 @@ class VectorIndex:
     def check(self) -> None:
         """`InputError` if the folder holds something else, which a new index would replace."""
         path = self.folder
-        if path.is_dir() and any(path.iterdir()) and not (path / KEY).is_file():
+        if path.is_dir() and not {file.name for file in path.iterdir()} <= {VECTORS, KEY}:
             raise InputError(
                 f"{path}: the folder holds something else than an index: name a new one"
             )
@@ -109,13 +115,19 @@ class VectorIndex:
         Raises:
             InputError: the folder cannot be written.
         """
-        texts = self.corpus.texts
+        texts, truncated = self.corpus.texts, 0
         results = backend.results(((text, None) for text in texts), EMBEDDED)
         with staged_directory(self.folder) as staged:
             with RowWriter(staged / VECTORS) as vectors:
                 for _, result in track(results, "embedded line", len(texts)):
                     vectors.append(unit(result.embedding)[None])
+                    truncated += truncated_tokens(result) > 0
             (staged / KEY).write_text(json.dumps(self._key) + "\n", encoding="utf-8")
+        if truncated:
+            warn(
+                f"{truncated:,} lines are longer than the model's {backend.encoder.seq_length} tokens: their "
+                "ends are not searched"
+            )
         return np.load(self.folder / VECTORS, mmap_mode="r")
 
 
@@ -140,10 +152,7 @@ def nearest(vectors: np.ndarray, queries: np.ndarray, count: int) -> tuple[np.nd
         numbers = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
         cosines = np.concatenate([cosines, block], axis=1)
         indices = np.concatenate([indices, numbers], axis=1)
-        if cosines.shape[1] > count:
-            kept = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
-            cosines = np.take_along_axis(cosines, kept, axis=1)
-            indices = np.take_along_axis(indices, kept, axis=1)
-    cosines = np.clip(cosines, -1, 1)  # a float32 dot product of equal units may be 1 + 1e-7
-    order = np.lexsort((indices, -cosines), axis=1)
-    return np.take_along_axis(indices, order, axis=1), np.take_along_axis(cosines, order, axis=1)
+        order = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
+        cosines = np.take_along_axis(cosines, order, axis=1)
+        indices = np.take_along_axis(indices, order, axis=1)
+    return indices, np.clip(cosines, -1, 1)  # a float32 dot product of equal units may be 1 + 1e-7
