@@ -99,7 +99,10 @@ class ClassificationHead(IndexedHead):
     def decode(
         self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]
     ) -> Classification:
-        scores, below = self.mean_output(outputs), self.settings.get(ABSTAIN_BELOW, 0.0)
+        (scores,) = outputs[0].values()
+        if len(outputs) > 1:
+            scores = self.mean_output(outputs)
+        below = self.settings.get(ABSTAIN_BELOW, 0.0)
         result = Classification.from_scores(self.labels, scores, below)
         return dataclasses.replace(result, truncated=requests[0].truncated)
 

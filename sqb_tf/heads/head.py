@@ -208,11 +208,9 @@ class Head:
         return [self._requests(text, pair, encoder) for text, pair in rows]
 
     def _requests(self, text: str, pair: str | None, encoder: TextEncoder) -> list[Request]:
-        if pair is not None:
-            ids, pair_ids = encoder.ids(text), encoder.ids(pair)
-            request = Request(encoder.join(ids, pair_ids))
-            truncated = len(ids) + len(pair_ids) + 3 - len(request)
-            return [dataclasses.replace(request, truncated=truncated)]
+        if pair is not None or self.long_texts == TRUNCATE:
+            inputs, truncated = encoder.counted_inputs(text, pair)
+            return [Request(inputs, truncated=truncated)]
         parts, truncated = cut(encoder, text, self.long_texts)
         first, *others = map(encoder.join, parts)
         return [Request(first, truncated=truncated), *map(Request, others)]

@@ -117,7 +117,16 @@ class TextEncoder:
 
     def inputs(self, text: str, pair: str | None = None) -> dict[str, np.ndarray]:
         """The inputs of one text or pair at its own length, int32 `[1, tokens]`."""
-        return self.join(self.ids(text), None if pair is None else self.ids(pair))
+        return self.counted_inputs(text, pair)[0]
+
+    def counted_inputs(
+        self, text: str, pair: str | None = None
+    ) -> tuple[dict[str, np.ndarray], int]:
+        """The inputs of one text or pair, and how many of their tokens were truncated."""
+        ids, pair_ids = self.ids(text), None if pair is None else self.ids(pair)
+        inputs = self.join(ids, pair_ids)
+        whole = len(ids) + 2 if pair_ids is None else len(ids) + len(pair_ids) + 3
+        return inputs, whole - inputs["input_word_ids"].shape[1]
 
     def join(
         self, ids: Iterable[int], pair_ids: Iterable[int] | None = None

@@ -130,7 +130,7 @@ def test_single_file_is_rejected(name, content, match, tmp_path, outputs):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (["--task", "mmlu"], r"unknown task 'mmlu': expected one of classification, regression"),
+        (["--task", "mmlu"], r"unknown task 'mmlu': expected one of classification, multi_label"),
         (["--task", "regression"], r"train.tsv: target 'good' is not a number"),
         (["--task", "sst2"], r"train.tsv:2: no column 'sentence'; found: text, label"),
         (["--text-column", "review"], r"train.tsv:2: no column 'review'"),

@@ -51,6 +51,7 @@ def test_every_head_gives_results(head_package, tmp_path):
     assert results == {
         "classification": "Classification",
         "embedding": "Embedding",
+        "multi_label": "MultiLabel",
         "multiple_choice": "Choice",
         "regression": "Classification",
         "span": "Answers",

@@ -147,11 +147,17 @@ def batches_of(size, *arrays):
     [
         (["--abstain", "0"], "abstain 0: expected a share of right answers, as 95%"),
         (["--abstain", "gone.txt"], r"gone\.txt: cannot be read"),
-        (["--task", "regression", "--abstain", "95%"], "abstain: a regression has no classes"),
+        (
+            ["--task", "regression", "--abstain", "95%"],
+            "abstain: goes with examples of one class each",
+        ),
         (["--metric", "f1"], r"metric f1: of two classes, the data has 3: macro_f1"),
         (["--metric", "bleu"], r"unknown metric 'bleu': expected one of accuracy, macro_f1"),
         (["--patience", 0], "patience 0: expected at least 1"),
-        (["--task", "regression", "--class-weights", "balanced"], "a regression has no classes"),
+        (
+            ["--task", "regression", "--class-weights", "balanced"],
+            "class_weights: goes with examples",
+        ),
         (["--class-weights", "equal"], "class_weights 'equal': expected one of balanced"),
         (["--test", "gone.csv"], r"--test gone.csv: no such file; expected one, or a share as 20%"),
         (["--test", "80%"], "test 80%: expected a share of 1% to 50%"),

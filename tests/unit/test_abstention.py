@@ -7,6 +7,7 @@ from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.heads.classification import Classification
+from sqb_tf.heads.head import Request
 from sqb_tf.training.abstention import (
     Abstention,
     fit_others,
@@ -57,7 +58,7 @@ def test_texts_of_no_class_are_told_from_others():
 def test_a_low_score_gives_no_label():
     head = registry.get_task_head("classification")(LABELS, settings={"abstain_below": 0.8})
     decoded = [
-        head.decode(("text", None), [], [{"probabilities": np.array([s, 1 - s])}])
+        head.decode(("text", None), [Request({})], [{"probabilities": np.array([s, 1 - s])}])
         for s in (0.8, 0.79, 0.1)
     ]
     assert [(r.label, r.best) for r in decoded] == [("a", "a"), (None, "a"), ("b", "b")]
