@@ -1,7 +1,8 @@
-"""Several labels for a text: GoEmotions by `sqb finetune`, in every recipe, beside transformers.
+"""Several labels for a text: GoEmotions by `sqb finetune`, in every recipe and by several thresholds.
 
-Both start from the same weights, with the same batch size, rate and epochs, and take the threshold of the
-best micro F1 on dev. Every result is kept in --results, so that the same command goes on where it stopped.
+With --torch-python also by transformers: from the same weights, with the same batch size, rate and epochs,
+and the threshold of the best micro F1 on dev. Every result is kept in --results, so that the command goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -54,6 +55,25 @@ def measure_ours(init: str, folder: Path) -> dict[str, Any]:
     return {"learning_rate": metrics["learning_rate"], "scores": scores}
 
 
+def measure_thresholds(folder: Path) -> dict[str, dict[str, float]]:
+    """The scores on test, in Keras, by thresholds of each kind."""
+    from sqb_tflite.verification.bundle_backend import BundleBackend
+
+    backend = BundleBackend(folder / "bundle")
+    results, references = {}, {}
+    for which in ("dev", "test"):
+        examples = list(task().split(which))
+        results[which] = [result for _, result in backend.stream(e.texts for e in examples)]
+        references[which] = backend.head.references(examples)
+    heads = {"all labels at 0.5": backend.head.update_settings({"thresholds": 0.5})}
+    for name, metric in (("one for all labels", "micro_f1"), ("each label's own", "macro_f1")):
+        heads[name] = backend.head.fitted(results["dev"], references["dev"], metric)
+    return {
+        name: head.scores(METRICS, head.metric_inputs(results["test"]), references["test"])
+        for name, head in heads.items()
+    }
+
+
 def measure_theirs(init: str, rate: float, python: str, folder: Path) -> dict[str, float]:
     """The scores on test of a model that `transformers` fine-tuned, at the epoch that is best on dev."""
     from sqb_tf.checkpoint.hugging_face import export_folder
@@ -65,7 +85,7 @@ def measure_theirs(init: str, rate: float, python: str, folder: Path) -> dict[st
     )
     head = MultiLabelHead(labels)
     texts = {
-        which: [[e.text, np.flatnonzero(head.target(e)).tolist()] for e in examples]
+        which: [[e.text, [head.label_ids[x] for x in head.read_labels(e, "")]] for e in examples]
         for which, examples in splits.items()
     }
     export_folder(init, folder / "hf")
@@ -93,17 +113,22 @@ def measure_theirs(init: str, rate: float, python: str, folder: Path) -> dict[st
     return fitted[best].scores(METRICS, fitted[best].metric_inputs(results(f"test{best}")), test)
 
 
-def table(ours: dict[str, Any], theirs: dict[str, float], init: str) -> str:
-    """A row for each recipe, and one for `transformers`."""
+def table(report: dict[str, Any], init: str) -> str:
+    """A row for each recipe, for each kind of thresholds, and one for `transformers` if it was measured."""
+    named = {f"{recipe} package": scores for recipe, scores in report["ours"]["scores"].items()}
+    named |= {f"Keras, {name}": scores for name, scores in report["thresholds"].items()}
+    if "transformers" in report:
+        named["`transformers`"] = report["transformers"]
     rows = [["model", *METRICS]]
-    for name, scores in (
-        {f"ours, {r}": s for r, s in ours["scores"].items()} | {"transformers": theirs}
-    ).items():
+    for name, scores in named.items():
         rows.append([name, *(f"{100 * scores[metric]:.1f}" for metric in METRICS)])
     foot = (
         f"{init} on GoEmotions, test, {SETTINGS['epochs']} epochs, one seed, float32 training, peak rate "
-        f"{ours['learning_rate']:g}; one threshold, fitted on dev."
+        f"{report['ours']['learning_rate']:g}; thresholds fitted on dev, one for all labels unless it says "
+        "otherwise."
     )
+    if "transformers" not in report:
+        foot += " `transformers` was not measured yet."
     return f"{output.markdown_table(rows)}\n\n{foot}"
 
 
@@ -113,7 +138,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--init", default="squeezebert-micro", help="default: %(default)s")
-    parser.add_argument("--torch-python", required=True, help="Python with transformers")
+    parser.add_argument("--torch-python", help="a Python that has transformers, to compare with")
     output.add_results(parser, "multi-label")
     output.add_flags(parser)
     args = parser.parse_args()
@@ -127,13 +152,14 @@ def main() -> None:
     folder = args.output / f"{args.init}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     ours = kept.get("ours", digest, functools.partial(measure_ours, args.init, folder))
-    run = functools.partial(
-        measure_theirs, args.init, ours["learning_rate"], args.torch_python, folder
-    )
-    theirs = kept.get("transformers", digest, run)
-    output.publish(
-        args, MARKER, {"ours": ours, "transformers": theirs}, table(ours, theirs, args.init)
-    )
+    report = {"ours": ours}
+    run = functools.partial(measure_thresholds, folder)
+    report["thresholds"] = kept.get("thresholds", digest, run)
+    if args.torch_python:
+        rate = ours["learning_rate"]
+        run = functools.partial(measure_theirs, args.init, rate, args.torch_python, folder)
+        report["transformers"] = kept.get("transformers", digest, run)
+    output.publish(args, MARKER, report, table(report, args.init))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from sqb_tf.heads.head import Outputs, Request
 from sqb_tf.heads.long_texts import LONG_TEXTS, TRUNCATE
 from sqb_tf.heads.task_head import IndexedHead
 from sqb_tf.text.encoder import TextEncoder
+
+if TYPE_CHECKING:
+    from sqb_tf.training.options import FinetuneOptions
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,18 +58,14 @@ class PairsHead(EmbeddingHead, IndexedHead):
 
     @classmethod
     def training_settings(
-        cls,
-        settings: Mapping[str, Any],
-        seq_length: int,
-        doc_stride: int | None,
-        long_texts: str | None,
+        cls, settings: Mapping[str, Any], options: FinetuneOptions
     ) -> dict[str, Any]:
-        if long_texts not in (None, TRUNCATE):
+        if options.long_texts not in (None, TRUNCATE):
             raise InputError(
-                f"{LONG_TEXTS} {long_texts}: an embedder learns from the beginning of a text: leave it out; "
-                "predict and evaluate --long-texts windows read all of it"
+                f"{LONG_TEXTS} {options.long_texts}: an embedder learns from the beginning of a text: leave "
+                "it out; predict and evaluate --long-texts windows read all of it"
             )
-        return super().training_settings(settings, seq_length, doc_stride, long_texts)
+        return super().training_settings(settings, options)
 
     def _encode(
         self, rows: Sequence[TextPair], encoder: TextEncoder

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from sqb_tf.heads.metrics import answer_f1, exact_match
 from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.heads.windows import TrainingWindows, Window, check_stride, windows
 from sqb_tf.text.encoder import TextEncoder
+
+if TYPE_CHECKING:
+    from sqb_tf.training.options import FinetuneOptions
 
 EMPTY = (0, 0)
 # By which contexts are grouped: in SQuAD 1.1, dev, half have up to 111 words, a tenth more than 184.
@@ -125,17 +128,13 @@ class SpanHead(TaskHead):
 
     @classmethod
     def training_settings(
-        cls,
-        settings: Mapping[str, Any],
-        seq_length: int,
-        doc_stride: int | None,
-        long_texts: str | None,
+        cls, settings: Mapping[str, Any], options: FinetuneOptions
     ) -> dict[str, Any]:
-        if long_texts is not None:
+        if options.long_texts is not None:
             raise InputError(
                 f"{LONG_TEXTS}: a {cls.name} always reads all of a context: leave it out"
             )
-        return {**settings, "doc_stride": check_stride(seq_length, doc_stride)}
+        return {**settings, "doc_stride": check_stride(options.seq_length, options.doc_stride)}
 
     def read_labels(self, example: Example, source: str) -> Iterable[str]:
         parse_answers(example, source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from sqb_tf.heads.head import Head, Outputs
 from sqb_tf.heads.judgement import Judgement
 from sqb_tf.heads.long_texts import LONG_TEXTS, TRUNCATE, TrainingPieces
 from sqb_tf.text.encoder import TextEncoder
+
+if TYPE_CHECKING:
+    from sqb_tf.training.options import FinetuneOptions
 
 
 class TaskHead(Head, abc.ABC):
@@ -64,20 +67,16 @@ class TaskHead(Head, abc.ABC):
 
     @classmethod
     def training_settings(
-        cls,
-        settings: Mapping[str, Any],
-        seq_length: int,
-        doc_stride: int | None,
-        long_texts: str | None,
+        cls, settings: Mapping[str, Any], options: FinetuneOptions
     ) -> dict[str, Any]:
         """The settings to fine-tune with: the task's and the options'; `InputError` for bad ones."""
-        if doc_stride is not None:
+        if options.doc_stride is not None:
             raise InputError("doc_stride is for question answering only")
-        if long_texts is None:
+        if options.long_texts is None:
             return dict(settings)
         if LONG_TEXTS not in cls.decoding_settings:
             raise InputError(f"{LONG_TEXTS}: a {cls.name} has no such choice: leave it out")
-        return {**settings, LONG_TEXTS: long_texts}
+        return {**settings, LONG_TEXTS: options.long_texts}
 
     def read_labels(self, example: Example, source: str) -> Iterable[str]:
         """The labels in an example of the file `source`; `InputError` if its label cannot be one."""

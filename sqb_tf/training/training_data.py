@@ -64,9 +64,7 @@ class TrainingData:
                 )
         if options.abstain is not None and wanted_precision(options.abstain) is None:
             read_others(options.abstain, task.columns.text)  # raises for a bad file
-        settings = description.training_settings(
-            task.spec.settings, options.seq_length, options.doc_stride, options.long_texts
-        )
+        settings = description.training_settings(task.spec.settings, options)
         log(f"reading {task.data}")
         samples: dict[str, ReservoirSample[Example]] = {
             "train": ReservoirSample(CALIBRATION_EXAMPLES),

@@ -15,6 +15,7 @@ from sqb_tf.model.pair_losses import CosineDistance, InBatchNegatives
 from sqb_tf.text.encoder import TextEncoder
 from sqb_tf.text.preprocessing import Preprocessor
 from sqb_tf.text.tokenizer import WordPieceTokenizer
+from sqb_tf.training.options import FinetuneOptions
 from sqb_tf.training.pipeline import TrainingBatches, example_stream
 
 similarity, retrieval = map(registry.get_task_head, ("similarity", "retrieval"))
@@ -187,4 +188,4 @@ def test_texts_longer_than_the_input_are_counted_or_read_whole(vocabulary):
     np.testing.assert_allclose(pair.vectors, [[0.1**0.5, 0.9**0.5], [0, 1]])
     assert not cut.judges_examples  # it was trained on no scores
     with pytest.raises(InputError, match="an embedder learns from the beginning of a text"):
-        similarity.training_settings({}, 12, None, "windows")
+        similarity.training_settings({}, FinetuneOptions(long_texts="windows"))
