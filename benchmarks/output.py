@@ -78,12 +78,16 @@ class Results:
         It has passed through JSON in either case: its keys are strings, its tuples are lists.
         """
         entry = self.entries().get(name, {})
-        if entry.get("digest") != digest:
+        if not self.has(name, digest):
             entry = {"digest": digest, "result": json.loads(json.dumps(compute()))}
             entry |= {"date": f"{datetime.date.today()}", "processor": processor()}
             with self._locked():
                 write_json(self.path, dict(sorted({**self.entries(), name: entry}.items())))
         return entry["result"]
+
+    def has(self, name: str, digest: str) -> bool:
+        """Whether there is a result of this name and digest."""
+        return self.entries().get(name, {}).get("digest") == digest
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

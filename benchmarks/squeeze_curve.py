@@ -96,6 +96,8 @@ LOSSES = (
     dataclasses.replace(BASE, embedding_weight=0.0),
 )
 
+STUDENTS = {setting.name: setting for setting in (*SETTINGS, *LOSSES)}
+
 
 def squeeze_options(setting: Setting, args: argparse.Namespace) -> SqueezeOptions:
     """How the student is squeezed."""
@@ -162,12 +164,13 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     tuned = functools.partial(fine_tune, TEACHER, args.teacher, args, folder)
     rows = {TEACHER: results.get(TEACHER, digest, tuned)}
     text = (index.seq_length, index.records, index.unigrams)
-    for setting in dict.fromkeys((*SETTINGS, *LOSSES)):
+    for name, setting in STUDENTS.items():
         squeezing = (setting.options, args.tokens, args.batch_size, args.learning_rate)
         digest = output.digest(training, text, squeezing)
-        folder = args.output / f"{setting.name}-{digest}".replace(", ", "-").replace(" ", "-")
+        folder = args.output / f"{name}-{digest}".replace(", ", "-").replace(" ", "-")
         student = functools.partial(measure_student, setting, args, folder)
-        rows[setting.name] = results.get(setting.name, digest, student)
+        if name in args.students or results.has(name, digest):
+            rows[name] = results.get(name, digest, student)
     timed = output.digest(teacher, [s.options for s in SETTINGS], args.runs, output.processor())
     return {
         "tokens": args.tokens,
@@ -179,7 +182,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
 
 def best(rows: dict[str, Any], times: dict[str, dict[int, float]], length: int) -> list[str]:
     """The students that no other one beats in accuracy and latency."""
-    students = [setting.name for setting in SETTINGS]
+    students = [setting.name for setting in SETTINGS if setting.name in rows]
 
     def beats(one: str, other: str) -> bool:
         accuracy = rows[one]["accuracy"], rows[other]["accuracy"]
@@ -202,7 +205,7 @@ def table(report: dict[str, Any]) -> str:
     ]
     lines = [["student", *titles]]
     front = set(best(rows, times, LENGTHS[0])) & set(best(rows, times, LENGTHS[1]))
-    for name in times:
+    for name in [name for name in times if name in rows]:
         row = rows[name]
         cells = [f"{100 * row['accuracy']:.1f}", *(f"{times[name][n]:.2f}" for n in LENGTHS)]
         cells += [f"{row['bytes'] / 1e6:.1f}"]
@@ -215,13 +218,16 @@ def table(report: dict[str, Any]) -> str:
         f"{report['precision']}; bold: no other is faster and better at "
         f"{' nor at '.join(map(str, LENGTHS))} tokens. int8, {measured_on(report['records'])}"
     )
+    missing = ", ".join(name for name in STUDENTS if name not in rows)
+    if missing:
+        foot += f" Not measured yet: {missing}."
     return f"{output.markdown_table(lines)}\n\n{foot}"
 
 
 def loss_table(report: dict[str, Any]) -> str:
     """A row for each of `LOSSES`: what the student reaches, and what it kept of the teacher."""
     lines = [["student", f"{TASK}, %", "hidden error", "attention divergence", "vectors' distance"]]
-    for setting in LOSSES:
+    for setting in [setting for setting in LOSSES if setting.name in report["rows"]]:
         row = report["rows"][setting.name]
         names = ("hidden_errors", "attention_divergences", "embedding_distance")
         last = [f"{row['held_out'][name][-1]:.3f}" for name in names]
@@ -242,7 +248,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
         figure = Figure(figsize=(9, 3.6))
         for axes, length in zip(figure.subplots(1, 2, sharey=True), LENGTHS, strict=True):
             front = best(rows, times, length)
-            for name in times:
+            for name in [name for name in times if name in rows]:
                 x, y = times[name][length], 100 * rows[name]["accuracy"]
                 colour = COLOURS[0] if name in front else "#888888"
                 axes.plot(x, y, "o", color=COLOURS[1] if name == TEACHER else colour)
@@ -261,6 +267,14 @@ def main() -> None:
     parser.add_argument("--teacher", required=True, help="MiniLM's folder or hub name")
     parser.add_argument(
         "--shards", required=True, help="shards that `sqb squeeze` made of the text"
+    )
+    parser.add_argument(
+        "--students",
+        nargs="+",
+        choices=STUDENTS,
+        default=list(STUDENTS),
+        metavar="STUDENT",
+        help=f"some of: {'; '.join(STUDENTS)} (default: all); the tables also have what is kept",
     )
     parser.add_argument("--tokens", type=float, default=2e6, help="tokens that each student reads")
     parser.add_argument("--batch-size", type=int, default=16, help="instances of a step")
