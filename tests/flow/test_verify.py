@@ -11,10 +11,12 @@ import sqb_tf
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
+from sqb_tf.heads.classification import Classification, ClassificationHead
 from sqb_tf.heads.tag_windows import TagWindow
 from sqb_tflite.conversion.recipes import Bounds, Recipe
 from sqb_tflite.runtime.runner import Runner
 from sqb_tflite.verification.verify import (
+    _drop_standard_error,
     _Error,
     _misses,
     verify,
@@ -149,28 +151,52 @@ def test_no_examples_or_unknown_labels_raise_error(model, converted):
 
 
 @pytest.mark.parametrize(
-    ("examples", "drop", "agreement", "sqnr_db", "missed"),
+    ("examples", "drop", "error", "agreement", "sqnr_db", "missed"),
     [
-        (1000, 0.0, 1.0, 40.0, []),
-        (1000, 0.02, 0.9, 30.0, []),  # on the bounds
-        (1000, -0.5, 0.9, 30.0, []),  # a gain is no loss
-        (1000, 0.021, 0.9, 30.0, ["metric drop 0.0210 > 0.0200"]),
-        (1000, 0.02, 0.899, 30.0, ["agreement 0.8990 < 0.9000"]),
-        (1000, 0.02, 0.9, 29.9, ["SQNR 29.9 dB < 30 dB"]),
-        (1000, 0.02, 0.9, float("nan"), ["SQNR nan dB < 30 dB"]),
-        (1000, float("nan"), 0.9, 30.0, ["metric drop nan > 0.0200"]),
-        (5, 0.2, 0.8, 30.0, []),  # one of five may change
-        (5, 0.4, 0.6, 30.0, ["metric drop 0.4000 > 0.2000", "agreement 0.6000 < 0.8000"]),
+        (1000, 0.0, 0.0, 1.0, 40.0, []),
+        (1000, 0.02, 0.0, 0.9, 30.0, []),  # on the bounds
+        (1000, -0.5, 0.0, 0.9, 30.0, []),  # a gain is no loss
+        (1000, 0.021, 0.0, 0.9, 30.0, ["metric drop 0.0210 > 0.0200"]),
+        (1000, 0.021, 0.001, 0.9, 30.0, []),  # chance
+        (1000, 0.022, 0.001, 0.9, 30.0, ["metric drop 0.0220 > 0.0210"]),
+        (1000, 0.02, 0.0, 0.899, 30.0, ["agreement 0.8990 < 0.9000"]),
+        (1000, 0.02, 0.0, 0.9, 29.9, ["SQNR 29.9 dB < 30 dB"]),
+        (1000, 0.02, 0.0, 0.9, float("nan"), ["SQNR nan dB < 30 dB"]),
+        (1000, float("nan"), 0.0, 0.9, 30.0, ["metric drop nan > 0.0200"]),
+        (5, 0.2, 0.2, 0.8, 30.0, []),  # one of five may change
+        (5, 0.4, 0.3, 0.6, 30.0, ["metric drop 0.4000 > 0.3200", "agreement 0.6000 < 0.8000"]),
     ],
 )
-def test_bounds_by_hand(examples, drop, agreement, sqnr_db, missed):
-    assert _misses(BOUNDS, examples, drop, agreement, sqnr_db) == missed
+def test_bounds_by_hand(examples, drop, error, agreement, sqnr_db, missed):
+    assert _misses(BOUNDS, examples, drop, error, agreement, sqnr_db) == missed
 
 
-def test_exact_bounds_allow_no_changed_example():
+def test_exact_bounds_allow_one_tie():
     bounds = Recipe.FLOAT32.bounds
-    assert _misses(bounds, 4, 0.0, 1.0, 120.0) == []
-    assert len(_misses(bounds, 4, 0.25, 0.75, 120.0)) == 2
+    assert _misses(bounds, 1000, 0.0, 0.0, 1.0, 120.0) == []
+    assert _misses(bounds, 1000, 0.001, 0.001, 0.999, 120.0) == []
+    assert len(_misses(bounds, 1000, 0.002, 0.0014, 0.998, 120.0)) == 2
+
+
+@pytest.mark.parametrize(("worse", "better"), [(0, 0), (1, 0), (2, 0), (3, 1)])
+def test_standard_error_of_an_accuracy_by_hand(worse, better):
+    head = ClassificationHead(["no", "yes"])
+    n = 60
+    examples = [Example("a", label="yes")] * n
+
+    def results(wrong: range) -> list[Classification]:
+        return [Classification("no" if i in wrong else "yes", {}) for i in range(n)]
+
+    # Keras is wrong where the package is right, and the other way around.
+    expected, actual = results(range(10, 10 + better)), results(range(worse))
+    drop = (worse - better) / n
+    error = _drop_standard_error(head, "classification", examples, expected, actual)
+    # Of the mean over blocks of three: each differing example is in a block of its own.
+    blocks = [1 / 3] * worse + [-1 / 3] * better + [0.0] * (20 - worse - better)
+    assert np.mean(blocks) == pytest.approx(drop)
+    assert error == pytest.approx(np.std(blocks, ddof=1) / np.sqrt(20), abs=1e-12)
+    if (worse, better) == (1, 0):
+        assert error == pytest.approx(1 / n)
 
 
 def test_bounds_are_ordered_by_precision():
