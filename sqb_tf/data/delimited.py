@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -78,6 +79,10 @@ class DelimitedFile:
             raise error
         self.skip(error)
 
+    @functools.cached_property
+    def _is_json(self) -> bool:
+        return self.path.suffix == ".jsonl"
+
     def cell(self, line: int, row: dict[str, Any], column: str | None) -> str | None:
         """The text in a column of a row, None for no column; `InputError` if there is none."""
         if column is None:
@@ -93,11 +98,11 @@ class DelimitedFile:
                 "(--text-column, --pair-column and --label-column name the columns)"
             )
         text = str(value)
-        if column == self.columns.label and self.empty_labels and not text.strip():
+        if self.empty_labels and column == self.columns.label and not text.strip():
             return ""
         if not text or text.isspace():
             raise InputError(f"{self.path}:{line}: {column!r} is empty: expected text")
-        if self.path.suffix == ".jsonl":  # the other formats are UTF-8, which has none
+        if self._is_json:  # the other formats are UTF-8, which has none
             try:
                 text.encode()
             except UnicodeEncodeError as error:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import zlib
 
-# Distinct texts that are remembered, some 60 MB.
+# Distinct texts that are remembered, some 30 MB.
 CAPACITY = 1 << 18
+CRC_BITS = 32
 
 
 @dataclasses.dataclass(slots=True)
 class Occurrences:
-    """Of one text: how often, its first label, and whether another label occurred too."""
+    """Of a text that occurs again: how often in all, its first label, and whether another occurred too."""
 
     count: int
     label: str | None
@@ -28,40 +29,45 @@ class SeenTexts:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.scale = 1
         self._capacity = capacity
-        self._texts: dict[tuple[int, int], Occurrences] = {}
+        # By key. Most texts occur once: a number and a string, neither of which the garbage collector visits.
+        self._first_labels: dict[int, str | None] = {}
+        self._again: dict[int, Occurrences] = {}
 
     def offer(self, text: str, label: str | None) -> Occurrences | None:
-        """Counts a text; what is known of it, itself included, or None if it is not in the sample."""
+        """Counts a text; its occurrences, this one included, or None if it is new or not in the sample."""
         key = self._key(text)
-        if key is None:
+        if key % self.scale:
             return None
-        occurrences = self._texts.get(key)
-        if occurrences is None:
-            self._texts[key] = occurrences = Occurrences(1, label)
-            if len(self._texts) > self._capacity:
-                self.scale *= 2
-                self._texts = {k: v for k, v in self._texts.items() if k[0] % self.scale == 0}
-        else:
-            occurrences.count += 1
-            occurrences.conflicts |= label != occurrences.label
+        if key not in self._first_labels:
+            self._first_labels[key] = label
+            if len(self._first_labels) > self._capacity:
+                self._halve()
+            return None
+        occurrences = self._again.setdefault(key, Occurrences(1, self._first_labels[key]))
+        occurrences.count += 1
+        occurrences.conflicts |= label != occurrences.label
         return occurrences
 
     def __contains__(self, text: str) -> bool:
-        key = self._key(text)
-        return key is not None and key in self._texts
+        return self._key(text) in self._first_labels
 
     @property
     def repeated(self) -> int:
         """Rows whose text stood in an earlier row; an estimate if `scale` is above 1."""
-        return self.scale * sum(seen.count - 1 for seen in self._texts.values())
+        return self.scale * sum(seen.count - 1 for seen in self._again.values())
 
     @property
     def conflicting(self) -> int:
         """Texts with different labels; an estimate if `scale` is above 1."""
-        return self.scale * sum(seen.conflicts for seen in self._texts.values())
+        return self.scale * sum(seen.conflicts for seen in self._again.values())
 
-    def _key(self, text: str) -> tuple[int, int] | None:
-        """Two hashes: one that chooses the sample, in every process alike, and one of 64 bits."""
+    def _key(self, text: str) -> int:
+        """Two hashes: the low bits choose the sample, in every process alike; above them are 64 others."""
         content = text.strip().lower().encode("utf-8", "surrogatepass")
-        place = zlib.crc32(content)
-        return None if place % self.scale else (place, hash(content))
+        return hash(content) << CRC_BITS | zlib.crc32(content)
+
+    def _halve(self) -> None:
+        self.scale *= 2
+        for texts in (self._first_labels, self._again):
+            for key in [key for key in texts if key % self.scale]:
+                del texts[key]

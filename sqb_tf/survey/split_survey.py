@@ -86,7 +86,7 @@ class SplitSurvey:
         self.sample.offer(example)
         text = example_text(example)
         seen = self.seen.offer(text, example.label)
-        if seen is None or seen.count == 1:
+        if seen is None:
             return
         if seen.label == example.label:
             self.repeated.add(text)
