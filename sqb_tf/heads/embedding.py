@@ -19,6 +19,8 @@ POOLINGS = ("mean", "first")
 # The setting of the numbers that cosines of 0 and 1 stand for, and its value where nothing says otherwise.
 SCORE_RANGE = "score_range"
 COSINES = (0.0, 1.0)
+# Two texts are as near to a third one if their cosines with it differ by at most this.
+TIE = 0.01
 # Values of a vector in a line for people.
 SHOWN = 3
 
@@ -40,7 +42,8 @@ class Embedding:
 
 
 class EmbeddingHead(Head):
-    """A vector for a text. Two models agree on a text if both find the same other text nearest to it.
+    """A vector for a text. Two models agree on a text if both find the same other text nearest to it, or one
+    as near.
 
     Settings: `pooling`, one of `POOLINGS`; `normalize`, whether vectors have length 1; `long_texts`, see
     `long_texts.POLICIES`: the vector of several windows is their mean; `score_range`, of a model trained on
@@ -86,15 +89,23 @@ class EmbeddingHead(Head):
         return Embedding(vector, requests[0].truncated)
 
     def agreement(self, expected: Sequence[Embedding], actual: Sequence[Embedding]) -> float:
-        return float(np.mean(_nearest(expected) == _nearest(actual)))
+        """The share of texts whose nearest other text by `actual` is, by `expected`, as near as any.
+
+        "As near" is a cosine within `TIE` of the largest: squeezebert-micro in int8 changes the nearest of
+        512 sentences for 2.7% of them, whose cosines differ by 0.0043 at most; in int4 for 10%, by up to 0.068.
+        """
+        cosines = _cosines(expected)
+        nearest = _cosines(actual).argmax(-1)
+        chosen = np.take_along_axis(cosines, nearest[:, None], -1)[:, 0]
+        return float(np.mean(chosen >= cosines.max(-1) - TIE))
 
 
-def _nearest(results: Sequence[Embedding]) -> np.ndarray:
-    """For each result, the index of the other one at the smallest angle, `[n]`."""
+def _cosines(results: Sequence[Embedding]) -> np.ndarray:
+    """Of each result with each other one, `[n, n]`; with itself minus infinity."""
     vectors = unit(np.stack([result.embedding for result in results]))
-    similarity = vectors @ vectors.T
-    np.fill_diagonal(similarity, -np.inf)
-    return similarity.argmax(-1)
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -np.inf)
+    return cosines
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

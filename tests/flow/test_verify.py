@@ -240,15 +240,16 @@ def test_decisions_by_hand():
     order = {"sentence_order_logits": np.array([1, 0])}, {"sentence_order_logits": np.array([2, 1])}
     assert agreement("masked_lm", tokens) == 2 / 3
     assert agreement("pretraining", tuple(a | b for a, b in zip(tokens, order))) == 3 / 4
-    # Angles 0, 10 and 30 degrees; the package turns the last one to 5.
-    vectors = []
-    for keras_angle, package_angle in ((0, 0), (10, 10), (30, 5)):
-        expected, actual = (
-            np.array([np.cos(a), np.sin(a)]) for a in np.radians([keras_angle, package_angle])
-        )
-        vectors.append(({"embedding": 3 * expected}, {"embedding": actual}))
+
+    def turned(*angles: tuple[float, float]) -> list[tuple[dict, dict]]:
+        """Vectors of Keras and of a package at these angles."""
+        sides = ([np.array([np.cos(a), np.sin(a)]) for a in np.radians(pair)] for pair in angles)
+        return [({"embedding": 3 * keras}, {"embedding": package}) for keras, package in sides]
+
     # The nearest to them were 1, 0, 1; now 2, 2 and either (5 from both, up to rounding).
-    assert agreement("embedding", *vectors) in (0, 1 / 3)
+    assert agreement("embedding", *turned((0, 0), (10, 10), (30, 5))) in (0, 1 / 3)
+    # The second one's nearest was 0 and is 2, whose cosine was smaller by 0.0016: as near.
+    assert agreement("embedding", *turned((0, 0), (10, 12), (20.5, 20.5))) == 1
     # An encoder's vectors are the means over the tokens.
     states = []
     for keras_angle, package_angle in ((0, 0), (10, 25), (30, 30)):
