@@ -92,7 +92,7 @@ class EmbeddingHead(Head):
         """The share of texts whose nearest other text by `actual` is, by `expected`, as near as any.
 
         "As near" is a cosine within `TIE` of the largest: squeezebert-micro in int8 changes the nearest of
-        512 sentences for 2.7% of them, whose cosines differ by 0.0043 at most; in int4 for 10%, by up to 0.068.
+        512 sentences for 2.7% of them, whose cosines differ by at most 0.0043; in int4 for 10%, by 0.068.
         """
         cosines = _cosines(expected)
         nearest = _cosines(actual).argmax(-1)
