@@ -68,14 +68,13 @@ def answer(runner: Any, benchmark: Benchmark, temperature: float) -> list[Answer
     data, split = benchmark.evaluated
     examples = list(Task(benchmark.task, data).split(split))
     answers = []
-    for index, result in runner.stream(example.texts for example in examples):
+    rows = runner.stream(example.texts for example in examples)
+    for example, (_, result) in zip(examples, rows, strict=True):
         scores = np.array(list(result.scores.values()))
         raw = scores**temperature / (scores**temperature).sum()
         best = int(scores.argmax())
-        gold = examples[index].label
-        answers.append(
-            Answer(gold, list(result.scores)[best], float(scores[best]), float(raw[best]))
-        )
+        label = list(result.scores)[best]
+        answers.append(Answer(example.label_text, label, float(scores[best]), float(raw[best])))
     return answers
 
 

@@ -89,6 +89,10 @@ class ClassificationHead(IndexedHead):
         if isinstance(below, bool) or not isinstance(below, (int, float)) or not 0 <= below <= 1:
             raise InputError(f"{ABSTAIN_BELOW} {below!r}: expected a score from 0 to 1")
 
+    @property
+    def lowest_score(self) -> float | None:
+        return self.settings.get(ABSTAIN_BELOW)
+
     @classmethod
     def fits_folder(cls, num_labels: int, problem_type: str | None) -> bool:
         return num_labels > 1 and problem_type != "multi_label_classification"

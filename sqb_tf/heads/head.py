@@ -159,6 +159,11 @@ class Head:
             "other results: train an uncased model for it, or run the package in LiteRT on cased tokens"
         )
 
+    @property
+    def lowest_score(self) -> float | None:
+        """The score below which no label is given, where all labels share it; None: there is none."""
+        return None
+
     def update_settings(self, settings: Mapping[str, Any]) -> Head:
         """The same head with other settings; `InputError` for ones that it does not have."""
         return dataclasses.replace(self, settings={**self.settings, **settings})

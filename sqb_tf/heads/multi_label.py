@@ -91,6 +91,11 @@ class MultiLabelHead(IndexedHead):
             return np.full(len(self.labels), float(setting))
         return np.array([float(setting.get(label, DEFAULT_THRESHOLD)) for label in self.labels])
 
+    @property
+    def lowest_score(self) -> float | None:
+        thresholds = set(self.thresholds.tolist())
+        return thresholds.pop() if THRESHOLDS in self.settings and len(thresholds) == 1 else None
+
     @classmethod
     def fits_folder(cls, num_labels: int, problem_type: str | None) -> bool:
         return problem_type == cls.hf_problem_type

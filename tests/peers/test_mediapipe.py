@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import unicodedata
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixtures.app_code import normalize_in_node
+from fixtures.models import random_texts
 from fixtures.paths import REPOSITORY
 
 import sqb_tf
@@ -131,6 +133,28 @@ def test_it_gives_every_score_of_a_multi_label_model(head_package, tmp_path):
     for actual, expected in zip(results, sqb_tflite.Runner(content).classify(texts), strict=True):
         assert actual["scores"] == pytest.approx(expected.scores, abs=1e-6)
         assert abs(sum(actual["scores"].values()) - 1) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("head", "setting"), [("classification", "abstain_below"), ("multi_label", "thresholds")]
+)
+def test_it_gives_no_label_below_the_threshold(head, setting, head_model, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(head_model(head).info.directory, folder)
+    texts = random_texts(40, seed=3)
+    scores = [
+        list(result.scores.values())
+        for _, result in BundleBackend(folder).stream((text, None) for text in texts)
+    ]
+    lowest = float(np.median(np.max(scores, axis=1)))
+    task = json.loads((folder / "task.json").read_text())
+    (folder / "task.json").write_text(json.dumps({**task, "settings": {setting: lowest}}))
+    content = sqb_tflite.convert(folder, "float32")
+    results = mediapipe_results(content, texts, tmp_path)
+    for actual, expected in zip(results, sqb_tflite.Runner(content).classify(texts), strict=True):
+        above = {label: score for label, score in expected.scores.items() if score >= lowest}
+        assert actual["scores"] == pytest.approx(above, abs=1e-6)
+    assert 10 < sum(result["label"] is None for result in results) < 30
 
 
 @pytest.mark.slow

@@ -125,6 +125,17 @@ def test_metadata_follows_the_order_of_the_inputs(model):
     assert output["associated_files"][0]["type"] == "TENSOR_AXIS_LABELS"
 
 
+def test_mediapipe_is_told_the_lowest_score(model):
+    def units(**arguments):
+        subgraph = unpack(package(model, **arguments)).metadata["subgraph_metadata"][0]
+        (output,) = subgraph["output_tensor_metadata"]
+        return output.get("process_units")
+
+    options = {"ScoreThresholdingOptions": {"global_score_threshold": 0.625}}
+    assert units(lowest_score=0.625) == [{"options": options}]
+    assert units() is None
+
+
 def test_regression_has_no_labels(model):
     unpacked = unpack(package(model, labels=None))
     assert unpacked.labels is None

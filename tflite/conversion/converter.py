@@ -214,6 +214,7 @@ def _pack(
         description=f"{task.kind}, {recipe.label}: {recipe.summary}",
         lowercase=task.lowercase,
         max_seq_length=request.max_length,
+        lowest_score=model.info.head.lowest_score,
         properties={
             "recipe": recipe.label,
             "weights": request.recipe.weights,

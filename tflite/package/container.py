@@ -67,6 +67,7 @@ def pack(
     description: str = "",
     lowercase: bool,
     max_seq_length: int,
+    lowest_score: float | None = None,
     properties: dict[str, Any],
 ) -> bytes:
     """Attaches metadata and files to a model; the files inside a package are replaced.
@@ -81,6 +82,7 @@ def pack(
         description: one sentence on what it does.
         lowercase: whether the tokenizer lowercases and strips accents.
         max_seq_length: the most tokens per text, [CLS] and [SEP] included, that the model is for.
+        lowest_score: below it, MediaPipe leaves a label out; None: it gives all of them.
         properties: JSON values to keep as `sqb.json` (recipe, lowering, task and so on).
 
     Raises:
@@ -100,6 +102,7 @@ def pack(
         [] if labels is None else _labelled_outputs(graph, outputs, len(labels)),
         name=name,
         description=description,
+        lowest_score=lowest_score,
     )
     _set_metadata(graph, model_metadata.build(described))
     sizes = {"lowercase": lowercase, "max_seq_length": max_seq_length}

@@ -30,10 +30,10 @@ _MEDIAPIPE_INPUTS = {
 }
 
 # The types of a field, besides a table's name and, in a list, a vector of such tables.
-_STRING, _FLOATS, _FILE_TYPE = "string", "[float]", "AssociatedFileType"
+_STRING, _FLOAT, _FLOATS, _FILE_TYPE = "string", "float", "[float]", "AssociatedFileType"
 # A union is a byte that tells the type, in the slot before the value's: {type code: table}.
 _CONTENT_PROPERTIES = {1: "FeatureProperties"}
-_PROCESS_UNIT_OPTIONS = {4: "BertTokenizerOptions"}
+_PROCESS_UNIT_OPTIONS = {3: "ScoreThresholdingOptions", 4: "BertTokenizerOptions"}
 
 # AssociatedFileType, in the order of its values.
 _FILE_TYPES = (
@@ -79,6 +79,7 @@ _TABLES: dict[str, dict[str, tuple[int, Any]]] = {
     "FeatureProperties": {},
     "Stats": {"max": (0, _FLOATS), "min": (1, _FLOATS)},
     "ProcessUnit": {"options": (0, _PROCESS_UNIT_OPTIONS)},
+    "ScoreThresholdingOptions": {"global_score_threshold": (0, _FLOAT)},
     "BertTokenizerOptions": {"vocab_file": (0, ["AssociatedFile"])},
     "AssociatedFile": {
         "name": (0, _STRING),
@@ -95,6 +96,7 @@ def text_model_metadata(
     *,
     name: str,
     description: str,
+    lowest_score: float | None = None,
 ) -> dict[str, Any]:
     """Describes a BERT-like model the way MediaPipe's text tasks expect it.
 
@@ -105,6 +107,7 @@ def text_model_metadata(
         labelled: those outputs whose last axis the labels file names.
         name: the model's name.
         description: one sentence on what it does.
+        lowest_score: labels of a lower score are left out; None: none are.
 
     Returns:
         The `ModelMetadata` table as a nested dict, for `build`.
@@ -119,7 +122,8 @@ def text_model_metadata(
             _tensor(*_MEDIAPIPE_INPUTS.get(name, (name, ""))) for name in inputs
         ],
         "output_tensor_metadata": [
-            _tensor(name, "", [labels] if name in labelled else []) for name in outputs
+            _tensor(name, "", [labels], lowest_score) if name in labelled else _tensor(name)
+            for name in outputs
         ],
         "input_process_units": [
             {"options": {"BertTokenizerOptions": {"vocab_file": [vocabulary]}}}
@@ -169,11 +173,18 @@ def _file(name: str, file_type: str, description: str) -> dict[str, Any]:
     return {"name": name, "description": description, "type": file_type}
 
 
-def _tensor(name: str, description: str, files: Sequence[dict] = ()) -> dict[str, Any]:
+def _tensor(
+    name: str,
+    description: str = "",
+    files: Sequence[dict] = (),
+    lowest_score: float | None = None,
+) -> dict[str, Any]:
+    threshold = {"ScoreThresholdingOptions": {"global_score_threshold": lowest_score}}
     tensor = {
         "name": name,
         "description": description,
         "content": {"content_properties": {"FeatureProperties": {}}},
+        "process_units": [] if lowest_score is None else [{"options": threshold}],
         "stats": {"max": [1.0], "min": [0.0]} if name == "probabilities" else {},
         "associated_files": list(files),
     }
@@ -187,6 +198,9 @@ def _write(builder: flatbuffers.Builder, table: str, values: dict[str, Any]) -> 
         slot, field_type = _TABLES[table][name]
         if field_type == _FILE_TYPE:
             fields.append((builder.PrependInt8Slot, slot, _FILE_TYPES.index(value)))
+            continue
+        if field_type == _FLOAT:
+            fields.append((builder.PrependFloat32Slot, slot, value))
             continue
         if isinstance(field_type, dict):
             ((member, value),) = value.items()
@@ -232,6 +246,8 @@ def _read(table: Table, name: str) -> dict[str, Any]:
         elif field_type == _FILE_TYPE:
             code = table.GetSlot(_vtable(slot), 0, number_types.Int8Flags)
             values[field] = _FILE_TYPES[code]
+        elif field_type == _FLOAT:
+            values[field] = table.GetSlot(_vtable(slot), 0.0, number_types.Float32Flags)
         elif offset := table.Offset(_vtable(slot)):
             values[field] = _read_child(table, offset, field_type)
     return values

@@ -47,8 +47,9 @@ def classify(package: Path, texts: list[str]) -> dict[str, Any]:
 
     Returns:
         `{"load_ms", "median_ms", "results": [{"label", "score", "scores": {label: score}}]}`, times
-        in milliseconds, median over the texts, one result per text in order. If MediaPipe fails at a
-        text, its result is `{"error": message}`, the last one.
+        in milliseconds, median over the texts, one result per text in order. If every score is below
+        the package's threshold, label and score are None. If MediaPipe fails at a text, its result is
+        `{"error": message}`, the last one.
 
     Raises:
         ValueError, RuntimeError: MediaPipe does not accept the package.
@@ -83,8 +84,8 @@ def _close(classifier: Any) -> None:
 def _result(categories: list[Any]) -> dict[str, Any]:
     """Best first, as MediaPipe sorts; without labels a category is named by its index."""
     scores = {item.category_name or str(item.index): item.score for item in categories}
-    label = next(iter(scores))
-    return {"label": label, "score": scores[label], "scores": scores}
+    label = next(iter(scores), None)
+    return {"label": label, "score": scores.get(label), "scores": scores}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -104,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     for text, result in zip(texts, report["results"]):
         if "error" not in result:
-            print(f"{result['label']}\t{result['score']:.4f}\t{text}")
+            print(f"{result['label']}\t{result['score']}\t{text}")
     args.json.write_text(json.dumps(report, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     return int(any("error" in result for result in report["results"]))
 
