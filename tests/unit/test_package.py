@@ -39,7 +39,9 @@ def model(tmp_path_factory) -> bytes:
     return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
 
 
-def package(model: bytes, labels=LABELS, vocabulary=VOCABULARY, **properties) -> bytes:
+def package(
+    model: bytes, labels=LABELS, vocabulary=VOCABULARY, lowest_score=None, **properties
+) -> bytes:
     return pack(
         model,
         vocabulary,
@@ -47,6 +49,7 @@ def package(model: bytes, labels=LABELS, vocabulary=VOCABULARY, **properties) ->
         name="tiny",
         lowercase=True,
         max_seq_length=16,
+        lowest_score=lowest_score,
         properties=properties,
     )
 
