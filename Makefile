@@ -73,6 +73,8 @@ accuracy: $(VENV)/.installed $(TORCH)/.installed ## the checkpoints beside their
 	$(RUN) tools/squeeze.py --teacher $(TEACHER) --text $(TEXT) --seq-length 128 --held-out 0.5 --shards $(SHARDS) --steps 0
 	$(RUN) benchmarks/squeeze_curve.py --teacher $(TEACHER) --shards $(SHARDS) --results $(KEPT)/squeeze-curve.json \
 	    --readme $(ACCURACY) --picture docs/squeeze-curve.svg
+	$(RUN) benchmarks/squeeze_tokens.py --squeezed $(KEPT)/squeeze-curve.json --scores $(KEPT)/pareto.json \
+	    --readme $(ACCURACY) --picture docs/squeeze-tokens.svg
 
 golden: $(TORCH)/.installed ## what PyTorch computes, for the tests that run without it
 	rm -rf tests/golden/squeezebert tests/golden/bert
