@@ -66,7 +66,9 @@ def test_prepared_run_is_the_same_run(fixed, runner):
         zeros = {name: np.zeros_like(values) for name, values in inputs.items()}
         tested(zeros)
         tested.prepare(inputs)()
-        used = tested._runners[tested.signature_for(inputs["input_word_ids"].shape[1]).name]
+        used = tested._prepared.runners[
+            tested.signature_for(inputs["input_word_ids"].shape[1]).name
+        ]
         actual = used._interpreter_wrapper.GetTensor(
             dict(used._outputs)["probabilities"], used._subgraph_index
         )

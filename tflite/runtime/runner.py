@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -28,6 +29,7 @@ from sqb_tf.text.encoder import TextEncoder
 
 from ..package import container
 from ..package.info import fitting_length
+from .pool import Pool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,38 +46,67 @@ class Signature:
     scales: Mapping[str, tuple[float, int]]
 
 
-class Runner(Backend):
-    """A packaged `.tflite`, run on the CPU (XNNPACK) with `num_threads` threads.
+class _OpenedModel:
+    """An interpreter and what runs each of its signatures; for one thread at a time.
 
-    Raises:
-        InputError: not a package, or a file that LiteRT cannot open.
+    All of them map the same file, or hold the same bytes.
     """
 
-    def __init__(self, path: str | Path | bytes, num_threads: int = 1) -> None:
-        if num_threads < 1:
-            raise InputError(f"num_threads {num_threads}: expected at least 1")
-        name = "package" if isinstance(path, bytes) else str(path)
-        self.package = container.unpack(path)
+    def __init__(self, path: str | Path | bytes, num_threads: int) -> None:
         try:
             self.interpreter = (
                 Interpreter(model_content=path, num_threads=num_threads)
                 if isinstance(path, bytes)
                 else Interpreter(model_path=str(path), num_threads=num_threads)
             )
-            self._runners = {
+            self.runners = {
                 key: self.interpreter.get_signature_runner(key)
                 for key in self.interpreter.get_signature_list()
             }
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(f"{name}: LiteRT cannot open it: {reason}") from None
-        self.signatures = {key: _signature(key, r) for key, r in self._runners.items()}
+            raise InputError(f"{_name(path)}: LiteRT cannot open it: {reason}") from None
+
+
+class Runner(Backend):
+    """A packaged `.tflite`, run on the CPU (XNNPACK) with `num_threads` threads.
+
+    Threads may share a runner, except for `prepare`: each run has an interpreter of its own. There are as
+    many as run at the same time, at most one for each `num_threads` cores. As a context manager, it is closed
+    at the end.
+
+    Raises:
+        InputError: not a package, or a file that LiteRT cannot open; from every method that runs the model,
+            a runner that was closed.
+    """
+
+    def __init__(self, path: str | Path | bytes, num_threads: int = 1) -> None:
+        if num_threads < 1:
+            raise InputError(f"num_threads {num_threads}: expected at least 1")
+        self.package = container.unpack(path)
+        most = max(1, _cores() // num_threads)
+        open_model = functools.partial(_OpenedModel, path, num_threads)
+        self._pool = Pool(open_model, most, f"the runner of {_name(path)}")
+        self._prepared: _OpenedModel | None = None
+        with self._pool.lent() as model:
+            self.signatures = {key: _signature(key, r) for key, r in model.runners.items()}
         self._fitting: dict[int, Signature] = {}  # by a text's length in tokens
         properties = self.package.properties
         head = registry.get(properties.get("kind", "classification"))
         paired = bool(properties.get("paired"))
         labels = self.package.labels or ["score"]
         self.head = head(labels, paired, properties.get("settings") or {})
+
+    def close(self) -> None:
+        """Frees the interpreters; texts that are running end first."""
+        self._prepared = None
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def __call__(
         self, inputs: Mapping[str, np.ndarray], signature: str | None = None
@@ -86,7 +117,8 @@ class Runner(Backend):
         fixed one.
         """
         chosen, inputs = self._fitted(inputs, signature)
-        outputs = self._runners[chosen.name](**inputs)
+        with self._pool.lent() as model:
+            outputs = model.runners[chosen.name](**inputs)
         return {name: self._as_float(chosen, name, values) for name, values in outputs.items()}
 
     def _as_float(self, signature: Signature, name: str, values: np.ndarray) -> np.ndarray:
@@ -99,11 +131,14 @@ class Runner(Backend):
     ) -> Callable[[], None]:
         """Does what `__call__` does before the run (resize, allocate, copy); returns the run, to time it.
 
-        The returned function is valid until this runner is used again.
+        The returned function is valid until `prepare` is called again; neither is for threads that share the
+        runner.
         """
         chosen, inputs = self._fitted(inputs, signature)
+        if self._prepared is None:
+            self._prepared = self._pool.detach()
         # Private attributes, because public methods reach the first signature only.
-        runner = self._runners[chosen.name]
+        runner = self._prepared.runners[chosen.name]
         wrapper, subgraph = runner._interpreter_wrapper, runner._subgraph_index
         for name, values in inputs.items():
             shape = np.array(values.shape, np.int32)
@@ -116,10 +151,11 @@ class Runner(Backend):
 
     def operations(self) -> list[tuple[str, bool]]:
         """The first signature's operations: built-in name, and whether the XNNPACK delegate runs it."""
-        runner = next(iter(self._runners.values()))
-        # Allocation applies the delegate; `allocate_tensors` refuses while there are signature runners.
-        runner._interpreter_wrapper.AllocateTensors(runner._subgraph_index)
-        details = self.interpreter._get_ops_details()
+        with self._pool.lent() as model:
+            runner = next(iter(model.runners.values()))
+            # Allocation applies the delegate; `allocate_tensors` refuses while there are signature runners.
+            runner._interpreter_wrapper.AllocateTensors(runner._subgraph_index)
+            details = model.interpreter._get_ops_details()
         delegates = [op for op in details if op["op_name"] == "DELEGATE"]
         plain = [op for op in details if op["op_name"] != "DELEGATE"]
         producer = {tensor: op for op in plain for tensor in op["outputs"]}
@@ -240,6 +276,15 @@ class Runner(Backend):
         if name != self.kind:
             raise InputError(f"a package for {self.kind}: expected one for {name}")
         return [result for _, result in self.results(rows, head=head)]
+
+
+def _name(path: str | Path | bytes) -> str:
+    return "package" if isinstance(path, bytes) else str(path)
+
+
+def _cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _signature(key: str, runner: Any) -> Signature:

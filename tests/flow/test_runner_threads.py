@@ -1,0 +1,66 @@
+"""One runner shared by threads: every answer is right, memory stays level, and a closed one says so."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fixtures.models import random_texts
+from fixtures.paths import REPOSITORY
+
+from sqb_tf.errors import InputError
+from sqb_tflite.runtime.runner import Runner
+
+SOAK = REPOSITORY / "tests" / "fixtures" / "soak.py"
+THREADS = 8
+# What an allocator may keep of the longest inputs of eight threads; a leak of 100 bytes a text shows in a
+# minute (some 100,000 texts).
+MORE_MB = 8
+
+
+@pytest.mark.parametrize("lengths", [(), (16, 32)], ids=["dynamic", "fixed"])
+def test_every_answer_is_that_of_one_thread(lengths, converted):
+    runner, texts = Runner(converted("int8", *lengths)), random_texts(200, seed=1)
+    expected = runner.classify(texts)
+
+    def classify(start: int) -> bool:
+        order = [*range(start, len(texts)), *range(start)]
+        results = [runner.classify([texts[i]])[0] for i in order]
+        return results == [expected[i] for i in order]
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        assert all(threads.map(classify, range(0, 160, 20)))
+
+
+@pytest.mark.parametrize(
+    "seconds", [60, pytest.param(3600, marks=pytest.mark.slow)], ids=["minute", "hour"]
+)
+def test_soak(seconds, package):
+    result = subprocess.run(
+        [sys.executable, SOAK, package, str(seconds), str(THREADS)],
+        input="\n".join(random_texts(100, seed=2)),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=2 * seconds + 60,
+    )
+    report = json.loads(result.stdout)
+    assert report["wrong"] == 0 and report["texts"] > 50 * seconds, report
+    assert report["mb"] < report["early_mb"] + MORE_MB, report
+
+
+def test_a_closed_runner_says_so(package):
+    with Runner(package) as runner:
+        (inputs,) = runner.inputs([("a good film", None)])
+        runner.classify(["a good film"])
+    uses = (
+        lambda: runner.classify(["a good film"]),
+        lambda: runner(inputs),
+        lambda: runner.prepare(inputs),
+        runner.operations,
+    )
+    for use in uses:
+        with pytest.raises(InputError, match=rf"the runner of {package} was closed: open it again"):
+            use()
+    runner.close()
