@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import logging
 import os
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from sqb_tf.atomic_write import check_writable
 from sqb_tf.errors import InputError
-from sqb_tools import logs
+from sqb_tools import logs, memory_guard
 from sqb_tools.arguments import BAD_INPUT, Parser
 
 DONE, MISSED, INTERRUPTED = 0, 1, 130  # the other exit codes
@@ -44,8 +45,10 @@ def run(
     # TensorFlow uses oneDNN by default only where the CPU has AVX-512 VNNI. With AVX2 alone a training step
     # of squeezebert-base took 4.91 s without it and 3.99 with it (benchmarks/training_step.py).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    memory_guard.install()
     if not args.verbose:
         _silence_native_code()
+    faulthandler.enable(sys.stderr, all_threads=False)  # a crash of native code says where
     logs.start(args.verbose, args.quiet)
     try:
         if args.json and args.json != "-":
@@ -55,6 +58,9 @@ def run(
     except InputError as error:
         code = BAD_INPUT
         _fail(args, f"error: {error}")
+    except MemoryError:
+        code = BAD_INPUT
+        _fail(args, "error: not enough memory: free some, or take smaller batches or shorter texts")
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
