@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import re
 import sys
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from sqb_tf.errors import InputError, suggest
@@ -19,6 +20,8 @@ from sqb_tf.options import Flag, flags, option
 BAD_INPUT = 2  # the exit code
 # The headings of `--help`, in order; those that are not listed come between.
 FIRST_GROUPS, LAST_GROUPS = ("data", "model"), ("saving", "output")
+# Names of options in the parsed arguments whose values are written.
+WRITTEN = ("output", "json", "report", "page", "predictions", "nbest")
 Options = TypeVar("Options")
 
 
@@ -204,3 +207,27 @@ def _converter(convert: Callable[[str], Any], expected: str) -> Callable[[str], 
 
 _CONVERTERS = {int: _converter(int, "a whole number"), float: _converter(float, "a number")}
 _METAVARS = {int: "N", float: "X"}
+
+
+def check_inputs(args: argparse.Namespace) -> None:
+    """`InputError` if a file or folder that is to be written is also one that the run reads."""
+    read = {os.path.realpath(path): flag for flag, path in _paths(args) if flag not in WRITTEN}
+    for flag, path in _paths(args):
+        if flag in WRITTEN and os.path.realpath(path) in read:
+            reader = read[os.path.realpath(path)]
+            raise InputError(
+                f"{_option(flag)} {path}: the run reads it ({_option(reader)}): name another one"
+            )
+
+
+def _paths(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Every value that names something on disk, with the name of its option."""
+    values: dict[str, Any] = vars(args)
+    for name, value in values.items():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, str) and path and os.path.exists(path):
+                yield name, path
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -137,7 +137,7 @@ def main(args: argparse.Namespace) -> int:
     )
     if options.model:
         bundle.read_info(directory)
-    files.check_writable()
+    files.check_writable(options.search)
     if not options.model:
         make_demo_bundle()
 

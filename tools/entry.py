@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from sqb_tf.atomic_write import check_writable
 from sqb_tf.errors import InputError
 from sqb_tools import logs, memory_guard
-from sqb_tools.arguments import BAD_INPUT, Parser
+from sqb_tools.arguments import BAD_INPUT, Parser, check_inputs
 
 DONE, MISSED, INTERRUPTED = 0, 1, 130  # the other exit codes
 # The extra of pyproject.toml that installs a module, and the one that has all a command needs.
@@ -51,6 +51,7 @@ def run(
     faulthandler.enable(sys.stderr, all_threads=False)  # a crash of native code says where
     logs.start(args.verbose, args.quiet)
     try:
+        check_inputs(args)
         if args.json and args.json != "-":
             check_writable(args.json)
         code = tool(args)

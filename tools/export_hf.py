@@ -5,7 +5,8 @@ import dataclasses
 
 from sqb_tf.checkpoint.architectures import ARCHITECTURES
 from sqb_tf.options import check_choices, option
-from sqb_tools import arguments, entry, results
+from sqb_tools import arguments, entry, outputs, results
+from sqb_tools.shared_options import ReplacingOptions
 
 EPILOG = """example:
   sqb export_hf --model runs/sst2 --output checkpoints/sst2"""
@@ -31,6 +32,7 @@ class ExportOptions:
 
 def main(args: argparse.Namespace) -> int:
     options = arguments.read(ExportOptions, args)
+    outputs.check_new(options.output, arguments.read(ReplacingOptions, args).overwrite)
     from sqb_tf.checkpoint import bundle
 
     bundle.read_info(options.model)  # a bad one is reported before TensorFlow is imported
@@ -43,7 +45,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def flags() -> arguments.Parser:
-    return arguments.parser("export_hf", __doc__, EPILOG, ExportOptions)
+    return arguments.parser("export_hf", __doc__, EPILOG, ExportOptions, ReplacingOptions)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from sqb_tf.data.task import Task
 from sqb_tf.options import option
 from sqb_tf.training.checks import check_finetune
 from sqb_tf.training.options import FinetuneOptions
-from sqb_tools import arguments, entry, results
+from sqb_tools import arguments, entry, outputs, results
 from sqb_tools.shared_options import DataOptions, SavingOptions
 
 EPILOG = """examples:
@@ -36,6 +36,8 @@ def main(args: argparse.Namespace) -> int:
     options = arguments.read(FinetuneOptions, args)
     saving = arguments.read(FinetuneSaving, args)
     output = saving.output or f"runs/{task.name}"
+    if outputs.is_finished(output, saving):
+        return outputs.tell_finished(args, output)
     data = check_finetune(task, output, options)
     from sqb_tf.training.finetune import finetune  # late: TensorFlow takes seconds to import
 

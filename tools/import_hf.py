@@ -3,7 +3,8 @@
 import argparse
 
 from sqb_tf.checkpoint.import_options import ImportOptions
-from sqb_tools import arguments, entry, results
+from sqb_tools import arguments, entry, outputs, results
+from sqb_tools.shared_options import ReplacingOptions
 
 EPILOG = """examples:
   sqb import_hf --source squeezebert/squeezebert-uncased --output runs/uncased
@@ -15,6 +16,7 @@ Every weight is accounted for: one that is missing or left over is an error that
 
 def main(args: argparse.Namespace) -> int:
     options = arguments.read(ImportOptions, args)
+    outputs.check_new(options.output, arguments.read(ReplacingOptions, args).overwrite)
     from sqb_tf.checkpoint.hugging_face import import_bundle
 
     info = import_bundle(options, command=results.command())
@@ -34,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def flags() -> arguments.Parser:
-    return arguments.parser("import_hf", __doc__, EPILOG, ImportOptions)
+    return arguments.parser("import_hf", __doc__, EPILOG, ImportOptions, ReplacingOptions)
 
 
 if __name__ == "__main__":

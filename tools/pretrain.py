@@ -8,7 +8,7 @@ from sqb_tf.heads.registry import TEXT_NAMES
 from sqb_tf.options import option
 from sqb_tf.training.checks import check_pretrain
 from sqb_tf.training.pretraining.options import PretrainOptions, ShardOptions
-from sqb_tools import arguments, entry, results, shard_runs
+from sqb_tools import arguments, entry, outputs, results, shard_runs
 from sqb_tools.shard_runs import ShardRunOptions
 
 EPILOG = """examples:
@@ -40,6 +40,8 @@ def main(args: argparse.Namespace) -> int:
     run = arguments.read(RunOptions, args)
     options = arguments.read(PretrainOptions, args, steps=args.steps or 1)
     shard_options = arguments.read(ShardOptions, args)
+    if run.output and outputs.is_finished(run.output, run):
+        return outputs.tell_finished(args, run.output)
     init = check_pretrain(run.directory, shard_options, options, run.output)
     vocabulary = None
     if init is not None and shard_options.vocabulary is None:

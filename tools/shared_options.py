@@ -200,7 +200,18 @@ class AnswerOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SavingOptions:
+class ReplacingOptions:
+    """Whether a folder that is there is replaced."""
+
+    overwrite: bool = option(
+        False,
+        "replace the folder of --output; without it, one that is there is an error",
+        group="saving",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SavingOptions(ReplacingOptions):
     """Where a training run writes, and whether it resumes."""
 
     output: str | None = option(None, "bundle to write", group="saving", metavar="DIR")

@@ -8,7 +8,7 @@ from sqb_tf.options import option
 from sqb_tf.training.checks import check_squeeze
 from sqb_tf.training.pretraining.options import CorpusOptions, ShardOptions
 from sqb_tf.training.squeezing.options import SqueezeOptions
-from sqb_tools import arguments, entry, results, shard_runs
+from sqb_tools import arguments, entry, outputs, results, shard_runs
 from sqb_tools.shard_runs import ShardRunOptions
 
 EPILOG = """examples:
@@ -34,6 +34,8 @@ def main(args: argparse.Namespace) -> int:
     options = arguments.read(SqueezeOptions, args, steps=args.steps or 1)
     instances = dataclasses.asdict(arguments.read(InstanceOptions, args))
     shard_options = ShardOptions(**instances)
+    if run.output and outputs.is_finished(run.output, run):
+        return outputs.tell_finished(args, run.output)
     teacher = check_squeeze(run.directory, shard_options, options, run.output)
     shard_options = dataclasses.replace(shard_options, lowercase=teacher.task.lowercase)
     shards = shard_runs.open_shards(run, shard_options, teacher.vocabulary)

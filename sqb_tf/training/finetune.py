@@ -25,7 +25,13 @@ from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.distillation import match_layers
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.options import VOCAB_SIZE, FinetuneOptions
-from sqb_tf.training.run_directory import LOGS, open_run_directory, remove_run_directory
+from sqb_tf.training.run_directory import (
+    CONTENT,
+    LOGS,
+    locked_run,
+    open_run_directory,
+    remove_run_directory,
+)
 from sqb_tf.training.teacher import Teacher, find_teacher
 from sqb_tf.training.teacher_outputs import TeacherOutputs, teacher_outputs
 from sqb_tf.training.trainer import FinetuneTrainer
@@ -69,6 +75,20 @@ def finetune(
     check_request(output, save_every)
     if data is None:
         data = check_finetune(task, output, options)
+    with locked_run(output):
+        return _run(data, output, options, resume, save_every, command, start)
+
+
+def _run(
+    data: TrainingData,
+    output: Path,
+    options: FinetuneOptions,
+    resume: bool,
+    save_every: int | None,
+    command: str,
+    start: float,
+) -> dict[str, Any]:
+    """Trains and writes the bundle; see `finetune`."""
     with reproducible(options.seed):
         with dtype_policy(options.precision):
             trainer, trimmed = _prepare(data, output, options, resume)
@@ -145,6 +165,7 @@ def _identity(data: TrainingData, options: FinetuneOptions, rate: float) -> dict
     return {
         "labels": data.labels,
         "examples": data.num_examples,
+        CONTENT: data.content,
         "task": task.name,
         "data": str(task.data.resolve()),
         "columns": dataclasses.asdict(task.columns),

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import fcntl
 import json
+import os
 import shutil
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +17,80 @@ from sqb_tf.atomic_write import staged_file, writing
 from sqb_tf.errors import InputError
 from sqb_tf.progress import log
 
-RUN_RECORD = "run.json"
+RUN_RECORD, OWNER = "run.json", "owner.json"
+# The part of a run's identity that is a sum of its data.
+CONTENT = "content"
 LOGS = "logs"  # TensorBoard's, which the bundle keeps
 
 
+def run_directory(output: Path) -> Path:
+    """That of the run which writes `output`."""
+    return output.with_name(output.name + ".training")
+
+
+def has_state(output: Path) -> bool:
+    """Whether there is a run to resume that writes `output`."""
+    return (run_directory(output) / RUN_RECORD).is_file()
+
+
+@contextlib.contextmanager
+def locked_run(output: Path) -> Iterator[None]:
+    """Keeps other processes from writing `output` meanwhile.
+
+    The lock is the system's on the run's directory, so that nothing is left of it if the process is killed.
+
+    Raises:
+        InputError: another run writes `output`; says which process, on which machine, and since when.
+    """
+    directory = run_directory(output)
+    with writing(directory):
+        descriptor = _locked(directory)
+    try:
+        if descriptor is None:
+            raise InputError(
+                f"{output}: {_owner(directory)} writes it: wait, or name another --output"
+            )
+        owner = {"process": os.getpid(), "host": socket.gethostname()}
+        owner["since"] = f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}"
+        (directory / OWNER).write_text(json.dumps(owner), encoding="utf-8")
+        yield
+    finally:
+        if descriptor is not None:
+            with contextlib.suppress(OSError):  # what was not begun leaves nothing
+                if os.listdir(directory) == [OWNER]:
+                    shutil.rmtree(directory)
+            os.close(descriptor)
+
+
+def _locked(directory: Path) -> int | None:
+    """A descriptor that holds the lock of a directory, which is made; None: another process has it."""
+    while True:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.stat(directory)):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)  # its run ended in between, and removed it
+
+
+def _owner(directory: Path) -> str:
+    try:
+        owner = json.loads((directory / OWNER).read_text(encoding="utf-8"))
+        return f"process {owner['process']} on {owner['host']}, since {owner['since']},"
+    except (OSError, ValueError, KeyError):  # it has just begun
+        return "another process"
+
+
 def open_run_directory(output: Path, identity: dict[str, Any], resume: bool) -> Path:
-    """The directory of a run that writes `output`: a new one, or with `resume` that of the earlier run.
+    """The directory of the run that writes `output`: a new one, or with `resume` that of the earlier run.
+
+    The caller has the lock, see `locked_run`.
 
     Args:
         output: the bundle that the run writes.
@@ -26,7 +100,7 @@ def open_run_directory(output: Path, identity: dict[str, Any], resume: bool) -> 
     Raises:
         InputError: the run to resume has another identity, or its record cannot be read.
     """
-    directory = output.with_name(output.name + ".training")
+    directory = run_directory(output)
     record = directory / RUN_RECORD
     if resume and record.is_file():
         _check_identity(record, identity)
@@ -34,9 +108,12 @@ def open_run_directory(output: Path, identity: dict[str, Any], resume: bool) -> 
     if resume:
         log(f"nothing to resume at {directory}: starting from the beginning")
     with writing(directory):
-        if directory.exists():
-            shutil.rmtree(directory)
-        directory.mkdir(parents=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != OWNER:
+                path.unlink()
     with staged_file(record) as staged:
         staged.write_text(json.dumps(identity, indent=2), encoding="utf-8")
     return directory
@@ -50,6 +127,11 @@ def _check_identity(record: Path, identity: dict[str, Any]) -> None:
             f"{record}: cannot be read: {error}: start again without --resume"
         ) from None
     for name, value in json.loads(json.dumps(identity)).items():
+        if recorded.get(name) != value and name == CONTENT:
+            raise InputError(
+                f"--resume: the data of the run in {record.parent} has changed since it began: start again "
+                "without --resume"
+            )
         if recorded.get(name) != value:
             flag = name.replace("_", "-")
             raise InputError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqb_tf.checkpoint.bundle import BundleInfo
@@ -36,6 +37,7 @@ class TrainingData:
         label_counts: label -> training rows (for tags: words) that have it.
         calibration: a sample of the training examples.
         verification: a sample of the held-out examples.
+        content: a sum of the files that were read.
     """
 
     task: Task
@@ -46,6 +48,7 @@ class TrainingData:
     label_counts: Mapping[str, int]
     calibration: list[Example]
     verification: list[Example]
+    content: str
 
     @classmethod
     def read(cls, task: Task, options: FinetuneOptions) -> tuple[TrainingData, Survey]:
@@ -76,7 +79,10 @@ class TrainingData:
         head = description(labels, task.paired, settings)
         head.check_metric(metric)
         counts, (train, dev) = surveyed.train, (sample.items for sample in samples.values())
-        data = cls(task, head, settings, metric, counts.rows, dict(counts.labels), train, dev)
+        content = _sum_of(split.file for split in surveyed.splits.values())
+        data = cls(
+            task, head, settings, metric, counts.rows, dict(counts.labels), train, dev, content
+        )
         return data, surveyed
 
     def is_of(self, info: BundleInfo) -> bool:
@@ -92,3 +98,12 @@ class TrainingData:
     def labels(self) -> list[str]:
         """Label names in the order of the outputs."""
         return list(self.head.labels)
+
+
+def _sum_of(files: Iterable[str]) -> str:
+    """sha256 of the contents of files, each once."""
+    digest = hashlib.sha256()
+    for path in dict.fromkeys(files):
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -105,7 +105,7 @@ def release(
             searched; a file that cannot be written.
     """
     files = ReleaseFiles(Path(path))
-    files.check_writable()
+    files.check_writable(search)
     spec = RecipeSpec.read(recipe)
     if search:
         spec.check_searchable()

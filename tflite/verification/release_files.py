@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 from sqb_tf.atomic_write import check_writable
 from sqb_tf.errors import InputError
+
+# In the metadata of a search's picture: it may be replaced.
+PICTURE_MARK = "sqb convert --search"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +43,40 @@ class ReleaseFiles:
         """The mix that a search settled on, as a recipe."""
         return self.package.with_suffix(".recipe.json")
 
-    def check_writable(self) -> None:
-        """`InputError` now, before the long work, if package or manifest cannot be written."""
+    def check_writable(self, search: bool = False) -> None:
+        """Before the long work: that the files can be written, and what is there may be replaced.
+
+        Args:
+            search: whether a search may write its files too.
+
+        Raises:
+            InputError: no permission; a file of such a name that no conversion wrote.
+        """
         check_writable(self.package)
         check_writable(self.manifest)
+        manifest = self._own_manifest()
+        beside = {self.manifest: manifest is not None}
+        if search:
+            beside |= {
+                self.search_recipe: manifest is not None and "search" in manifest,
+                self.search_plot: _has_mark(self.search_plot),
+            }
+        for path, is_own in beside.items():
+            if path.exists() and not is_own:
+                raise InputError(
+                    f"{path}: conversion writes a file of this name beside {self.package}, and did not write "
+                    "that: name another --output, or move it"
+                )
+
+    def _own_manifest(self) -> dict[str, Any] | None:
+        """What an earlier conversion wrote; None: nothing, or something else is there."""
+        try:
+            manifest = json.loads(self.manifest.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        is_own = isinstance(manifest, dict) and {"package", "verification"} <= manifest.keys()
+        return manifest if is_own else None
+
+
+def _has_mark(picture: Path) -> bool:
+    return picture.is_file() and PICTURE_MARK.encode() in picture.read_bytes()

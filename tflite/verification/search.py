@@ -24,6 +24,7 @@ from ..conversion.converter import ConversionRequest, convert_request
 from ..conversion.gptq import round_rows
 from ..conversion.lowering.model import EMBEDDINGS, LoweredModel
 from ..conversion.recipes import SHARED_TABLE, RecipeSpec
+from .release_files import PICTURE_MARK
 from .verify import Report, verify
 
 # The storage type of a layer that has to be finer.
@@ -180,5 +181,5 @@ def plot(tried: Sequence[Attempt], path: str | Path) -> None:
     axes.set_xlabel("package, MB")
     axes.set_ylabel("signal to noise, dB")
     axes.legend()
-    figure.savefig(path, format="png", dpi=150)
+    figure.savefig(path, format="png", dpi=150, metadata={"Software": PICTURE_MARK})
     plt.close(figure)

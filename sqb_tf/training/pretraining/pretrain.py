@@ -23,7 +23,7 @@ from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.pretraining.options import PretrainOptions
 from sqb_tf.training.pretraining.pretrainer import Pretrainer
 from sqb_tf.training.pretraining.shards import Shards
-from sqb_tf.training.run_directory import open_run_directory, remove_run_directory
+from sqb_tf.training.run_directory import locked_run, open_run_directory, remove_run_directory
 
 
 def pretrain(
@@ -60,16 +60,17 @@ def pretrain(
     check_request(output, save_every)
     if head not in registry.TEXT_NAMES:
         raise unknown_name("head", head, registry.TEXT_NAMES)
-    with reproducible(options.seed):
-        with _device_scope(options), dtype_policy(options.precision):
-            trainer = _prepare(shards, output, options, resume)
-            trainer.train(save_every)
-        model = heads.build(head, trainer.model.config)
-    _copy_weights(trainer.model, model)
-    metrics = _metrics(trainer, model)
-    _write_bundle(output, trainer, model, head, metrics, command)
-    remove_run_directory(trainer.directory)
-    return metrics
+    with locked_run(output):
+        with reproducible(options.seed):
+            with _device_scope(options), dtype_policy(options.precision):
+                trainer = _prepare(shards, output, options, resume)
+                trainer.train(save_every)
+            model = heads.build(head, trainer.model.config)
+        _copy_weights(trainer.model, model)
+        metrics = _metrics(trainer, model)
+        _write_bundle(output, trainer, model, head, metrics, command)
+        remove_run_directory(trainer.directory)
+        return metrics
 
 
 def _prepare(shards: Shards, output: Path, options: PretrainOptions, resume: bool) -> Pretrainer:

@@ -23,7 +23,7 @@ from sqb_tf.training.checks import check_request, check_shards, check_student
 from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.pretraining.shards import Shards
-from sqb_tf.training.run_directory import open_run_directory, remove_run_directory
+from sqb_tf.training.run_directory import locked_run, open_run_directory, remove_run_directory
 from sqb_tf.training.squeezing.options import SqueezeOptions
 from sqb_tf.training.squeezing.squeezer import Squeezer, principal_directions
 from sqb_tf.training.squeezing.student import copy_weights, taught_layers
@@ -67,32 +67,35 @@ def squeeze(
     info = source.read_info(options.teacher)
     config = check_student(options, info)
     check_shards(shards, info, options.teacher)
-    with reproducible(options.seed):
-        teacher = source.load_model(options.teacher)
-        init = None if options.init is None else source.load_model(options.init)
-        directory = open_run_directory(output, _identity(shards, options, teacher, init), resume)
-        layers = taught_layers(config.num_hidden_layers, info.config.num_hidden_layers)
-        with dtype_policy(options.precision):
-            frozen = frozen_encoder(teacher)
-            directions = None
-            if config.hidden_size < info.config.hidden_size:
-                directions = _directions(
-                    directory,
-                    lambda: principal_directions(
-                        frozen, layers, shards, options, config.hidden_size
-                    ),
-                )
-            student = first_student(config, frozen, init, layers, directions)
-            pooling = getattr(teacher, "pooling", None)
-            squeezer = Squeezer(
-                shards, options, student, frozen, layers, pooling, directory, directions
+    with locked_run(output):
+        with reproducible(options.seed):
+            teacher = source.load_model(options.teacher)
+            init = None if options.init is None else source.load_model(options.init)
+            directory = open_run_directory(
+                output, _identity(shards, options, teacher, init), resume
             )
-        squeezer.train(save_every)
-        model = _finish(squeezer, config, teacher, info)
-    metrics = _metrics(squeezer, model, layers)
-    _write_bundle(output, squeezer, model, info, metrics, command)
-    remove_run_directory(squeezer.directory)
-    return metrics
+            layers = taught_layers(config.num_hidden_layers, info.config.num_hidden_layers)
+            with dtype_policy(options.precision):
+                frozen = frozen_encoder(teacher)
+                directions = None
+                if config.hidden_size < info.config.hidden_size:
+                    directions = _directions(
+                        directory,
+                        lambda: principal_directions(
+                            frozen, layers, shards, options, config.hidden_size
+                        ),
+                    )
+                student = first_student(config, frozen, init, layers, directions)
+                pooling = getattr(teacher, "pooling", None)
+                squeezer = Squeezer(
+                    shards, options, student, frozen, layers, pooling, directory, directions
+                )
+            squeezer.train(save_every)
+            model = _finish(squeezer, config, teacher, info)
+        metrics = _metrics(squeezer, model, layers)
+        _write_bundle(output, squeezer, model, info, metrics, command)
+        remove_run_directory(squeezer.directory)
+        return metrics
 
 
 def _identity(shards: Shards, options: SqueezeOptions, teacher: Any, init: Any) -> dict[str, Any]:

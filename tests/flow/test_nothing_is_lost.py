@@ -1,0 +1,126 @@
+"""What is the user's stays: files beside a package, inputs, finished bundles, runs of other processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from fixtures.commands import call, error_line, rejects, run, start, unchanged
+
+from sqb_tf.errors import InputError
+from sqb_tf.training.run_directory import OWNER, locked_run, run_directory
+
+TINY = ["--preset", "squeezebert-tiny", "--vocab-size", 100, "--seq-length", 16, "--epochs", 1]
+
+
+def test_a_recipe_of_the_packages_name_stays(bundle_dir, tmp_path):
+    recipe, package = tmp_path / "mixed.json", tmp_path / "mixed.tflite"
+    recipe.write_text('{"*": "int8"}')
+    command = ["convert", "--model", bundle_dir, "--quantize", recipe, "--output", package]
+    with unchanged(tmp_path):
+        rejects(
+            r"mixed\.json: conversion writes a file of this name .* name another --output", *command
+        )
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.search.png", "x.recipe.json"])
+def test_files_beside_a_package_that_are_not_ours_stay(name, bundle_dir, tmp_path):
+    (tmp_path / name).write_text('{"mine": 1}')
+    command = ["convert", "--model", bundle_dir, "--output", tmp_path / "x.tflite", "--search"]
+    with unchanged(tmp_path):
+        rejects(rf"{name}: conversion writes a file of this name", *command, "--quantize", "int4")
+
+
+def test_a_package_is_converted_again(bundle_dir, tmp_path):
+    command = ["convert", "--model", bundle_dir, "--output", tmp_path / "x.tflite", "--allow-loss"]
+    assert call(*command) == 0 == call(*command)
+
+
+@pytest.mark.parametrize("flag", ["--json", "--output"])
+def test_no_input_is_written(flag, bundle_dir, data, tmp_path):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a good film\n")
+    flags = ["--model", bundle_dir, "--input", texts, flag, texts]
+    with unchanged(tmp_path):
+        assert error_line(run("predict", *map(str, flags))) == (
+            f"{flag} {texts}: the run reads it (--input): name another one"
+        )
+
+
+def test_a_finished_bundle_stays(data, tmp_path, capsys):
+    command = ["finetune", "--data", data, *TINY, "--output", tmp_path / "model"]
+    assert call(*command) == 0
+    with unchanged(tmp_path / "model"):
+        rejects(r"model is there already: --overwrite replaces it", *command)
+        capsys.readouterr()
+        assert call(*command, "--resume", "--json", tmp_path / "again.json") == 0
+    assert "finished: nothing to resume" in capsys.readouterr().out
+    assert json.loads((tmp_path / "again.json").read_text())["metric"]["name"] == "accuracy"
+    assert call(*command, "--overwrite", "--seed", 1) == 0
+    metrics = json.loads((tmp_path / "model" / "metrics.json").read_text())
+    assert metrics["options"]["seed"] == 1
+
+
+def test_folders_of_other_tools_stay(bundle_dir, hf_folder, tmp_path):
+    folder, imported = tmp_path / "exported", tmp_path / "imported"
+    for command in (
+        ["export_hf", "--model", bundle_dir, "--output", folder],
+        ["import_hf", "--source", hf_folder, "--output", imported],
+    ):
+        assert call(*command) == 0
+        with unchanged(command[-1]):
+            rejects(r"is there already: --overwrite replaces it", *command)
+        assert call(*command, "--overwrite") == 0
+
+
+def test_two_runs_do_not_write_one_bundle(data, tmp_path):
+    output = tmp_path / "model"
+    with locked_run(output):
+        owner = json.loads((run_directory(output) / OWNER).read_text())
+        assert owner["process"] == os.getpid()
+        finished = run("finetune", *map(str, ["--data", data, *TINY, "--output", output]))
+    message = error_line(finished)
+    assert message.startswith(f"{output}: process {os.getpid()} on {owner['host']}, since ")
+    assert message.endswith(" writes it: wait, or name another --output")
+    assert not output.exists() and not run_directory(output).exists()
+
+
+def test_the_lock_of_a_killed_run_is_none(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from sqb_tf.training.run_directory import locked_run\n"
+        "with locked_run(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
+    )
+    output = tmp_path / "model"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, output], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "locked\n"
+    with pytest.raises(InputError, match=f"process {process.pid} on "), locked_run(output):
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with locked_run(output):
+        assert json.loads((run_directory(output) / OWNER).read_text())["process"] == os.getpid()
+
+
+def test_a_run_is_not_resumed_with_other_data(data, tmp_path):
+    output = tmp_path / "model"
+    command = ["finetune", "--data", data, *TINY, "--epochs", 200, "--output", output]
+    process = start(*map(str, [*command, "--save-every", 1]))
+    deadline = time.monotonic() + 120
+    while not (run_directory(output) / "state.npz").is_file():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    # Corrected labels: as many rows as before.
+    (data / "train.tsv").write_text("text\tlabel\na good film\tbad\na bad film\tgood\n")
+    rejects(
+        r"--resume: the data of the run in .*model\.training has changed since it began",
+        *command,
+        "--resume",
+    )
