@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from sqb_tf.errors import InputError
@@ -14,8 +13,8 @@ from sqb_tools.shared_options import SavingOptions
 
 
 def check_new(output: str, overwrite: bool) -> None:
-    """`InputError` if something is there that may not be replaced."""
-    if not overwrite and os.path.isdir(output) and os.listdir(output):
+    """`InputError` if a model is there that may not be replaced; other contents never are."""
+    if not overwrite and Path(output, "config.json").is_file():
         raise InputError(f"{output} is there already: --overwrite replaces it")
 
 

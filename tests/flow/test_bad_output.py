@@ -141,7 +141,7 @@ def test_run_state_on_a_full_disk(bundle_dir, data, small_disk):
     shutil.copytree(bundle_dir, disk / "out")
     before = fingerprint(disk / "out")
     fill(disk, 60_000)
-    arguments = ["--data", data, "--init", bundle_dir, "--output", disk / "out"]
+    arguments = ["--data", data, "--init", bundle_dir, "--output", disk / "out", "--overwrite"]
     match = r"cannot write .*out.training.*: No space left on device"
     rejects(match, "finetune", *arguments, "--seq-length", 16, "--save-every", 1)
     assert fingerprint(disk / "out") == before

@@ -69,11 +69,13 @@ class ReleaseFiles:
                 )
 
     def _own_manifest(self) -> dict[str, Any] | None:
-        """What an earlier conversion wrote; None: nothing, or something else is there."""
+        """What an earlier conversion wrote, or an empty object; None: something else is there, or nothing."""
         try:
             manifest = json.loads(self.manifest.read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
+        if manifest == {}:
+            return manifest
         is_own = isinstance(manifest, dict) and {"package", "verification"} <= manifest.keys()
         return manifest if is_own else None
 
