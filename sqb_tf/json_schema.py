@@ -47,7 +47,7 @@ def read_json(source: bytes | str, schema: type[T], name: str) -> T:
     source = source.removeprefix(codecs.BOM_UTF8)
     _check_depth(source, name)
     try:
-        return _decoder(schema).decode(source)
+        return _decoder(schema).decode(source)  # type: ignore[arg-type] # mypy: no type is hashable
     except msgspec.ValidationError as error:
         raise InputError(f"{name}: {_with_place(error)}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

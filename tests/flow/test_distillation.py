@@ -20,7 +20,7 @@ from fixtures.models import (
 from fixtures.tiers import tiered
 
 import sqb_tf
-from sqb_tf.checkpoint import bundle
+from sqb_tf.checkpoint import bundle, checksum
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
@@ -391,8 +391,9 @@ def test_full_disk_and_outputs_that_are_not_finite(teacher, labels, spoiled, tmp
             teacher_outputs(find_teacher(teacher), task, labels, 64, folder, [1])
     assert listing(folder) == []
     model = sqb_tf.load(spoiled)
-    model.head.bias.assign([0, np.nan, 0])
+    model.head.kernel.assign(np.full(model.head.kernel.shape, 3e38))  # the sums are not finite
     bundle.save_weights(model, spoiled / bundle.WEIGHTS)
+    checksum.write(spoiled / bundle.WEIGHTS)
     (spoiled / "labels.txt").write_text("bad\nfair\ngood\n")
     data = tmp_path / "data.tsv"
     data.write_text("text\tlabel\na good film\tgood\na film\tfair\na bad film\tbad\n" * 4)
