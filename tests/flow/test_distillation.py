@@ -24,6 +24,7 @@ from sqb_tf.checkpoint import bundle, checksum
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
+from sqb_tf.npy_file import RowWriter
 from sqb_tf.model.heads import SqueezeBertClassifier
 from sqb_tf.survey.survey import survey
 from sqb_tf.training import teacher_outputs as teacher_module
@@ -386,7 +387,7 @@ def test_full_disk_and_outputs_that_are_not_finite(teacher, labels, spoiled, tmp
 
     folder = tmp_path / "work"
     with monkeypatch.context() as patched:
-        patched.setattr(teacher_module, "_write_header", full)
+        patched.setattr(RowWriter, "_write_header", full)
         with pytest.raises(InputError, match=r"cannot write .*npy: No space left on device"):
             teacher_outputs(find_teacher(teacher), task, labels, 64, folder, [1])
     assert listing(folder) == []
