@@ -24,8 +24,8 @@ from sqb_tf.checkpoint import bundle, checksum
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
-from sqb_tf.npy_file import RowWriter
 from sqb_tf.model.heads import SqueezeBertClassifier
+from sqb_tf.npy_file import RowWriter
 from sqb_tf.survey.survey import survey
 from sqb_tf.training import teacher_outputs as teacher_module
 from sqb_tf.training.distillation import (
