@@ -198,6 +198,7 @@ def _load(file: io.BytesIO, storages: _Storages) -> Any:
         del stack[start:]
         return values
 
+    argument: Any
     for code, argument, _ in pickletools.genops(file):
         name = code.name
         if name in _VALUES:
@@ -308,4 +309,7 @@ def _parameter(data: np.ndarray, *_: Any) -> np.ndarray:
     return data
 
 
-_FUNCTIONS = {"_rebuild_tensor_v2": _tensor, "_rebuild_parameter": _parameter}
+_FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
+    "_rebuild_tensor_v2": _tensor,
+    "_rebuild_parameter": _parameter,
+}
