@@ -10,8 +10,7 @@ samples.json                      texts of each split, for calibration and verif
 Records are in TFRecord's format (length, checksum, payload, checksum). The payload is little-endian uint16:
 the lengths of the two segments, then their tokens, padded with 0 to `seq_length` - 3. All records have the
 same size, so record n is at a known offset: batches are read in any order, and a resumed run does not read
-what it has seen. Reading needs numpy only. It checks
-both checksums, as TensorFlow's `TFRecordDataset` does.
+what it has seen. Reading needs numpy only, and checks both checksums, as TensorFlow's `TFRecordDataset` does.
 """
 
 from __future__ import annotations
@@ -178,7 +177,7 @@ class Shards:
             if is_bad.any():
                 path, number = self.directory / shard_name(split, file), numbers[is_bad.argmax()]
                 raise InputError(
-                    f"{path}: record {number} is damaged: {what}: copy the file again or make the shards again"
+                    f"{path}: record {number} is damaged: {what}: copy it again or make the shards again"
                 )
         return payloads
 
