@@ -60,6 +60,8 @@ def read_json(source: bytes | str, schema: type[T], name: str) -> T:
         raise InputError(f"{name}: {_with_place(error)}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         reason = one_line(error).removeprefix("JSON is malformed: ")
+        if b"NaN" in source or b"Infinity" in source:
+            reason += "; write null for NaN and Infinity, which JSON does not have"
         raise InputError(f"{name}: not JSON: {reason}") from None
 
 

@@ -28,7 +28,8 @@ class Crc32c:
         for place in reversed(range(size)):
             table[place] = words
             words = _through_zero(words, byte_table)
-        self._words, self._places = table.ravel(), 256 * np.arange(size)
+        self._words = table.ravel()
+        self._places: np.ndarray = 256 * np.arange(size)
         # What the start value of all ones becomes on the way through `size` bytes, inverted at the end.
         state = np.array([_ALL_ONES], np.uint32)
         for _ in range(size):
@@ -38,8 +39,8 @@ class Crc32c:
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         crc: np.ndarray = np.empty(len(rows), np.uint32)
         for start in range(0, len(rows), _ROWS):
-            words = self._words.take(self._places + rows[start : start + _ROWS])
-            crc[start : start + _ROWS] = np.bitwise_xor.reduce(words, axis=1)
+            parts: np.ndarray = self._words.take(self._places + rows[start : start + _ROWS])
+            crc[start : start + _ROWS] = np.bitwise_xor.reduce(parts, axis=1)
         crc ^= self._constant
         return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(0xA282EAD8)
 

@@ -107,8 +107,10 @@ class Shards:
                 f"{len(self.index.unigrams)}"
             )
         self._texts = _read_texts(self.directory / SAMPLES)
-        length = np.array([[self.index.payload_size]], "<u8").view(np.uint8)
-        self._head = np.append(length, Crc32c(length.size)(length).astype("<u4").view(np.uint8))
+        length: np.ndarray = np.array([[self.index.payload_size]], "<u8").view(np.uint8)
+        self._head: np.ndarray = np.append(
+            length, Crc32c(length.size)(length).astype("<u4").view(np.uint8)
+        )
         self._crc = Crc32c(self.index.payload_size)
         self._files = {
             split: [self._open(split, i, count) for i, count in enumerate(counts)]
