@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqb_tf.errors import InputError, unknown_name
+from sqb_tf.json_schema import read_json_file
 
 # The activations whose names mean the same in Keras, in `transformers` and in the lowering.
 # `gelu` is the exact (erf) form, as in BERT; `gelu_new` and `gelu_pytorch_tanh` are its tanh form.
@@ -25,6 +26,9 @@ GROUP_FIELDS = (
     "intermediate_groups",
     "output_groups",
 )
+
+# Of the values: sizes are int32 and numbers float32 in what a config becomes.
+MAX_INT, MAX_FLOAT = 2**31 - 1, 3e38
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +78,12 @@ class SqueezeBertConfig:
             _check_type(field.name, str(field.type), getattr(self, field.name))
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}: expected 0 <= value < 1")
+                raise InputError(f"{name}={getattr(self, name)!r:.30}: expected 0 <= value < 1")
         for name in ("initializer_range", "layer_norm_eps", "block_norm_eps"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name}={getattr(self, name)}: expected a value above 0")
+            if not 0 < getattr(self, name) < MAX_FLOAT:
+                raise InputError(
+                    f"{name}={getattr(self, name)!r:.30}: expected a value above 0 and below {MAX_FLOAT:g}"
+                )
         if self.hidden_act not in ACTIVATIONS:
             raise InputError(f"hidden_act={self.hidden_act!r}: expected one of {ACTIVATIONS}")
         if self.token_mixer not in TOKEN_MIXERS:
@@ -125,6 +131,20 @@ class SqueezeBertConfig:
         """Channels of one attention head."""
         return self.hidden_size // self.num_attention_heads
 
+    @property
+    def min_weights(self) -> int:
+        """Weights of its embedding tables and kernels. A model has these, biases, norms and a head's."""
+        hidden, wide = self.hidden_size, self.intermediate_size
+        rows = self.vocab_size + self.max_position_embeddings + self.type_vocab_size
+        groups = [self.post_attention_groups]
+        block = hidden * wide // self.intermediate_groups + hidden * wide // self.output_groups
+        if self.token_mixer == "self_attention":
+            groups += [self.q_groups, self.k_groups, self.v_groups]
+        else:
+            block += hidden * self.mixer_kernel_size
+        block += sum(hidden * hidden // count for count in groups)
+        return rows * hidden + self.num_hidden_layers * block
+
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> SqueezeBertConfig:
         """The preset `name` (see `PRESETS`), with fields replaced by `overrides`."""
@@ -148,12 +168,7 @@ class SqueezeBertConfig:
     @classmethod
     def from_json(cls, path: str | Path) -> SqueezeBertConfig:
         """Reads a `config.json`; an `InputError` names the file if it is not a valid config."""
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise InputError(f"{path}: cannot be read as a config: {error}") from None
-        if not isinstance(values, dict):
-            raise InputError(f"{path}: expected a JSON object")
+        values = read_json_file(path, dict[str, Any])
         try:
             return cls.from_dict(values)
         except InputError as error:
@@ -176,9 +191,9 @@ def _check_type(name: str, annotation: str, value: Any) -> None:
     types: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
     fits = isinstance(value, types[annotation]) and not isinstance(value, bool)
     if not fits:
-        raise InputError(f"{name}={value!r}: expected {annotation}")
-    if isinstance(value, int) and annotation == "int" and value < 1:
-        raise InputError(f"{name}={value}: expected at least 1")
+        raise InputError(f"{name}={value!r:.100}: expected {annotation}")
+    if isinstance(value, int) and annotation == "int" and not 1 <= value <= MAX_INT:
+        raise InputError(f"{name}={value!s:.30}: expected 1 to {MAX_INT}")
 
 
 # `squeezebert-base` is the paper's. The two smaller presets keep its proportions (heads of 64 or 32 channels,

@@ -8,13 +8,12 @@ Prints the line of `sqb_tf.checkpoint.pretrained.CHECKPOINTS`.
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import shutil
 import tempfile
 from pathlib import Path
 
-from sqb_tf.checkpoint import bundle, pretrained
+from sqb_tf.checkpoint import bundle, checksum, pretrained
 from sqb_tf.checkpoint.compact import compact_weights
 from sqb_tf.data.example import Example
 from sqb_tf.data.reservoir import ReservoirSample
@@ -53,11 +52,12 @@ def ship(source: str, name: str) -> str:
         bundle.write(staged, contents)
         full = (staged / bundle.WEIGHTS).rename(Path(folder) / "full.h5")
         compact_weights(full, staged / bundle.WEIGHTS)
+        checksum.write(staged / bundle.WEIGHTS)
         for file in staged.iterdir():  # beside the model card, which stays
             shutil.copy(file, target / file.name)
     weights = target / bundle.WEIGHTS
     log(f"{weights}: {weights.stat().st_size / 1e6:.1f} MB")
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+    return checksum.sha256(weights)
 
 
 def main() -> None:

@@ -72,8 +72,8 @@ class Architecture:
         hidden = settings.get("hidden_size", SqueezeBertConfig.hidden_size)
         if settings.get("embedding_size", hidden) != hidden:
             raise InputError(
-                f"embedding_size {settings['embedding_size']} is not hidden_size {hidden}: expected "
-                "embeddings as wide as the layers"
+                f"embedding_size {settings['embedding_size']!r:.40} is not hidden_size {hidden!r:.40}: "
+                "expected embeddings as wide as the layers"
             )
         if not self.grouped:
             _check_bert(settings)

@@ -8,6 +8,7 @@ task.json           what it was trained for (`TaskInfo`)
 calibration.jsonl   a sample of training texts, for calibration; may be empty
 verification.jsonl  a sample of held-out examples with labels, for verification; may be empty
 metrics.json        the metrics that the training reached
+model.weights.h5.sha256    of the weights, which loading checks (`checksum.py`)
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sqb_tf.atomic_write import (
     check_room,
     check_writable,
     staged_directory,
     staged_file,
 )
-from sqb_tf.checkpoint import pretrained, transformers_folder
+from sqb_tf.checkpoint import checksum, pretrained, transformers_folder
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.delimited import DelimitedFile
@@ -34,11 +37,15 @@ from sqb_tf.data.example import Columns, Example
 from sqb_tf.errors import InputError, one_line
 from sqb_tf.heads import registry
 from sqb_tf.heads.head import Head
+from sqb_tf.json_schema import Count, read_json_file
 from sqb_tf.line_file import read_lines, write_lines
+from sqb_tf.text.encoder import check_seq_length
 
 WEIGHTS = "model.weights.h5"
 SAMPLE_COLUMNS = Columns("text", None, "label")
 PAIR_COLUMNS = Columns("text", "pair", "label")
+_MISMATCH = "damaged, or the weights of another config than config.json's"
+_DEFLATE = 1032  # zlib's highest factor
 DEFAULT_SEQ_LENGTH = 128  # tokens, where nothing says how long a model's inputs are
 
 
@@ -49,7 +56,7 @@ class TaskInfo:
     task: str  # a key of sqb_tf.data.task_specs.TASKS; the head of an imported model
     kind: str  # the head, one of sqb_tf.heads.registry.NAMES
     paired: bool = False  # takes two texts
-    seq_length: int = DEFAULT_SEQ_LENGTH  # longest input of training, in tokens
+    seq_length: Count = DEFAULT_SEQ_LENGTH  # longest input of training, in tokens
     lowercase: bool = True
     metric: dict[str, Any] = dataclasses.field(default_factory=dict)  # {"name", "value"} on dev
     data: str = ""
@@ -64,10 +71,7 @@ class TaskInfo:
         Raises:
             InputError: not such a record; the message names the file.
         """
-        try:
-            info = cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: cannot be read as a task record: {error}") from None
+        info = read_json_file(path, cls)
         if info.kind not in registry.NAMES:
             raise InputError(
                 f"{path}: kind {info.kind!r}: expected one of {', '.join(registry.NAMES)}"
@@ -75,7 +79,9 @@ class TaskInfo:
         try:
             registry.get(info.kind)(settings=dict(info.settings))
         except (InputError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: settings {info.settings!r}: {error}") from None
+            raise InputError(
+                f"{path}: settings {info.settings!r:.200}: {one_line(error)}"
+            ) from None
         return info
 
 
@@ -154,6 +160,7 @@ def write(directory: str | Path, contents: BundleContents) -> None:
     with staged_directory(directory) as staged:
         contents.model.config.to_json(staged / "config.json")
         save_weights(contents.model, staged / WEIGHTS)
+        checksum.write(staged / WEIGHTS)
         write_lines(staged / "vocab.txt", contents.vocabulary)
         write_lines(staged / "labels.txt", contents.labels)
         _write_json(staged / "task.json", dataclasses.asdict(contents.task))
@@ -223,6 +230,10 @@ def read_info(directory: str | Path, heads: Collection[str] = registry.NAMES) ->
         read_lines(directory / "labels.txt", "label names"),
         TaskInfo.read(directory / "task.json"),
     )
+    try:
+        check_seq_length(info.task.seq_length, info.config.max_position_embeddings)
+    except InputError as error:
+        raise InputError(f"{directory / 'task.json'}: {error}") from None
     if info.task.kind not in heads:
         raise InputError(
             f"{directory}: a bundle for {info.task.kind}: expected one for {' or '.join(heads)}; "
@@ -270,9 +281,12 @@ def load_model(info: BundleInfo) -> Any:
     from sqb_tf.model import heads
 
     assert info.directory is not None, "a bundle on disk has a folder"
+    path = info.directory / WEIGHTS
+    _check_config(info.config, path)
+    pretrained.check_weights(path)
+    checksum.check(path)
     model = heads.build(info.task.kind, info.config, len(info.labels), info.task.settings)
-    pretrained.check_weights(info.directory / WEIGHTS)
-    load_weights(model, info.directory / WEIGHTS)
+    load_weights(model, path)
     return model
 
 
@@ -298,16 +312,18 @@ def load_weights(model: Any, path: Path) -> None:
     """
     import keras
 
-    mismatch = f"{path}: damaged, or the weights of another config than config.json's"
+    arrays = len(_stored_sizes(path))
     try:
-        arrays = _count_arrays(path)
         keras.saving.load_weights(model, path, objects_to_skip=_optimizers(model))
     except (OSError, KeyError, RuntimeError) as error:
         raise InputError(f"{path}: damaged or not a weight file: {one_line(error)}") from None
-    except ValueError as error:
-        raise InputError(f"{mismatch}: {one_line(error)}") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: {_MISMATCH}: {one_line(error)}") from None
     if arrays != len(model.weights):  # Keras ignores surplus arrays
-        raise InputError(f"{mismatch}: {arrays} arrays, not {len(model.weights)}")
+        raise InputError(f"{path}: {_MISMATCH}: {arrays} arrays, not {len(model.weights)}")
+    for weight in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+            raise InputError(f"{path}: {weight.path} has values that are not finite: train again")
 
 
 def _optimizers(model: Any) -> list[Any]:
@@ -315,14 +331,42 @@ def _optimizers(model: Any) -> list[Any]:
     return [] if optimizer is None else [optimizer]
 
 
-def _count_arrays(path: Path) -> int:
-    """How many weights a Keras weight file holds, without an optimizer's state."""
+def _check_config(config: SqueezeBertConfig, path: Path) -> None:
+    """`InputError` if a config is of a larger model than the weights', before it is built."""
+    sizes = _stored_sizes(path)
+    stored = sum(sizes.values())
+    if config.min_weights > stored or config.num_hidden_layers > len(sizes):
+        raise InputError(
+            f"{path}: {_MISMATCH}: {stored:,} weights in {len(sizes)} arrays, for {config.min_weights:,} or "
+            f"more in {config.num_hidden_layers:,} layers"
+        )
+
+
+def _stored_sizes(path: Path) -> dict[str, int]:
+    """Elements of each array in a Keras weight file, without an optimizer's state.
+
+    Raises:
+        InputError: not such a file, or its arrays take more than any compression puts into it.
+    """
     import h5py
 
-    arrays = []
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: arrays.append(name) if hasattr(item, "shape") else None)
-    return sum(not name.startswith("optimizer/") for name in arrays)
+    sizes: dict[str, int] = {}
+    stored_bytes = 0
+
+    def add(name: str, item: Any) -> None:
+        nonlocal stored_bytes
+        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer/"):
+            sizes[name] = math.prod(item.shape or ())
+            stored_bytes += sizes[name] * item.dtype.itemsize
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(add)
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged or not a weight file: {one_line(error)}") from None
+    if stored_bytes > _DEFLATE * path.stat().st_size:
+        raise InputError(f"{path}: damaged: says that it holds {stored_bytes:,} bytes")
+    return sizes
 
 
 def _stored_bytes(model: Any) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sqb_tf.errors import InputError
+from sqb_tf.json_schema import read_json_file
 
 _WORDS = {
     bool: "true or false",
@@ -22,13 +22,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
     """The JSON value in a file; `InputError` if there is none, or another than of `kind`."""
     if not path.exists():
         raise InputError(f"{path}: no such file; expected a folder that `transformers` saved")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(value, kind):
-        raise InputError(f"{path}: expected {_WORDS[kind].replace('an object', 'a JSON object')}")
-    return value
+    return read_json_file(path, kind)
 
 
 def field(values: Mapping[str, Any], path: Path, name: str, kind: type) -> Any:
@@ -40,5 +34,5 @@ def field(values: Mapping[str, Any], path: Path, name: str, kind: type) -> Any:
     if value is None:
         return None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise InputError(f"{path}: {name} {value!r}: expected {_WORDS[kind]}")
+        raise InputError(f"{path}: {name} {value!r:.200}: expected {_WORDS[kind]}")
     return value

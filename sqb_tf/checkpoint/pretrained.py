@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
+from sqb_tf.checkpoint import checksum
 from sqb_tf.errors import InputError
 
 FOLDER = Path(__file__).parents[1] / "pretrained"
@@ -34,7 +34,7 @@ def check_weights(path: Path) -> None:
     """`InputError` if `path` is the weight file of a checkpoint, but not as it was shipped."""
     folder = path.resolve().parent
     expected = CHECKPOINTS.get(folder.name) if folder.parent == FOLDER.resolve() else None
-    if expected is not None and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+    if expected is not None and checksum.sha256(path) != expected:
         raise InputError(
             f"{path}: not the weights that ship with this version (sha256 {expected[:16]}...): install the "
             "package again"

@@ -60,7 +60,7 @@ def read(path: Path) -> SentenceModules | None:
     try:
         kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
         folders = [_inside(path, module["path"]) for module in modules]
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path / MODULES}: cannot be read as a list of modules: {error}"
         ) from None
@@ -110,6 +110,7 @@ def write(folder: Path, modules: SentenceModules) -> None:
 def _inside(folder: Path, path: Any) -> Path:
     """A module's folder; ValueError if it is not within `folder`."""
     inner = (folder / str(path)).resolve()
+    inner.exists()  # an OSError for a name that no folder can have
     if not inner.is_relative_to(folder.resolve()):
         raise ValueError(f"path {path!r} is outside the folder")
     return folder / str(path)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sqb_tf.checkpoint.json_file import read_json
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, one_line
+from sqb_tf.json_schema import Natural, Size, check_json, read_json, read_json_file
 
 NAMES = (
     "model.safetensors",
@@ -16,6 +18,32 @@ NAMES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_DAMAGED = "damaged or not a safetensors file"
+# Of a safetensors file, in bytes. A tensor takes some 100; the format allows 100 MB.
+_MAX_HEADER = 1 << 24
+# Bytes of an element. safetensors has more types, which numpy does not have: of 8, 6 and 4 bits.
+_ITEM_SIZES = {
+    **dict.fromkeys(("BOOL", "U8", "I8"), 1),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
+    **dict.fromkeys(("U32", "I32", "F32"), 4),
+    **dict.fromkeys(("U64", "I64", "F64"), 8),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor:
+    """A tensor in the header of a safetensors file."""
+
+    dtype: str
+    shape: list[Natural]
+    data_offsets: tuple[Size, Size]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Index:
+    """The index of weights in several files."""
+
+    weight_map: dict[str, str]  # weight -> file
 
 
 def read(folder: Path) -> dict[str, np.ndarray]:
@@ -57,19 +85,17 @@ def _paths(folder: Path) -> list[Path]:
     if file.suffix != ".json":
         return [file]
     paths = []
+    present = {path.name for path in folder.iterdir()}
     for part in sorted(set(_weight_map(file).values())):
-        if Path(part).name != part or not (folder / part).is_file():
-            raise InputError(f"{folder}: {part} is missing, which {file.name} names")
+        if part not in present:
+            raise InputError(f"{folder}: {part:.200} is missing, which {file.name} names")
         paths.append(folder / part)
     return paths
 
 
 def _weight_map(index: Path) -> dict[str, str]:
     """Weight name -> file name."""
-    parts = read_json(index).get("weight_map")
-    if not isinstance(parts, dict) or not all(isinstance(part, str) for part in parts.values()):
-        raise InputError(f"{index}: expected a weight_map in it, from weights to files")
-    return parts
+    return read_json_file(index, _Index).weight_map
 
 
 def _check_index(folder: Path, weights: dict[str, Any]) -> None:
@@ -87,17 +113,36 @@ def _read_file(path: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    _read_header(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError, KeyError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: damaged or not a safetensors file: {error}") from None
+        raise InputError(f"{path}: {_DAMAGED}: {one_line(error)}") from None
 
 
 def _read_header(path: Path) -> dict[str, tuple[int, ...]]:
-    from safetensors import SafetensorError, safe_open
+    """The shapes of a safetensors file, each checked against the bytes that it has.
 
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError, KeyError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: damaged or not a safetensors file: {error}") from None
+    Raises:
+        InputError: no such file; a type of element that numpy does not have.
+    """
+    with path.open("rb") as file:
+        size = path.stat().st_size - 8
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(size, _MAX_HEADER):
+            raise InputError(f"{path}: {_DAMAGED}: a header of {length:,} bytes")
+        header = read_json(file.read(length), dict[str, Any], f"{path}: {_DAMAGED}")
+    header.pop("__metadata__", None)
+    tensors = check_json(header, dict[str, _Tensor], f"{path}: {_DAMAGED}")
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _ITEM_SIZES:
+            raise InputError(
+                f"{path}: {name:.200} is {tensor.dtype:.20}: expected float weights, one of F32, F16 and BF16"
+            )
+        start, end = tensor.data_offsets
+        if (
+            end - start != _ITEM_SIZES[tensor.dtype] * math.prod(tensor.shape)
+            or end > size - length
+        ):
+            raise InputError(f"{path}: {_DAMAGED}: {name:.200} has other bytes than its shape")
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

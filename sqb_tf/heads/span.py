@@ -23,6 +23,7 @@ from sqb_tf.heads.long_texts import LONG_TEXTS
 from sqb_tf.heads.metrics import answer_f1, exact_match
 from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.heads.windows import TrainingWindows, Window, check_stride, windows
+from sqb_tf.json_schema import read_json
 from sqb_tf.text.encoder import TextEncoder
 
 if TYPE_CHECKING:
@@ -166,14 +167,13 @@ class SpanHead(TaskHead):
         row = {"question": line, "context": context}
         if context is None:
             try:
-                row = json.loads(line)
-            except ValueError as error:
+                row = read_json(line, dict[str, Any], where)
+            except InputError as error:
                 raise InputError(
-                    f"{where}: not JSON: {error}: expected an object with question and context, or "
-                    "--context FILE"
+                    f"{error}: expected an object with question and context, or --context FILE"
                 ) from None
         for key in ("question", "context"):
-            value = row.get(key) if isinstance(row, dict) else None
+            value = row.get(key)
             if not isinstance(value, str) or not value.strip():
                 raise InputError(f"{where}: no {key}: expected an object with question and context")
         return str(row["question"]), row["context"]

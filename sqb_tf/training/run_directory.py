@@ -15,6 +15,7 @@ from typing import Any
 
 from sqb_tf.atomic_write import staged_file, writing
 from sqb_tf.errors import InputError
+from sqb_tf.json_schema import read_json_file
 from sqb_tf.progress import log
 
 RUN_RECORD, OWNER = "run.json", "owner.json"
@@ -121,11 +122,9 @@ def open_run_directory(output: Path, identity: dict[str, Any], resume: bool) -> 
 
 def _check_identity(record: Path, identity: dict[str, Any]) -> None:
     try:
-        recorded = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{record}: cannot be read: {error}: start again without --resume"
-        ) from None
+        recorded = read_json_file(record, dict[str, Any])
+    except InputError as error:
+        raise InputError(f"{error}: start again without --resume") from None
     for name, value in json.loads(json.dumps(identity)).items():
         if recorded.get(name) != value and name == CONTENT:
             raise InputError(

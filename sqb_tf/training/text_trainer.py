@@ -14,6 +14,7 @@ from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint import bundle
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
+from sqb_tf.json_schema import read_json_file
 from sqb_tf.progress import log
 from sqb_tf.training.callbacks import run_callbacks
 from sqb_tf.training.options import TextRunOptions
@@ -137,9 +138,7 @@ class TextTrainer(abc.ABC):
         if not evaluated_step:
             return []
         try:
-            points = json.loads(curve.read_text(encoding="utf-8"))
+            points = read_json_file(curve, list[dict[str, Any]])
             return [point for point in points if point["step"] <= evaluated_step]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{curve}: cannot be read: {error}: start again without --resume"
-            ) from None
+        except (InputError, KeyError, TypeError) as error:
+            raise InputError(f"{error}: {curve}: start again without --resume") from None

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from fixtures.commands import listing, rejects, unchanged
 
 import sqb_tflite
-from sqb_tf.checkpoint import bundle
+from sqb_tf.checkpoint import bundle, checksum
 
 # --- Bundles -------------------------------------------------------------------------------------
 
@@ -31,6 +33,28 @@ def lines_without(path: Path, line: str, instead: str | None = None) -> None:
 
 def truncate(path: Path, share: float) -> None:
     os.truncate(path, int(path.stat().st_size * share))
+
+
+def flip_bit(folder: Path) -> None:
+    path = folder / bundle.WEIGHTS
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def spoil_weights(folder: Path) -> None:
+    """As a run that diverged writes them."""
+    with h5py.File(folder / bundle.WEIGHTS, "r+") as file:
+        names: list[str] = []
+        file.visit(lambda name: names.append(name) if name.endswith("/0") else None)
+        file[names[0]][0] = float("nan")
+    checksum.write(folder / bundle.WEIGHTS)
+
+
+def inflate_weights(folder: Path) -> None:
+    with h5py.File(folder / bundle.WEIGHTS, "w") as file:
+        file.create_dataset("layers/0", (10**6, 10**6), "f4", chunks=(1000, 1000))
+    edit(folder / "config.json", lambda config: config.update(max_position_embeddings=10**9))
 
 
 SPOILINGS = {
@@ -74,7 +98,7 @@ SPOILINGS = {
     ),
     "config not JSON": (
         lambda b: (b / "config.json").write_text("{"),
-        "config.json: cannot be read as a config",
+        "config.json: not JSON: Input data was truncated",
     ),
     "config with an unknown key": (
         lambda b: edit(b / "config.json", lambda c: c.update(layers=2)),
@@ -82,11 +106,11 @@ SPOILINGS = {
     ),
     "task not JSON": (
         lambda b: (b / "task.json").write_text("{"),
-        "task.json: cannot be read as a task record",
+        "task.json: not JSON: Input data was truncated",
     ),
     "task of another form": (
         lambda b: (b / "task.json").write_text("[]"),
-        "task.json: cannot be read as a task record",
+        "task.json: Expected object, got array",
     ),
     "task of an unknown kind": (
         lambda b: edit(b / "task.json", lambda t: t.update(kind="ranking")),
@@ -98,7 +122,58 @@ SPOILINGS = {
     ),
     "settings that are none": (
         lambda b: edit(b / "task.json", lambda t: t.update(settings=5)),
-        "task.json: settings 5",
+        "task.json: settings: expected object, got int",
+    ),
+    "config deep": (
+        lambda b: (b / "config.json").write_text("[" * 100_000),
+        "config.json: objects or lists nested deeper than 64",
+    ),
+    "config with a number of 5,000 digits": (
+        lambda b: (b / "config.json").write_text('{"hidden_size": %s}' % ("9" * 5000)),
+        "config.json: .*integer value out of range",
+    ),
+    "config with a number that is no float": (
+        lambda b: edit(b / "config.json", lambda c: c.update(layer_norm_eps=10**400)),
+        r"config.json: layer_norm_eps=10+: expected a value above 0 and below 3e\+38",
+    ),
+    **{
+        f"config of {size} {name}": (
+            lambda b, name=name, size=size: edit(
+                b / "config.json", lambda c: c.update({name: size})
+            ),
+            message,
+        )
+        for name, size, message in (
+            ("num_hidden_layers", 10**6, "h5: .*another config.* or more in 1,000,000 layers"),
+            ("max_position_embeddings", 10**9, "h5: .*another config than config.json's: "),
+            ("intermediate_size", 2**30, "h5: .*another config than config.json's: "),
+            ("intermediate_size", 2**31, "intermediate_size=2147483648: expected 1 to 2147483647"),
+        )
+    },
+    "task of another length's type": (
+        lambda b: edit(b / "task.json", lambda t: t.update(seq_length="64")),
+        "task.json: seq_length: expected int, got str",
+    ),
+    "task longer than the model's positions": (
+        lambda b: edit(b / "task.json", lambda t: t.update(seq_length=65)),
+        r"task.json: seq_length 65: expected 5 to 64 \(the model's max_position_embeddings\)",
+    ),
+    "task of another type": (
+        lambda b: edit(b / "task.json", lambda t: t.update(task=[1])),
+        "task.json: task: expected str, got array",
+    ),
+    "task deep": (
+        lambda b: (b / "task.json").write_text('{"a":' * 100_000),
+        "task.json: objects or lists nested deeper than 64",
+    ),
+    "a bit of the weights": (
+        flip_bit,
+        "h5: damaged: its sha256 is not the one in model.weights.h5",
+    ),
+    "weights that are not finite": (spoil_weights, "h5: .* has values that are not finite"),
+    "a small file of many weights": (
+        inflate_weights,
+        "h5: damaged: says that it holds 4,000,000,000,000 bytes",
     ),
     "labels not UTF-8": (
         lambda b: (b / "labels.txt").write_bytes(b"\xff\n"),
@@ -121,6 +196,13 @@ def test_spoiled_bundle(spoiling, spoiled):
     change(spoiled)
     with unchanged(spoiled):
         rejects(match, "predict", "--model", spoiled, "a good film")
+
+
+def test_bundle_of_an_earlier_version_has_no_checksum(bundle_dir, spoiled):
+    checksum.path_of(spoiled / bundle.WEIGHTS).unlink()
+    weights = bundle.load(spoiled).get_weights()
+    for array, expected in zip(weights, bundle.load(bundle_dir).get_weights(), strict=True):
+        np.testing.assert_array_equal(array, expected)
 
 
 def test_bundle_without_its_samples(spoiled, outputs):

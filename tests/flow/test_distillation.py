@@ -20,11 +20,12 @@ from fixtures.models import (
 from fixtures.tiers import tiered
 
 import sqb_tf
-from sqb_tf.checkpoint import bundle
+from sqb_tf.checkpoint import bundle, checksum
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.model.heads import SqueezeBertClassifier
+from sqb_tf.npy_file import RowWriter
 from sqb_tf.survey.survey import survey
 from sqb_tf.training import teacher_outputs as teacher_module
 from sqb_tf.training.distillation import (
@@ -386,13 +387,14 @@ def test_full_disk_and_outputs_that_are_not_finite(teacher, labels, spoiled, tmp
 
     folder = tmp_path / "work"
     with monkeypatch.context() as patched:
-        patched.setattr(teacher_module, "_write_header", full)
+        patched.setattr(RowWriter, "_write_header", full)
         with pytest.raises(InputError, match=r"cannot write .*npy: No space left on device"):
             teacher_outputs(find_teacher(teacher), task, labels, 64, folder, [1])
     assert listing(folder) == []
     model = sqb_tf.load(spoiled)
-    model.head.bias.assign([0, np.nan, 0])
+    model.head.kernel.assign(np.full(model.head.kernel.shape, 3e38))  # the sums are not finite
     bundle.save_weights(model, spoiled / bundle.WEIGHTS)
+    checksum.write(spoiled / bundle.WEIGHTS)
     (spoiled / "labels.txt").write_text("bad\nfair\ngood\n")
     data = tmp_path / "data.tsv"
     data.write_text("text\tlabel\na good film\tgood\na film\tfair\na bad film\tbad\n" * 4)

@@ -11,7 +11,7 @@ import pytest
 from fixtures.commands import ROOT, call, rejects
 
 import sqb_tf
-from sqb_tf.checkpoint import bundle, pretrained
+from sqb_tf.checkpoint import bundle, checksum, pretrained
 from sqb_tf.checkpoint.compact import BITS, WORD_BITS, compact_weights, round_mantissa
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.errors import InputError
@@ -132,6 +132,7 @@ def test_compact_weights_are_the_models(bundle_dir, tmp_path):
     """Word embeddings with 5 bits of mantissa, all else with 8."""
     compact = shutil.copytree(bundle_dir, tmp_path / "compact")
     compact_weights(bundle_dir / bundle.WEIGHTS, compact / bundle.WEIGHTS)
+    checksum.write(compact / bundle.WEIGHTS)
     actual, expected = (sqb_tf.load(path) for path in (compact, bundle_dir))
     for weight, original in zip(actual.weights, expected.weights, strict=True):
         bits = WORD_BITS if "/word_embeddings/" in weight.path else BITS

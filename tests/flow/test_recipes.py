@@ -71,7 +71,8 @@ def test_table_of_a_masked_lm_has_one_storage_type():
     ("text", "message"),
     [
         ("", "not JSON"),
-        ("[]", "expected an object of layer patterns"),
+        ("[]", "Expected object, got array; expected a mixed recipe"),
+        ("[" * 100_000, "nested deeper than 64: .*; expected a mixed recipe"),
         ("{}", "expected an object of layer patterns"),
         ('{"*": "int3"}', "pattern '\\*' has 'int3': expected one of float32, fp16, int8, int4"),
         ('{"*": 8}', "has 8"),
@@ -90,7 +91,7 @@ def test_bad_mapping_is_an_error():
 
 
 def test_missing_file_is_an_error_that_names_it(bundle_dir, tmp_path):
-    with pytest.raises(InputError, match=r"none\.json: No such file"):
+    with pytest.raises(InputError, match=r"none\.json: cannot be read: No such file"):
         sqb_tflite.convert(bundle_dir, str(tmp_path / "none.json"))
 
 

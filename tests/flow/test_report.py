@@ -240,7 +240,12 @@ def test_names_do_no_harm(result):
     ("content", "reason"),
     [
         ("no JSON", "not JSON"),
-        ("[]", "expected"),
+        ("[]", "Expected object, got array"),
+        ("[" * 100_000, "nested deeper than 64"),
+        (
+            '{"records": [], "failures": [{}], "missing": []}',
+            "failures: .*missing required field device",
+        ),
         ('{"records": [1], "failures": [], "missing": []}', "record 0 is not an object"),
         ('{"records": [{"host": {}}]}', "measure again"),
         ('{"records": [{}], "failures": [], "missing": []}', "record 0 has no package"),
@@ -257,19 +262,43 @@ def test_a_file_that_is_no_result_is_named(tmp_path, content, reason):
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"hardware": {}}, "no name"),
-        ({"latency_ms": {"mean": None}}, "no mean"),
-        ({"latency_ms": {"mean": 1.0, "median": "fast"}}, "no median"),
-        ({"samples_ms": [1.0, 0.0]}, "samples_ms"),
+        ({"hardware": {}}, "hardware: Object missing required field name"),
+        ({"hardware": {"name": 5}}, "hardware: name: expected str, got int"),
+        ({"hardware": {"name": "a" * 200_000}}, "hardware: name: expected str of length <= 4096"),
+        ({"hardware": {"name": "a", "clusters": [[1]]}}, "clusters.*expected array of length 2"),
+        ({"latency_ms": {"mean": None}}, "latency_ms.mean: expected float, got null"),
+        ({"latency_ms": {"mean": 0.0}}, "no mean above 0"),
+        ({"latency_ms": {"mean": 1.0, "median": 0.0}}, "no median above 0"),
+        ({"latency_ms": {"mean": 1.0, "median": "fast"}}, "latency_ms.median: expected float"),
+        ({"latency_ms": {"mean": 1e300}}, "latency_ms.mean: expected float <= 1"),
+        ({"samples_ms": [1.0, 0.0]}, "samples that are not all times above 0"),
+        ({"ci95_ms": [1.0]}, "ci95_ms: expected array of length 2, got 1"),
+        ({"ci95_ms": "narrow"}, "ci95_ms: expected array"),
+        ({"core_mask": [1]}, "core_mask: expected str"),
+        ({"delegate": 5}, "delegate: expected str, got int"),
+        ({"delegated": [1]}, "delegated: expected object"),
+        ({"device": None}, "device: expected str, got null"),
+        ({"package": {}}, "package: expected str, got object"),
+        ({"package": ""}, "no package"),
+        ({"package": "half \ud800.tflite"}, "not JSON: .* utf-16 surrogate pair"),
+        ({"threads": 10**30}, "threads: expected int <= 2147483647"),
+        ({"seq_length": None}, "neither a seq_length nor samples"),
+        ({"states": [{"at": "noon", "temperature_c": 20}]}, "at: invalid RFC3339"),
+        ({"states": [{"at": "2026-01-02T03:04:05"}]}, "at: .*timezone"),
+        ({"profile": [{"type": "ADD"}]}, "profile.*missing required field count"),
+        ({"versions": {"a": 1}}, "versions.*expected str, got int"),
     ],
+    ids=str,
 )
 def test_a_damaged_record_is_named(result, tmp_path, changed, reason):
     values = result.to_json()
     values["records"][3] |= changed
     path = tmp_path / "broken.json"
     path.write_text(json.dumps(values), encoding="utf-8")
-    with pytest.raises(InputError, match=f"broken.json: .*record 3 .*{reason}"):
+    where = "" if reason.startswith("not JSON") else "record 3"
+    with pytest.raises(InputError, match=f"broken.json: .*{where}.*{reason}") as refused:
         Result.read(path)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -212,8 +212,28 @@ TOKENIZER = {
             {**TOKENIZER, "model": {**TOKENIZER["model"], "continuing_subword_prefix": "@@"}},
             "continuing_subword_prefix '@@': expected '##'",
         ),
-        ("model.safetensors.index.json", {"weight_map": {"a": 1}}, "expected a weight_map in it"),
-        ("model.safetensors.index.json", {"weight_map": ["x"]}, "expected a weight_map in it"),
+        (
+            "model.safetensors.index.json",
+            {"weight_map": {"a": 1}},
+            "index.json: weight_map[...]: expected str, got int",
+        ),
+        (
+            "model.safetensors.index.json",
+            {"weight_map": ["x"]},
+            "index.json: weight_map: expected object, got array",
+        ),
+        (
+            "model.safetensors.index.json",
+            {"weight_map": {"a": "é" * 300}},
+            "is missing, which model.safetensors.index.json names",
+        ),
+        ("config.json", {"layer_norm_eps": 10**400}, "layer_norm_eps=1000"),
+        ("config.json", {"intermediate_size": 2**31}, "intermediate_size=2147483648: expected"),
+        (
+            "modules.json",
+            [{"type": "Transformer", "path": "é" * 300}],
+            "modules.json: cannot be read as a list of modules: [Errno 36] File name too long",
+        ),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -223,8 +243,55 @@ def test_malformed_files(file, change, message, hf_folder, tmp_path):
     if file.endswith("index.json"):
         (hf_folder / "model.safetensors").unlink()
     settings = json.loads(path.read_text()) if file == "config.json" else {}
-    path.write_text(json.dumps({**settings, **change}))
+    path.write_text(json.dumps(change if isinstance(change, list) else {**settings, **change}))
     assert message in import_error(hf_folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", b"[" * 100_000, "nested deeper than 64"),
+        ("config.json", b'{"hidden_size": %s}' % (b"9" * 5000), "integer value out of range"),
+        ("config.json", b"\xff", "config.json: not JSON"),
+        ("tokenizer.json", b'{"model":' * 100_000, "nested deeper than 64"),
+        ("tokenizer_config.json", b"[1]", "tokenizer_config.json: Expected object, got array"),
+    ],
+    ids=lambda value: repr(value[:30]),
+)
+def test_json_that_is_none(file, content, message, hf_folder, tmp_path):
+    (hf_folder / file).write_bytes(content)
+    assert message in import_error(hf_folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"dtype": "F8_E4M3"},
+            "classifier.bias is F8_E4M3: expected float weights, one of F32, F16",
+        ),
+        ({"dtype": "F4"}, "classifier.bias is F4: expected float weights"),
+        ({"dtype": 5}, "dtype: expected str, got int"),
+        ({"shape": [10**30]}, "expected int <= 2147483647"),
+        ({"shape": [2**31 - 1, 2**31 - 1]}, "classifier.bias has other bytes than its shape"),
+        ({"data_offsets": [0, 2**50]}, "classifier.bias has other bytes than its shape"),
+        ({"data_offsets": [1]}, "expected array of length 2, got 1"),
+    ],
+    ids=str,
+)
+def test_headers_of_safetensors(change, message, hf_folder, tmp_path):
+    path = hf_folder / "model.safetensors"
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["classifier.bias"] |= change
+    changed = json.dumps(header).encode()
+    path.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + length :])
+    error = import_error(hf_folder, tmp_path)
+    assert "model.safetensors: " in error and message in error
+    for size in (0, 1, 2**40, 2**63):
+        path.write_bytes(size.to_bytes(8, "little") + changed)
+        assert f"a header of {size:,} bytes" in import_error(hf_folder, tmp_path)
 
 
 @pytest.mark.parametrize(

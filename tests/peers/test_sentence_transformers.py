@@ -152,7 +152,7 @@ def test_a_default_prompt_is_told(folder, caplog):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("modules.json", "[", "modules.json: cannot be read as JSON"),
+        ("modules.json", "[", "modules.json: not JSON"),
         (
             "modules.json",
             '[{"type": "a.Transformer"}]',
@@ -191,7 +191,7 @@ def test_a_default_prompt_is_told(folder, caplog):
             '{"pooling_mode": [["mean"]]}',
             "pooling [['mean']]: expected one of",
         ),
-        ("modules.json", "[" * 200_000, "modules.json: cannot be read as JSON"),
+        ("modules.json", "[" * 200_000, "modules.json: objects or lists nested deeper than 64"),
         (
             "config_sentence_transformers.json",
             '{"default_prompt_name": ["x"]}',

@@ -16,6 +16,7 @@ from sqb_tf.errors import InputError
 from sqb_tf.text.tokenizer import WordPieceTokenizer
 from sqb_tf.training.pretraining import shard_writer
 from sqb_tf.training.pretraining.corpus import Corpus, Segmenter
+from sqb_tf.training.pretraining.crc32c import Crc32c
 from sqb_tf.training.pretraining.options import ShardOptions
 from sqb_tf.training.pretraining.shard_writer import make_shards
 from sqb_tf.training.pretraining.shards import Shards
@@ -188,7 +189,7 @@ def test_damaged_shards(options, tmp_path):
     with pytest.raises(InputError, match=r"dev-00000.tfrecord: cannot be read"):
         Shards(tmp_path / "bad")
     fresh_copy("index.json").write_text("{")
-    with pytest.raises(InputError, match=r"index.json: cannot be read"):
+    with pytest.raises(InputError, match=r"index.json: not JSON"):
         Shards(tmp_path / "bad")
     path = fresh_copy("index.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
@@ -197,9 +198,79 @@ def test_damaged_shards(options, tmp_path):
     fresh_copy("vocab.txt").write_text("[PAD]\n")
     with pytest.raises(InputError, match=r"vocab.txt: 1 tokens"):
         Shards(tmp_path / "bad")
-    path = fresh_copy("train-00000.tfrecord")
-    content = bytearray(path.read_bytes())
-    content[0] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"train-00000.tfrecord: damaged"):
-        Shards(tmp_path / "bad").read("train", np.array([0]))
+
+
+def test_every_flipped_bit_of_a_record_is_told(options, tmp_path):
+    make_shards(tmp_path / "shards", options)
+    size = Shards(tmp_path / "shards").index.record_size
+    path = tmp_path / "shards" / "train-00000.tfrecord"
+    content = path.read_bytes()
+    assert size == 12 + 2 * (2 + 29) + 4
+    for position in range(3 * size, 4 * size):
+        changed = bytearray(content)
+        changed[position] ^= 1 << position % 8
+        path.write_bytes(changed)
+        shards = Shards(tmp_path / "shards")
+        with pytest.raises(
+            InputError, match=r"train-00000.tfrecord: record 3 is damaged: .*checksum"
+        ):
+            shards.read("train", np.array([5, 3, 4]))
+        shards.read("train", np.array([2, 4]))
+
+
+INDEX_CHANGES = [
+    ({"seq_length": "x"}, "seq_length: expected int, got str"),
+    ({"seq_length": 3}, "seq_length 3: expected at least 16"),
+    ({"seq_length": 10**30}, "seq_length: expected int <= 2147483647"),
+    ({"records": [1]}, "records: expected object, got array"),
+    ({"records": {"train": [10]}}, "records: expected files of train and dev"),
+    ({"records": {"train": [10], "dev": []}}, "records: expected files of train and dev"),
+    ({"records": {"train": [10], "dev": [0]}}, "expected int >= 1"),
+    (
+        {"records": {"train": [2**31 - 1], "dev": [1]}},
+        r"train-00000.tfrecord: \d+ bytes, expected \d+",
+    ),
+    ({"unigrams": None}, "unigrams: expected array, got null"),
+    ({"unigrams": ["a"]}, r"unigrams\[0\]: expected int, got str"),
+    ({"unigrams": [1]}, "vocab.txt: 77 tokens, index.json has 1"),
+    ({"lowercase": 1}, "lowercase: expected bool, got int"),
+    ({"source": None}, "source: expected object, got null"),
+]
+
+
+@pytest.mark.parametrize(("change", "match"), INDEX_CHANGES, ids=str)
+def test_an_index_of_other_types(change, match, options, tmp_path):
+    make_shards(tmp_path / "shards", options)
+    path = tmp_path / "shards" / "index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match=match):
+        Shards(tmp_path / "shards")
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ("[]", "Expected object, got array"),
+        ('{"train": []}', "expected lists of texts named train and dev"),
+        ('{"train": [1], "dev": []}', "expected str, got int"),
+        ("[" * 100_000, "nested deeper than 64"),
+    ],
+)
+def test_samples_are_checked_before_they_are_needed(content, match, options, tmp_path):
+    make_shards(tmp_path / "shards", options)
+    (tmp_path / "shards" / "samples.json").write_text(content)
+    with pytest.raises(InputError, match=f"samples.json: .*{match}"):
+        Shards(tmp_path / "shards")
+
+
+def test_checksums_are_those_of_the_standard():
+    """Of RFC 3720, appendix B.4, masked as in TFRecord files."""
+    for content, crc in (
+        (bytes(32), 0x8A9136AA),
+        (b"\xff" * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E),
+        (bytes(reversed(range(32))), 0x113FDB5C),
+    ):
+        masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+        rows = np.stack([np.frombuffer(content, np.uint8)] * 600)
+        assert Crc32c(32)(rows).tolist() == [masked] * 600

@@ -6,18 +6,19 @@ The JSON keys are a contract: other programs read them.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Required, TypedDict
 
 from sqb_tf.errors import InputError
+from sqb_tf.json_schema import Amount, Count, Name, Natural, Size, Time, check_json, read_json_file
 
 from ..package.info import PackageInfo
 
-T = TypeVar("T")
 RECORDS_FILE = "records.json"  # a result in the folder of a report
+MAX_BYTES = 1 << 29  # of it: a record on real text has a time for each text
+SHORTEST_MS = 1e-9  # ratios of shorter ones are infinite
 
 # What a record must have; everything else has a default, for files of earlier versions.
 _REQUIRED = (
@@ -30,75 +31,94 @@ _REQUIRED = (
 class Latency:
     """Times of the runs in milliseconds; a percentile is None where the tool's build prints none."""
 
-    mean: float
-    min: float | None = None
-    p5: float | None = None
-    median: float | None = None
-    p95: float | None = None
-    std: float | None = None  # divides by the count
-    count: int | None = None
+    mean: Amount
+    min: Amount | None = None
+    p5: Amount | None = None
+    median: Amount | None = None
+    p95: Amount | None = None
+    std: Amount | None = None  # divides by the count
+    count: Natural | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Delegation:
     """How much of one subgraph a delegate took."""
 
-    name: str = ""  # the flag's ("XNNPACK", "GPU") where one asked for it, else the delegate's own
-    extent: str = "none"  # "full", "partial" or "none"
-    nodes: int | None = None
-    total: int | None = None  # None: builds before 2021 print only `nodes`
-    partitions: int | None = None
+    name: Name = ""  # the flag's ("XNNPACK", "GPU") where one asked for it, else the delegate's own
+    extent: Name = "none"  # "full", "partial" or "none"
+    nodes: Natural | None = None
+    total: Natural | None = None  # None: builds before 2021 print only `nodes`
+    partitions: Natural | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
     """All nodes of one type in a profile: a row of the tool's "Summary by node type"."""
 
-    type: str
-    count: int  # of nodes
-    avg_ms: float  # in a run, all nodes together
-    percent: float  # of the time of all types
-    memory_kb: float | None = None
-    times_called: int | None = None  # in a run
+    type: Name
+    count: Natural  # of nodes
+    avg_ms: Amount  # in a run, all nodes together
+    percent: Amount  # of the time of all types
+    memory_kb: Amount | None = None
+    times_called: Natural | None = None  # in a run
 
 
 @dataclasses.dataclass(frozen=True)
 class ToolInfo:
     """The `benchmark_model` that measured; `mode` is `binary`, `app` or `ios app`."""
 
-    name: str
-    sha256: str | None
-    mode: str
+    name: Name
+    sha256: Name | None
+    mode: Name
 
 
 @dataclasses.dataclass(frozen=True)
 class TextSource:
     """Where the inputs came from, and how many texts it has."""
 
-    source: str
-    texts: int
+    source: Name
+    texts: Natural
 
 
 @dataclasses.dataclass(frozen=True)
 class TextSamples:
     """Tokens and milliseconds of each text at its own length."""
 
-    tokens: tuple[int, ...]
-    ms: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        for name in ("tokens", "ms"):  # lists, if they come from JSON
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+    tokens: tuple[Natural, ...]
+    ms: tuple[Amount, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class TextLengths:
     """Tokens of the texts."""
 
-    min: int
-    median: float
-    mean: float
-    max: int
+    min: Natural
+    median: Amount
+    mean: Amount
+    max: Natural
+
+
+class _Hardware(TypedDict, total=False):
+    """What tables and plots show of `Record.hardware`, which may have more."""
+
+    name: Required[Name]
+    cpu: Name | None
+    simd: list[Name] | None
+    cores: Natural | None
+    memory_gb: Amount | None
+    clusters: list[tuple[float | None, float | None]] | None
+    os: Name | None
+    abi: Name | None
+    governor: Name | None
+    load_average: Amount | None
+
+
+class _State(TypedDict, total=False):
+    """What tables and plots show of `Record.states`, which may have more."""
+
+    at: Time | None
+    temperature_c: float | None
+    battery_percent: float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,36 +145,36 @@ class Record:
         lengths, samples: only of texts at their own lengths.
     """
 
-    package: str
-    sha256: str | None = None
-    size_bytes: int | None = None
-    recipe: str | None = None
-    lowering: str | None = None
-    baseline: str | None = None
-    device: str
-    threads: int
-    delegate: str
-    core_mask: str | None
-    signature: str | None = None
-    seq_length: int | None
-    padded_to: int | None = None
-    timed: str = "invoke"
+    package: Name
+    sha256: Name | None = None
+    size_bytes: Size | None = None
+    recipe: Name | None = None
+    lowering: Name | None = None
+    baseline: Name | None = None
+    device: Name
+    threads: Count
+    delegate: Name
+    core_mask: Name | None
+    signature: Name | None = None
+    seq_length: Count | None
+    padded_to: Count | None = None
+    timed: Name = "invoke"
     latency_ms: Latency
-    samples_ms: tuple[float, ...] = ()
-    ci95_ms: tuple[float, float] | None = None
-    init_ms: float | None = None
-    first_run_ms: float | None = None
-    peak_memory_mb: float | None = None
-    private_memory_mb: float | None = None
-    total_memory_mb: float | None = None
+    samples_ms: tuple[Amount, ...] = ()
+    ci95_ms: tuple[Amount, Amount] | None = None
+    init_ms: Amount | None = None
+    first_run_ms: Amount | None = None
+    peak_memory_mb: Amount | None = None
+    private_memory_mb: Amount | None = None
+    total_memory_mb: Amount | None = None
     delegated: Delegation | None = None
     states: tuple[Mapping[str, Any], ...] = ()
-    throttled: tuple[str, ...] = ()
+    throttled: tuple[Name, ...] = ()
     profile: tuple[Operation, ...] | None = None
     hardware: Mapping[str, Any]
     tool: ToolInfo | None = None
-    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    date: str | None = None
+    versions: Mapping[Name, Name] = dataclasses.field(default_factory=dict)
+    date: Name | None = None
     text: TextSource | None = None
     lengths: TextLengths | None = None
     samples: TextSamples | None = None
@@ -167,28 +187,29 @@ class Record:
             InputError: `name` and what is wrong with it.
         """
         _check_record(value, name)
-        nested: dict[str, type] = {
-            "latency_ms": Latency,
-            "delegated": Delegation,
-            "tool": ToolInfo,
-            "text": TextSource,
-            "lengths": TextLengths,
-            "samples": TextSamples,
-        }
-        fields: dict[str, Any] = {
-            key: _build(cls_, value[key], f"{key} of {name}")
-            for key, cls_ in nested.items()
-            if value.get(key) is not None
-        }
-        for key in ("samples_ms", "states", "throttled"):
-            fields[key] = tuple(value.get(key) or ())
-        interval, profile = value.get("ci95_ms"), value.get("profile")
-        fields["ci95_ms"] = None if interval is None else tuple(interval)
-        fields["profile"] = profile and tuple(
-            _build(Operation, row, f"profile of {name}") for row in profile
+        # Null stood for nothing in them.
+        lists = ("samples_ms", "states", "throttled", "versions")
+        record = check_json(
+            {key: v for key, v in value.items() if v is not None or key not in lists}, cls, name
         )
-        fields["versions"] = value.get("versions") or {}
-        return _build(cls, value | fields, name)
+        check_json(record.hardware, _Hardware, f"{name}: hardware")
+        check_json(record.states, tuple[_State, ...], f"{name}: states")
+        record._check_times(name)
+        return record
+
+    def _check_times(self, name: str) -> None:
+        """`InputError` for times that cannot be compared."""
+        times = self.latency_ms
+        if not _is_time(times.mean):
+            raise InputError(f"{name} has no mean above 0 in its latency_ms")
+        if times.median is not None and not _is_time(times.median):
+            raise InputError(f"{name} has no median above 0 in its latency_ms")
+        if not all(map(_is_time, (*self.samples_ms, *self.text_ms))):
+            raise InputError(f"{name} has samples that are not all times above 0")
+        if len(self.text_tokens) != len(self.text_ms):
+            raise InputError(f"{name} has samples of other lengths than times")
+        if self.seq_length is None and not self.text_ms:
+            raise InputError(f"{name} has neither a seq_length nor samples of its texts")
 
     def to_json(self) -> dict[str, Any]:
         """The record by the keys of the contract."""
@@ -229,12 +250,12 @@ class Record:
 class Missing:
     """A measurement of the plan that has no record."""
 
-    device: str
-    package: str
-    threads: int
-    seq_length: int
-    delegate: str
-    core_mask: str | None
+    device: Name
+    package: Name
+    threads: Count
+    seq_length: Count
+    delegate: Name
+    core_mask: Name | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -247,16 +268,16 @@ class Failure:
         at: date and time.
     """
 
-    device: str
-    hardware_name: str | None
-    package: str | None
-    threads: int | None
-    seq_length: int | None
-    delegate: str | None
-    core_mask: str | None
-    cause: str
+    device: Name
+    hardware_name: Name | None
+    package: Name | None
+    threads: Count | None
+    seq_length: Count | None
+    delegate: Name | None
+    core_mask: Name | None
+    cause: Name
     message: str
-    at: str
+    at: Name
 
 
 @dataclasses.dataclass
@@ -277,12 +298,7 @@ class Result:
         path = Path(path)
         if path.is_dir():
             path /= RECORDS_FILE
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from None
-        except ValueError:  # of UTF-8 or of JSON
-            raise InputError(f"{path}: not JSON: expected records.json of a report") from None
+        value = read_json_file(path, dict[str, Any], max_bytes=MAX_BYTES)
         try:
             return cls.from_json(value)
         except InputError as error:
@@ -306,8 +322,8 @@ class Result:
             raise InputError(f"it has no list of {' and '.join(absent)}")
         return cls(
             records,
-            [_build(Failure, v, f"failure {i}") for i, v in enumerate(value["failures"])],
-            [_build(Missing, v, f"missing {i}") for i, v in enumerate(value["missing"])],
+            check_json(value["failures"], list[Failure], "failures"),
+            check_json(value["missing"], list[Missing], "missing"),
         )
 
     @classmethod
@@ -344,36 +360,12 @@ def _check_record(value: Any, name: str) -> None:
         )
     if absent := [key for key in _REQUIRED if key not in value]:
         raise InputError(f"{name} has no {', '.join(absent)}")
-    if not isinstance(value["hardware"], dict) or "name" not in value["hardware"]:
-        raise InputError(f"{name} has no name in its hardware")
-    times, samples = value["latency_ms"], value.get("samples_ms") or []
-    if not isinstance(times, dict) or not _is_time(times.get("mean")):
-        raise InputError(f"{name} has no mean above 0 in its latency_ms")
-    if times.get("median") is not None and not _is_time(times["median"]):
-        raise InputError(f"{name} has no median above 0 in its latency_ms")
-    if not isinstance(samples, list) or not all(map(_is_time, samples)):
-        raise InputError(f"{name} has samples_ms that are not all numbers above 0")
+    if value["package"] == "":
+        raise InputError(f"{name} has no package: its path is empty")
 
 
-def _build(cls: type[T], value: Any, name: str) -> T:
-    """A dataclass from the keys of a JSON object that it knows."""
-    if not isinstance(value, dict):
-        raise InputError(f"{name} is not an object")
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    absent = [
-        field.name
-        for field in fields.values()
-        if field.name not in value
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    ]
-    if absent:
-        raise InputError(f"{name} has no {', '.join(absent)}")
-    return cls(**{key: v for key, v in value.items() if key in fields})
-
-
-def _is_time(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+def _is_time(milliseconds: float) -> bool:
+    return SHORTEST_MS <= milliseconds < math.inf
 
 
 def _plain(value: Any) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from sqb_tf.errors import InputError, suggest
+from sqb_tf.json_schema import read_json_file
 from sqb_tf.quantization import BITS, STORAGE, Storage, storage_type
 
 TARGETS = ("cpu", "gpu")
@@ -236,11 +237,9 @@ def read_patterns(path: str | Path) -> dict[str, str]:
         InputError: unreadable, not such an object, an unknown storage type.
     """
     try:
-        patterns = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected a mixed recipe") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); expected a mixed recipe") from None
+        patterns = read_json_file(path, dict[str, Any])
+    except InputError as error:
+        raise InputError(f'{error}; expected a mixed recipe, as {{"*": "int8"}}') from None
     return _checked_patterns(patterns, str(path))
 
 

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from sqb_tf.errors import InputError
 from sqb_tf.heads.backend import Backend
 from sqb_tf.heads.embedding import unit
 from sqb_tf.heads.long_texts import truncated_tokens
+from sqb_tf.json_schema import read_json_file
 from sqb_tf.npy_file import RowWriter
 from sqb_tf.progress import log, track, warn
 
@@ -96,15 +98,16 @@ class VectorIndex:
         """The vectors, float32 `[texts, hidden]`, of length 1, mapped; None if there are none of this model
         and corpus.
         """
-        try:
-            key = json.loads((self.folder / KEY).read_text(encoding="utf-8"))
-            vectors = np.load(self.folder / VECTORS, mmap_mode="r")
-        except FileNotFoundError:
+        if not (self.folder / KEY).is_file() or not (self.folder / VECTORS).is_file():
             return None
-        except (OSError, ValueError, EOFError) as error:
+        try:
+            key = read_json_file(self.folder / KEY, dict[str, Any])
+            vectors = np.load(self.folder / VECTORS, mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:  # an InputError is a ValueError
             log(f"{self.folder}: damaged ({type(error).__name__}): the index is made again")
             return None
-        if key == self._key and len(vectors) == len(self.corpus.texts):
+        is_table = vectors.ndim == 2 and vectors.dtype == np.float32
+        if key == self._key and is_table and len(vectors) == len(self.corpus.texts):
             return vectors
         log(f"{self.folder}: made for another model or corpus: the index is made again")
         return None

@@ -17,6 +17,7 @@ from sqb_tf.training.options import (
     check_at_least,
     scaled_rate,
 )
+from sqb_tf.training.pretraining.shards import MIN_SEQ_LENGTH
 
 OPTIMIZERS = ("adamw", "lamb")
 # SqueezeBERT's, arXiv 2006.11316 section 4.2: LAMB, 2.5e-3 at 8192 examples a step (and a warm-up of 0.28).
@@ -81,6 +82,6 @@ class ShardOptions(CorpusOptions, TextOptions):
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_at_least(self, seq_length=16, vocab_size=MIN_VOCAB_SIZE)
+        check_at_least(self, seq_length=MIN_SEQ_LENGTH, vocab_size=MIN_VOCAB_SIZE)
         if not 0 < self.held_out < 100:
             raise InputError(f"held_out {self.held_out}: expected per cent, above 0 and below 100")

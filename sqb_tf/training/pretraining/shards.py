@@ -10,22 +10,25 @@ samples.json                      texts of each split, for calibration and verif
 Records are in TFRecord's format (length, checksum, payload, checksum). The payload is little-endian uint16:
 the lengths of the two segments, then their tokens, padded with 0 to `seq_length` - 3. All records have the
 same size, so record n is at a known offset: batches are read in any order, and a resumed run does not read
-what it has seen. Reading needs numpy only.
+what it has seen. Reading needs numpy only, and checks both checksums, as TensorFlow's `TFRecordDataset` does.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sqb_tf.errors import InputError
+from sqb_tf.json_schema import Count, Natural, Size, check_json, read_json_file
 from sqb_tf.line_file import read_lines
+from sqb_tf.training.pretraining.crc32c import Crc32c
 
 INDEX, SAMPLES = "index.json", "samples.json"
+SPLITS = ("train", "dev")
+MIN_SEQ_LENGTH = 16
 RECORDS = 65_536
 # Bytes before a payload, its length (uint64) and a checksum (uint32), and after it, a checksum.
 HEAD, TAIL = 12, 4
@@ -38,12 +41,12 @@ FORMAT = 1
 class Index:
     """`index.json`: what the shards hold and how they were made."""
 
-    format: int
-    seq_length: int
+    format: Natural
+    seq_length: Count
     lowercase: bool
     source: dict[str, Any]  # the options and files they were made from
-    records: dict[str, list[int]]  # split -> number of records in each file, in order
-    unigrams: list[int]  # count of each token in train
+    records: dict[str, list[Count]]  # split -> number of records in each file, in order
+    unigrams: list[Size]  # count of each token in train
 
     @classmethod
     def read(cls, directory: Path) -> Index:
@@ -54,13 +57,17 @@ class Index:
                 f"{directory}: not a folder of shards: {INDEX} is missing: make one with "
                 "`sqb pretrain --text FILE --shards DIR`"
             )
-        try:
-            index = cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: cannot be read: {error}") from None
-        if index.format != FORMAT:
+        values = read_json_file(path, dict[str, Any])
+        if values.get("format") != FORMAT:
             raise InputError(
-                f"{path}: format {index.format}, expected {FORMAT}: make the shards again"
+                f"{path}: format {values.get('format')!r:.40}, expected {FORMAT}: make the shards again"
+            )
+        index = check_json(values, cls, str(path))
+        if set(index.records) != set(SPLITS) or not all(index.records.values()):
+            raise InputError(f"{path}: records: expected files of {' and '.join(SPLITS)}")
+        if index.seq_length < MIN_SEQ_LENGTH:
+            raise InputError(
+                f"{path}: seq_length {index.seq_length}: expected at least {MIN_SEQ_LENGTH}"
             )
         return index
 
@@ -99,6 +106,12 @@ class Shards:
                 f"{self.directory}/vocab.txt: {len(self.vocabulary)} tokens, {INDEX} has "
                 f"{len(self.index.unigrams)}"
             )
+        self._texts = _read_texts(self.directory / SAMPLES)
+        length: np.ndarray = np.array([[self.index.payload_size]], "<u8").view(np.uint8)
+        self._head: np.ndarray = np.append(
+            length, Crc32c(length.size)(length).astype("<u4").view(np.uint8)
+        )
+        self._crc = Crc32c(self.index.payload_size)
         self._files = {
             split: [self._open(split, i, count) for i, count in enumerate(counts)]
             for split, counts in self.index.records.items()
@@ -110,14 +123,14 @@ class Shards:
 
     def texts(self, split: str) -> list[str]:
         """A sample of the texts of `train` or `dev`."""
-        path = self.directory / SAMPLES
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))[split]
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{path}: cannot be read: {error}") from None
+        return self._texts[split]
 
     def read(self, split: str, indices: np.ndarray) -> Instances:
-        """The instances at `indices`, int `[n]`, in that order."""
+        """The instances at `indices`, int `[n]`, in that order.
+
+        Raises:
+            InputError: a record is damaged; the message names the file and the record.
+        """
         starts = np.cumsum([0, *self.index.records[split]])
         files = np.searchsorted(starts, indices, side="right") - 1
         rows: np.ndarray = np.empty(
@@ -125,8 +138,8 @@ class Shards:
         )
         for file in np.unique(files):
             in_file = files == file
-            records = self._files[split][file][indices[in_file] - starts[file]]
-            rows[in_file] = self._payloads(split, file, records)
+            numbers = indices[in_file] - starts[file]
+            rows[in_file] = self._payloads(split, file, numbers)
         return Instances(rows[:, 2:], rows[:, :2])
 
     def _open(self, split: str, number: int, count: int) -> np.ndarray:
@@ -141,20 +154,41 @@ class Shards:
             )
         return np.memmap(path, np.uint8, "r", shape=(count, size))
 
-    def _payloads(self, split: str, file: int, records: np.ndarray) -> np.ndarray:
-        lengths = np.ascontiguousarray(records[:, :8]).view("<u8")[:, 0]
-        payloads = np.ascontiguousarray(records[:, HEAD:-TAIL]).view(DTYPE)
-        max_tokens = payloads.shape[1] - 2
+    def _payloads(self, split: str, file: int, numbers: np.ndarray) -> np.ndarray:
+        """The payloads of the records `numbers` of a file, their checksums and tokens checked."""
+        records = self._files[split][file][numbers]
+        content = np.ascontiguousarray(records[:, HEAD:-TAIL])
+        stored = np.ascontiguousarray(records[:, -TAIL:]).view("<u4")[:, 0]
+        payloads = content.view(DTYPE)
         sizes = payloads[:, :2].astype(np.int64)
-        if (lengths != self.index.payload_size).any() or (
-            (sizes < 1).any()
-            or (sizes.sum(1) > max_tokens).any()
-            or payloads[:, 2:].max(initial=0) >= len(self.vocabulary)
+        for is_bad, what in (
+            (
+                (records[:, :HEAD] != self._head).any(1),
+                "its length, or the checksum of that, is wrong",
+            ),
+            (self._crc(content) != stored, "its checksum is wrong"),
+            (
+                (sizes < 1).any(1) | (sizes.sum(1) > payloads.shape[1] - 2),
+                "segments of no such lengths",
+            ),
+            (
+                (payloads[:, 2:] >= len(self.vocabulary)).any(1),
+                "a token that the vocabulary does not have",
+            ),
         ):
-            raise InputError(
-                f"{self.directory / shard_name(split, file)}: damaged: copy it again or make the shards again"
-            )
+            if is_bad.any():
+                path, number = self.directory / shard_name(split, file), numbers[is_bad.argmax()]
+                raise InputError(
+                    f"{path}: record {number} is damaged: {what}: copy it again or make the shards again"
+                )
         return payloads
+
+
+def _read_texts(path: Path) -> dict[str, list[str]]:
+    texts = read_json_file(path, dict[str, list[str]])
+    if not set(SPLITS) <= set(texts):
+        raise InputError(f"{path}: expected lists of texts named {' and '.join(SPLITS)}")
+    return texts
 
 
 def shard_name(split: str, number: int) -> str:

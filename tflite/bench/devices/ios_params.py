@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from sqb_tf.errors import InputError
+from sqb_tf.json_schema import read_json_file
 from sqb_tf.text.encoder import MIN_SEQ_LENGTH
 
 from ...package.info import PackageInfo
@@ -54,11 +56,13 @@ def read_params(path: str | Path) -> dict[str, str]:
         InputError: a file that is missing or was not written for the app.
     """
     try:
-        params = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {error}: expected the app's benchmark_params.json") from None
+        params = read_json_file(path, dict[str, Any])
+    except InputError as error:
+        raise InputError(f"{error}: expected the app's benchmark_params.json") from None
     for key, pattern in _REQUIRED.items():
-        value = params.get(key) if isinstance(params, dict) else None
+        value = params.get(key)
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            raise InputError(f"{path}: {key} {value}: expected the app's benchmark_params.json")
+            raise InputError(
+                f"{path}: {key} {value!r:.80}: expected the app's benchmark_params.json"
+            )
     return params

@@ -35,8 +35,8 @@ def describe_host() -> dict[str, Any]:
 
 def processor(hardware: Mapping[str, Any]) -> str:
     """The CPU of a record's hardware with its SIMD, which decides what int8 gains."""
-    extensions = " ".join(hardware.get("simd") or [])
-    return f"{hardware['cpu']} ({extensions})" if extensions else hardware["cpu"]
+    extensions, cpu = " ".join(hardware.get("simd") or []), hardware.get("cpu") or ""
+    return f"{cpu} ({extensions})" if extensions else cpu
 
 
 def versions() -> dict[str, str]:

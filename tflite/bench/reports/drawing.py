@@ -94,7 +94,7 @@ def draw_curves(axes: Axes, records: Sequence[Record], looks: Looks, field: str)
     """
     for look, series in lines(records, looks):
         series.sort(key=lambda record: getattr(record, field))
-        banded = [r for r in series if r.latency_ms.p5 is not None]
+        banded = [r for r in series if None not in (r.latency_ms.p5, r.latency_ms.p95)]
         low, high = ([getattr(r.latency_ms, name) for r in banded] for name in ("p5", "p95"))
         x = [getattr(record, field) for record in banded]
         axes.fill_between(x, low, high, color=look.colour, alpha=0.18, linewidth=0)

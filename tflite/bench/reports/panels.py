@@ -231,7 +231,7 @@ def _temperature(records: Sequence[Record]) -> Iterator[Panel]:
         )
         for record in records
         for state in record.states
-        if state.get("temperature_c") is not None
+        if None not in (state.get("temperature_c"), state.get("at"))
     )
     if len(readings) < 2:
         return

@@ -62,8 +62,8 @@ def write(directory: str | Path, result: Result) -> None:
     }
     for name, text in texts.items():
         with staged_file(directory / name) as staged:
-            # A path that is not UTF-8 has lone surrogates, which JSON writes as \udc80.
-            staged.write_text(text, encoding="utf-8", errors="backslashreplace")
+            # A path that is not UTF-8 has lone surrogates, which no other program reads.
+            staged.write_text(text, encoding="utf-8", errors="replace")
     images = {
         LENGTH_PLOT_FILE: (plots.plot_lengths, length_records(records)),
         TEXT_PLOT_FILE: (plots.plot_texts, text_records(records)),
