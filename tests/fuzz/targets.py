@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sqb_tf.errors import InputError
+from sqb_tflite.package.flatbuffer import Damaged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,7 @@ class _file:
 
 TARGETS = {
     "package": Target(read_package, "fuzz_packages"),
-    "metadata": Target(read_metadata, "fuzz_metadata"),
+    "metadata": Target(read_metadata, "fuzz_metadata", (Damaged,)),
     "describe": Target(describe, "fuzz_packages"),
     "runner": Target(run_package, "fuzz_packages"),
 }

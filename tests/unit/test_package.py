@@ -214,7 +214,7 @@ def test_truncated_package_raises_error(model, kept):
     [
         ({"labels": ["one", "two", "three"]}, "labels: 3 given.*probabilities"),
         ({"labels": ["same", "same"]}, "labels: entry 1, 'same', appears twice"),
-        ({"vocabulary": [*VOCABULARY, ""]}, "vocabulary: entry 9 is ''"),
+        ({"vocabulary": [*VOCABULARY, ""]}, "vocabulary: entry 9, '': expected one non-empty line"),
         ({"vocabulary": [*VOCABULARY, "a\nb"]}, "one non-empty line"),
         ({"vocabulary": VOCABULARY[1:]}, r"vocabulary: no \[PAD\]"),
     ],

@@ -13,7 +13,6 @@ import json
 import mmap
 import os
 import struct
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,18 +26,20 @@ from sqb_tf.line_file import join_lines, split_lines
 from sqb_tf.text.vocabulary import REQUIRED_TOKENS
 
 from . import metadata as model_metadata
+from . import properties as package_properties
+from .archive import append_files, read_files
+from .graph import METADATA_NAME, MODEL_IDENTIFIER, Graph, check_identifier
 from .metadata import LABELS_FILE, PROPERTIES_FILE, VOCABULARY_FILE
-
-METADATA_NAME = b"TFLITE_METADATA"
-MODEL_IDENTIFIER = b"TFL3"
 
 # The schema's force_align on Buffer.data: kernels read weights in place, mapped from the file.
 _BUFFER_ALIGNMENT = 16
-# The earliest time a zip entry can have; a real one would make two equal packages differ.
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _REPACK = "package the model with `sqb convert`"
-# What reading a damaged flatbuffer raises, there being no verifier in Python.
-DAMAGED = (struct.error, IndexError, ValueError, TypeError, OverflowError)
+# Tokens or labels. The largest vocabularies of encoders have 250,000 tokens.
+_MOST_LINES = 1 << 20
+# UTF-8 bytes of a token: tensorflow-text takes no longer ones, and the longest of BERT's have 50.
+_LONGEST_TOKEN = 256
+# What the schema's own objects raise for a damaged model.
+_DAMAGED = (struct.error, LookupError, ValueError, TypeError, OverflowError, AttributeError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +89,7 @@ def pack(
     Raises:
         InputError: not a TFLite model, no signature, or a vocabulary or labels that cannot be kept.
     """
-    _check_lines("vocabulary", vocabulary)
+    _check_lines("vocabulary", vocabulary, _LONGEST_TOKEN)
     if missing := [token for token in REQUIRED_TOKENS if token not in set(vocabulary)]:
         raise InputError(f"vocabulary: no {', '.join(missing)}; expected all of {REQUIRED_TOKENS}")
     if labels is not None:
@@ -110,23 +111,24 @@ def pack(
     if labels is not None:
         files[LABELS_FILE] = join_lines(labels).encode()
     files[PROPERTIES_FILE] = json.dumps({**properties, **sizes}, sort_keys=True, indent=2).encode()
-    return _append_files(_serialize(graph, len(model)), files)
+    return append_files(_serialize(graph, len(model)), files)
 
 
 def unpack(source: str | Path | bytes) -> Package:
     """Reads what `pack` attached, from a file or from its bytes.
 
     Raises:
-        InputError: no such file, not a TFLite model, truncated, or without metadata or vocabulary.
+        InputError: no such file, not a TFLite model, truncated, damaged, or without metadata or vocabulary;
+            labels or a vocabulary that the model has no outputs or no embeddings for.
     """
     if isinstance(source, bytes):
-        return unpack_bytes(source, "<bytes>")
+        return open_bytes(source, "<bytes>")[0]
     try:
         with open(source, "rb") as file:
             # Mapped: reading the weights, which nothing here needs, would take most of the time.
             empty = not os.fstat(file.fileno()).st_size
             data = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return _unpack(data, file, str(source))
+            return _open(data, file, str(source))[0]
     except OSError as error:
         raise not_readable(source, error) from error
 
@@ -140,50 +142,97 @@ def not_readable(path: str | os.PathLike[str], error: OSError) -> InputError:
     return InputError(f"{path}: {error.strerror}; expected a packaged .tflite")
 
 
-def unpack_bytes(content: bytes, origin: str) -> Package:
-    """As `unpack`, of bytes that were read from `origin`."""
-    return _unpack(content, io.BytesIO(content), origin)
+def open_bytes(content: bytes, origin: str) -> tuple[Package, Graph]:
+    """As `unpack`, of bytes that were read from `origin`, with the model's graph."""
+    return _open(content, io.BytesIO(content), origin)
 
 
-def _unpack(data: bytes | mmap.mmap, file: BinaryIO, origin: str) -> Package:
+def _open(data: bytes | mmap.mmap, file: BinaryIO, origin: str) -> tuple[Package, Graph]:
     """`data` are the contents of `file`."""
-    metadata = _read_metadata(data, origin)
-    files = _read_files(file, origin)
+    graph = Graph.read(data, origin)
+    metadata = _read_metadata(graph, origin)
+    files = read_files(file, (VOCABULARY_FILE, LABELS_FILE, PROPERTIES_FILE), origin)
     if VOCABULARY_FILE not in files:
         raise InputError(f"{origin}: no {VOCABULARY_FILE} inside; {_REPACK}")
+    vocabulary = _read_lines(files[VOCABULARY_FILE], f"{origin}: {VOCABULARY_FILE}", _LONGEST_TOKEN)
+    labels = None
+    if LABELS_FILE in files:
+        labels = _read_lines(files[LABELS_FILE], f"{origin}: {LABELS_FILE}")
+    properties = package_properties.read(
+        files.get(PROPERTIES_FILE, b"{}"), f"{origin}: {PROPERTIES_FILE}"
+    )
+    package = Package(vocabulary, labels, properties, metadata)
+    _check_sizes(package, graph, origin)
+    return package, graph
+
+
+def _read_metadata(graph: Graph, origin: str) -> dict[str, Any]:
+    if not graph.metadata:
+        raise InputError(f"{origin}: no metadata inside; {_REPACK}")
     try:
-        return Package(
-            vocabulary=split_lines(files[VOCABULARY_FILE].decode()),
-            labels=split_lines(files[LABELS_FILE].decode()) if LABELS_FILE in files else None,
-            properties=json.loads(files.get(PROPERTIES_FILE, b"{}")),
-            metadata=metadata,
+        return model_metadata.read(graph.metadata)
+    except ValueError as error:
+        raise InputError(f"{origin}: damaged metadata: {error}; {_REPACK}") from None
+
+
+def _read_lines(content: bytes, name: str, longest: int | None = None) -> list[str]:
+    """The lines of a file inside, checked as `pack` checks them."""
+    count = content.count(b"\n")
+    if count > _MOST_LINES:
+        raise InputError(f"{name}: {count:,} lines: expected {_MOST_LINES:,} at most")
+    try:
+        lines = split_lines(content.decode())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: not UTF-8 (byte {error.start}); {_REPACK}") from None
+    _check_lines(name, lines, longest)
+    return lines
+
+
+def _check_sizes(package: Package, graph: Graph, origin: str) -> None:
+    """Whether the model has outputs for the labels and embeddings for the vocabulary."""
+    if package.labels is not None:
+        tensors = [graph.main.tensors[index] for index in graph.main.outputs if index >= 0]
+        sizes = {tensor.name: tensor.shape[-1] for tensor in tensors if tensor.shape}
+        if len(package.labels) not in sizes.values():
+            raise InputError(
+                f"{origin}: {LABELS_FILE} has {len(package.labels):,} labels, but the model's outputs "
+                f"have sizes {sizes}; {_REPACK}"
+            )
+    rows = graph.vocabulary_size("input_word_ids")
+    if rows is not None and len(package.vocabulary) > rows:
+        raise InputError(
+            f"{origin}: {VOCABULARY_FILE} has {len(package.vocabulary):,} tokens, but the model has "
+            f"embeddings for {rows:,}; {_REPACK}"
         )
-    except ValueError as error:  # not UTF-8, or not JSON
-        raise InputError(f"{origin}: a file inside is damaged ({error}); {_REPACK}") from error
 
 
-def _check_lines(what: str, lines: Sequence[str]) -> None:
-    """Rejects lines that a reader of the text file would number differently.
+def _check_lines(what: str, lines: Sequence[str], longest: int | None = None) -> None:
+    """Rejects lines that readers of the text file would number or cut differently, or longer than `longest`.
 
-    MediaPipe skips empty lines and drops a final carriage return, and the id of a repeated line depends on
-    the reader.
+    MediaPipe skips empty lines and drops a final carriage return, the id of a repeated line depends on the
+    reader, and for C a null character ends it.
     """
     seen: set[str] = set()
     for index, line in enumerate(lines):
-        if not line or "\n" in line or line.endswith("\r"):
-            raise InputError(f"{what}: entry {index} is {line!r}; expected one non-empty line")
+        shown = f"{what}: entry {index}, {line[:50]!r}"
+        if not line or "\n" in line or "\0" in line or line.endswith("\r"):
+            raise InputError(f"{shown}: expected one non-empty line without null characters")
+        if longest is not None and len(line.encode()) > longest:
+            raise InputError(f"{shown}: {len(line.encode()):,} bytes: expected {longest} at most")
         if line in seen:
-            raise InputError(f"{what}: entry {index}, {line!r}, appears twice; remove one")
+            raise InputError(f"{shown}, appears twice; remove one")
         seen.add(line)
 
 
 def parse(model: bytes, origin: str) -> schema.ModelT:
     """Reads a model into the schema's objects; weights stay views into `model`."""
-    _check_identifier(model, origin)
+    check_identifier(model, origin)
     try:
         graph = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    except DAMAGED as error:
+    except _DAMAGED as error:
         raise InputError(f"{origin}: damaged TFLite model ({error}); convert it again") from error
+    if not graph.buffers or not graph.subgraphs:
+        raise InputError(f"{origin}: a TFLite model without buffers or subgraphs; convert it again")
     for buffer in graph.buffers:
         # After the flatbuffer, where ai-edge-quantizer puts the buffers of a large model.
         if buffer.offset:
@@ -195,11 +244,6 @@ def parse(model: bytes, origin: str) -> schema.ModelT:
             "inputs and outputs"
         )
     return graph
-
-
-def _check_identifier(data: bytes | mmap.mmap, origin: str) -> None:
-    if bytes(data[4:8]) != MODEL_IDENTIFIER:
-        raise InputError(f"{origin}: not a TFLite model; expected a file that `sqb convert` wrote")
 
 
 def _follow_outputs(graph: schema.ModelT) -> None:
@@ -255,9 +299,9 @@ def _labelled_outputs(graph: schema.ModelT, outputs: dict[int, str], count: int)
 def _set_metadata(graph: schema.ModelT, metadata: bytes) -> None:
     """Stores the metadata buffer in the model, replacing an earlier one."""
     graph.metadata = graph.metadata or []
-    entry = next((entry for entry in graph.metadata if entry.name == METADATA_NAME), None)
+    entry = next((entry for entry in graph.metadata if entry.name == METADATA_NAME.encode()), None)
     if entry is None:
-        entry = schema.MetadataT(name=METADATA_NAME, buffer=len(graph.buffers))
+        entry = schema.MetadataT(name=METADATA_NAME.encode(), buffer=len(graph.buffers))
         graph.metadata.append(entry)
         graph.buffers.append(schema.BufferT())
     graph.buffers[entry.buffer].data = np.frombuffer(metadata, np.uint8)
@@ -302,37 +346,3 @@ def _serialize(graph: schema.ModelT, size_hint: int) -> memoryview:
     builder = flatbuffers.Builder(size_hint + (1 << 20))
     builder.Finish(graph.Pack(builder), MODEL_IDENTIFIER)
     return memoryview(builder.Bytes)[builder.Head() :]
-
-
-def _append_files(model: memoryview, files: dict[str, bytes]) -> bytes:
-    """Appends the files as a zip with offsets from the model's first byte."""
-    out = io.BytesIO()
-    out.write(model)
-    with zipfile.ZipFile(out, "a", zipfile.ZIP_STORED) as archive:
-        for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), content)
-    return out.getvalue()
-
-
-def _read_metadata(data: bytes | mmap.mmap, origin: str) -> dict[str, Any]:
-    """Finds and reads the metadata buffer without unpacking the model."""
-    _check_identifier(data, origin)
-    try:
-        model = schema.Model.GetRootAs(data, 0)
-        entries = (model.Metadata(index) for index in range(model.MetadataLength()))
-        indices = [entry.Buffer() for entry in entries if entry.Name() == METADATA_NAME]
-        if indices:
-            buffer = model.Buffers(indices[0]).DataAsNumpy()
-            return model_metadata.read(buffer.tobytes())
-    except (*DAMAGED, AttributeError) as error:
-        raise InputError(f"{origin}: damaged or truncated ({error}); {_REPACK}") from error
-    raise InputError(f"{origin}: no metadata inside; {_REPACK}")
-
-
-def _read_files(file: BinaryIO, origin: str) -> dict[str, bytes]:
-    """Reads the zip after the model; an incomplete zip means that the file was cut."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return {name: archive.read(name) for name in archive.namelist()}
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"{origin}: truncated, or no files inside ({error}); {_REPACK}") from error

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ai_edge_litert import schema_py_generated as schema
-
 from sqb_tf.errors import InputError
 
 from . import container
+from .graph import SignatureDef, Subgraph
 
 _LENGTH_INPUT = "input_word_ids"  # its second axis is the sequence length
 
@@ -77,7 +76,7 @@ class PackageInfo:
                 content = Path(source).read_bytes()
             except OSError as error:
                 raise container.not_readable(path, error) from None
-        package = container.unpack_bytes(content, path)
+        package, graph = container.open_bytes(content, path)
         return cls(
             path=path,
             sha256=hashlib.sha256(content).hexdigest(),
@@ -85,7 +84,10 @@ class PackageInfo:
             vocabulary=tuple(package.vocabulary),
             labels=None if package.labels is None else tuple(package.labels),
             properties=package.properties,
-            signatures=_read_signatures(content, path),
+            signatures=tuple(
+                _signature(definition, graph.subgraphs[definition.subgraph], path)
+                for definition in graph.signatures
+            ),
         )
 
     @property
@@ -114,7 +116,7 @@ class PackageInfo:
     @property
     def versions(self) -> Mapping[str, str]:
         """Versions of the libraries that converted it, by name."""
-        return self.properties.get("versions", {})
+        return self.properties.get("versions") or {}
 
     @property
     def seq_lengths(self) -> tuple[int, ...]:
@@ -158,38 +160,22 @@ def fitting_length(lengths: Sequence[int | None], length: int) -> int | None:
     return min((n for n in fixed if n >= length), default=max(fixed))
 
 
-def _read_signatures(content: bytes, path: str) -> tuple[SignatureInfo, ...]:
-    """From the flatbuffer alone, without an interpreter."""
-    try:
-        model = schema.Model.GetRootAs(content, 0)
-        definitions = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
-        return tuple(_signature(model, definition) for definition in definitions)
-    except (*container.DAMAGED, AttributeError, KeyError) as error:
-        raise InputError(f"{path}: damaged TFLite model ({error}); convert it again") from error
-
-
-def _signature(model: schema.Model, definition: schema.SignatureDef) -> SignatureInfo:
-    subgraph = model.Subgraphs(definition.SubgraphIndex())
-    inputs = [definition.Inputs(i) for i in range(definition.InputsLength())]
-    outputs = [definition.Outputs(i) for i in range(definition.OutputsLength())]
-    names = {tensor.TensorIndex(): tensor.Name().decode() for tensor in inputs}
-    lengths = [
-        _second_axis(subgraph.Tensors(index))
-        for index, name in names.items()
-        if name == _LENGTH_INPUT
-    ]
+def _signature(definition: SignatureDef, subgraph: Subgraph, path: str) -> SignatureInfo:
+    names = {index: name for name, index in definition.inputs.items()}
+    if unknown := set(subgraph.inputs) - names.keys():
+        raise InputError(
+            f"{path}: signature {definition.name!r} has no name for input {min(unknown)} of the model; "
+            "convert it again"
+        )
+    shape: tuple[int, ...] = ()
+    if _LENGTH_INPUT in definition.inputs:
+        shape = subgraph.tensors[definition.inputs[_LENGTH_INPUT]].signature
+    # -1 where it may change.
+    length = shape[1] if len(shape) == 2 and shape[1] > 0 else None
     return SignatureInfo(
-        name=definition.SignatureKey().decode(),
-        inputs=tuple(sorted(names.values())),
-        outputs=tuple(sorted(tensor.Name().decode() for tensor in outputs)),
-        graph_inputs=tuple(names[subgraph.Inputs(i)] for i in range(subgraph.InputsLength())),
-        seq_length=next((length for length in lengths if length > 0), None),
+        name=definition.name,
+        inputs=tuple(sorted(definition.inputs)),
+        outputs=tuple(sorted(definition.outputs)),
+        graph_inputs=tuple(names[index] for index in subgraph.inputs),
+        seq_length=length,
     )
-
-
-def _second_axis(tensor: schema.Tensor) -> int:
-    """Its size; -1 where it may change. Without such axes there is no shape signature, only a shape."""
-    shape: Sequence[int] = (
-        tensor.ShapeAsNumpy() if tensor.ShapeSignatureIsNone() else tensor.ShapeSignatureAsNumpy()
-    )
-    return int(shape[1])

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import flatbuffers
-from flatbuffers import number_types
-from flatbuffers.table import Table
+
+from .flatbuffer import BYTE, FLOAT, UBYTE, Damaged, Flatbuffer, Table
 
 FILE_IDENTIFIER = b"M001"
+# Ours has 1.1 kB, and takes a hundred times as much memory when it is read.
+MAX_BYTES = 1 << 18
 # The oldest metadata parser that knows input_process_units, which the tokenizer needs.
 MIN_PARSER_VERSION = "1.1.0"
 
@@ -159,14 +161,13 @@ def read(buffer: bytes) -> dict[str, Any]:
     Fields that `_TABLES` does not list, from other writers, are left out.
 
     Raises:
-        ValueError: the buffer has not the identifier M001.
-        struct.error, IndexError, TypeError: the buffer is damaged.
+        ValueError: the buffer has not the identifier M001, is damaged, or larger than `MAX_BYTES`.
     """
-    if bytes(buffer[4:8]) != FILE_IDENTIFIER:
-        raise ValueError(f"file identifier {bytes(buffer[4:8])!r}, expected {FILE_IDENTIFIER!r}")
-    root = Table(buffer, 0)
-    root.Pos = root.Indirect(0)
-    return _read(root, "ModelMetadata")
+    if len(buffer) > MAX_BYTES:
+        raise Damaged(f"{len(buffer):,} bytes: expected {MAX_BYTES:,} at most")
+    if buffer[4:8] != FILE_IDENTIFIER:
+        raise Damaged(f"file identifier {buffer[4:8]!r}, expected {FILE_IDENTIFIER!r}")
+    return _read(Flatbuffer(buffer).root, "ModelMetadata")
 
 
 def _file(name: str, file_type: str, description: str) -> dict[str, Any]:
@@ -235,38 +236,31 @@ def _write_child(builder: flatbuffers.Builder, field_type: Any, value: Any) -> i
 
 
 def _read(table: Table, name: str) -> dict[str, Any]:
-    """Reads the fields that are present in the table at `table.Pos`."""
+    """Reads the fields that are present in a table."""
     values: dict[str, Any] = {}
     for field, (slot, field_type) in _TABLES[name].items():
         if isinstance(field_type, dict):
-            member = field_type.get(table.GetSlot(_vtable(slot), 0, number_types.Uint8Flags))
-            offset = table.Offset(_vtable(slot + 1))
-            if member and offset:
-                values[field] = {member: _read_child(table, offset, member)}
+            member = field_type.get(table.number(slot, UBYTE))
+            if member and (child := table.table(slot + 1)):
+                values[field] = {member: _read(child, member)}
         elif field_type == _FILE_TYPE:
-            code = table.GetSlot(_vtable(slot), 0, number_types.Int8Flags)
-            values[field] = _FILE_TYPES[code]
+            code = table.number(slot, BYTE)
+            # A type of a later schema is unknown to this one.
+            values[field] = _FILE_TYPES[code if 0 <= code < len(_FILE_TYPES) else 0]
         elif field_type == _FLOAT:
-            values[field] = table.GetSlot(_vtable(slot), 0.0, number_types.Float32Flags)
-        elif offset := table.Offset(_vtable(slot)):
-            values[field] = _read_child(table, offset, field_type)
+            values[field] = table.number(slot, FLOAT, 0.0)
+        elif table.has(slot):
+            values[field] = _read_child(table, slot, field_type)
     return values
 
 
-def _read_child(table: Table, offset: int, field_type: Any) -> Any:
-    """Reads the string, vector or table referred to at `offset` from the table's position."""
-    position = table.Pos + offset
+def _read_child(table: Table, slot: int, field_type: Any) -> Any:
+    """Reads the string, vector or table of a field."""
     if field_type == _STRING:
-        return table.String(position).decode()
+        return table.string(slot)
     if field_type == _FLOATS:
-        return table.GetVectorAsNumpy(number_types.Float32Flags, offset).tolist()
+        return list(table.numbers(slot, "f"))
     if isinstance(field_type, str):
-        return _read(Table(table.Bytes, table.Indirect(position)), field_type)
-    start = table.Vector(offset)
-    items = (table.Indirect(start + 4 * index) for index in range(table.VectorLen(offset)))
-    return [_read(Table(table.Bytes, item), field_type[0]) for item in items]
-
-
-def _vtable(slot: int) -> int:
-    """The offset of a slot's entry in the vtable, which begins with two 16-bit sizes."""
-    return 4 + 2 * slot
+        child = table.table(slot)
+        return {} if child is None else _read(child, field_type)
+    return [_read(item, field_type[0]) for item in table.tables(slot)]

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ..package import container
+from ..package.graph import Graph, Operation, Tensor
 from ..package.info import PackageInfo
 from ..text_table import align
 from .runner import Runner
@@ -21,6 +20,8 @@ _TYPES = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance
 _OPERATIONS = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
 _MATMULS = ("FULLY_CONNECTED", "CONV_2D")
 _LOOK_UPS = ("EMBEDDING_LOOKUP", "GATHER")
+# Of a tensor's name, in which a layer's is looked for: in time that grows with the square of it.
+_NAME_CHARACTERS = 2000
 
 
 @dataclasses.dataclass
@@ -49,7 +50,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         InputError: not a package, or damaged.
     """
     info = PackageInfo.read(path)
-    graph = _Graph(container.parse(Path(path).read_bytes(), str(path)))
+    weights = _Weights(Graph.read(Path(path).read_bytes(), str(path)))
     operations: dict[str, dict[str, int]] = {}
     for name, delegated in Runner(path).operations():
         counts = operations.setdefault(name, {"xnnpack": 0, "litert": 0})
@@ -63,8 +64,8 @@ def describe(path: str | Path) -> dict[str, Any]:
         "vocabulary_size": len(info.vocabulary),
         "signatures": [{"name": s.name, **s.to_json()} for s in info.signatures],
         "operations": operations,
-        "bytes": graph.sizes(info.size_bytes),
-        "layers": [dataclasses.asdict(layer) for layer in graph.layers()],
+        "bytes": weights.sizes(info.size_bytes),
+        "layers": [dataclasses.asdict(layer) for layer in weights.layers()],
         "model_explorer": f"model-explorer {path}",
     }
 
@@ -109,13 +110,13 @@ def table(description: dict[str, Any]) -> str:
     return "\n\n".join([*parts, explorer])
 
 
-class _Graph:
-    """The flatbuffer's constants, and their purpose."""
+class _Weights:
+    """The constants of a graph, and their purpose."""
 
-    def __init__(self, graph: schema.ModelT) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._main = graph.subgraphs[0]
-        self._producers = {o: op for op in self._main.operators for o in op.outputs}
+        self._main = graph.main
+        self._producers = {o: op for op in self._main.operations for o in op.outputs}
 
     def layers(self) -> list[Layer]:
         """In the order in which they run."""
@@ -123,12 +124,11 @@ class _Graph:
         largest: dict[str, int] = {}
         for name, weights in self._weights():
             layer = layers.setdefault(name, Layer(name))
-            scale = weights.quantization.scale if weights.quantization else None
             layer.tensors += 1
-            size = self._size(weights)
+            size = weights.size_bytes
             if size > largest.get(name, 0):  # the word table's, not that of the small tables
-                largest[name], layer.kind = size, _TYPES[weights.type]
-            layer.scales += 0 if scale is None else len(scale)
+                largest[name], layer.kind = size, _TYPES.get(weights.kind, str(weights.kind))
+            layer.scales += len(weights.scales)
             layer.size_bytes += size
         return list(layers.values())
 
@@ -136,57 +136,53 @@ class _Graph:
         """Bytes by purpose, adding up to `total`; buffers that several signatures share count once."""
         purposes: dict[int, str] = {}
         for subgraph in self._graph.subgraphs:
-            for operation in subgraph.operators:
+            for operation in subgraph.operations:
                 inputs = [i for i in operation.inputs if i >= 0]
-                if self._name(operation) in _MATMULS and len(inputs) > 2:
+                if _name(operation) in _MATMULS and len(inputs) > 2:
                     purposes.setdefault(subgraph.tensors[inputs[2]].buffer, "biases")
         for name, weights in self._weights():
             purposes[weights.buffer] = "embeddings" if name == "embeddings" else "kernels"
         sizes: collections.Counter[str] = collections.Counter(
             dict.fromkeys(("embeddings", "kernels", "biases", "other constants", "scales"), 0)
         )
-        for index, buffer in enumerate(self._graph.buffers):
-            if buffer.data is not None:
-                sizes[purposes.get(index, "other constants")] += len(buffer.data)
-        # A float32 scale and an int64 zero point each; equal per-channel scales are in the file once.
-        quantized = [
-            tensor.quantization.scale
-            for subgraph in self._graph.subgraphs
-            for tensor in subgraph.tensors
-            if tensor.quantization and tensor.quantization.scale is not None
-        ]
-        channels = {scale.tobytes(): len(scale) for scale in quantized if len(scale) > 1}
+        for index, size in enumerate(self._graph.buffers):
+            sizes[purposes.get(index, "other constants")] += size
+        # A float32 scale and an int64 zero point each; tensors that share per-channel scales count once.
+        quantized = [t.scales for subgraph in self._graph.subgraphs for t in subgraph.tensors]
+        channels = {s.__array_interface__["data"]: len(s) for s in quantized if len(s) > 1}
         tensors = sum(len(scale) == 1 for scale in quantized)
         sizes["scales"] += 12 * (tensors + sum(channels.values()))
         sizes["graph, metadata, vocabulary"] = total - sum(sizes.values())
         return dict(sizes)
 
-    def _weights(self) -> Iterator[tuple[str, schema.TensorT]]:
+    def _weights(self) -> Iterator[tuple[str, Tensor]]:
         """(layer, kernel or table) of the first signature."""
-        for operation in self._main.operators:
-            name = self._name(operation)
+        for operation in self._main.operations:
+            name = _name(operation)
+            if name not in (*_MATMULS, *_LOOK_UPS) or len(operation.inputs) < 2:
+                continue
             if name in _MATMULS:
-                output = self._main.tensors[operation.outputs[0]].name.decode()
-                layer = re.match(r"(?:.*;)?(.+?)/(?:MatMul|Conv2D)", output)
+                output = self._main.tensors[operation.outputs[0]].name if operation.outputs else ""
+                layer = re.match(r"(?:.*;)?(.+?)/(?:MatMul|Conv2D)", output[:_NAME_CHARACTERS])
                 yield layer[1] if layer else "head", self._source(operation.inputs[1])
-            elif name in _LOOK_UPS:
+            else:
                 # The ids of a look-up come first, those of a gather last.
                 index = 1 if name == "EMBEDDING_LOOKUP" else 0
                 table = self._source(operation.inputs[index])
                 if len(table.shape) == 2:  # not the two values of the mask
                     yield "embeddings", table
 
-    def _source(self, index: int) -> schema.TensorT:
+    def _source(self, index: int) -> Tensor:
         """The constant that a tensor comes from: an operation converts float16 weights to float32."""
-        tensor = self._main.tensors[index]
-        if self._size(tensor) or index not in self._producers:
-            return tensor
-        return self._source(self._producers[index].inputs[0])
+        tensor, seen = self._main.tensors[index], {index}
+        while not tensor.size_bytes and index in self._producers:
+            index = next(iter(self._producers[index].inputs), index)
+            if index in seen:  # a damaged graph
+                break
+            seen.add(index)
+            tensor = self._main.tensors[index]
+        return tensor
 
-    def _name(self, operation: schema.OperatorT) -> str:
-        code = self._graph.operatorCodes[operation.opcodeIndex]
-        return _OPERATIONS[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
-    def _size(self, tensor: schema.TensorT) -> int:
-        data: np.ndarray | None = self._graph.buffers[tensor.buffer].data
-        return 0 if data is None else len(data)
+def _name(operation: Operation) -> str:
+    return _OPERATIONS.get(operation.code, str(operation.code))

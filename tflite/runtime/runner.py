@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from sqb_tf.data.choices import join_choices
 from sqb_tf.data.example import TextPair
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, one_line
 from sqb_tf.heads import registry
 from sqb_tf.heads.backend import Backend
 from sqb_tf.heads.classification import Classification
@@ -29,14 +30,18 @@ from sqb_tf.text.encoder import TextEncoder
 
 from ..package import container
 from ..package.info import fitting_length
+from ..package.metadata import PROPERTIES_FILE
 from .pool import Pool
+
+INPUTS = {"input_word_ids", "input_mask", "input_type_ids"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
     """One entry point: input and output names, its length in tokens (None: dynamic).
 
-    `scales` has the scale and zero point of each output, a scale of 0 where it is float.
+    `scales` has the scale and zero point of each output, a scale of 0 where it is float; `shapes` its sizes,
+    -1 where they may change.
     """
 
     name: str
@@ -44,6 +49,7 @@ class Signature:
     outputs: tuple[str, ...]
     seq_length: int | None
     scales: Mapping[str, tuple[float, int]]
+    shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
 
 class _OpenedModel:
@@ -53,7 +59,7 @@ class _OpenedModel:
     """
 
     def __init__(self, path: str | Path | bytes, num_threads: int) -> None:
-        try:
+        with _one_line(_name(path), "open it"):
             self.interpreter = (
                 Interpreter(model_content=path, num_threads=num_threads)
                 if isinstance(path, bytes)
@@ -63,9 +69,6 @@ class _OpenedModel:
                 key: self.interpreter.get_signature_runner(key)
                 for key in self.interpreter.get_signature_list()
             }
-        except (ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{_name(path)}: LiteRT cannot open it: {reason}") from None
 
 
 class Runner(Backend):
@@ -83,19 +86,17 @@ class Runner(Backend):
     def __init__(self, path: str | Path | bytes, num_threads: int = 1) -> None:
         if num_threads < 1:
             raise InputError(f"num_threads {num_threads}: expected at least 1")
+        self.origin = _name(path)
         self.package = container.unpack(path)
         most = max(1, _cores() // num_threads)
         open_model = functools.partial(_OpenedModel, path, num_threads)
-        self._pool = Pool(open_model, most, f"the runner of {_name(path)}")
+        self._pool = Pool(open_model, most, f"the runner of {self.origin}")
         self._prepared: _OpenedModel | None = None
-        with self._pool.lent() as model:
+        with self._pool.lent() as model, _one_line(self.origin, "open it"):
             self.signatures = {key: _signature(key, r) for key, r in model.runners.items()}
         self._fitting: dict[int, Signature] = {}  # by a text's length in tokens
-        properties = self.package.properties
-        head = registry.get(properties.get("kind", "classification"))
-        paired = bool(properties.get("paired"))
-        labels = self.package.labels or ["score"]
-        self.head = head(labels, paired, properties.get("settings") or {})
+        self.head = _head(self.package, self.origin)
+        _check_signatures(list(self.signatures.values()), self.head, self.origin)
 
     def close(self) -> None:
         """Frees the interpreters; texts that are running end first."""
@@ -117,8 +118,9 @@ class Runner(Backend):
         fixed one.
         """
         chosen, inputs = self._fitted(inputs, signature)
-        with self._pool.lent() as model:
+        with self._pool.lent() as model, _one_line(self.origin, "run it"):
             outputs = model.runners[chosen.name](**inputs)
+        _check_shapes(outputs, chosen, self.origin)
         return {name: self._as_float(chosen, name, values) for name, values in outputs.items()}
 
     def _as_float(self, signature: Signature, name: str, values: np.ndarray) -> np.ndarray:
@@ -140,18 +142,19 @@ class Runner(Backend):
         # Private attributes, because public methods reach the first signature only.
         runner = self._prepared.runners[chosen.name]
         wrapper, subgraph = runner._interpreter_wrapper, runner._subgraph_index
-        for name, values in inputs.items():
-            shape = np.array(values.shape, np.int32)
-            wrapper.ResizeInputTensor(runner._inputs[name], shape, False, subgraph)
-        wrapper.AllocateTensors(subgraph)
-        for name, values in inputs.items():
-            wrapper.SetTensor(runner._inputs[name], values, subgraph)
+        with _one_line(self.origin, "prepare it"):
+            for name, values in inputs.items():
+                shape = np.array(values.shape, np.int32)
+                wrapper.ResizeInputTensor(runner._inputs[name], shape, False, subgraph)
+            wrapper.AllocateTensors(subgraph)
+            for name, values in inputs.items():
+                wrapper.SetTensor(runner._inputs[name], values, subgraph)
         # Through `runner`, which keeps the model alive.
         return lambda: runner._interpreter_wrapper.Invoke(subgraph)
 
     def operations(self) -> list[tuple[str, bool]]:
         """The first signature's operations: built-in name, and whether the XNNPACK delegate runs it."""
-        with self._pool.lent() as model:
+        with self._pool.lent() as model, _one_line(self.origin, "prepare it"):
             runner = next(iter(model.runners.values()))
             # Allocation applies the delegate; `allocate_tensors` refuses while there are signature runners.
             runner._interpreter_wrapper.AllocateTensors(runner._subgraph_index)
@@ -194,14 +197,18 @@ class Runner(Backend):
         properties = self.package.properties
         if not {"lowercase", "max_seq_length"} <= properties.keys():
             raise InputError(
-                "the package does not say how its text is prepared: expected one that `sqb convert` wrote"
+                f"{self.origin}: the package does not say how its text is prepared: expected one that "
+                "`sqb convert` wrote"
             )
         longest = max((s.seq_length or 0) for s in self.signatures.values())
-        return TextEncoder(
-            self.package.vocabulary,
-            properties["lowercase"],
-            longest or properties["max_seq_length"],
-        )
+        try:
+            return TextEncoder(
+                self.package.vocabulary,
+                properties["lowercase"],
+                longest or properties["max_seq_length"],
+            )
+        except InputError as error:
+            raise InputError(f"{self.origin}: {error}") from None
 
     def run(self, requests: Iterable[Request]) -> Iterator[Outputs]:
         for request in requests:
@@ -279,7 +286,7 @@ class Runner(Backend):
 
 
 def _name(path: str | Path | bytes) -> str:
-    return "package" if isinstance(path, bytes) else str(path)
+    return "<bytes>" if isinstance(path, bytes) else str(path)
 
 
 def _cores() -> int:
@@ -289,9 +296,76 @@ def _cores() -> int:
 
 def _signature(key: str, runner: Any) -> Signature:
     inputs, outputs = runner.get_input_details(), runner.get_output_details()
-    length = int(inputs["input_word_ids"]["shape_signature"][1])
+    shape = inputs["input_word_ids"]["shape_signature"] if "input_word_ids" in inputs else None
+    if shape is None or len(shape) != 2:
+        raise ValueError(f"signature {key!r} has no input_word_ids [1, length]")
+    length = int(shape[1])
     scales = {name: details["quantization"] for name, details in outputs.items()}
-    return Signature(key, tuple(inputs), tuple(outputs), None if length < 0 else length, scales)
+    shapes = {name: tuple(details["shape_signature"]) for name, details in outputs.items()}
+    return Signature(
+        key, tuple(inputs), tuple(outputs), None if length < 0 else length, scales, shapes
+    )
+
+
+@contextlib.contextmanager
+def _one_line(origin: str, what: str) -> Iterator[None]:
+    """LiteRT's errors as one line that names the package."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise InputError(
+            f"{origin}: LiteRT cannot {what}: {one_line(error)}; convert it again"
+        ) from None
+
+
+def _head(package: container.Package, origin: str) -> Head:
+    """The head that a package names, bound to its labels and settings."""
+    properties = package.properties
+    try:
+        head = registry.get(properties.get("kind", "classification"))
+        paired = bool(properties.get("paired"))
+        return head(package.labels or ["score"], paired, properties.get("settings") or {})
+    except InputError as error:
+        raise InputError(f"{origin}: {PROPERTIES_FILE}: {error}") from None
+
+
+def _check_signatures(signatures: Collection[Signature], head: Head, origin: str) -> None:
+    """`InputError` unless each has the encoder's inputs and the head's outputs, as many as labels."""
+    if not signatures:
+        raise InputError(f"{origin}: no signature: expected a model that `sqb convert` wrote")
+    names = {output.name for output in head.outputs}
+    for signature in signatures:
+        where = f"{origin}: signature {signature.name!r}"
+        if others := (names - set(signature.outputs)) | (INPUTS ^ set(signature.inputs)):
+            raise InputError(
+                f"{where} does not fit a {head.name} by {', '.join(sorted(others))}; convert it again"
+            )
+        for output in head.outputs if head.fixed_labels != () else ():
+            shape = signature.shapes[output.name]
+            if len(shape) != 2 + output.per_token or shape[-1] != len(head.labels):
+                raise InputError(
+                    f"{where}: {output.name} has the shape {shape}, for {len(head.labels):,} labels; "
+                    "convert it again"
+                )
+
+
+def _check_shapes(outputs: Mapping[str, np.ndarray], signature: Signature, origin: str) -> None:
+    """`InputError` unless outputs have the sizes that the signature states."""
+    for name, values in outputs.items():
+        stated = signature.shapes.get(name)
+        if stated is not None and not _fits(values.shape, stated):
+            raise InputError(
+                f"{origin}: output {name} has the shape {values.shape}, not {stated} as it says; "
+                "convert it again"
+            )
+
+
+def _fits(shape: Sequence[int], stated: Sequence[int]) -> bool:
+    """Whether a shape is the stated one, where that has a size and not -1."""
+    pairs = zip(shape, stated)
+    return len(shape) == len(stated) and all(size in (-1, actual) for actual, size in pairs)
 
 
 def fit(values: np.ndarray, length: int) -> np.ndarray:

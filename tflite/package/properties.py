@@ -1,0 +1,45 @@
+"""`sqb.json` of a package: how its text is prepared, what it is for and how it was made."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+import msgspec
+
+from sqb_tf.json_schema import Count, read_json
+from sqb_tf.text.encoder import MIN_SEQ_LENGTH
+
+# The longest inputs of a known encoder are Longformer's, 16,384 tokens.
+MAX_SEQ_LENGTH = 1 << 16
+
+
+@dataclasses.dataclass
+class _Properties:
+    """The types of what this project writes, each of which a package may lack."""
+
+    lowercase: bool | None = None
+    max_seq_length: Annotated[int, msgspec.Meta(ge=MIN_SEQ_LENGTH, le=MAX_SEQ_LENGTH)] | None = None
+    kind: str = ""
+    task: str | None = None
+    paired: bool | None = None
+    settings: dict[str, Any] | None = None
+    recipe: str | None = None
+    weights: dict[str, str] | None = None
+    lowering: str | None = None
+    lowering_reason: str | None = None
+    seq_lengths: list[Count] | None = None
+    calibration: dict[str, Any] | None = None
+    versions: dict[str, str] | None = None
+    baseline: str | None = None
+
+
+def read(content: bytes, name: str) -> dict[str, Any]:
+    """The properties, all of them; `InputError` for a known one of another type.
+
+    Args:
+        content: the file.
+        name: of the package and the file in it, for messages.
+    """
+    read_json(content, _Properties, name)
+    return read_json(content, dict[str, Any], name)
