@@ -90,4 +90,4 @@ def keep_screen_on(shell: Shell) -> str:
 
 def restore_screen(shell: Shell, setting: str) -> None:
     """Restores the setting that `keep_screen_on` returned."""
-    shell.run(f"settings put global stay_on_while_plugged_in {setting}")
+    shell.run('settings put global stay_on_while_plugged_in "$1"', setting)
