@@ -115,4 +115,4 @@ def adb(*arguments: str, timeout_s: float = 30.0) -> str:
 
 def _is_address(serial: str) -> bool:
     """Whether a serial is the host and port of a device over TCP."""
-    return re.fullmatch(r"\S+:\d+", serial) is not None
+    return re.fullmatch(r"[^\s-]\S*:[0-9]{1,5}", serial) is not None
