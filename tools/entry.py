@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from sqb_tf.atomic_write import check_writable
 from sqb_tf.errors import InputError
+from sqb_tf.terminal import show
 from sqb_tools import logs
 from sqb_tools.arguments import BAD_INPUT, Parser
 
@@ -104,5 +105,5 @@ def _silence_native_code() -> None:
 
 def _fail(args: argparse.Namespace, message: str) -> None:
     if args.verbose:
-        traceback.print_exc()
-    print(message, file=sys.stderr)
+        show(traceback.format_exc(), sys.stderr)
+    show(message, sys.stderr)
