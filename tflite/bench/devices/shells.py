@@ -7,9 +7,9 @@ import dataclasses
 import functools
 import re
 import subprocess
-import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -167,20 +167,27 @@ class LocalShell(Shell):
 class SshShell(Shell):
     """A Linux board at `user@host`, by the ssh client's own keys and settings.
 
-    One connection stays open for all commands: opening one takes longer than a run.
+    One connection stays open for all commands: opening one takes longer than a run. `sockets` is a folder for
+    its socket.
     """
 
     def __init__(
-        self, stop: threading.Event, address: str, port: str | None, config: str | None
+        self,
+        stop: threading.Event,
+        address: str,
+        port: str | None,
+        config: str | None,
+        sockets: Path,
     ) -> None:
         super().__init__(stop)
         self._address = address
-        self._sockets = tempfile.TemporaryDirectory(prefix="sqb-ssh-")
+        # Short, as a socket's path has at most 104 characters on macOS, whose temporary folder takes 49.
+        socket = zlib.crc32(f"{address}:{port}".encode())
         self._options = [
             *(["-F", config] if config else []),
             *(["-o", f"Port={port}"] if port else []),
             *["-o", "BatchMode=yes", "-o", "ConnectTimeout=10"],
-            *["-o", "ControlMaster=auto", "-o", f"ControlPath={self._sockets.name}/%C"],
+            *["-o", "ControlMaster=auto", "-o", f"ControlPath={sockets}/{socket:08x}"],
             *["-o", "ControlPersist=60", "-o", "LogLevel=ERROR"],
         ]
 
@@ -204,6 +211,6 @@ def _find_error_line(text: str) -> str:
     errors = [
         line.strip()
         for line in text.splitlines()
-        if re.search(r"\b(error|failed|cannot|closed|refused|No space|not found)\b", line)
+        if re.search(r"\b(error|failed|cannot|closed|refused|No space|not found|too long)\b", line)
     ]
     return f": {errors[-1][:200]}" if errors else ""
