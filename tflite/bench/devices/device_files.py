@@ -38,8 +38,7 @@ class DeviceFiles:
         self._checked.clear()
         result = self._shell.run(self._shell.make_folder, self._shell.folder)
         if result.code:
-            reason = last_line(result.text)
-            raise DeviceError("no folder", f"{self._shell.folder}: {reason}: remove it there")
+            raise DeviceError("no folder", f"{self._shell.folder}: {last_line(result.text)}")
 
     def copy(self, path: Path, name: str) -> str:
         """Copies a file unless it is there with the same content; returns `name`.

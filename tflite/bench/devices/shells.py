@@ -28,7 +28,7 @@ PROBE_S = 5.0
 # Its owner alone can read or change the copies that are run. Another user of a board may have made a folder
 # of this name, or a link, in /tmp.
 _PRIVATE_FOLDER = """umask 077; mkdir -p "$1" || exit
-[ -O "$1" ] && [ ! -L "$1" ] || { echo "it belongs to another user, or is a link"; exit 1; }
+[ -O "$1" ] && [ ! -L "$1" ] || { echo "it belongs to another user, or is a link: remove it"; exit 1; }
 chmod 700 "$1" && cd "$1\""""
 
 
