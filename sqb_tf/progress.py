@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from sqb_tf.terminal import show
+
 T = TypeVar("T")
 
 
@@ -41,7 +43,7 @@ class Progress:
         )
         end = "\n" if not self._terminal or done >= self.total else "\r"
         line = line.ljust(78) if self._terminal else line.rstrip()  # over a longer line before it
-        print(line, end=end, file=sys.stderr, flush=True)
+        show(line, sys.stderr, end, flush=True)
 
 
 def clock(seconds: float) -> str:

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from sqb_tf.errors import suggest
+from sqb_tf.terminal import show
 from sqb_tools import entry
 from sqb_tools.arguments import BAD_INPUT
 
@@ -22,15 +23,15 @@ def main() -> None:
     """Runs the tool that the first argument names, with the others."""
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
-        print(usage())
+        show(usage())
         return
     if name == "--version":
-        print(f"squeezebert-mobile {version()}")
+        show(f"squeezebert-mobile {version()}")
         return
     tool = name.replace("-", "_")
     if tool not in NAMES:
         hint = suggest(name, NAMES) or "; see sqb --help"
-        print(f"error: unknown command {name!r}{hint}", file=sys.stderr)
+        show(f"error: unknown command {name!r}{hint}", sys.stderr)
         sys.exit(BAD_INPUT)
     module = importlib.import_module(f"sqb_tools.{tool}")
     entry.run(module.main, module.flags(), arguments)

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 
 from sqb_tf.errors import InputError, suggest
 from sqb_tf.options import Flag, flags, option
+from sqb_tf.terminal import printable
 
 BAD_INPUT = 2  # the exit code
 # The headings of `--help`, in order; those that are not listed come between.
@@ -104,7 +105,7 @@ class Parser(argparse.ArgumentParser):
             message = (
                 f"unknown command {match[1]!r}: expected one of {', '.join(self.commands)}{hint}"
             )
-        self.exit(BAD_INPUT, f"error: {message}\n")
+        self.exit(BAD_INPUT, f"error: {printable(message)}\n")
 
     def _add(
         self, name: str, field: dataclasses.Field, flag: Flag, annotation: Any, required: bool

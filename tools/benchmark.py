@@ -7,6 +7,7 @@ from typing import Any
 
 from sqb_tf.errors import InputError
 from sqb_tf.options import argument, option
+from sqb_tf.terminal import show
 from sqb_tflite.bench.baselines import check_names
 from sqb_tools import arguments, entry, results
 from sqb_tools.shared_options import DataOptions
@@ -277,7 +278,7 @@ def ios(args: argparse.Namespace) -> int:
         params = ios_params.write_params(args.package, args.length, args.threads, args.runs)
         with staged_file(args.params) as staged:
             staged.write_text(params)
-        print(f"{args.params}: put it and {args.package} into the app's benchmark_data folder")
+        show(f"{args.params}: put it and {args.package} into the app's benchmark_data folder")
         return entry.DONE
     _check_outputs(args, report.RECORDS_FILE)
     record = ios_results.read_record(args.log, args.params, args.package, args.phone, args.system)

@@ -7,6 +7,7 @@ import argparse
 import importlib
 from collections.abc import Iterator
 
+from sqb_tf.terminal import show
 from sqb_tools.__main__ import NAMES, summary
 from sqb_tools.arguments import OutputOptions, Parser
 
@@ -65,4 +66,4 @@ def _table(actions: list[argparse.Action]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    show(page(), end="")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from sqb_tf.atomic_write import check_writable
 from sqb_tf.errors import InputError
+from sqb_tf.terminal import show
 from sqb_tools import logs, memory_guard
 from sqb_tools.arguments import BAD_INPUT, Parser, check_inputs
 
@@ -111,5 +112,5 @@ def _silence_native_code() -> None:
 
 def _fail(args: argparse.Namespace, message: str) -> None:
     if args.verbose:
-        traceback.print_exc()
-    print(message, file=sys.stderr)
+        show(traceback.format_exc(), sys.stderr)
+    show(message, sys.stderr)

@@ -8,6 +8,7 @@ import sys
 from absl import logging as absl_logging
 
 from sqb_tf import progress
+from sqb_tf.terminal import show
 
 
 class PlainHandler(logging.Handler):
@@ -22,7 +23,7 @@ class PlainHandler(logging.Handler):
         ours = record.pathname == progress.__file__
         if ours or self.everything or record.levelno >= logging.ERROR:
             mark = "warning: " if ours and record.levelno == logging.WARNING else ""
-            print(f"{mark}{self.format(record)}", file=sys.stderr, flush=True)
+            show(f"{mark}{self.format(record)}", sys.stderr, flush=True)
 
 
 _HANDLER = PlainHandler()

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +19,7 @@ from sqb_tf.heads.head import Head
 from sqb_tf.heads.long_texts import truncated_tokens
 from sqb_tf.npy_file import RowWriter
 from sqb_tf.options import argument, option
+from sqb_tf.terminal import show
 from sqb_tools import arguments, entry, results
 from sqb_tools.backends import BackendOptions, warn_of_truncation
 from sqb_tools.shared_options import AnswerOptions
@@ -108,9 +110,9 @@ def main(args: argparse.Namespace) -> int:
         if args.json:
             records.append(record)
         if options.jsonl:
-            print(json.dumps(record, ensure_ascii=False))
+            sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
         elif args.json != "-":
-            print(result.line(text, pair))
+            show(result.line(text, pair))
     warn_of_truncation(truncated, backend)
     if args.json:
         results.write_json(args, {"predictions": records})

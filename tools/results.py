@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from sqb_tf.atomic_write import staged_file
+from sqb_tf.terminal import show
 from sqb_tools.entry import drop_stdout
 
 
@@ -16,7 +17,7 @@ def emit(args: argparse.Namespace, table: str, result: dict[str, Any]) -> None:
     """Prints the table and writes the result to the file of `--json`; with `-` prints the result instead."""
     try:
         if args.json != "-":
-            print(table)
+            show(table)
         write_json(args, result)
         sys.stdout.flush()
     except BrokenPipeError:  # nobody reads it: the exit code still tells the outcome

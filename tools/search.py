@@ -12,6 +12,7 @@ import numpy as np
 from sqb_tf.errors import InputError
 from sqb_tf.heads.backend import Backend
 from sqb_tf.options import argument, option
+from sqb_tf.terminal import show
 from sqb_tflite.runtime.vector_index import Corpus, VectorIndex, nearest
 from sqb_tools import arguments, entry, results
 from sqb_tools.backends import BackendOptions
@@ -91,7 +92,7 @@ def main(args: argparse.Namespace) -> int:
         if args.json:
             searches.append(search)
         if args.json != "-":
-            print(_table(search), flush=True)
+            show(_table(search), flush=True)
     if args.json:
         summary = {"corpus": options.corpus, "index": str(index.folder), "vectors": len(vectors)}
         results.write_json(args, {**summary, "searches": searches})

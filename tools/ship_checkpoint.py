@@ -19,6 +19,7 @@ from sqb_tf.data.example import Example
 from sqb_tf.data.reservoir import ReservoirSample
 from sqb_tf.data.task import DEMO, Task
 from sqb_tf.progress import log
+from sqb_tf.terminal import show
 
 SAMPLE_TEXTS = 512
 
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("bundle", help="the bundle that `sqb squeeze` wrote")
     parser.add_argument("name", help="the checkpoint's name")
     args = parser.parse_args()
-    print(f'    "{args.name}": "{ship(args.bundle, args.name)}",')
+    show(f'    "{args.name}": "{ship(args.bundle, args.name)}",')
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class AnsweringShell(LocalShell):
         super().__init__(threading.Event(), Path("/tmp"))
         self.text = "\n@@\n".join(parts)
 
-    def run(self, command: str, timeout_s: float = 30.0) -> CommandResult:
+    def run(self, script: str, *arguments: str, timeout_s: float = 30.0) -> CommandResult:
         return CommandResult(0, self.text)
 
 

@@ -4,6 +4,7 @@ No test asserts a time; `benchmarks/harness.py` measures the overhead of the har
 """
 
 import json
+import os
 import re
 import shutil
 import threading
@@ -19,7 +20,7 @@ from simulators.phone import Fault, tool
 
 from sqb_tf.errors import InputError
 from sqb_tflite.bench import baselines
-from sqb_tflite.bench.devices import fleet, shells, targets
+from sqb_tflite.bench.devices import fleet, targets
 from sqb_tflite.bench.devices.journal import Journal
 from sqb_tflite.bench.devices.targets import Target
 
@@ -59,7 +60,9 @@ def test_the_tool_gets_real_ids_at_the_length(connected, packages):
     (run,) = phone.runs
     assert "--input_layer_shape=1,8:1,8:1,8" in run and "value_range" not in run
     files = re.findall(r"(input_\w+):(\S+?\.ids)", run)
-    contents = {name: phone.path(path).read_bytes() for name, path in files}
+    contents = {
+        name: (phone.tmp / "squeezebert-mobile" / path).read_bytes() for name, path in files
+    }
     assert {len(content) for content in contents.values()} == {4 * 8}
     from sqb_tflite.bench.inputs import encode_length
     from sqb_tflite.runtime.runner import Runner
@@ -187,7 +190,7 @@ def test_a_board_over_ssh(packages, tmp_path):
         (failure,) = fleet.measure(board, quick(packages[:1]), options).failures
         assert failure.cause == "connection lost" and "refused" in failure.message
     finally:
-        shutil.rmtree(shells.SshShell.folder, ignore_errors=True)
+        shutil.rmtree(f"/tmp/squeezebert-mobile-{os.getuid()}", ignore_errors=True)
 
 
 def test_what_device_names_mean(connected):

@@ -19,6 +19,8 @@ class AdbShell(Shell):
     """An Android device by its serial, through the `adb` client."""
 
     folder = "/data/local/tmp/squeezebert-mobile"
+    # Readable to all: the app reads its files there. Only adb's shell and root can write to /data/local/tmp.
+    make_folder = 'mkdir -p "$1" && chmod 755 "$1" && cd "$1"'
 
     def __init__(self, stop: threading.Event, serial: str) -> None:
         super().__init__(stop)
@@ -40,7 +42,7 @@ class AdbShell(Shell):
         Raises:
             DeviceError: `not installed`, with the reason.
         """
-        arguments = ["adb", "-s", self.serial, "install", "-r", "-d", "-g", str(path)]
+        arguments = ["adb", "-s", self.serial, "install", "-r", "-d", "-g", str(path.absolute())]
         result = self._execute(arguments, 120)
         if result.code or "Success" not in result.text:
             reason = last_line(result.text)
@@ -113,4 +115,4 @@ def adb(*arguments: str, timeout_s: float = 30.0) -> str:
 
 def _is_address(serial: str) -> bool:
     """Whether a serial is the host and port of a device over TCP."""
-    return re.fullmatch(r"\S+:\d+", serial) is not None
+    return re.fullmatch(r"[^\s-]\S*:[0-9]{1,5}", serial) is not None

@@ -60,20 +60,18 @@ def state(shell: Shell) -> dict[str, Any]:
     """Temperature (of the skin where the device reports it, else of the battery), battery, clocks, limits."""
     battery, thermal, cpu, power, boot = linux_proc.sections(shell.run(_STATE).text, 5)
     values = dict(re.findall(r"^\s*(\w[\w ]*?): (\S+)\s*$", battery, re.M))
-    skin = [
-        float(value)
-        for value, sensor_type in re.findall(r"mValue=([-\d.]+), mType=(\d+)", thermal)
-        if int(sensor_type) == _SKIN
-    ]
-    tenths = values.get("temperature", "")
-    status = re.search(r"Thermal Status: (\d)", thermal)
+    readings = re.findall(rf"mValue=([^,]*), mType={_SKIN}\b", thermal)
+    skin = [degrees for degrees in map(linux_proc.decimal, readings) if degrees is not None]
+    tenths = linux_proc.whole(values.get("temperature", ""))
+    battery_c = None if tenths is None else tenths / 10
+    status = re.search(r"Thermal Status: ([0-9])", thermal)
     wakefulness = re.search(r"mWakefulness=(\w+)", power)
     clocks, capped = linux_proc.frequencies(cpu)
     level = int(status[1]) if status else 0
     reasons = [f"thermal status {level} ({_STATUS[min(level, 6)]})"] if level else []
     return {
-        "temperature_c": max(skin) if skin else int(tenths) / 10 if tenths.isdigit() else None,
-        "battery_percent": int(values["level"]) if values.get("level", "").isdigit() else None,
+        "temperature_c": max(skin, default=battery_c),
+        "battery_percent": linux_proc.whole(values.get("level", "")),
         "charging": any(values.get(f"{source} powered") == "true" for source in ("AC", "USB")),
         "wakefulness": wakefulness[1] if wakefulness else None,
         "cpu_mhz": clocks,
@@ -85,9 +83,9 @@ def state(shell: Shell) -> dict[str, Any]:
 def keep_screen_on(shell: Shell) -> str:
     """Keeps the screen on, since a phone asleep slows down; returns the setting before."""
     before = shell.run(_KEEP_SCREEN_ON).text.strip().split("\n")[0]
-    return before if before.isdigit() else "0"
+    return "0" if linux_proc.whole(before) is None else before
 
 
 def restore_screen(shell: Shell, setting: str) -> None:
     """Restores the setting that `keep_screen_on` returned."""
-    shell.run(f"settings put global stay_on_while_plugged_in {setting}")
+    shell.run('settings put global stay_on_while_plugged_in "$1"', setting)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import http.client
 import json
 import os
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sqb_tf.atomic_write import staged_file
 from sqb_tf.errors import InputError
-from sqb_tf.progress import log
+from sqb_tf.progress import log, warn
 
 URL = (
     "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/"
@@ -36,6 +39,7 @@ _MACHINES = {
     3: ("x86",),
 }
 _TIMEOUT_S = 60.0
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")  # a mirror on this machine, as the tests have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,33 +87,85 @@ def cache() -> Path:
 
 
 def _download(name: str) -> Binary:
-    """The published file, from the cache or the network; its source is written beside it.
+    """The published file, from the cache or the network; its source and sum are written beside it.
 
     `SQB_TOOL_URL` replaces `URL`, for a mirror.
+
+    Raises:
+        InputError: no network, an address that anybody on the way could answer for, or a file in the cache
+            that is not the one that was downloaded.
     """
-    path = cache() / name
+    path, record = cache() / name, cache() / f"{name}.json"
     if not path.exists():
         url = f"{os.environ.get('SQB_TOOL_URL') or URL}/{name}"
         log(f"downloading {url}, once: later runs find it in {path.parent}")
-        try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
-                content = answer.read()
-        except (OSError, ValueError) as error:
-            reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            raise InputError(
-                f"{url}: cannot be downloaded ({reason}): download it on another machine and name it "
-                "with --tool FILE"
-            ) from None
+        content = _fetch(url)
+        digest, before = hashlib.sha256(content).hexdigest(), _recorded_sum(record)
+        if before not in (None, digest):
+            warn(
+                f"{name} is another build than the one of {record}: sha256 {digest}, not {before}: do not "
+                "compare its times with earlier ones"
+            )
         source = {
             "url": url,
-            "sha256": hashlib.sha256(content).hexdigest(),
+            "sha256": digest,
             "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         }
-        with staged_file(path.with_name(f"{name}.json")) as staged:
+        with staged_file(record) as staged:
             staged.write_text(json.dumps(source, indent=2) + "\n")
         with staged_file(path) as staged:
             staged.write_bytes(content)
-    return Binary(path, _digest(path))
+    binary = Binary(path, _digest(path))
+    if binary.sha256 != _recorded_sum(record):
+        raise InputError(
+            f"{path}: its sha256 is not that of the download, which {record.name} has: delete it to download "
+            "it again, or name a file of your own with --tool FILE"
+        )
+    return binary
+
+
+def _recorded_sum(record: Path) -> str | None:
+    """The sum of an earlier download; None if there is no record of one."""
+    try:
+        return str(json.loads(record.read_text(encoding="utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _fetch(url: str) -> bytes:
+    """What is at an address, and nothing but it: see `_check_address`."""
+    _check_address(url)
+    try:
+        opener = urllib.request.build_opener(_CheckedRedirects)
+        with opener.open(url, timeout=_TIMEOUT_S) as answer:
+            return answer.read()
+    except InputError:
+        raise
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise InputError(
+            f"{url}: cannot be downloaded ({reason}): download it on another machine and name it "
+            "with --tool FILE"
+        ) from None
+
+
+def _check_address(url: str) -> None:
+    """Checks that nobody on the way can change what comes: https, or http within this machine."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        return
+    raise InputError(
+        f"{url}: expected an address of https, as what comes from it is run: change SQB_TOOL_URL, or name "
+        "a file with --tool FILE"
+    )
+
+
+class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirections to addresses that `_check_address` accepts."""
+
+    def redirect_request(self, *arguments: Any) -> urllib.request.Request | None:
+        _check_address(arguments[-1])
+        return super().redirect_request(*arguments)
 
 
 def _runs(path: Path, abis: Sequence[str]) -> bool:

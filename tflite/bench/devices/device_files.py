@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from sqb_tf.errors import last_line
+
 from .shells import DeviceError, Shell
+
+# Android has sha256sum since 6.0. Before that the size must do: a name changes with the content, and a file
+# gets it once all has arrived.
+_DIGEST = """cd "$1" || exit
+if command -v sha256sum >/dev/null; then sha256sum "$2"; else wc -c <"$2"; fi"""
+_RENAME = 'cd "$1" && chmod 755 "$2" && mv "$2" "$3"'
+_DIGEST_S = 120.0  # 1.2 GB at the 10 MB/s of a slow board
 
 
 class DeviceFiles:
@@ -17,36 +27,48 @@ class DeviceFiles:
 
     def __init__(self, shell: Shell, report: Callable[..., None]) -> None:
         self._shell, self._report = shell, report
-        self._sizes: dict[str, int] = {}
+        self._checked: set[str] = set()
 
     def refresh(self) -> None:
-        """Lists the folder, which it creates if it is not there."""
-        folder = self._shell.folder
-        listing = self._shell.run(
-            f"mkdir -p {folder} && chmod 755 {folder} && cd {folder} && "
-            'for f in *; do [ -f "$f" ] && wc -c "$f"; done'
-        )
-        pairs = (line.split() for line in listing.text.splitlines())
-        self._sizes = {p[1]: int(p[0]) for p in pairs if len(p) == 2 and p[0].isdigit()}
+        """Makes the folder if it is not there; its files are looked at again.
+
+        Raises:
+            DeviceError: `no folder`: it cannot be made, or is not ours alone.
+        """
+        self._checked.clear()
+        result = self._shell.run(self._shell.make_folder, self._shell.folder)
+        if result.code:
+            raise DeviceError("no folder", f"{self._shell.folder}: {last_line(result.text)}")
 
     def copy(self, path: Path, name: str) -> str:
-        """Copies a file unless it is there in full; returns `name`.
+        """Copies a file unless it is there with the same content; returns `name`.
 
         It gets its name only once all of it has arrived.
 
         Raises:
             DeviceError: `not copied`, or what `Shell.push` raises.
         """
-        size = path.stat().st_size
-        if self._sizes.get(name) != size:
-            self._report("push", path=path)
-            staged, folder = f"{name}.part", self._shell.folder
-            self._shell.push(path, staged)
-            check = self._shell.run(
-                f"cd {folder} && chmod 755 {staged} && wc -c < {staged} && mv {staged} {name}"
-            )
-            if check.code or check.text.strip() != str(size):
-                answer = check.text.strip()[-200:]
-                raise DeviceError("not copied", f"{path.name}: {size} bytes were sent: {answer}")
-            self._sizes[name] = size
+        if name not in self._checked:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            expected = (digest, str(path.stat().st_size))
+            if self._fingerprint(name) not in expected:
+                self._report("push", path=path)
+                staged = f"{name}.part"
+                self._shell.push(path, staged)
+                answer = self._fingerprint(staged)
+                if answer not in expected:
+                    size = expected[1]
+                    raise DeviceError(
+                        "not copied", f"{path.name}: {size} bytes were sent: {answer}"
+                    )
+                renamed = self._shell.run(_RENAME, self._shell.folder, staged, name)
+                if renamed.code:
+                    raise DeviceError("not copied", f"{path.name}: {last_line(renamed.text)}")
+            self._checked.add(name)
         return name
+
+    def _fingerprint(self, name: str) -> str:
+        """The sha256 of a file on the device, or its size; what it says of one that is not there."""
+        answer = self._shell.run(_DIGEST, self._shell.folder, name, timeout_s=_DIGEST_S).text
+        return answer.strip()[-200:].split("  ")[0]

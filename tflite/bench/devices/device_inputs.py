@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from sqb_tf.errors import InputError
 
 from ...package.info import PackageInfo
 from ...runtime.runner import Runner, fit
@@ -48,7 +51,12 @@ class PreparedPackage:
 def prepare_package(
     info: PackageInfo, text: Text, lengths: Sequence[int], folder: Path
 ) -> PreparedPackage:
-    """Token ids, mask and segments of real text at the lengths that the package takes, in `folder`."""
+    """Token ids, mask and segments of real text at the lengths that the package takes, in `folder`.
+
+    Raises:
+        InputError: a name in the package that cannot be a flag's value.
+    """
+    _check_names(info)
     runner = Runner(info.path)
     inputs = {
         length: _prepare_inputs(info, runner, text, length, folder)
@@ -69,6 +77,17 @@ def value_ranges(names: Sequence[str], vocabulary_size: int) -> str:
         "input_type_ids": "0,0",
     }
     return ":".join(f"{name},{limits[name]}" for name in names)
+
+
+def _check_names(info: PackageInfo) -> None:
+    """Checks the names that go into the tool's flags, or come back in its output."""
+    for signature in info.signatures:
+        for name in (signature.name, *signature.inputs, *signature.outputs):
+            if not re.fullmatch(r"[\w.:/-]+", name):
+                raise InputError(
+                    f"{info.path}: the name {name[:80]!r} in it: expected letters, digits and _ . : / - "
+                    "alone: convert the model again"
+                )
 
 
 def _prepare_inputs(

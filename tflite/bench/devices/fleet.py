@@ -6,7 +6,6 @@ import concurrent.futures
 import dataclasses
 import functools
 import json
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from .device_inputs import PreparedPackage, prepare_package
 from .journal import Journal
 from .live import LiveStatusTable
 from .remote_device import RemoteDevice
+from .scratch_folder import scratch_folder
 from .shells import DeviceError, LocalShell, Shell, SshShell, Stopped
 from .targets import Target, ssh_address
 
@@ -56,9 +56,9 @@ def measure(
     remote = [target for target in targets if target.transport != "host"]
     result = Result(failures=journal.failures)
     if remote:
-        with tempfile.TemporaryDirectory(prefix="sqb-inputs-") as folder:
-            prepared = _prepare(plan, packages, Path(folder))
-            _measure_remote(remote, plan, prepared, options, journal, result)
+        with scratch_folder() as folder:
+            prepared = _prepare(plan, packages, folder)
+            _measure_remote(remote, plan, prepared, options, journal, result, folder)
     if len(remote) < len(targets):
         result.records += _measure_host(plan, packages, journal)
     if not result.missing:
@@ -85,8 +85,9 @@ def _measure_remote(
     options: ConnectionOptions,
     journal: Journal,
     result: Result,
+    folder: Path,
 ) -> None:
-    """Each device in a thread of its own."""
+    """Each device in a thread of its own; `folder` is for what they need meanwhile."""
     stop = threading.Event()
     find_binary = functools.partial(binaries.find_binary, options.tools)
     limits = {path: package.info.max_seq_length for path, package in packages.items()}
@@ -98,7 +99,7 @@ def _measure_remote(
     ):
         devices = []
         for target in targets:
-            shell, system = _connect(target, stop, options)
+            shell, system = _connect(target, stop, options, folder)
             report = functools.partial(status.report, target.name)
             devices.append(
                 RemoteDevice(
@@ -124,14 +125,16 @@ def _measure_remote(
                 result.records.append(record)
 
 
-def _connect(target: Target, stop: threading.Event, options: ConnectionOptions) -> tuple:
+def _connect(
+    target: Target, stop: threading.Event, options: ConnectionOptions, folder: Path
+) -> tuple:
     """The shell of a target, and the module that knows its system."""
     shell: Shell
     if target.transport == "adb":
         return AdbShell(stop, target.name), android
     if target.transport == "ssh":
         address, port = ssh_address(target.name)
-        shell = SshShell(stop, address, port, options.ssh_config)
+        shell = SshShell(stop, address, port, options.ssh_config, folder)
     else:
         shell = LocalShell(stop, binaries.cache() / "device")
     return shell, linux

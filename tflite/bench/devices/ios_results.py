@@ -14,14 +14,14 @@ from ..record import Latency, Record, TextSource, ToolInfo, package_fields
 from . import tool_output
 from .device_state import now
 from .ios_params import read_params
-from .tool_lines import ToolError
+from .tool_lines import INTEGER, NUMBER, ToolError
 
 _SCREEN = {
-    "count": r"Num runs: (\d+)",
-    "mean": r"Average: ([\d.e+]+) ms",
-    "min": r"Min: ([\d.e+]+) ms",
-    "max": r"Max: ([\d.e+]+) ms",
-    "std": r"Std deviation: ([\d.e+]+) ms",
+    "count": rf"Num runs: ({INTEGER})",
+    "mean": rf"Average: ({NUMBER}) ms",
+    "min": rf"Min: ({NUMBER}) ms",
+    "max": rf"Max: ({NUMBER}) ms",
+    "std": rf"Std deviation: ({NUMBER}) ms",
 }
 
 
@@ -86,7 +86,7 @@ def _read_console(text: str, name: str) -> dict[str, Any]:
 
 
 def _read_screen(text: str, name: str) -> dict[str, Any]:
-    startup = re.search(r"Startup latency: ([\d.e+]+) ms", text)
+    startup = re.search(rf"Startup latency: ({NUMBER}) ms", text)
     inference = re.search(r"Inference:\n(.*?)(?:\n\s*\n|\Z)", text.replace("\r\n", "\n"), re.S)
     figures = {}
     for key, pattern in _SCREEN.items():

@@ -27,7 +27,10 @@ _STATE = linux_proc.script(
 def describe(shell: Shell) -> dict[str, Any]:
     """Name, CPU, cores, clusters, memory, OS, ABI, by the keys of `host_info.describe_host`."""
     names, memory, cores, governor, cpuinfo = linux_proc.sections(shell.run(_DESCRIBE).text, 5)
-    system, node, release, machine = names.split()[:4]
+    words = names.split()
+    if len(words) < 4:
+        raise linux_proc.unreadable(names)
+    system, node, release, machine = words[:4]
     model = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", cpuinfo, re.M)
     return {
         "name": node,
@@ -46,11 +49,12 @@ def describe(shell: Shell) -> dict[str, Any]:
 def state(shell: Shell) -> dict[str, Any]:
     """Temperature of the warmest zone in degrees Celsius, load, clocks, limits."""
     zones, load, cpu, boot = linux_proc.sections(shell.run(_STATE).text, 4)
-    temperatures = [int(word) / 1000 for word in zones.split() if word.isdigit()]
+    millidegrees = [linux_proc.whole(word) for word in zones.split()]
+    temperatures = [degrees / 1000 for degrees in millidegrees if degrees is not None]
     clocks, capped = linux_proc.frequencies(cpu)
     return {
         "temperature_c": max(temperatures, default=None),
-        "load_average": float(load.split()[0]) if load.split() else None,
+        "load_average": linux_proc.decimal(load.partition(" ")[0]),
         "cpu_mhz": clocks,
         "throttled": capped,
         "boot_id": boot.strip(),

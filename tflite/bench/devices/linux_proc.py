@@ -30,6 +30,11 @@ _SIMD = (
 )
 
 
+# A number is what these match: `str.isdigit` holds for digits that `int` refuses, and `int` refuses 5,000.
+_WHOLE = "[0-9]{1,15}"
+_DECIMAL = r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?"
+
+
 def script(*commands: str) -> str:
     """Joins commands so that `sections` can separate their outputs."""
     return "\necho @@\n".join(commands)
@@ -43,14 +48,29 @@ def sections(text: str, count: int) -> list[str]:
     """
     parts = [part.strip("\n") for part in re.split(r"^@@$", text, flags=re.M)]
     if len(parts) != count:
-        last = (text.strip().split("\n") or [""])[-1][:200]
-        raise DeviceError("unreadable", f"the device does not say what it is: {last}")
+        raise unreadable(text)
     return parts
+
+
+def unreadable(answer: str) -> DeviceError:
+    """The error for an answer of another form than expected."""
+    last = (answer.strip().split("\n") or [""])[-1][:200]
+    return DeviceError("unreadable", f"the device does not say what it is: {last}")
+
+
+def whole(word: str) -> int | None:
+    """The number that a word is; None: it is none."""
+    return int(word) if re.fullmatch(_WHOLE, word) else None
+
+
+def decimal(word: str) -> float | None:
+    """The number that a word is; None: it is none."""
+    return float(word) if re.fullmatch(_DECIMAL, word) else None
 
 
 def memory_gb(meminfo: str) -> float | None:
     """`MemTotal` in GB (10^9 bytes)."""
-    total = re.search(r"MemTotal:\s*(\d+) kB", meminfo)
+    total = re.search(rf"MemTotal:\s*({_WHOLE}) kB", meminfo)
     return round(int(total[1]) * 1024 / 1e9, 1) if total else None
 
 
@@ -63,14 +83,15 @@ def simd(cpuinfo: str) -> list[str]:
 
 def clusters(cores: str) -> list[list[int | None]]:
     """[cores, maximum MHz] of each group of equal cores, from lines such as `cpu0 1766400`."""
-    rows = re.findall(r"^cpu(\d+) ?(\d*)$", cores, re.M)
+    rows = re.findall(rf"^cpu({_WHOLE}) ?({_WHOLE}|)$", cores, re.M)
     limits = [int(khz) // 1000 if khz else None for _, khz in sorted(rows, key=_core_number)]
     return [[len(list(equal)), mhz] for mhz, equal in itertools.groupby(limits)]
 
 
 def frequencies(lines: str) -> tuple[list[int] | None, list[str]]:
     """Clocks of the cores in MHz, and the limited cores, from lines of `cpu0 CURRENT ALLOWED MAXIMUM`."""
-    rows = sorted(re.findall(r"^cpu(\d+) (\d+) (\d+) (\d+)$", lines, re.M), key=_core_number)
+    row = rf"^cpu({_WHOLE}) ({_WHOLE}) ({_WHOLE}) ({_WHOLE})$"
+    rows = sorted(re.findall(row, lines, re.M), key=_core_number)
     if not rows:
         return None, []
     limited = [

@@ -14,8 +14,10 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from sqb_tf.progress import clock
+from sqb_tf.terminal import printable, show
 
 from ..plan import Measurement
 from ..record import Failure
@@ -105,9 +107,9 @@ class LiveStatusTable:
 
     def _say(self, line: str, important: bool) -> None:
         if not self._console.is_terminal:
-            print(line, file=sys.stderr, flush=True)
+            show(line, sys.stderr, flush=True)
         elif important:
-            self._live.console.print(line, style="red", markup=False, highlight=False)
+            self._live.console.print(Text(printable(line), style="red"))
 
     def _table(self) -> Table:
         elapsed = time.monotonic() - self._start
@@ -120,7 +122,9 @@ class LiveStatusTable:
             remaining = max(row.planned_starts - row.starts, 0)
             left = clock(remaining * elapsed / row.starts) if row.starts else ""
             degrees = "" if row.temperature is None else f"{row.temperature:g}"
-            table.add_row(name, measured, left, degrees, row.now, row.last)
+            # As `Text`: rich would read `[/x]` in a serial as its own markup.
+            cells = (name, measured, left, degrees, row.now, row.last)
+            table.add_row(*(Text(printable(cell)) for cell in cells))
         return table
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import os
+import functools
 import re
-import signal
 import subprocess
-import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+
+from .command_line import command_line
+from .guarded_process import guarded_process
 
 # Printed after a command's output, before its exit code: adb's older shell protocol transfers no exit code,
 # and output without this mark was cut off.
@@ -23,6 +25,11 @@ MIN_PUSH_MB_S = 1.0
 MIN_PUSH_S = 10.0
 # A reachable device answers within this time.
 PROBE_S = 5.0
+# Its owner alone can read or change the copies that are run. Another user of a board may have made a folder
+# of this name, or a link, in /tmp.
+_PRIVATE_FOLDER = """umask 077; mkdir -p "$1" || exit
+[ -O "$1" ] && [ ! -L "$1" ] || { echo "it belongs to another user, or is a link: remove it"; exit 1; }
+chmod 700 "$1" && cd "$1\""""
 
 
 class DeviceError(Exception):
@@ -58,28 +65,29 @@ class CommandResult:
 
 
 class Shell(abc.ABC):
-    """Runs commands on a device and copies files to its `folder`.
+    """Runs commands on a device and copies files to its `folder`, which the script `make_folder` makes.
 
     Once `stop` is set, every call raises `Stopped`.
     """
 
     folder: str
+    make_folder = _PRIVATE_FOLDER
 
     def __init__(self, stop: threading.Event) -> None:
         self.stop = stop
 
-    def run(self, command: str, timeout_s: float = 30.0) -> CommandResult:
-        """Runs a command to its end.
+    def run(self, script: str, *arguments: str, timeout_s: float = 30.0) -> CommandResult:
+        """Runs a script, which finds the arguments in `$1` and so on, to its end.
 
         Raises:
             NoAnswer: it did not end within `timeout_s`.
             DeviceError: lost: the connection broke.
         """
         started = time.monotonic()
-        wrapped = f'(\n{command}\n) 2>&1; echo "\n{_END}$?"'
+        wrapped = f'(\n{command_line(script, *arguments)}\n) 2>&1; echo "\n{_END}$?"'
         text = self._execute(self._shell(wrapped), timeout_s).text.replace("\r\n", "\n")
         body, mark, code = text.rpartition(f"\n{_END}")
-        if not mark or not code.strip().isdigit():
+        if not mark or not re.fullmatch("[0-9]{1,3}", code.strip()):
             seconds = time.monotonic() - started
             message = f"the connection broke after {seconds:.1f} s{_find_error_line(text)}"
             raise DeviceError("connection lost", message, lost=True)
@@ -94,9 +102,10 @@ class Shell(abc.ABC):
         size_mb = path.stat().st_size / 1e6
         limit_s = MIN_PUSH_S + size_mb / MIN_PUSH_MB_S
         try:
-            result = self._execute(self._copy(path, name), limit_s)
+            # Absolute: `-x` would be a flag, and scp takes `h:x` for a file on host h.
+            result = self._execute(self._copy(path.absolute(), name), limit_s)
         except NoAnswer:
-            self.run("true", PROBE_S)
+            self.run("true", timeout_s=PROBE_S)
             raise DeviceError(
                 "slow link",
                 f"{path.name}: {size_mb:.1f} MB were not copied in {limit_s:.0f} s: expected "
@@ -112,7 +121,7 @@ class Shell(abc.ABC):
     def recover(self) -> str | None:
         """Tries to reach the device again; None if it answers, else the reason in a word."""
         try:
-            self.run("true", PROBE_S)
+            self.run("true", timeout_s=PROBE_S)
         except DeviceError:
             return "unplugged"
         return None
@@ -126,18 +135,9 @@ class Shell(abc.ABC):
         """The command of this machine that copies a file to `folder/name`."""
 
     def _execute(self, arguments: Sequence[str], timeout_s: float) -> CommandResult:
-        """Runs a program of this machine, in a session of its own: Ctrl-C must not reach it."""
-        process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        """Runs a program of this machine."""
         end = time.monotonic() + timeout_s
-        try:
+        with guarded_process(arguments) as process:
             while True:
                 try:
                     text, _ = process.communicate(timeout=_POLL_S)
@@ -147,10 +147,6 @@ class Shell(abc.ABC):
                         raise Stopped from None
                     if time.monotonic() > end:
                         raise NoAnswer(timeout_s) from None
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # with its children, which hold our pipe
-                process.communicate()
 
 
 class LocalShell(Shell):
@@ -171,24 +167,37 @@ class LocalShell(Shell):
 class SshShell(Shell):
     """A Linux board at `user@host`, by the ssh client's own keys and settings.
 
-    One connection stays open for all commands: opening one takes longer than a run.
+    One connection stays open for all commands: opening one takes longer than a run. `sockets` is a folder for
+    its socket.
     """
 
-    folder = "/tmp/squeezebert-mobile"
-
     def __init__(
-        self, stop: threading.Event, address: str, port: str | None, config: str | None
+        self,
+        stop: threading.Event,
+        address: str,
+        port: str | None,
+        config: str | None,
+        sockets: Path,
     ) -> None:
         super().__init__(stop)
         self._address = address
-        self._sockets = tempfile.TemporaryDirectory(prefix="sqb-ssh-")
+        # Short, as a socket's path has at most 104 characters on macOS, whose temporary folder takes 49.
+        socket = zlib.crc32(f"{address}:{port}".encode())
         self._options = [
             *(["-F", config] if config else []),
             *(["-o", f"Port={port}"] if port else []),
             *["-o", "BatchMode=yes", "-o", "ConnectTimeout=10"],
-            *["-o", "ControlMaster=auto", "-o", f"ControlPath={self._sockets.name}/%C"],
+            *["-o", "ControlMaster=auto", "-o", f"ControlPath={sockets}/{socket:08x}"],
             *["-o", "ControlPersist=60", "-o", "LogLevel=ERROR"],
         ]
+
+    @functools.cached_property
+    def folder(self) -> str:  # type: ignore[override]
+        """With the user's number: every user of a board has one."""
+        user = self.run("id -u").text.strip()
+        if not re.fullmatch("[0-9]{1,10}", user):
+            raise DeviceError("unreadable", f"id -u: expected the user's number, got: {user[:200]}")
+        return f"/tmp/squeezebert-mobile-{user}"
 
     def _shell(self, command: str) -> Sequence[str]:
         return ["ssh", *self._options, self._address, command]
@@ -202,6 +211,6 @@ def _find_error_line(text: str) -> str:
     errors = [
         line.strip()
         for line in text.splitlines()
-        if re.search(r"\b(error|failed|cannot|closed|refused|No space)\b", line)
+        if re.search(r"\b(error|failed|cannot|closed|refused|No space|not found|too long)\b", line)
     ]
     return f": {errors[-1][:200]}" if errors else ""

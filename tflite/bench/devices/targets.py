@@ -45,7 +45,7 @@ def ssh_address(name: str) -> tuple[str, str | None]:
     Raises:
         InputError: a name of another form.
     """
-    match = re.fullmatch(r"ssh:((?:[\w.-]+@)?[\w.-]+)(?::(\d+))?", name)
+    match = re.fullmatch(r"ssh:((?:\w[\w.-]*@)?\w[\w.-]*)(?::([0-9]{1,5}))?", name)
     if match is None:
         raise InputError(f"--device {name}: expected ssh:user@host or ssh:user@host:port")
     return match[1], match[2]

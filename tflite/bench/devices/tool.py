@@ -47,6 +47,21 @@ _WRONG_ABI = re.compile(
 ACTIVITY = "org.tensorflow.lite.benchmark/.BenchmarkModelActivity"
 PACKAGE = ACTIVITY.partition("/")[0]
 _LOG_POLL_S = 0.5
+# Scripts of the shell; their arguments follow where they are run.
+_HELP = 'cd "$1" && "./$2" --help'
+# One round trip for the output, the result file and the tool's own exit code.
+_RUN = f"""cd "$1" && rm -f {_RESULT} || exit
+shift
+"$@"
+code=$?
+echo; echo {_RESULT_MARK}; [ -f {_RESULT} ] && base64 {_RESULT} 2>/dev/null
+exit $code"""
+_KILL = 'pkill -f "$1"'
+_START_APP = f'am start -S -n {ACTIVITY} --es args "$1"'
+_STOP_APP = f"am force-stop {PACKAGE}"
+_CLEAR_LOG = f"logcat -c; {_STOP_APP}"
+_HAS_APP = f'cd "$1" && [ -f "$2.installed" ] && pm path {PACKAGE}'
+_NOTE_APP = 'cd "$1" && rm -f ./*.installed && touch "$2.installed"'
 
 
 @dataclasses.dataclass
@@ -72,7 +87,7 @@ class Tool:
         Raises:
             DeviceError: it does not run there, or is not a benchmark tool.
         """
-        text = self.shell.run(f"cd {self.shell.folder} && ./{self.name} --help").text
+        text = self.shell.run(_HELP, self.shell.folder, self.name).text
         _check_runs(text, self.binary)
         try:
             self.flavor, self.flags = tool_output.detect_flavor(text), tool_output.parse_flags(text)
@@ -132,9 +147,10 @@ class Tool:
     def _arguments(
         self, measurement: Measurement, plan: Plan, inputs: DeviceInputs, files: Mapping[str, str]
     ) -> list[str]:
-        folder = self.shell.folder
+        # The executable runs in the folder, whose name may have a colon, which separates names from files.
+        folder = f"{self.shell.folder}/" if self.binary.is_app else ""
         arguments = [
-            f"--graph={folder}/{files['graph']}",
+            f"--graph={folder}{files['graph']}",
             f"--num_threads={measurement.threads}",
             f"--num_runs={plan.runs}",
             f"--min_secs={plan.min_seconds:g}",
@@ -146,7 +162,7 @@ class Tool:
             return arguments + _litert_arguments(measurement, inputs)
         # Our names: the tool only warns where the model's differ, and TensorFlow's contain colons.
         shape = ":".join(f"1,{inputs.length}" for _ in inputs.names)
-        values = ",".join(f"{name}:{folder}/{files[name]}" for name in inputs.names)
+        values = ",".join(f"{name}:{folder}{files[name]}" for name in inputs.names)
         arguments += [
             f"--input_layer={','.join(inputs.names)}",
             f"--input_layer_shape={shape}",
@@ -154,23 +170,17 @@ class Tool:
             *_DELEGATE_FLAGS[measurement.delegate],
         ]
         if "result_file_path" in self.flags:
-            arguments.append(f"--result_file_path={folder}/{_RESULT}")
+            arguments.append(f"--result_file_path={folder}{_RESULT}")
         return arguments
 
     def _run_binary(self, measurement: Measurement, arguments: list[str], plan: Plan) -> Output:
-        cores = f"taskset {measurement.core_mask} " if measurement.core_mask else ""
-        result = f"{self.shell.folder}/{_RESULT}"
-        # One round trip for the output, the result file and the tool's own exit code.
-        command = (
-            f"cd {self.shell.folder} && rm -f {result}\n{cores}./{self.name} {' '.join(arguments)}\n"
-            f"code=$?\necho; echo {_RESULT_MARK}; [ -f {result} ] && base64 {result} 2>/dev/null\n"
-            "exit $code"
-        )
+        cores = ["taskset", measurement.core_mask] if measurement.core_mask else []
+        command = [*cores, f"./{self.name}", *arguments]
         try:
-            run = self.shell.run(command, plan.timeout_s)
+            run = self.shell.run(_RUN, self.shell.folder, *command, timeout_s=plan.timeout_s)
         except NoAnswer:
             # Raises if the device itself hangs. The brackets keep the pattern from matching its own shell.
-            self.shell.run(f"pkill -f '[{self.name[0]}]{self.name[1:]}'", PROBE_S)
+            self.shell.run(_KILL, f"[{self.name[0]}]{self.name[1:]}", timeout_s=PROBE_S)
             reason = f"the tool had not ended after {plan.timeout_s:.0f} s"
             raise DeviceError("hung", reason) from None
         text, _, encoded = run.text.rpartition(_RESULT_MARK)
@@ -184,8 +194,10 @@ class Tool:
 
     def _run_app(self, arguments: list[str], plan: Plan) -> Output:
         """Reads the log, since an app has no output, until its last line or an error."""
-        self.shell.run(f"logcat -c; am force-stop {PACKAGE}")
-        started = self.shell.run(f'am start -S -n {ACTIVITY} --es args "{" ".join(arguments)}"')
+        self.shell.run(_CLEAR_LOG)
+        started = self.shell.run(
+            _START_APP, " ".join(arguments)
+        )  # the app separates them at spaces
         if started.code or "Error" in started.text:
             last = last_line(started.text)
             raise ToolError("failed", f"am start {ACTIVITY}: {last}")
@@ -196,16 +208,16 @@ class Tool:
                 return tool_output.parse(log)
             if self.shell.stop.wait(_LOG_POLL_S):
                 break
-        self.shell.run(f"am force-stop {PACKAGE}")
+        self.shell.run(_STOP_APP)
         raise DeviceError("hung", f"the app wrote no result in {plan.timeout_s:.0f} s")
 
 
 def install_app(shell: AdbShell, binary: Binary) -> None:
     """Installs the app, unless the device has this very file."""
-    marker = f"{shell.folder}/{binary.sha256[:16]}.installed"
-    if shell.run(f"[ -f {marker} ] && pm path {PACKAGE}").code:
+    where = (shell.folder, binary.sha256[:16])
+    if shell.run(_HAS_APP, *where).code:
         shell.install(binary.path)
-        shell.run(f"rm -f {shell.folder}/*.installed; touch {marker}")
+        shell.run(_NOTE_APP, *where)
 
 
 def _litert_arguments(measurement: Measurement, inputs: DeviceInputs) -> list[str]:
