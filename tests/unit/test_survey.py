@@ -83,7 +83,7 @@ GOOD = [f"{word} number {i} = {word}" for word in ("red", "blue") for i in range
             ["a = green"] * 11,
             r"warning: dev has no row of green: nothing will be known .* tells it",
         ),
-        (["fine = Red", "good = red "], r"warning: labels that look alike: 'red', 'Red', 'red '"),
+        (["fine = Red", "good = RED "], r"warning: labels that look alike: 'red', 'Red', 'RED'"),
         (["a = red|blue", "b = blue|red"], r"warning: 2 labels with '\|' in it: each combination"),
         (["<p>a</p> = red", "x &amp; y = red"], r"warning: .*train.tsv: 2 of 42 texts with HTML"),
         (["schÃ\xb6n = red"], r"warning: .*: 1 of 41 texts with characters of another encoding"),
