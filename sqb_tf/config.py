@@ -150,7 +150,7 @@ class SqueezeBertConfig:
         """Reads a `config.json`; an `InputError` names the file if it is not a valid config."""
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: cannot be read as a config: {error}") from None
         if not isinstance(values, dict):
             raise InputError(f"{path}: expected a JSON object")

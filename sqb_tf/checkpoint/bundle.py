@@ -66,7 +66,7 @@ class TaskInfo:
         """
         try:
             info = cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise InputError(f"{path}: cannot be read as a task record: {error}") from None
         if info.kind not in registry.NAMES:
             raise InputError(

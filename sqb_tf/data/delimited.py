@@ -13,6 +13,7 @@ from typing import Any
 from sqb_tf.data.data_format import DataFormat, Skip, find_file
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.labels import clean_label
+from sqb_tf.data.lines import half_character
 from sqb_tf.data.rows import Row, csv_rows, json_rows, other_separator, tsv_rows
 from sqb_tf.errors import InputError, suggest
 
@@ -69,10 +70,8 @@ class DelimitedFile:
     def label(self, line: int, row: dict[str, Any]) -> str | None:
         """The label in a row, None for no column; `InputError` if there is none."""
         label = self.cell(line, row, self.columns.label)
-        return None if label is None else self.cleaned(line, label)
-
-    def cleaned(self, line: int, label: str) -> str:
-        """`clean_label`, with an error that names the line."""
+        if label is None:
+            return None
         try:
             return clean_label(label)
         except InputError as error:
@@ -96,6 +95,10 @@ class DelimitedFile:
     def _suffix(self) -> str:
         return self.path.suffix.lower()
 
+    @functools.cached_property
+    def _is_json(self) -> bool:
+        return self._suffix == ".jsonl"
+
     def cell(
         self, line: int, row: dict[str, Any], column: str | None, empty: bool = False
     ) -> str | None:
@@ -105,13 +108,11 @@ class DelimitedFile:
         """
         if column is None:
             return None
-        value = row.get(column)
-        if value is None:
+        text = row.get(column)
+        if text is None:
             raise self._missing(line, row, column)
-        if self._suffix != ".jsonl":
-            text: str = value
-        else:
-            text = self.text_of(line, column, value)
+        if self._is_json:
+            text = self.text_of(line, column, text)
         if (not text or text.isspace()) and not empty:
             raise InputError(f"{self.path}:{line}: {column!r} is empty: expected text")
         return text
@@ -128,17 +129,14 @@ class DelimitedFile:
                     "number"
                 )
             return str(int(value) if value == int(value) else value)  # 1.0 and 1 are one class
-        try:
-            value.encode()  # the other formats are UTF-8, which has no half characters
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"{self.path}:{line}: {column!r} holds half a character (\\u{ord(value[error.start]):04x})"
-            ) from None
+        half = half_character(value)  # the other formats are UTF-8, which has none
+        if half:
+            raise InputError(f"{self.path}:{line}: {column!r} holds half a character ({half})")
         return value
 
     def _missing(self, line: int, row: dict[str, Any], column: str) -> InputError:
         """Why a row has no value in a column."""
-        if column in row and self._suffix == ".jsonl":
+        if column in row and self._is_json:
             return InputError(f"{self.path}:{line}: {column!r} is null: expected text")
         if column in row:
             count = sum(cell is not None for cell in row.values())

@@ -10,6 +10,7 @@ from typing import Any
 from sqb_tf.data.data_format import Skip
 from sqb_tf.data.delimited import DelimitedFile, DelimitedFormat
 from sqb_tf.data.example import Columns, Example
+from sqb_tf.data.labels import clean_label
 from sqb_tf.errors import InputError
 
 # Separates the labels in an example's label; no file format has it within a label.
@@ -44,7 +45,10 @@ class MultiLabelFile(DelimitedFile):
             raise InputError(
                 f"{self.path}:{line}: label {label!r:.80}: expected text of one line, without tabs"
             )
-        return self.cleaned(line, label)
+        try:
+            return clean_label(label)
+        except InputError as error:
+            raise InputError(f"{self.path}:{line}: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -57,7 +57,8 @@ def csv_rows(path: Path, refuse: Refuse) -> Iterator[Row]:
             takes the error of a row with too many cells or wrong quotes.
     """
     csv.field_size_limit(max(csv.field_size_limit(), MOST_CELL))
-    first, lines = 1, []  # of the row that is read
+    first = 1  # line of the row that is read
+    lines: list[str] = []
 
     def row_lines() -> Iterator[str]:
         nonlocal first

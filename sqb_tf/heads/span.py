@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sqb_tf.data.example import Example, TextPair
+from sqb_tf.data.lines import half_character
 from sqb_tf.data.squad import parse_answers
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Output, Outputs, Request, softmax
@@ -167,7 +168,7 @@ class SpanHead(TaskHead):
         if context is None:
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(
                     f"{where}: not JSON: {error}: expected an object with question and context, or "
                     "--context FILE"
@@ -176,6 +177,9 @@ class SpanHead(TaskHead):
             value = row.get(key) if isinstance(row, dict) else None
             if not isinstance(value, str) or not value.strip():
                 raise InputError(f"{where}: no {key}: expected an object with question and context")
+            half = half_character(value)
+            if half:
+                raise InputError(f"{where}: {key} holds half a character ({half})")
         return str(row["question"]), row["context"]
 
     def _encode(

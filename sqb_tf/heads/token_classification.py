@@ -79,10 +79,11 @@ class TokenClassificationHead(TaskHead):
     def _encode(
         self, rows: Sequence[TextPair], encoder: TextEncoder
     ) -> Sequence[Sequence[Request]]:
-        return [tag_windows(encoder, *encoder.words(text)) for text, _ in rows]
+        texts = (" ".join(_words(text)) for text, _ in rows)
+        return [tag_windows(encoder, *encoder.words(text)) for text in texts]
 
     def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Any:
-        words = tuple(row[0].split(" "))
+        words = _words(row[0])
         tags = [outside_tag(self.labels)] * len(words)
         read, scores = word_scores(requests, outputs)
         for word, best in zip(read, scores.argmax(-1), strict=True):
@@ -117,6 +118,11 @@ class TokenClassificationHead(TaskHead):
         for result in results:
             yield from (f"{w}\t{tag}" for w, tag in zip(result.words, result.tags, strict=True))
             yield ""
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """The words of a text, separated by one space or more."""
+    return tuple(filter(None, text.split(" ")))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

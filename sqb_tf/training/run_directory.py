@@ -45,7 +45,7 @@ def open_run_directory(output: Path, identity: dict[str, Any], resume: bool) -> 
 def _check_identity(record: Path, identity: dict[str, Any]) -> None:
     try:
         recorded = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{record}: cannot be read: {error}: start again without --resume"
         ) from None

@@ -1,11 +1,22 @@
 """What each form of input gives: the examples, or an error of one line that names the line at fault."""
 
-import pytest
+import re
+import subprocess
+import sys
 
+import numpy as np
+import pytest
+from fixtures.commands import TOOLS
+from fixtures.models import VOCABULARY
+
+from sqb_tf.checkpoint import model_garden, transformers_folder
+from sqb_tf.data.conll import ConllFile
 from sqb_tf.data.delimited import DelimitedFile, find_split
 from sqb_tf.data.example import Columns
 from sqb_tf.data.rows import MOST_CELL
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
+from sqb_tf.text.encoder import TextEncoder
 
 LONG = "word " * 40_000  # 200,000 characters; Python's csv takes 131,072
 
@@ -169,3 +180,81 @@ def test_rows_after_a_bad_one_are_read(tmp_path):
     errors: list[InputError] = []
     assert [e.text for e in DelimitedFile(path, Columns(), skip=errors.append)] == ["fine"]
     assert [str(error).partition(": ")[0][-1] for error in errors] == ["2", "3", "5"]
+
+
+TAGGED = [
+    ("spaces", "Anna  NNP B-PER\nlives VBZ  O\n", [("Anna lives", "B-PER O")]),
+    ("a no-break space", "10\u00a0000 CD O\neuros NNS O\n", [("10\u00a0000 euros", "O O")]),
+    ("the same, tabs", "10\u00a0000\tO\n", [("10\u00a0000", "O")]),
+    ("spaces around", " Anna \t B-PER \n", [("Anna", "B-PER")]),
+    (
+        "a line break in a tag",
+        "Anna\tB-\u2028PER\n",
+        r":1: label 'B-\\u2028PER': expected text of one",
+    ),
+    ("the same, spaces", "Anna O\nlives B-\x0bX\n", r":2: label 'B-\\x0bX': expected text of one"),
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [row[1:] for row in TAGGED], ids=[row[0] for row in TAGGED]
+)
+def test_tagged_words_give(content, expected, tmp_path):
+    path = tmp_path / "data.conll"
+    path.write_text(content, encoding="utf-8", newline="")
+    check(lambda: [(e.text, e.label) for e in ConllFile(path)], expected, f"{path}:")
+
+
+def test_two_spaces_between_words_are_one():
+    head = registry.get("token_classification")(["O", "B-X"])
+    row = (" the  film ", None)
+    ((window,),) = head.encode([row], TextEncoder(VOCABULARY, True, 16))
+    scores = np.tile([0.1, 0.9], (len(window), 1))
+    result = head.decode(row, [window], [{"probabilities": scores}])
+    assert (result.words, result.tags) == (("the", "film"), ("B-X", "B-X"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[" * 100_000, r"q\.jsonl:7: not JSON: maximum recursion depth exceeded"),
+        (
+            '{"question": "\\ud800?", "context": "a"}',
+            r"q\.jsonl:7: question holds half a character",
+        ),
+    ],
+)
+def test_questions_that_cannot_be_read(line, message):
+    with pytest.raises(InputError, match=message):
+        registry.get("span")().parse_line(line, "q.jsonl:7", None)
+
+
+@pytest.mark.parametrize(
+    "flags", [["predict", b"a \xff film"], ["survey", "--text-column", b"\xff"]]
+)
+def test_an_argument_that_is_not_utf_8(flags, tmp_path):
+    command = [sys.executable, str(TOOLS / f"{flags[0]}.py"), *flags[1:]]
+    finished = subprocess.run(command, capture_output=True, cwd=tmp_path)
+    assert finished.returncode == 2
+    assert re.fullmatch(rb"error: argument '.*\\udcff.*': not UTF-8.*\n", finished.stderr)
+
+
+@pytest.mark.parametrize("name", ["x\u2028y", "x\ry", "x\x85y", "x\ud800y", " "])
+def test_label_names_of_other_libraries(name, tmp_path):
+    settings = {"id2label": {"0": name, "1": " b "}}
+    folder = transformers_folder.Folder(
+        tmp_path, settings, {transformers_folder.CLASSIFIER: (2, 8)}, None, None, None
+    )
+    with pytest.raises(InputError, match=r"config\.json: id2label .* each of one line"):
+        folder.labels("classification")
+    settings["id2label"]["0"] = "a"
+    assert folder.labels("classification") == ["a", "b"]
+
+
+def test_label_names_of_model_garden(tmp_path):
+    params = model_garden._Params("params.yaml", {"task": {"model": {"num_classes": 2}}})
+    (tmp_path / "labels.txt").write_bytes(b"a\r\nb\r\n")
+    assert model_garden._read_labels(tmp_path / "labels.txt", params) == ["a", "b"]
+    (tmp_path / "labels.txt").write_bytes("a\nb\u2028c\n".encode())
+    with pytest.raises(InputError, match=r"labels\.txt: label 'b\\u2028c': expected text of one"):
+        model_garden._read_labels(tmp_path / "labels.txt", params)

@@ -281,7 +281,7 @@ class Result:
             value = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
-        except ValueError:  # of UTF-8 or of JSON
+        except (ValueError, RecursionError):  # of UTF-8 or of JSON
             raise InputError(f"{path}: not JSON: expected records.json of a report") from None
         try:
             return cls.from_json(value)

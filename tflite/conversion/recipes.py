@@ -239,7 +239,7 @@ def read_patterns(path: str | Path) -> dict[str, str]:
         patterns = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a mixed recipe") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}); expected a mixed recipe") from None
     return _checked_patterns(patterns, str(path))
 

@@ -158,7 +158,7 @@ def _unpack(data: bytes | mmap.mmap, file: BinaryIO, origin: str) -> Package:
             properties=json.loads(files.get(PROPERTIES_FILE, b"{}")),
             metadata=metadata,
         )
-    except ValueError as error:  # not UTF-8, or not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
         raise InputError(f"{origin}: a file inside is damaged ({error}); {_REPACK}") from error
 
 

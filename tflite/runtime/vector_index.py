@@ -101,7 +101,7 @@ class VectorIndex:
             vectors = np.load(self.folder / VECTORS, mmap_mode="r")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, RecursionError) as error:
             log(f"{self.folder}: damaged ({type(error).__name__}): the index is made again")
             return None
         if key == self._key and len(vectors) == len(self.corpus.texts):

@@ -56,7 +56,7 @@ class Index:
             )
         try:
             index = cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise InputError(f"{path}: cannot be read: {error}") from None
         if index.format != FORMAT:
             raise InputError(

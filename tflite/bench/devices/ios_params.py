@@ -55,7 +55,7 @@ def read_params(path: str | Path) -> dict[str, str]:
     """
     try:
         params = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: {error}: expected the app's benchmark_params.json") from None
     for key, pattern in _REQUIRED.items():
         value = params.get(key) if isinstance(params, dict) else None
