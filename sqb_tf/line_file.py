@@ -20,6 +20,11 @@ def breaks_lines(text: str) -> bool:
     return _BREAKS.search(text) is not None
 
 
+def escape_breaks(text: str) -> str:
+    """The text on one line: `\\n` for a line feed, and so on."""
+    return _BREAKS.sub(lambda match: repr(match[0])[1:-1], text)
+
+
 def join_lines(lines: Iterable[str]) -> str:
     """The content of the file; every line ends in a line feed."""
     return "".join(f"{line}\n" for line in lines)

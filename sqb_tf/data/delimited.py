@@ -96,7 +96,8 @@ class DelimitedFile:
         return self.path.suffix.lower()
 
     @functools.cached_property
-    def _is_json(self) -> bool:
+    def is_json(self) -> bool:
+        """Whether it is JSONL, whose values may be more than text."""
         return self._suffix == ".jsonl"
 
     def cell(
@@ -111,7 +112,7 @@ class DelimitedFile:
         text = row.get(column)
         if text is None:
             raise self._missing(line, row, column)
-        if self._is_json:
+        if self.is_json:
             text = self.text_of(line, column, text)
         if (not text or text.isspace()) and not empty:
             raise InputError(f"{self.path}:{line}: {column!r} is empty: expected text")
@@ -136,7 +137,7 @@ class DelimitedFile:
 
     def _missing(self, line: int, row: dict[str, Any], column: str) -> InputError:
         """Why a row has no value in a column."""
-        if column in row and self._is_json:
+        if column in row and self.is_json:
             return InputError(f"{self.path}:{line}: {column!r} is null: expected text")
         if column in row:
             count = sum(cell is not None for cell in row.values())

@@ -107,6 +107,7 @@ class SpanHead(TaskHead):
     fixed_labels = ()
     decoding_settings = tuple(field.name for field in dataclasses.fields(SpanSettings))
     always_paired = True
+    table_columns = ("answer", "score")
     outputs = (Output("start_logits", per_token=True), Output("end_logits", per_token=True))
     hf_class = "ForQuestionAnswering"
     hf_layers: ClassVar = {"span_head": "qa_outputs"}
@@ -189,6 +190,11 @@ class SpanHead(TaskHead):
 
     def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Answers:
         return Answers(best_answers(row[1] or "", requests, outputs, self.span_settings))
+
+    def table_cells(self, result: Answers) -> tuple[str, ...]:
+        """The best answer, empty for none, and its score."""
+        best = result.answers[0]
+        return " ".join(best.text.split()), f"{best.score:.4f}"
 
     def decisions(self, result: Answers) -> list[int]:
         """Where the answer starts, and where it ends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -50,6 +51,7 @@ class TokenClassificationHead(TaskHead):
     metrics: ClassVar = {"entity_f1": entity_f1, "tag_accuracy": tag_accuracy}
     judges_classes = True
     target_dtype = "string"
+    table_columns: ClassVar[tuple[str, ...]] = ("tags",)
 
     @property
     def cuts_windows(self) -> bool:
@@ -89,6 +91,10 @@ class TokenClassificationHead(TaskHead):
         for word, best in zip(read, scores.argmax(-1), strict=True):
             tags[word] = self.labels[best]
         return Tagging(words, tuple(tags))
+
+    def table_cells(self, result: Any) -> tuple[str, ...]:
+        """A tag for each word, separated by spaces."""
+        return (" ".join(result.tags),)
 
     def decisions(self, result: Tagging) -> tuple[str, ...]:
         return result.tags
@@ -135,6 +141,8 @@ class PlainWindow(TagWindow):
 class EntityHead(TokenClassificationHead):
     """The same model on plain texts, for prediction: their entities, with characters."""
 
+    table_columns = ("entities",)
+
     def _encode(
         self, rows: Sequence[TextPair], encoder: TextEncoder
     ) -> Sequence[Sequence[Request]]:
@@ -152,6 +160,10 @@ class EntityHead(TokenClassificationHead):
     ) -> Entities:
         _, scores = word_scores(requests, outputs)
         return find_entities(row[0], self.labels, requests[0].spans, scores)
+
+    def table_cells(self, result: Entities) -> tuple[str, ...]:
+        """A list in JSON, as `sqb predict --jsonl` has it."""
+        return (json.dumps([vars(e) for e in result.entities], ensure_ascii=False),)
 
 
 HEAD = TokenClassificationHead
