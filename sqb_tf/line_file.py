@@ -5,10 +5,24 @@ Lines end at line feeds only: a token may be another separator, at which `str.sp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from sqb_tf.errors import InputError
+
+# Where `str.splitlines`, and with it other readers of our files, begins a new line.
+_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+
+
+def breaks_lines(text: str) -> bool:
+    """Whether a reader may take the text for several lines."""
+    return _BREAKS.search(text) is not None
+
+
+def escape_breaks(text: str) -> str:
+    """The text on one line: `\\n` for a line feed, and so on."""
+    return _BREAKS.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def join_lines(lines: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from sqb_tf.atomic_write import check_writable
+from sqb_tf.data.lines import half_character
 from sqb_tf.errors import InputError
 from sqb_tf.terminal import show
 from sqb_tools import logs, memory_guard
@@ -42,6 +43,10 @@ def run(
 
     `arguments` are by default those of the process.
     """
+    for argument in sys.argv[1:] if arguments is None else arguments:
+        if half_character(argument):  # which nothing prints, writes or tokenizes
+            print(f"error: argument {argument!r}: not UTF-8: write it as UTF-8", file=sys.stderr)
+            sys.exit(BAD_INPUT)
     args = parser.parse_args(arguments)
     # TensorFlow uses oneDNN by default only where the CPU has AVX-512 VNNI. With AVX2 alone a training step
     # of squeezebert-base took 4.91 s without it and 3.99 with it (benchmarks/training_step.py).

@@ -32,7 +32,7 @@ from sqb_tf.atomic_write import (
 from sqb_tf.checkpoint import checksum, pretrained, transformers_folder
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.config import SqueezeBertConfig
-from sqb_tf.data.delimited import DelimitedFile
+from sqb_tf.data.delimited import SampleFile
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.errors import InputError, one_line
 from sqb_tf.heads import registry
@@ -148,7 +148,7 @@ class BundleInfo:
         if which == "calibration" or self.task.kind not in registry.TASK_NAMES:
             columns = dataclasses.replace(columns, label=None)
         path = self.directory / f"{which}.jsonl"
-        return list(DelimitedFile(path, columns, empty_labels=True))
+        return list(SampleFile(path, columns))
 
 
 def write(directory: str | Path, contents: BundleContents) -> None:

@@ -16,6 +16,7 @@ import re
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqb_tf.data.labels import clean_label
 from sqb_tf.errors import InputError, one_line
 from sqb_tf.line_file import read_lines
 from sqb_tf.text.vocabulary import read_vocabulary
@@ -163,9 +164,12 @@ def _read_labels(path: Path, params: _Params) -> list[str] | None:
     num_classes = params.get(key, int)
     if num_classes == 1:
         return None
-    labels = read_lines(path, "the label names, in the order of their ids")
-    _check_count(path, labels, key, num_classes)
-    return labels
+    lines = read_lines(path, "the label names, in the order of their ids")
+    _check_count(path, lines, key, num_classes)
+    try:
+        return [clean_label(line) for line in lines]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _check_count(path: Path, lines: list[str], key: str, expected: int) -> None:

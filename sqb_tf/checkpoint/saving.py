@@ -20,6 +20,7 @@ from sqb_tf.checkpoint.bundle import (
 )
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.data.example import Example
+from sqb_tf.data.labels import clean_label
 from sqb_tf.data.task_specs import TASKS
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
@@ -283,12 +284,13 @@ def _labels(
         raise InputError(
             f"the model has {outputs} outputs without names: give labels=, one name for each"
         )
-    labels = [str(label) for label in labels]
+    else:
+        labels = [clean_label(str(label)) for label in labels]
     if len(labels) != outputs:
         raise InputError(f"labels {labels}: expected {outputs} names, one for each output")
-    if any("\n" in label or not label.strip() for label in labels):
+    if not all(labels):
         raise InputError(f"labels {labels}: expected names of one line each, none empty")
-    return labels
+    return list(labels)
 
 
 def _example(item: Sample, where: str) -> Example:

@@ -27,6 +27,7 @@ from sqb_tf.checkpoint.json_file import field, read_json
 from sqb_tf.checkpoint.sentence_transformers import SentenceModules
 from sqb_tf.checkpoint.tokenizer_files import TokenizerFiles
 from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.data.labels import clean_label
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.heads.embedding import EmbeddingHead
@@ -136,11 +137,10 @@ class Folder:
         if names is None:
             return [f"LABEL_{i}" for i in range(count)]
         try:
-            labels = [names[str(i)] for i in range(len(names))]
-        except (KeyError, TypeError):
+            labels = [clean_label(names[str(i)]) for i in range(len(names))]
+        except (KeyError, TypeError, AttributeError, InputError):
             labels = []
-        is_label = [isinstance(name, str) and name.strip() and "\n" not in name for name in labels]
-        if not all(is_label) or len(labels) != count or len(set(labels)) != count:
+        if not all(labels) or len(labels) != count or len(set(labels)) != count:
             raise InputError(
                 f"{self.path / 'config.json'}: id2label {names}: expected a name for each of the "
                 f"{count} rows of {CLASSIFIER}, each of one line"

@@ -51,13 +51,13 @@ class ChoicesFile(DelimitedFile):
                 f"{self.path}:{line}: {len(choices)} choices, the rows before have {expected}: "
                 "expected as many in every row"
             )
-        label = self.cell(line, row, self.columns.label)
+        label = self.label(line, row)
         if label is not None and label not in map(str, range(expected)):
             raise InputError(
                 f"{self.path}:{line}: label {label!r}: expected the index of the right choice, "
                 f"0 to {expected - 1}"
             )
-        return Example(str(text), join_choices(choices), label)
+        return Example(text or "", join_choices(choices), label)
 
     def _choices(self, line: int, row: dict[str, Any]) -> list[str]:
         start = self.cell(line, row, self.columns.pair)
@@ -70,6 +70,7 @@ class ChoicesFile(DelimitedFile):
                 f"{self.path}:{line}: choices {choices!r:.80}: expected two texts or more, in columns "
                 "ending0, ending1 and so on, or in JSONL as a list `choices`"
             )
+        choices = [self.text_of(line, "choices", choice) for choice in choices]
         return choices if start is None else [f"{start} {choice}" for choice in choices]
 
 

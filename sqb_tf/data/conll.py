@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqb_tf.data.data_format import DataFormat, Skip, find_by_name
 from sqb_tf.data.example import Columns, Example
+from sqb_tf.data.labels import clean_label
 from sqb_tf.data.lines import numbered_lines
 from sqb_tf.errors import InputError
 
@@ -47,7 +48,8 @@ class ConllFile:
                 rows = []
                 continue
             line = line.rstrip("\r\n")
-            cells = line.split("\t") if "\t" in line else line.split()
+            # Not at every white space: a no-break space, as in "10 000", is part of a word.
+            cells = line.split("\t") if "\t" in line else [c for c in line.split(" ") if c]
             columns = columns or len(cells)
             if len(cells) != columns or columns < 2:
                 expected = max(columns, 2)
@@ -55,7 +57,7 @@ class ConllFile:
                     f"{self.path}:{number}: {len(cells)} columns, expected {expected}: a word first, its "
                     "tag last"
                 )
-            word, tag = cells[0].strip(), cells[-1].strip()
+            word, tag = cells[0].strip(), self._tag(number, cells[-1])
             if not word or not tag or " " in word + tag:
                 raise InputError(
                     f"{self.path}:{number}: word {word!r} with tag {tag!r}: expected both, without spaces"
@@ -63,6 +65,12 @@ class ConllFile:
             rows.append((word, tag))
         if rows:
             yield _example(rows)
+
+    def _tag(self, number: int, cell: str) -> str:
+        try:
+            return clean_label(cell)
+        except InputError as error:
+            raise InputError(f"{self.path}:{number}: {error}") from None
 
 
 def _example(rows: list[tuple[str, str]]) -> Example:

@@ -45,13 +45,20 @@ class DataFormat(abc.ABC):
         return example.text
 
 
+def find_file(folder: Path, name: str, suffixes: Sequence[str]) -> Path | None:
+    """`folder/name` with the first of `suffixes` that exists, in capitals too; None if there is none."""
+    files = [p for p in sorted(folder.iterdir()) if p.stem == name and p.is_file()]
+    ranked = [p for suffix in suffixes for p in files if p.suffix.lower() == suffix]
+    return ranked[0] if ranked else None
+
+
 def find_by_name(folder: Path, name: str, suffixes: Sequence[str], parts: Sequence[str]) -> Path:
     """`folder/name` with one of `suffixes`, or the one file there that has one of `parts` in its name."""
-    for suffix in suffixes:
-        if (folder / f"{name}{suffix}").is_file():
-            return folder / f"{name}{suffix}"
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected one with train and dev files")
+    path = find_file(folder, name, suffixes)
+    if path is not None:
+        return path
     matches = sorted(
         path for path in folder.iterdir() if any(p in path.name.lower() for p in parts)
     )

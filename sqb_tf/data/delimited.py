@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqb_tf.data.data_format import DataFormat, Skip
+from sqb_tf.data.data_format import DataFormat, Skip, find_file
 from sqb_tf.data.example import Columns, Example
-from sqb_tf.data.lines import numbered_lines
+from sqb_tf.data.labels import clean_label
+from sqb_tf.data.lines import half_character
+from sqb_tf.data.rows import Row, csv_rows, json_rows, other_separator, tsv_rows
 from sqb_tf.errors import InputError, suggest
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")
@@ -25,10 +27,12 @@ class DelimitedFile:
     TSV is split at tabs with no quoting (GLUE's form); CSV is RFC 4180. Each has a header line, except a TSV
     whose columns are given as `header`. JSONL holds one object per line. All are UTF-8, with or without a
     byte order mark. With `skip_broken`, rows with a missing or empty cell are skipped; with `skip`, rows that
-    raise an error, which it is given. With `empty_labels`, a label may be empty.
+    raise an error, which it is given.
 
     Raises (while iterating):
-        InputError: naming file and line: unreadable, not UTF-8, a missing column, an empty text.
+        InputError: naming file and line: unreadable, not UTF-8, a missing column, two of one name, a cell too
+            many or too few, wrong quotes, an empty text, a value that is neither text nor a finite number, a
+            label of several lines.
     """
 
     path: Path
@@ -36,11 +40,10 @@ class DelimitedFile:
     header: tuple[str, ...] | None = None
     skip_broken: bool = False
     skip: Skip | None = None
-    empty_labels: bool = False
 
     def __post_init__(self) -> None:
-        if self.path.suffix not in SUFFIXES:
-            hint = "; SQuAD's .json goes with --task squad" if self.path.suffix == ".json" else ""
+        if self._suffix not in SUFFIXES:
+            hint = "; SQuAD's .json goes with --task squad" if self._suffix == ".json" else ""
             raise InputError(f"{self.path}: expected a file ending in {', '.join(SUFFIXES)}{hint}")
         if not self.path.is_file():
             raise InputError(f"{self.path}: no such file")
@@ -60,18 +63,27 @@ class DelimitedFile:
 
     def example(self, line: int, row: dict[str, Any]) -> Example:
         """The example in a row; `InputError` if there is none."""
-        columns = self.columns
-        text = self.cell(line, row, columns.text)
-        pair = self.cell(line, row, columns.pair)
-        return Example(str(text), pair, self.cell(line, row, columns.label))
+        text = self.cell(line, row, self.columns.text)
+        pair = self.cell(line, row, self.columns.pair)
+        return Example(text or "", pair, self.label(line, row))
 
-    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def label(self, line: int, row: dict[str, Any]) -> str | None:
+        """The label in a row, None for no column; `InputError` if there is none."""
+        label = self.cell(line, row, self.columns.label)
+        if label is None:
+            return None
+        try:
+            return clean_label(label)
+        except InputError as error:
+            raise InputError(f"{self.path}:{line}: {error}") from None
+
+    def rows(self) -> Iterator[Row]:
         """(line number, cells by column) of every row."""
-        if self.path.suffix == ".csv":
-            return _csv_rows(self.path)
-        if self.path.suffix == ".tsv":
-            return _tsv_rows(self.path, self.header, self.refuse)
-        return _json_rows(self.path, self.refuse)
+        if self._suffix == ".csv":
+            return csv_rows(self.path, self.refuse)
+        if self._suffix == ".tsv":
+            return tsv_rows(self.path, self.header, self.refuse)
+        return json_rows(self.path, self.refuse)
 
     def refuse(self, error: InputError) -> None:
         """Raises the error of a row, or passes it on."""
@@ -80,43 +92,79 @@ class DelimitedFile:
         self.skip(error)
 
     @functools.cached_property
-    def _is_json(self) -> bool:
-        return self.path.suffix == ".jsonl"
+    def _suffix(self) -> str:
+        return self.path.suffix.lower()
 
-    def cell(self, line: int, row: dict[str, Any], column: str | None) -> str | None:
-        """The text in a column of a row, None for no column; `InputError` if there is none."""
+    @functools.cached_property
+    def is_json(self) -> bool:
+        """Whether it is JSONL, whose values may be more than text."""
+        return self._suffix == ".jsonl"
+
+    def cell(
+        self, line: int, row: dict[str, Any], column: str | None, empty: bool = False
+    ) -> str | None:
+        """The text in a column of a row, None for no column; `InputError` if there is none.
+
+        Only where it may be `empty` is it white space alone.
+        """
         if column is None:
             return None
-        value = row.get(column)
-        if value is None:
-            present = ", ".join(key for key in row if key) or "none"
-            hint = (
-                suggest(column, row) or _other_separator(self.path, row) or self._unlabelled(column)
-            )
-            raise InputError(
-                f"{self.path}:{line}: no column {column!r}; found: {present}{hint} "
-                "(--text-column, --pair-column and --label-column name the columns)"
-            )
-        text = str(value)
-        if self.empty_labels and column == self.columns.label and not text.strip():
-            return ""
-        if not text or text.isspace():
+        text = row.get(column)
+        if text is None:
+            raise self._missing(line, row, column)
+        if self.is_json:
+            text = self.text_of(line, column, text)
+        if (not text or text.isspace()) and not empty:
             raise InputError(f"{self.path}:{line}: {column!r} is empty: expected text")
-        if self._is_json:  # the other formats are UTF-8, which has none
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise InputError(
-                    f"{self.path}:{line}: {column!r} holds half a character "
-                    f"(\\u{ord(text[error.start]):04x})"
-                ) from None
         return text
+
+    def text_of(self, line: int, column: str, value: Any) -> str:
+        """The text that a value of JSON stands for; `InputError` if it is no text and no finite number."""
+        if not isinstance(value, str):
+            is_number = isinstance(value, int) or (
+                isinstance(value, float) and math.isfinite(value)
+            )
+            if not is_number or isinstance(value, bool):
+                raise InputError(
+                    f"{self.path}:{line}: {column!r} is {json.dumps(value):.80}: expected text or a finite "
+                    "number"
+                )
+            return str(int(value) if value == int(value) else value)  # 1.0 and 1 are one class
+        half = half_character(value)  # the other formats are UTF-8, which has none
+        if half:
+            raise InputError(f"{self.path}:{line}: {column!r} holds half a character ({half})")
+        return value
+
+    def _missing(self, line: int, row: dict[str, Any], column: str) -> InputError:
+        """Why a row has no value in a column."""
+        if column in row and self.is_json:
+            return InputError(f"{self.path}:{line}: {column!r} is null: expected text")
+        if column in row:
+            count = sum(cell is not None for cell in row.values())
+            cells = "1 cell" if count == 1 else f"{count} cells"
+            return InputError(
+                f"{self.path}:{line}: {column!r} is missing: the row has {cells}, the header {len(row)}"
+            )
+        present = ", ".join(key for key in row if key) or "none"
+        hint = other_separator(self.path, row) or suggest(column, row) or self._unlabelled(column)
+        return InputError(
+            f"{self.path}:{line}: no column {column!r}; found: {present}{hint} "
+            "(--text-column, --pair-column and --label-column name the columns)"
+        )
 
     def _unlabelled(self, column: str) -> str:
         """What pairs without labels are for."""
         if self.columns.pair is None or column != self.columns.label:
             return ""
         return "; pairs that belong together, without labels, go with --task retrieval"
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleFile(DelimitedFile):
+    """Examples that a bundle keeps: a label is what an `Example` of its task has, none included."""
+
+    def label(self, line: int, row: dict[str, Any]) -> str | None:
+        return self.cell(line, row, self.columns.label, empty=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,72 +188,15 @@ class DelimitedFormat(DataFormat):
 
 
 def find_split(folder: Path, split: str) -> Path:
-    """`folder/split.tsv`, `.csv` or `.jsonl`, whichever exists."""
-    for suffix in SUFFIXES:
-        if (folder / f"{split}{suffix}").is_file():
-            return folder / f"{split}{suffix}"
+    """`folder/split.tsv`, `.csv` or `.jsonl`, whichever exists; suffixes may be in capitals."""
     if folder.is_dir():
-        files = {path.stem for path in folder.iterdir() if path.suffix in SUFFIXES}
+        path = find_file(folder, split, SUFFIXES)
+        if path is not None:
+            return path
+        stems = {path.stem for path in folder.iterdir() if path.suffix.lower() in SUFFIXES}
         raise InputError(
-            f"{folder}: no {split}.tsv, {split}.csv or {split}.jsonl in it{suggest(split, files)}"
+            f"{folder}: no {split}.tsv, {split}.csv or {split}.jsonl in it{suggest(split, stems)}"
         )
     if folder.exists():
         raise InputError(f"{folder}: expected a folder, or a file ending in {', '.join(SUFFIXES)}")
     raise InputError(f"{folder}: no such file or folder")
-
-
-def _other_separator(path: Path, row: dict[str, Any]) -> str:
-    """What is wrong where the header is one cell with another separator in it."""
-    header = next(iter(row), None) or ""
-    separators = [mark for mark in ",;\t" if mark in header]
-    if path.suffix == ".jsonl" or len(row) > 1 or not separators:
-        return ""
-    expected = "tabs" if path.suffix == ".tsv" else "commas"
-    return f"; {path.suffix} files separate columns by {expected}, this one by {separators[0]!r}"
-
-
-def _tsv_rows(
-    path: Path, header: tuple[str, ...] | None, refuse: Callable[[InputError], None]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    lines = numbered_lines(path)
-    if header is None:
-        header = tuple(next(lines, (1, ""))[1].rstrip("\r\n").split("\t"))
-    for number, line in lines:
-        cells = line.rstrip("\r\n").split("\t")
-        if len(cells) > len(header):
-            refuse(InputError(f"{path}:{number}: {len(cells)} cells, but {len(header)} columns"))
-        elif cells != [""]:
-            yield number, dict(zip(header, cells))
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    number = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal number
-        for current, line in numbered_lines(path):
-            number = current  # reader.line_num does not count the line of an error
-            yield line
-
-    try:
-        for row in csv.DictReader(lines()):
-            yield number, row
-    except csv.Error as error:
-        raise InputError(f"{path}:{number}: not CSV: {error}") from None
-
-
-def _json_rows(
-    path: Path, refuse: Callable[[InputError], None]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in numbered_lines(path):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            refuse(InputError(f"{path}:{number}: not JSON: {error}"))
-            continue
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            refuse(InputError(f"{path}:{number}: expected a JSON object per line"))

@@ -8,6 +8,15 @@ from pathlib import Path
 from sqb_tf.errors import InputError
 
 
+def half_character(text: str) -> str | None:
+    """The first surrogate in a text, as JSON escapes it; None: it is whole, and can be encoded."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"\\u{ord(text[error.start]):04x}"
+    return None
+
+
 def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     """(line number from 1, line with its end) of a UTF-8 file, streamed, without a byte order mark.
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqb_tf.data.data_format import Skip
 from sqb_tf.data.delimited import DelimitedFile, DelimitedFormat
 from sqb_tf.data.example import Columns, Example
+from sqb_tf.data.labels import clean_label
 from sqb_tf.errors import InputError
 
 # Separates the labels in an example's label; no file format has it within a label.
@@ -24,33 +25,30 @@ class MultiLabelFile(DelimitedFile):
     `join_labels` of them.
 
     Raises (while iterating):
-        InputError: as `DelimitedFile`; a list of something else than texts, a label of several lines.
+        InputError: as `DelimitedFile`; a list of something else than texts and numbers, a label with a tab.
     """
 
-    empty_labels: bool = True
-
-    def example(self, line: int, row: dict[str, Any]) -> Example:
+    def label(self, line: int, row: dict[str, Any]) -> str | None:
         column = self.columns.label
-        if column is None or column not in row:
-            return super().example(line, row)
-        value = row[column]
-        if isinstance(value, str):
-            parts = (part.strip() for part in value.split(self.columns.label_separator))
-            value = [part for part in parts if part]
+        value = None if column is None else row.get(column)
         if not isinstance(value, list):
-            raise InputError(
-                f"{self.path}:{line}: {column!r} is {value!r}: expected a list of labels, or one text with "
-                f"{self.columns.label_separator!r} between them"
-            )
-        return super().example(line, {**row, column: join_labels(self._checked(line, value))})
+            text = self.cell(line, row, column, empty=True)
+            if text is None:
+                return None
+            value = [part for part in text.split(self.columns.label_separator) if part.strip()]
+        return join_labels(self._one(line, item) for item in value)
 
-    def _checked(self, line: int, labels: list[Any]) -> list[str]:
-        for label in labels:
-            if not isinstance(label, str) or not label.strip() or {"\t", "\n", "\r"} & set(label):
-                raise InputError(
-                    f"{self.path}:{line}: label {label!r}: expected text of one line, without tabs"
-                )
-        return [label.strip() for label in labels]
+    def _one(self, line: int, item: Any) -> str:
+        """One label of a row."""
+        label = self.text_of(line, str(self.columns.label), item)
+        if not label.strip() or SEPARATOR in label.strip():
+            raise InputError(
+                f"{self.path}:{line}: label {label!r:.80}: expected text of one line, without tabs"
+            )
+        try:
+            return clean_label(label)
+        except InputError as error:
+            raise InputError(f"{self.path}:{line}: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)

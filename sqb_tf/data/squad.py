@@ -10,6 +10,7 @@ from typing import Any
 
 from sqb_tf.data.data_format import DataFormat, Skip, find_by_name
 from sqb_tf.data.example import Columns, Example
+from sqb_tf.data.lines import half_character
 from sqb_tf.errors import InputError
 
 
@@ -85,12 +86,9 @@ class SquadFile:
         text = self._get(value, key, str, where)
         if not text.strip():
             raise InputError(f"{self.path}: {where}: {key} is empty: expected text")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"{self.path}: {where}: {key} holds half a character (\\u{ord(text[error.start]):04x})"
-            ) from None
+        half = half_character(text)
+        if half:
+            raise InputError(f"{self.path}: {where}: {key} holds half a character ({half})")
         return text
 
     def _get(self, container: Any, key: str, expected: type, where: str) -> Any:

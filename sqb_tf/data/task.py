@@ -180,7 +180,7 @@ class Task:
         """The parts of the training file. Rows that cannot be read are in none: a split's own pass tells."""
         path, _ = self._place(TRAIN)
         file = self.spec.format.open(path, self.columns, skip=lambda error: None)
-        read = self.learner().read_labels if self.learner.has_classes else None
+        read = self.learner().read_labels if self.learner.fixed_labels is None else None
         classes = None if read is None else lambda example: read(example, str(path))
         return Parts(file, self._held_out, self.spec.format.split_key, classes)
 

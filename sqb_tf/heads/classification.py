@@ -82,6 +82,7 @@ class ClassificationHead(IndexedHead):
     judges_probabilities = True
     opens_in_mediapipe = True
     distillation_loss = "cross_entropy"
+    table_columns: ClassVar[tuple[str, ...]] = ("label", "score")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,6 +110,10 @@ class ClassificationHead(IndexedHead):
         below = self.settings.get(ABSTAIN_BELOW, 0.0)
         result = Classification.from_scores(self.labels, scores, below)
         return dataclasses.replace(result, truncated=requests[0].truncated)
+
+    def table_cells(self, result: Classification) -> tuple[str, ...]:
+        """The label, empty for none, and the score of the best one."""
+        return result.label or "", f"{result.score:.4f}"
 
     def decisions(self, result: Classification) -> list[str | None]:
         return [result.label]

@@ -102,6 +102,7 @@ class Head:
             texts.
         answers_questions: its pairs are a question and a context, its results answers.
         gives_vectors: its results are vectors of texts, to be compared.
+        table_columns: what `sqb predict` adds to each row of a table, see `table_cells`; none: nothing fits.
 
     Raises:
         InputError: settings that the head does not have.
@@ -127,6 +128,7 @@ class Head:
     takes_single_texts: ClassVar[bool] = False
     answers_questions: ClassVar[bool] = False
     gives_vectors: ClassVar[bool] = False
+    table_columns: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         known = (*self.keras_settings, *self.decoding_settings)
@@ -236,6 +238,10 @@ class Head:
     def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Any:
         """The result for a row, from the outputs of its requests."""
         return {name: values.argmax(-1) for name, values in outputs[0].items()}
+
+    def table_cells(self, result: Any) -> tuple[str, ...]:
+        """A result in the `table_columns`, each on one line."""
+        return ()
 
     # --- Verification ---
 

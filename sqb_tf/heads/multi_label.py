@@ -70,6 +70,7 @@ class MultiLabelHead(IndexedHead):
     judges_classes = True
     opens_in_mediapipe = True
     target_dtype = "string"
+    table_columns = ("labels", "scores")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -138,6 +139,11 @@ class MultiLabelHead(IndexedHead):
         named = zip(self.labels, scores.tolist(), strict=True)
         labels = tuple(label for label, is_above in above if is_above)
         return MultiLabel(labels, dict(named), requests[0].truncated)
+
+    def table_cells(self, result: MultiLabel) -> tuple[str, ...]:
+        """The labels, and the score of each, separated by commas."""
+        scores = (f"{result.scores[label]:.4f}" for label in result.labels)
+        return ",".join(result.labels), ",".join(scores)
 
     def decisions(self, result: MultiLabel) -> tuple[str, ...]:
         return result.labels

@@ -29,6 +29,7 @@ class RegressionHead(ClassificationHead):
     opens_in_mediapipe = False
     target_dtype = "float32"
     distillation_loss = "squared_error"
+    table_columns = ("score",)
 
     @classmethod
     def fits_folder(cls, num_labels: int, problem_type: str | None) -> bool:
@@ -43,6 +44,9 @@ class RegressionHead(ClassificationHead):
 
     def target(self, example: Example) -> float:
         return self.number(example)
+
+    def table_cells(self, result: Classification) -> tuple[str, ...]:
+        return (f"{result.score:.4f}",)
 
     def compile_arguments(self) -> dict[str, Any]:
         import keras

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sqb_tf.data.example import Example, TextPair
+from sqb_tf.data.lines import half_character
 from sqb_tf.data.squad import parse_answers
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Output, Outputs, Request, softmax
@@ -107,6 +108,7 @@ class SpanHead(TaskHead):
     fixed_labels = ()
     decoding_settings = tuple(field.name for field in dataclasses.fields(SpanSettings))
     always_paired = True
+    table_columns = ("answer", "score")
     outputs = (Output("start_logits", per_token=True), Output("end_logits", per_token=True))
     hf_class = "ForQuestionAnswering"
     hf_layers: ClassVar = {"span_head": "qa_outputs"}
@@ -176,6 +178,9 @@ class SpanHead(TaskHead):
             value = row.get(key)
             if not isinstance(value, str) or not value.strip():
                 raise InputError(f"{where}: no {key}: expected an object with question and context")
+            half = half_character(value)
+            if half:
+                raise InputError(f"{where}: {key} holds half a character ({half})")
         return str(row["question"]), row["context"]
 
     def _encode(
@@ -185,6 +190,11 @@ class SpanHead(TaskHead):
 
     def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Answers:
         return Answers(best_answers(row[1] or "", requests, outputs, self.span_settings))
+
+    def table_cells(self, result: Answers) -> tuple[str, ...]:
+        """The best answer, empty for none, and its score."""
+        best = result.answers[0]
+        return " ".join(best.text.split()), f"{best.score:.4f}"
 
     def decisions(self, result: Answers) -> list[int]:
         """Where the answer starts, and where it ends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -50,6 +51,7 @@ class TokenClassificationHead(TaskHead):
     metrics: ClassVar = {"entity_f1": entity_f1, "tag_accuracy": tag_accuracy}
     judges_classes = True
     target_dtype = "string"
+    table_columns: ClassVar[tuple[str, ...]] = ("tags",)
 
     @property
     def cuts_windows(self) -> bool:
@@ -79,15 +81,20 @@ class TokenClassificationHead(TaskHead):
     def _encode(
         self, rows: Sequence[TextPair], encoder: TextEncoder
     ) -> Sequence[Sequence[Request]]:
-        return [tag_windows(encoder, *encoder.words(text)) for text, _ in rows]
+        texts = (" ".join(_words(text)) for text, _ in rows)
+        return [tag_windows(encoder, *encoder.words(text)) for text in texts]
 
     def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Any:
-        words = tuple(row[0].split(" "))
+        words = _words(row[0])
         tags = [outside_tag(self.labels)] * len(words)
         read, scores = word_scores(requests, outputs)
         for word, best in zip(read, scores.argmax(-1), strict=True):
             tags[word] = self.labels[best]
         return Tagging(words, tuple(tags))
+
+    def table_cells(self, result: Any) -> tuple[str, ...]:
+        """A tag for each word, separated by spaces."""
+        return (" ".join(result.tags),)
 
     def decisions(self, result: Tagging) -> tuple[str, ...]:
         return result.tags
@@ -119,6 +126,11 @@ class TokenClassificationHead(TaskHead):
             yield ""
 
 
+def _words(text: str) -> tuple[str, ...]:
+    """The words of a text, separated by one space or more."""
+    return tuple(filter(None, text.split(" ")))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class PlainWindow(TagWindow):
     """A part of a plain text; `spans` has the characters of all words of the text, `[words, 2]`."""
@@ -128,6 +140,8 @@ class PlainWindow(TagWindow):
 
 class EntityHead(TokenClassificationHead):
     """The same model on plain texts, for prediction: their entities, with characters."""
+
+    table_columns = ("entities",)
 
     def _encode(
         self, rows: Sequence[TextPair], encoder: TextEncoder
@@ -146,6 +160,10 @@ class EntityHead(TokenClassificationHead):
     ) -> Entities:
         _, scores = word_scores(requests, outputs)
         return find_entities(row[0], self.labels, requests[0].spans, scores)
+
+    def table_cells(self, result: Entities) -> tuple[str, ...]:
+        """A list in JSON, as `sqb predict --jsonl` has it."""
+        return (json.dumps([vars(e) for e in result.entities], ensure_ascii=False),)
 
 
 HEAD = TokenClassificationHead

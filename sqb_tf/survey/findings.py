@@ -13,7 +13,7 @@ from typing import Any
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads.long_texts import LONG_TEXTS
-from sqb_tf.survey.split_survey import SplitSurvey
+from sqb_tf.survey.split_survey import SplitSurvey, is_number
 from sqb_tf.survey.survey import Survey
 from sqb_tf.survey.tokens import Tokens
 
@@ -132,6 +132,14 @@ def _rows(split: SplitSurvey) -> Iterator[Finding]:
             "they are as frequent in use",
             split.repeated.shown,
         )
+    swallowed = split.swallowed()
+    if swallowed.rows:
+        yield Finding(
+            WARNING,
+            f"{split.name}: {_count(swallowed.rows, 'text')} of several lines that look like rows: a quote "
+            "that is closed rows later makes one text of them: look for it where they begin",
+            swallowed.shown,
+        )
     for kind, problem in split.odd().items():
         share = problem.rows / len(split.sample.items)
         yield Finding(
@@ -187,9 +195,9 @@ def _classes(survey: Survey, one_class: bool) -> Iterator[Finding]:
 
 def _label_names(split: SplitSurvey, one_class: bool) -> Iterator[Finding]:
     """Labels that look like others, like several, or like numbers."""
-    alike = defaultdict(list)
+    alike: defaultdict[str | float, list[str]] = defaultdict(list)
     for label in split.labels:
-        alike[" ".join(re.split(r"[\s_-]+", label.strip().casefold()))].append(label)
+        alike[_alike(label)].append(label)
     for labels in alike.values():
         if len(labels) > 1:
             yield Finding(
@@ -208,8 +216,15 @@ def _label_names(split: SplitSurvey, one_class: bool) -> Iterator[Finding]:
                 f"own: {advice}",
                 joined[:LISTED],
             )
-    if one_class and len(split.labels) > MOST_NUMBERS and all(map(_is_number, split.labels)):
+    if one_class and len(split.labels) > MOST_NUMBERS and all(map(is_number, split.labels)):
         yield Finding(NOTE, "every label is a number: --task regression learns their order")
+
+
+def _alike(label: str) -> str | float:
+    """What labels share that are probably one: their words, or the number."""
+    if is_number(label):
+        return float(label)
+    return " ".join(re.split(r"[\s_-]+", label.casefold()))
 
 
 def _lengths(tokens: Tokens, seq_length: int, can_window: bool) -> Iterator[Finding]:
@@ -290,10 +305,3 @@ def _count(number: int, unit: str, units: str = "") -> str:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
-
-
-def _is_number(label: str) -> bool:
-    try:
-        return math.isfinite(float(label))
-    except ValueError:
-        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -15,8 +16,13 @@ from sqb_tf.survey.seen_texts import SeenTexts
 
 # Examples of a split whose texts are looked at one by one.
 SAMPLE = 10_000
+# Texts of several lines that are looked at for rows in them: a stray quote takes the rows up to the next one
+# for one text. Two lines of a text may begin or end as rows do by chance in few.
+MOST_OF_LINES, FEWEST_ROWS = 1000, 2
 # Texts and messages that are kept of each kind of problem.
 SHOWN = 10
+# Characters of a text of many lines that are shown.
+MOST_SHOWN = 200
 # A text that looks like this was hardly meant to be in the data.
 _HTML = r"</?(?:p|br|div|span|a|b|i|li|ul|td|tr|img)\b[^>]*>|&(?:amp|lt|gt|quot|nbsp|#\d+);"
 _MOJIBAKE = "\N{REPLACEMENT CHARACTER}|Ã[\x80-\xbf]|â€"
@@ -69,6 +75,7 @@ class SplitSurvey:
         self.seen = SeenTexts()
         self.unreadable, self.repeated, self.conflicting = Problem(), Problem(), Problem()
         self.sample: ReservoirSample[Example] = ReservoirSample(SAMPLE)
+        self._of_lines: ReservoirSample[str] = ReservoirSample(MOST_OF_LINES)
 
     def add(self, example: Example, labels: Iterable[str], number: float | None = None) -> None:
         """One more example, with its label as a number if labels are numbers."""
@@ -85,6 +92,8 @@ class SplitSurvey:
             )
         self.sample.offer(example)
         text = example_text(example)
+        if "\n" in text:
+            self._of_lines.offer(text)
         seen = self.seen.offer(text, example.label)
         if seen is None:
             return
@@ -92,6 +101,22 @@ class SplitSurvey:
             self.repeated.add(text)
         else:
             self.conflicting.add(f"{text} ({seen.label}, {example.label})")
+
+    def swallowed(self) -> Problem:
+        """Texts of several lines, some of which have a label in a cell, as rows of the file do."""
+        problem = Problem()
+        for text in self._of_lines.items:
+            if sum(map(self._is_row, text.split("\n"))) >= FEWEST_ROWS:
+                problem.add(" ".join(text.split())[:MOST_SHOWN])
+        return problem
+
+    def _is_row(self, line: str) -> bool:
+        cells = [cell.strip(' \r"') for cell in line.split(",")]
+        if len(cells) == 1:
+            return False
+        if self.numbers is not None:
+            return any(map(is_number, (cells[0], cells[-1])))
+        return not self.labels.keys().isdisjoint(cells)
 
     def odd(self) -> dict[str, Problem]:
         """Kind of oddity -> examples of the sample whose text has it."""
@@ -101,3 +126,11 @@ class SplitSurvey:
                 if is_odd(example.text):
                     problems[kind].add(example.text)
         return {kind: problem for kind, problem in problems.items() if problem.rows}
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell holds a finite number."""
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False

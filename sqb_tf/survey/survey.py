@@ -83,7 +83,20 @@ class Survey:
         if unknown:
             more = ", ..." if len(unknown) > MAX_LISTED else ""
             listed = ", ".join(unknown[:MAX_LISTED]) + more
-            raise InputError(f"{split.name}: labels that {self.train.name} lacks: {listed}")
+            raise InputError(
+                f"{split.name}: labels that {self.train.name} lacks: {listed}{self._why_unknown(split)}"
+            )
+
+    def _why_unknown(self, split: SplitSurvey) -> str:
+        """What may be wrong if train lacks labels of a split that is a part of the same file."""
+        if self.task.limit is not None:
+            return f" (train is its first {self.task.limit:,} examples: raise the limit)"
+        if split.file != self.train.file:
+            return ""
+        return (
+            " (both are parts of one file, in which these labels are too rare to be in each: give them more "
+            "examples, or a dev file of its own)"
+        )
 
 
 def survey(

@@ -55,7 +55,7 @@ def read_others(path: str, text_column: str) -> list[str]:
     Raises:
         InputError: a file that cannot be read, or has no text in it.
     """
-    if Path(path).suffix not in SUFFIXES:
+    if Path(path).suffix.lower() not in SUFFIXES:
         return [str(text) for text in read_texts(path, paired=False)]
     texts = [e.text for e in DelimitedFile(Path(path), Columns(text_column, None, None))]
     if not texts:

@@ -315,7 +315,7 @@ def test_package_without_properties(bundle_dir, converted, vocabulary, tmp_path,
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (["a film", ""], r"argument:2: the text is empty"),
+        (["a film", "", "--strict"], r"argument:2: the text is empty"),
         (["a film", "--input", "x"], r"give texts as arguments or --input FILE, not both"),
         (["--input", "gone.txt"], r"gone.txt: cannot be read: No such file"),
         (["--input", "."], r"\.: cannot be read: Is a directory"),
@@ -339,15 +339,15 @@ def test_prediction_is_rejected(arguments, match, package):
 def test_lines_to_predict_are_rejected(content, match, package, tmp_path, monkeypatch):
     path = tmp_path / "lines.txt"
     path.write_bytes(content)
-    rejects(match.format("lines.txt"), "predict", "--package", package, "--input", path)
+    rejects(match.format("lines.txt"), "predict", "--package", package, "--strict", "--input", path)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    rejects(match.format("standard input"), "predict", "--package", package)
+    rejects(match.format("standard input"), "predict", "--package", package, "--strict")
 
 
 @pytest.mark.parametrize("text", ["a film", "a film\t", "\ta film"])
 def test_pair_without_its_second_text(text, paired_bundle_dir):
     match = r"argument:1: expected two texts separated by a tab"
-    rejects(match, "predict", "--model", paired_bundle_dir, text)
+    rejects(match, "predict", "--model", paired_bundle_dir, "--strict", text)
 
 
 @pytest.mark.parametrize(

@@ -47,19 +47,20 @@ def test_labels_in_a_column(name, content, columns, tmp_path):
 
 
 def test_a_list_may_hold_the_separator(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"text": "one", "label": ["yes, late", " no"]}\n')
-    assert read(tmp_path / "a.jsonl") == [("one", "no\tyes, late")]
+    (tmp_path / "a.jsonl").write_text('{"text": "one", "label": ["yes, late", " no", 1.0]}\n')
+    assert read(tmp_path / "a.jsonl") == [("one", "1\tno\tyes, late")]
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"text": "one", "label": [1]}, r"a.jsonl:1: label 1: expected text of one line"),
+        ({"text": "one", "label": [True]}, r"a.jsonl:1: 'label' is true: expected text or a f"),
+        ({"text": "one", "label": ["a\u2028b"]}, r"a.jsonl:1: label 'a\\u2028b': expected text of"),
         ({"text": "one", "label": [" "]}, r"a.jsonl:1: label ' ': expected text"),
         ({"text": "one", "label": ["a\tb"]}, r"a.jsonl:1: label 'a\\tb': expected"),
         ({"text": "one"}, r"a.jsonl:1: no column 'label'"),
-        ({"text": "one", "label": None}, r"a.jsonl:1: 'label' is None: expected a list of labels"),
-        ({"text": "one", "label": {"a": 1}}, r"a.jsonl:1: 'label' is .*: expected a list"),
+        ({"text": "one", "label": None}, r"a.jsonl:1: 'label' is null: expected text"),
+        ({"text": "one", "label": {"a": 1}}, r"a.jsonl:1: 'label' is .*: expected text"),
         ({"text": "", "label": []}, r"a.jsonl:1: 'text' is empty"),
     ],
 )

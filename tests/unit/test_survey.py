@@ -83,7 +83,8 @@ GOOD = [f"{word} number {i} = {word}" for word in ("red", "blue") for i in range
             ["a = green"] * 11,
             r"warning: dev has no row of green: nothing will be known .* tells it",
         ),
-        (["fine = Red", "good = red "], r"warning: labels that look alike: 'red', 'Red', 'red '"),
+        (["fine = Red", "good = RED "], r"warning: labels that look alike: 'red', 'Red', 'RED'"),
+        (["fine = 1", "good = 1.0"], r"warning: labels that look alike: '1', '1.0': are they one"),
         (["a = red|blue", "b = blue|red"], r"warning: 2 labels with '\|' in it: each combination"),
         (["<p>a</p> = red", "x &amp; y = red"], r"warning: .*train.tsv: 2 of 42 texts with HTML"),
         (["schÃ\xb6n = red"], r"warning: .*: 1 of 41 texts with characters of another encoding"),
@@ -104,6 +105,33 @@ def test_what_is_found(rows, finding, encoder, tmp_path):
         train = GOOD + rows
     found = texts(write(tmp_path, train=train, dev=dev), encoder)
     assert [text for text in found if re.match(finding, text)], found
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "labels"),
+    [
+        ("text,label", "{text},{label}", ("good", "bad")),
+        ("label,text", "{label},{text}", ("good", "bad")),
+        ("text,label", "{text},{label}", ("1.5", "2")),
+    ],
+)
+def test_rows_that_a_stray_quote_swallows(header, row, labels, encoder, tmp_path):
+    """Its cell ends at the next quote before a comma: no error, and 20 examples fewer."""
+    rows = [
+        row.format(text=f"film {word} {i}", label=label)
+        for i in range(30)
+        for word, label in zip("xy", labels, strict=True)
+    ]
+    rows[7] = row.format(text='"film 7', label=labels[1])
+    rows[27] = row.format(text='film 27"', label=labels[0])
+    path = tmp_path / "reviews.csv"
+    rows.append(row.format(text='"of lines\nthat are none, and\nno rows"', label=labels[0]))
+    path.write_text("\n".join([header, *rows]) + "\n")
+    task = Task("regression" if "2" in labels else "classification", path)
+    found = texts(task, encoder)
+    assert [
+        text for text in found if re.search("1 text of several lines that look like rows", text)
+    ]
 
 
 def test_good_data_has_notes_alone(encoder, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from fixtures.models import random_texts
 
+from sqb_tf.data import parts
 from sqb_tf.data.example import Columns, Example
 from sqb_tf.data.task import DEMO, Task
 from sqb_tf.errors import InputError
@@ -168,6 +169,32 @@ def test_a_file_of_rare_labels_has_nothing_to_hold_out(tmp_path):
     path.write_text("text,label\n" + "".join(f"a film {i},{i}\n" for i in range(300)))
     message = (
         r"csv \(dev\): no dev examples in it \(a class of fewer than 5 texts .*--task regression"
+    )
+    with pytest.raises(InputError, match=message):
+        surveyed(Task("classification", path))
+
+
+def test_rare_tags_of_one_file_stay_in_train(tmp_path):
+    path = tmp_path / "all.conll"
+    path.write_text("".join(f"film{i} O\nx B-{i}\n\n" for i in range(100)))
+    task = Task("conll", path)
+    (path.parent / "more.conll").write_text("".join(f"film{i} O\n\n" for i in range(100)))
+    with pytest.raises(InputError, match=r"\(dev\): no dev examples in it"):
+        surveyed(task)
+    path.write_text(path.read_text() + (path.parent / "more.conll").read_text())
+    assert len(surveyed(task)[0]) == 101
+
+
+def test_labels_that_only_a_part_of_a_file_has(tmp_path, monkeypatch):
+    """More labels than are counted, or a limit: the message says which."""
+    path = tmp_path / "rare.csv"
+    path.write_text("text,label\n" + "".join(f"a film {i},{i // 6}\n" for i in range(300)))
+    with pytest.raises(InputError, match=r"lacks: \d.* \(train is its first 9 examples: raise the"):
+        surveyed(Task("classification", path, limit=9))
+    monkeypatch.setattr(parts, "MOST_LABELS", 40)
+    path.write_text("text,label\n" + "".join(f"a film {i},{i}\n" for i in range(300)))
+    message = (
+        r"rare\.csv \(dev\): labels that .*\(train\) lacks: .*both are parts of one file, .* rare"
     )
     with pytest.raises(InputError, match=message):
         surveyed(Task("classification", path))

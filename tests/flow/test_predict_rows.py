@@ -1,0 +1,124 @@
+"""sqb predict: each line or row of the input gives exactly one of the output; tables come back as tables."""
+
+import csv
+import io
+import json
+
+import pytest
+from fixtures.commands import call, rejects
+from fixtures.models import LABELS
+
+from sqb_tf.data.delimited import DelimitedFile
+from sqb_tf.data.example import Columns
+
+
+def rows_of(out: str) -> list[dict]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_an_empty_line_among_many_is_an_error_record(package, tmp_path, capsys, caplog):
+    path = tmp_path / "lines.txt"
+    path.write_text("\n" + "a good film\n" * 70 + " \nthe end\n\n")
+    assert call("predict", "--package", package, "--input", path, "--jsonl") == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert [row["text"] for row in rows] == ["", *["a good film"] * 70, " ", "the end", ""]
+    assert rows[0] == {"text": "", "error": f"{path}:1: the text is empty"}
+    assert [i for i, row in enumerate(rows) if "error" in row] == [0, 71, 73]
+    assert "3 rows without a result; the first one is" in caplog.text
+    assert (
+        call("predict", "--package", package, "--input", path, "--json", tmp_path / "p.json") == 0
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 74 and lines[71] == f"(error)\t{path}:72: the text is empty\t "
+    assert json.loads((tmp_path / "p.json").read_text()) == {"predictions": rows}
+    flags = ["--package", package, "--input", path, "--strict"]
+    rejects(r"lines\.txt:1: the text is empty", "predict", *flags)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_text_of_several_lines_is_one_line(package, capsys):
+    text = "a good\nfilm\r\u2028the\x85end"
+    assert call("predict", "--package", package, text) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("\ta good\\nfilm\\r\\u2028the\\x85end")
+
+
+def test_csv_comes_back_with_two_more_columns(package, tmp_path, capsys):
+    path = tmp_path / "reviews.CSV"
+    path.write_text(
+        'id,review,label\n1,"a ""good"" film,\nthe end",x\n2,,y\n3,the plot\n\n4,bad,"z, z"\n'
+    )
+    flags = ["--package", package, "--input", path, "--text-column", "review"]
+    assert call("predict", *flags) == 0
+    out = capsys.readouterr().out
+    table = list(csv.DictReader(io.StringIO(out)))
+    assert list(table[0]) == ["id", "review", "label", "predicted_label", "score"]
+    assert [row["id"] for row in table] == ["1", "2", "3", "4"]
+    assert table[0]["review"] == 'a "good" film,\nthe end' and table[3]["label"] == "z, z"
+    assert (table[1]["predicted_label"], table[1]["score"], table[2]["label"]) == ("", "", "")
+    texts = [table[i]["review"] for i in (0, 2, 3)]
+    assert call("predict", "--package", package, "--jsonl", *texts) == 0
+    for row, alone in zip(
+        [table[i] for i in (0, 2, 3)], rows_of(capsys.readouterr().out), strict=True
+    ):
+        assert row["predicted_label"] == alone["label"] in LABELS
+        assert row["score"] == f"{alone['scores'][alone['label']]:.4f}"
+    (tmp_path / "out.csv").write_text(out)
+    columns = Columns("id", None, "predicted_label")
+    assert len(list(DelimitedFile(tmp_path / "out.csv", columns, skip=lambda _: None))) == 3
+    assert call("predict", *flags, "--jsonl") == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert rows[1] == {"id": "2", "review": "", "label": "y", "error": rows[1]["error"]}
+    assert rows[3]["predicted_label"] == table[3]["predicted_label"] and set(rows[3]["scores"]) == {
+        *LABELS
+    }
+    rejects(r"reviews\.CSV:4: 'review' is empty", "predict", *flags, "--strict")
+
+
+def test_tsv_of_pairs_and_jsonl(paired_bundle_dir, package, tmp_path, capsys):
+    path = tmp_path / "pairs.tsv"
+    path.write_text('a\tb\tc\n"good\tthe end\t1\nfilm\t\t2\n')
+    flags = ["--model", paired_bundle_dir, "--input", path, "--text-column", "a"]
+    rejects(r"takes pairs of texts: name the column of the second one", "predict", *flags)
+    assert call("predict", *flags, "--pair-column", "b") == 0
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert header == "a\tb\tc\tlabel\tscore" and first.startswith('"good\tthe end\t1\t')
+    assert second == "film\t\t2\t\t"
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"body": "a film", "n": [1, null], "odd": "\\ud800"}\n{"n": 2}\n')
+    assert call("predict", "--package", package, "--input", path, "--text-column", "body") == 0
+    film, other = rows_of(capsys.readouterr().out)
+    assert (film["n"], film["odd"]) == ([1, None], "\ud800") and film["label"] in LABELS
+    assert other["n"] == 2 and other["error"].startswith(f"{path}:2: no column 'body'")
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("x.csv", [], r"--input .*x\.csv: a table: name the column of its texts \(--text-column"),
+        ("x.TSV", [], r"--input .*x\.TSV: a table"),
+        ("x.jsonl", [], r"--input .*x\.jsonl: a table"),
+        ("x.txt", ["--text-column", "text"], r"x\.txt: expected a file ending in \.tsv, \.csv"),
+        ("x.csv", ["--text-column", "txet"], r"x\.csv:2: no column 'txet'; .*did you mean 'text'"),
+        (
+            "x.csv",
+            ["--text-column", "text", "--pair-column", "y"],
+            r"--pair-column y: .* single te",
+        ),
+        ("x.csv", ["--pair-column", "y"], r"--pair-column y: goes with --text-column"),
+    ],
+)
+def test_a_table_needs_its_columns(name, flags, message, package, tmp_path):
+    (tmp_path / name).write_text("text,y\na film,1\n")
+    rejects(message, "predict", "--package", package, "--input", tmp_path / name, *flags)
+
+
+def test_columns_go_with_a_file(package):
+    rejects(
+        "--text-column text: goes with --input",
+        "predict",
+        "--package",
+        package,
+        "--text-column",
+        "text",
+    )
