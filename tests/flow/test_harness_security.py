@@ -277,6 +277,7 @@ def test_a_tool_ends_with_the_harness(packages, tmp_path, monkeypatch, sent):
     flags = ["--package", packages[0], "--device", "local", "--tool", binary, *BRIEF]
     harness = commands.start("benchmark", *flags)
     wait(lambda: harness.poll() is not None or running(name), 60)
+    assert harness.poll() is None, harness.communicate()
     harness.send_signal(sent)
     harness.communicate()
     wait(lambda: not running(name), 5)
@@ -291,13 +292,10 @@ def test_a_tool_ends_with_the_harness(packages, tmp_path, monkeypatch, sent):
 
 
 def running(name: str) -> bool:
-    """Whether a tool of this name runs; by its interpreter, as the shells that start it have its name too."""
-    lines = subprocess.run(
-        ["pgrep", "-af", f"[{name[0]}]{name[1:]}"], capture_output=True, text=True
-    )
-    return any(
-        "python" in line.split()[1] for line in lines.stdout.splitlines() if len(line.split()) > 1
-    )
+    """Whether a tool of this name measures; by its interpreter, as its shells have the name too."""
+    pattern = f"[{name[0]}]{name[1:]}.*--graph"
+    listed = subprocess.run(["pgrep", "-af", pattern], capture_output=True, text=True)
+    return any("python" in line.split()[1] for line in listed.stdout.splitlines() if " " in line)
 
 
 # Sets the title, clears the screen, and an 8-bit CSI.
