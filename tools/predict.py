@@ -149,7 +149,8 @@ def main(args: argparse.Namespace) -> int:
             printer.print(row, result)
     warn_of_truncation(truncated, backend)
     if errors:
-        warn(f"{errors:,} rows without a result; the first one is {first} (--strict ends there)")
+        subject = "1 row has" if errors == 1 else f"{errors:,} rows have"
+        warn(f"{subject} no result: {first} (--strict ends at the first one)")
     if args.json:
         results.write_json(args, {"predictions": records})
     return entry.DONE

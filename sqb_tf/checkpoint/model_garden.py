@@ -167,7 +167,7 @@ def _read_labels(path: Path, params: _Params) -> list[str] | None:
     lines = read_lines(path, "the label names, in the order of their ids")
     _check_count(path, lines, key, num_classes)
     try:
-        return [clean_label(line) for line in lines]
+        return [clean_label(line.removesuffix("\r")) for line in lines]
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

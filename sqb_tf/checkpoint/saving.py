@@ -284,13 +284,22 @@ def _labels(
         raise InputError(
             f"the model has {outputs} outputs without names: give labels=, one name for each"
         )
-    else:
-        labels = [clean_label(str(label)) for label in labels]
+    if known is None or labels is not known.labels:  # an earlier version kept spaces around them
+        labels = [_label(str(label)) for label in labels]
     if len(labels) != outputs:
         raise InputError(f"labels {labels}: expected {outputs} names, one for each output")
-    if not all(labels):
-        raise InputError(f"labels {labels}: expected names of one line each, none empty")
     return list(labels)
+
+
+def _label(name: str) -> str:
+    """The name of one label, as `clean_label` has it."""
+    try:
+        label = clean_label(name)
+    except InputError:
+        label = ""
+    if not label:
+        raise InputError(f"label {name!r}: expected names of one line each, none empty")
+    return label
 
 
 def _example(item: Sample, where: str) -> Example:

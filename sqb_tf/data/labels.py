@@ -18,11 +18,10 @@ def clean_label(label: str) -> str:
         InputError: a line break in it: `labels.txt` has one label per line, and what reads it may split lines
             at any of Unicode's line breaks; half a character, which no file has.
     """
-    label = label.strip()
     if breaks_lines(label):
         raise InputError(
             f"label {label!r:.80}: expected text of one line: remove the line break in it"
         )
     if half_character(label):
         raise InputError(f"label {label!r:.80} holds half a character")
-    return label
+    return label.strip()

@@ -35,7 +35,8 @@ class MultiLabelFile(DelimitedFile):
             text = self.cell(line, row, column, empty=True)
             if text is None:
                 return None
-            value = [part for part in text.split(self.columns.label_separator) if part.strip()]
+            parts = (part.strip() for part in text.split(self.columns.label_separator))
+            value = [part for part in parts if part]
         return join_labels(self._one(line, item) for item in value)
 
     def _one(self, line: int, item: Any) -> str:

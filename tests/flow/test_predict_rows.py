@@ -24,7 +24,7 @@ def test_an_empty_line_among_many_is_an_error_record(package, tmp_path, capsys, 
     assert [row["text"] for row in rows] == ["", *["a good film"] * 70, " ", "the end", ""]
     assert rows[0] == {"text": "", "error": f"{path}:1: the text is empty"}
     assert [i for i, row in enumerate(rows) if "error" in row] == [0, 71, 73]
-    assert "3 rows without a result; the first one is" in caplog.text
+    assert f"3 rows have no result: {path}:1: the text is empty (--strict ends" in caplog.text
     assert (
         call("predict", "--package", package, "--input", path, "--json", tmp_path / "p.json") == 0
     )

@@ -284,8 +284,16 @@ def test_predict_answers_questions(tuned, tmp_path, capsys):
     with pytest.raises(InputError, match="a package for span: expected one for multiple_choice"):
         sqb_tflite.Runner(package).choose("a", ["b", "c"])
 
-    rejects(r"argument:1: not JSON: .*--context FILE", "predict", "--model", bundle, "where?")
-    rejects("argument:1: no context", "predict", "--model", bundle, '{"question": "where?"}')
+    rejects(
+        r"argument:1: not JSON: .*--context FILE",
+        "predict",
+        "--model",
+        bundle,
+        "--strict",
+        "where?",
+    )
+    question = json.dumps({"question": "where?"})
+    rejects("argument:1: no context", "predict", "--model", bundle, "--strict", question)
 
 
 @pytest.mark.slow

@@ -131,6 +131,12 @@ INPUTS = [
         'text,label\na,"x\ny"\n',
         r":2: label 'x\\ny': expected tex",
     ),
+    (
+        "a line feed behind it",
+        ".csv",
+        'text,label\na,"x\n"\n',
+        r":2: label 'x\\n': expected text of",
+    ),
     ("a carriage return", ".tsv", "text\tlabel\na\tx\ry\n", r":2: label 'x\\ry': expected text of"),
     *(
         (
