@@ -191,7 +191,7 @@ def _read_lines(content: bytes, name: str, longest: int | None = None) -> list[s
 def _check_sizes(package: Package, graph: Graph, origin: str) -> None:
     """Whether the model has outputs for the labels and embeddings for the vocabulary."""
     if package.labels is not None:
-        tensors = [graph.main.tensors[index] for index in graph.main.outputs if index >= 0]
+        tensors = [graph.main.tensors[index] for index in graph.main.outputs]
         sizes = {tensor.name: tensor.shape[-1] for tensor in tensors if tensor.shape}
         if len(package.labels) not in sizes.values():
             raise InputError(

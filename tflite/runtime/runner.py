@@ -275,7 +275,7 @@ def _one_line(origin: str, what: str) -> Iterator[None]:
     """LiteRT's errors as one line that names the package."""
     try:
         yield
-    except (ValueError, RuntimeError, MemoryError) as error:
+    except (ValueError, RuntimeError, MemoryError, LookupError) as error:
         raise _failure(origin, what, error) from None
 
 
