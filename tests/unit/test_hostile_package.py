@@ -9,6 +9,7 @@ from collections.abc import Callable
 import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from sqb_tf.errors import InputError
 from sqb_tflite.package import container, metadata
@@ -176,6 +177,17 @@ def test_large_metadata_is_refused(content):
     refused(r"damaged metadata: 262,152 bytes: expected 262,144", container.unpack, hostile)
 
 
+def operator(graph, operation) -> int:
+    code = graph.operatorCodes[operation.opcodeIndex]
+    return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+
+def split(graph):
+    """The first operation that splits its input."""
+    operations = graph.subgraphs[0].operators
+    return next(o for o in operations if operator(graph, o) == schema.BuiltinOperator.SPLIT)
+
+
 GRAPHS = {
     "no signature": (lambda g: setattr(g, "signatureDefs", None), "no signature", Runner),
     "no subgraph": (lambda g: setattr(g, "subgraphs", []), "no subgraph", container.unpack),
@@ -183,6 +195,26 @@ GRAPHS = {
     "operator code": (
         lambda g: setattr(g.subgraphs[0].operators[0], "opcodeIndex", 1 << 30),
         "operator code 1073741824 of",
+        container.unpack,
+    ),
+    "operation without inputs": (
+        lambda g: setattr(g.subgraphs[0].operators[0], "inputs", []),
+        r"operation 77 with the inputs \(\), of which it needs 1",
+        container.unpack,
+    ),
+    "input left out": (
+        lambda g: setattr(g.subgraphs[0].operators[0], "inputs", [-1]),
+        r"operation 77 with the inputs \(-1,\)",
+        container.unpack,
+    ),
+    "operation without outputs": (
+        lambda g: setattr(g.subgraphs[0].operators[0], "outputs", []),
+        r"operation 77 with the outputs \(\)",
+        container.unpack,
+    ),
+    "parts of a split": (
+        lambda g: setattr(split(g), "outputs", split(g).outputs[:-1]),
+        r"operation 49 with the outputs \(",
         container.unpack,
     ),
     "operation's tensor": (
@@ -266,22 +298,27 @@ def spoil_scales(graph) -> None:
 
 
 def spoil_operations(graph) -> None:
-    for operation in graph.subgraphs[0].operators:
-        operation.inputs = operation.inputs[:1]
+    """Kernels of one dimension."""
+    main = graph.subgraphs[0]
+    for operation in main.operators:
+        if operator(graph, operation) == schema.BuiltinOperator.FULLY_CONNECTED:
+            kernel = main.tensors[operation.inputs[1]]
+            kernel.shape, kernel.quantization = [int(np.prod(kernel.shape))], None
 
 
-def test_errors_of_litert_are_one_line(content, tmp_path):
+def test_errors_of_litert_are_one_line(content, fixed, tmp_path):
     """XNNPACK's about scales, and the interpreter's: when a package runs, is prepared or described."""
     (inputs,) = Runner(content).inputs([("a film", None)])
     spoiled = with_graph(content, spoil_scales)
     refused("LiteRT cannot run it: .*zero-point", lambda p: Runner(p)(inputs), spoiled)
     refused("LiteRT cannot run it", lambda p: Runner(p).prepare(inputs)(), spoiled)
-    spoiled = with_graph(content, spoil_operations)
-    refused("LiteRT cannot run it: .*NumInputs", lambda p: Runner(p)(inputs), spoiled)
-    refused("LiteRT cannot prepare it: .*NumInputs", lambda p: Runner(p).prepare(inputs), spoiled)
+    # Of a fixed length: of others, operations are prepared when they run.
+    spoiled = with_graph(fixed, spoil_operations)
+    refused("LiteRT cannot run it: .*filter", lambda p: Runner(p)(inputs), spoiled)
+    refused("LiteRT cannot prepare it: .*filter", lambda p: Runner(p).prepare(inputs), spoiled)
     path = tmp_path / "p.tflite"
     path.write_bytes(spoiled)
-    refused("LiteRT cannot prepare it: .*NumInputs", describe, path)
+    refused("LiteRT cannot prepare it: .*filter", describe, path)
 
 
 def test_describe_ends_where_operations_feed_themselves(content, tmp_path):

@@ -225,7 +225,7 @@ def _check_lines(what: str, lines: Sequence[str], longest: int | None = None) ->
 
 
 def _are_plain(lines: Sequence[str], longest: int | None) -> bool:
-    """Whether `_check_lines` has surely nothing to reject: 5 ms for 30,000 lines, which one by one take 30."""
+    """Whether `_check_lines` has surely nothing to reject: 5 ms for 30,000 lines; one by one they take 30."""
     joined, different = "\n".join(lines), set(lines)
     return (
         len(different) == len(lines)
