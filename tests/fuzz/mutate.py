@@ -13,6 +13,8 @@ import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fuzz.graph_mutations import change_graph
+
 # What programs take for a size, an offset, a count or an index, at and beyond the limits of their types.
 _NUMBERS = (
     0,
@@ -129,6 +131,8 @@ def _zip(rng: random.Random, content: bytes, seeds: Sequence[bytes]) -> bytes:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             parts = {info.filename: archive.read(info) for info in archive.infolist()}
             start = min((info.header_offset for info in archive.infolist()), default=0)
+        if content[4:8] == b"TFL3" and rng.random() < 0.3:
+            return _repacked(rng, change_graph(rng, content[:start]), parts)
     except Exception:  # damaged by an earlier change
         return rng.choice(_BYTE_CHANGES)(rng, content, seeds)
     if not parts:
@@ -138,12 +142,17 @@ def _zip(rng: random.Random, content: bytes, seeds: Sequence[bytes]) -> bytes:
         del parts[name]
     else:
         parts[name] = _keep_form(rng, parts[name], [parts[name]])
-    out = io.BytesIO(content[:start])
-    out.seek(start)
+    return _repacked(rng, content[:start], parts)
+
+
+def _repacked(rng: random.Random, front: bytes, parts: dict[str, bytes]) -> bytes:
+    """A zip of these parts after `front`, seldom a compressed one."""
+    out = io.BytesIO(front)
+    out.seek(len(front))
     method = rng.choice(
-        (zipfile.ZIP_STORED,) * 4 + (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+        (zipfile.ZIP_STORED,) * 17 + (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
     )
-    with zipfile.ZipFile(out, "a" if start else "w", method) as archive:
+    with zipfile.ZipFile(out, "a" if front else "w", method) as archive:
         for part, value in parts.items():
             archive.writestr(part, value)
     return out.getvalue()

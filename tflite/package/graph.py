@@ -15,6 +15,7 @@ import numpy as np
 
 from sqb_tf.errors import InputError
 
+from . import operations
 from .flatbuffer import BYTE, INT, UINT, ULONG, Damaged, Flatbuffer, Table
 
 MODEL_IDENTIFIER = b"TFL3"
@@ -172,9 +173,11 @@ def _buffer_size(buffer: Table, file_size: int) -> int:
 
 def _subgraph(table: Table, codes: Sequence[int], buffers: Sequence[int]) -> Subgraph:
     tensors = tuple(_tensor(tensor, buffers) for tensor in table.tables(0))
-    operations = tuple(_operation(operation, codes, tensors) for operation in table.tables(3))
+    nodes = tuple(_operation(operation, codes, tensors) for operation in table.tables(3))
     inputs, outputs = (_indices(table, slot, tensors) for slot in (1, 2))
-    return Subgraph(tensors, operations, inputs, outputs)
+    if min((*inputs, *outputs), default=0) < 0:
+        raise Damaged("a graph whose input or output is no tensor")
+    return Subgraph(tensors, nodes, inputs, outputs)
 
 
 def _tensor(table: Table, buffers: Sequence[int]) -> Tensor:
@@ -194,6 +197,10 @@ def _tensor(table: Table, buffers: Sequence[int]) -> Tensor:
 def _operation(table: Table, codes: Sequence[int], tensors: Sequence[Tensor]) -> Operation:
     code = _item(codes, table.number(0, UINT), "operator code")
     inputs, outputs = (_indices(table, slot, tensors) for slot in (1, 2))
+    options = table.table(4)  # a split's only field is the number of parts
+    splits = 0 if options is None else options.number(0, INT)
+    if reason := operations.defect(code, inputs, outputs, splits):
+        raise Damaged(reason)
     return Operation(code, inputs, outputs)
 
 

@@ -149,8 +149,15 @@ class Runner(Backend):
             wrapper.AllocateTensors(subgraph)
             for name, values in inputs.items():
                 wrapper.SetTensor(runner._inputs[name], values, subgraph)
-        # Through `runner`, which keeps the model alive.
-        return lambda: runner._interpreter_wrapper.Invoke(subgraph)
+
+        def run() -> None:
+            try:
+                # Through `runner`, which keeps the model alive.
+                runner._interpreter_wrapper.Invoke(subgraph)
+            except RuntimeError as error:
+                raise _failure(self.origin, "run it", error) from None
+
+        return run
 
     def operations(self) -> list[tuple[str, bool]]:
         """The first signature's operations: built-in name, and whether the XNNPACK delegate runs it."""
@@ -301,7 +308,7 @@ def _signature(key: str, runner: Any) -> Signature:
         raise ValueError(f"signature {key!r} has no input_word_ids [1, length]")
     length = int(shape[1])
     scales = {name: details["quantization"] for name, details in outputs.items()}
-    shapes = {name: tuple(details["shape_signature"]) for name, details in outputs.items()}
+    shapes = {name: tuple(details["shape_signature"].tolist()) for name, details in outputs.items()}
     return Signature(
         key, tuple(inputs), tuple(outputs), None if length < 0 else length, scales, shapes
     )
@@ -312,12 +319,12 @@ def _one_line(origin: str, what: str) -> Iterator[None]:
     """LiteRT's errors as one line that names the package."""
     try:
         yield
-    except InputError:
-        raise
-    except (ValueError, RuntimeError, MemoryError) as error:
-        raise InputError(
-            f"{origin}: LiteRT cannot {what}: {one_line(error)}; convert it again"
-        ) from None
+    except (ValueError, RuntimeError, MemoryError, LookupError) as error:
+        raise _failure(origin, what, error) from None
+
+
+def _failure(origin: str, what: str, error: Exception) -> InputError:
+    return InputError(f"{origin}: LiteRT cannot {what}: {one_line(error)}; convert it again")
 
 
 def _head(package: container.Package, origin: str) -> Head:
