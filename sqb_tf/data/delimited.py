@@ -89,7 +89,7 @@ class DelimitedFile:
             return None
         value = row.get(column)
         if value is None:
-            present = ", ".join(key for key in row if key) or "none"
+            present = ", ".join(repr(key)[1:-1] for key in row if key) or "none"  # on one line
             hint = (
                 suggest(column, row) or _other_separator(self.path, row) or self._unlabelled(column)
             )
