@@ -49,7 +49,7 @@ def distributions(folders: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
     known = metadata.packages_distributions()
     scripts = ("tests", "benchmarks", "examples", "tools")
     beside = {path.stem for folder in scripts for path in sources(folder)}
-    local = OURS | PEERS | beside | {"benchmarks", "fixtures", "peers", "simulators"}
+    local = OURS | PEERS | beside | {"benchmarks", "fixtures", "fuzz", "peers", "simulators"}
     for folder in folders:
         for path in sources(folder):
             if GOLDEN in path.parents:
