@@ -272,8 +272,8 @@ def _global(module: str, name: str) -> _Global:
     if module == "torch" and name in _DTYPES:
         return _Global(name)
     raise InputError(
-        f"calls {f'{module}.{name}':.80}, which no state dict needs: it was not run. Save only the weights, "
-        "or save them as safetensors"
+        f"calls {_shown(f'{module}.{name}')}, which no state dict needs: it was not run. Save only the "
+        "weights, or save them as safetensors"
     )
 
 

@@ -145,7 +145,7 @@ class DelimitedFile:
             return InputError(
                 f"{self.path}:{line}: {column!r} is missing: the row has {cells}, the header {len(row)}"
             )
-        present = ", ".join(key for key in row if key) or "none"
+        present = ", ".join(repr(key)[1:-1] for key in row if key) or "none"  # on one line
         hint = other_separator(self.path, row) or suggest(column, row) or self._unlabelled(column)
         return InputError(
             f"{self.path}:{line}: no column {column!r}; found: {present}{hint} "

@@ -14,6 +14,7 @@ PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 REQUIRED_TOKENS = (PAD, UNK, CLS, SEP)
 SUFFIX = "##"  # begins the tokens that continue a word
+LONGEST_TOKEN = 256  # bytes as UTF-8, without the suffix's mark
 MIN_VOCAB_SIZE = 32  # of a learned one
 
 
@@ -37,7 +38,7 @@ def begins_word(vocabulary: Sequence[str]) -> np.ndarray:
 
 
 def check_vocabulary(vocabulary: Sequence[str]) -> None:
-    """`InputError` unless it holds the required special tokens, and each token once."""
+    """`InputError` unless it holds the required special tokens, and each token once, none too long."""
     missing = [token for token in REQUIRED_TOKENS if token not in vocabulary]
     if missing:
         raise InputError(
@@ -46,3 +47,9 @@ def check_vocabulary(vocabulary: Sequence[str]) -> None:
         )
     if len(set(vocabulary)) != len(vocabulary):
         raise InputError("the vocabulary holds a token twice: an id must name one token")
+    for number, token in enumerate(vocabulary):
+        if "\0" in token or len(token.removeprefix(SUFFIX).encode()) > LONGEST_TOKEN:
+            raise InputError(
+                f"the vocabulary's token {number}, {token!r:.40}, has a null character or more than "
+                f"{LONGEST_TOKEN} bytes, which tensorflow-text does not take"
+            )

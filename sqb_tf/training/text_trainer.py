@@ -141,4 +141,6 @@ class TextTrainer(abc.ABC):
             points = read_json_file(curve, list[dict[str, Any]])
             return [point for point in points if point["step"] <= evaluated_step]
         except (InputError, KeyError, TypeError) as error:
-            raise InputError(f"{error}: {curve}: start again without --resume") from None
+            raise InputError(
+                f"{curve}: cannot be read: {error}: start again without --resume"
+            ) from None

@@ -183,6 +183,14 @@ SPOILINGS = {
         lambda b: lines_without(b / "vocab.txt", "film"),
         r"vocab.txt has \d+ tokens, config.json says vocab_size \d+",
     ),
+    "vocabulary with a token of 257 bytes": (
+        lambda b: lines_without(b / "vocab.txt", "film", "f" * 257),
+        r"vocab.txt: the vocabulary's token \d+, 'ff+, has a null character or more than 256 bytes",
+    ),
+    "vocabulary with a null character": (
+        lambda b: lines_without(b / "vocab.txt", "film", "fi\0lm"),
+        r"vocab.txt: the vocabulary's token \d+, 'fi.x00lm', has a null character",
+    ),
     "vocabulary without [CLS]": (
         lambda b: lines_without(b / "vocab.txt", "[CLS]", "filler"),
         r"vocab.txt: the vocabulary lacks \[CLS\]",

@@ -146,8 +146,8 @@ CASES = [
     (["benchmark", "--package", "gone.tflite"], "gone.tflite: No such file"),
     (["benchmark"], "--package is missing"),
     (["benchmark", "comprae", "a", "b"], "; did you mean 'compare'?"),
-    (["benchmark", "compare", "gone", "gone"], "cannot read gone: No such file"),
-    (["benchmark", "report", "gone", "--report", "out"], "cannot read gone: No such file"),
+    (["benchmark", "compare", "gone", "gone"], "gone: cannot be read: No such file"),
+    (["benchmark", "report", "gone", "--report", "out"], "gone: cannot be read: No such file"),
     (["benchmark", "ios", "--package", "gone.tflite"], "gone.tflite: No such file"),
 ]
 
