@@ -10,6 +10,7 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from fixtures.hostile import unsummed
 
 from sqb_tf.errors import InputError
 from sqb_tflite.package import container, metadata
@@ -22,12 +23,12 @@ from sqb_tflite.runtime.runner import Runner
 
 @pytest.fixture(scope="module")
 def content(converted) -> bytes:
-    return converted("int8")
+    return unsummed(converted("int8"))
 
 
 @pytest.fixture(scope="module")
 def fixed(converted) -> bytes:
-    return converted("int8", 16, 32)
+    return unsummed(converted("int8", 16, 32))
 
 
 def files(content: bytes) -> dict[str, bytes]:

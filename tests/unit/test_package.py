@@ -73,9 +73,12 @@ def test_unpack_returns_what_was_packed(model, tmp_path):
     unpacked = unpack(path)
     assert unpacked.vocabulary == VOCABULARY
     assert unpacked.labels == LABELS
-    assert unpacked.properties == {"recipe": "int8", "lowercase": True, "max_seq_length": 16}
+    content = path.read_bytes()
+    expected = {"recipe": "int8", "lowercase": True, "max_seq_length": 16}
+    expected["model_sha256"] = hashlib.sha256(content[: content.index(b"PK\3\4")]).hexdigest()
+    assert unpacked.properties == expected
     assert unpacked.metadata["name"] == "tiny"
-    assert unpacked == unpack(path.read_bytes())
+    assert unpacked == unpack(content)
 
 
 def test_info_is_what_the_package_and_its_interpreter_say(model, tmp_path):
@@ -156,6 +159,21 @@ def test_packing_a_package_replaces_what_it_had(model):
     assert unpack(package(once)).labels == LABELS
     with zipfile.ZipFile(io.BytesIO(package(once))) as archive:
         assert archive.namelist() == ["vocab.txt", "labels.txt", "sqb.json"]
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_flipped_bit_of_the_model_is_told(share, model, tmp_path):
+    packed = bytearray(package(model))
+    size = packed.index(b"PK\3\4")
+    weights = packed.index(np.float32(-1).tobytes() + np.float32(-1 + 2 / 17).tobytes())
+    packed[weights + int(share * 72)] ^= 1
+    path = tmp_path / "flipped.tflite"
+    path.write_bytes(packed)
+    assert size > weights
+    with pytest.raises(
+        InputError, match=r"flipped\.tflite: its sha256 is not .* copy or convert it again"
+    ):
+        unpack(path)
 
 
 def test_packed_model_gives_the_same_outputs(model):

@@ -37,8 +37,10 @@ def append_files(model: memoryview, files: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def read_files(file: BinaryIO, names: Collection[str], origin: str) -> dict[str, bytes]:
-    """Those of the files of these names that a package has; others are not read.
+def read_files(file: BinaryIO, names: Collection[str], origin: str) -> tuple[dict[str, bytes], int]:
+    """The files of these names that a package has, and how many bytes the model before them has.
+
+    Other files are not read.
 
     Raises:
         InputError: the zip is cut or damaged; a file in it is compressed, encrypted or larger than
@@ -47,10 +49,12 @@ def read_files(file: BinaryIO, names: Collection[str], origin: str) -> dict[str,
     try:
         _check_directory(file, origin)
         with zipfile.ZipFile(file) as archive:
-            infos = {info.filename: info for info in archive.infolist() if info.filename in names}
+            entries = archive.infolist()
+            infos = {info.filename: info for info in entries if info.filename in names}
             for info in infos.values():
                 _check_entry(info, origin)
-            return {name: archive.read(info) for name, info in infos.items()}
+            model_size = min((info.header_offset for info in entries), default=0)
+            return {name: archive.read(info) for name, info in infos.items()}, model_size
     except InputError:
         raise
     except _DAMAGED as error:

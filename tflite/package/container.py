@@ -8,6 +8,7 @@ https://ai.google.dev/edge/litert/conversion/tensorflow/metadata
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import mmap
@@ -30,6 +31,7 @@ from . import properties as package_properties
 from .archive import append_files, read_files
 from .graph import METADATA_NAME, MODEL_IDENTIFIER, Graph, check_identifier
 from .metadata import LABELS_FILE, PROPERTIES_FILE, VOCABULARY_FILE
+from .properties import MODEL_SUM
 
 # The schema's force_align on Buffer.data: kernels read weights in place, mapped from the file.
 _BUFFER_ALIGNMENT = 16
@@ -110,8 +112,10 @@ def pack(
     files = {VOCABULARY_FILE: join_lines(vocabulary).encode()}
     if labels is not None:
         files[LABELS_FILE] = join_lines(labels).encode()
-    files[PROPERTIES_FILE] = json.dumps({**properties, **sizes}, sort_keys=True, indent=2).encode()
-    return append_files(_serialize(graph, len(model)), files)
+    content = _serialize(graph, len(model))
+    properties = {**properties, **sizes, MODEL_SUM: hashlib.sha256(content).hexdigest()}
+    files[PROPERTIES_FILE] = json.dumps(properties, sort_keys=True, indent=2).encode()
+    return append_files(content, files)
 
 
 def unpack(source: str | Path | bytes) -> Package:
@@ -151,7 +155,7 @@ def _open(data: bytes | mmap.mmap, file: BinaryIO, origin: str) -> tuple[Package
     """`data` are the contents of `file`."""
     graph = Graph.read(data, origin)
     metadata = _read_metadata(graph, origin)
-    files = read_files(file, (VOCABULARY_FILE, LABELS_FILE, PROPERTIES_FILE), origin)
+    files, size = read_files(file, (VOCABULARY_FILE, LABELS_FILE, PROPERTIES_FILE), origin)
     if VOCABULARY_FILE not in files:
         raise InputError(f"{origin}: no {VOCABULARY_FILE} inside; {_REPACK}")
     vocabulary = _read_lines(files[VOCABULARY_FILE], f"{origin}: {VOCABULARY_FILE}", _LONGEST_TOKEN)
@@ -161,6 +165,7 @@ def _open(data: bytes | mmap.mmap, file: BinaryIO, origin: str) -> tuple[Package
     properties = package_properties.read(
         files.get(PROPERTIES_FILE, b"{}"), f"{origin}: {PROPERTIES_FILE}"
     )
+    _check_sum(data, size, properties.get(MODEL_SUM), origin)
     package = Package(vocabulary, labels, properties, metadata)
     _check_sizes(package, graph, origin)
     return package, graph
@@ -186,6 +191,22 @@ def _read_lines(content: bytes, name: str, longest: int | None = None) -> list[s
         raise InputError(f"{name}: not UTF-8 (byte {error.start}); {_REPACK}") from None
     _check_lines(name, lines, longest)
     return lines
+
+
+def _check_sum(data: bytes | mmap.mmap, size: int, expected: str | None, origin: str) -> None:
+    """Whether the model's bytes are those that were packaged; the zip has sums of its own for the files.
+
+    Some 1 ms for each MB. Packages before this sum was kept have none.
+    """
+    if expected is None:
+        return
+    with memoryview(data) as content, content[:size] as model:
+        actual = hashlib.sha256(model).hexdigest()
+    if actual != expected:
+        raise InputError(
+            f"{origin}: its sha256 is not that of the packaged model: the file was damaged or changed: copy "
+            "or convert it again"
+        )
 
 
 def _check_sizes(package: Package, graph: Graph, origin: str) -> None:

@@ -10,6 +10,8 @@ import msgspec
 from sqb_tf.json_schema import Count, read_json
 from sqb_tf.text.encoder import MIN_SEQ_LENGTH
 
+# The key of the sha256 of the model's bytes.
+MODEL_SUM = "model_sha256"
 # The longest inputs of a known encoder are Longformer's, 16,384 tokens.
 MAX_SEQ_LENGTH = 1 << 16
 
@@ -32,6 +34,7 @@ class _Properties:
     calibration: dict[str, Any] | None = None
     versions: dict[str, str] | None = None
     baseline: str | None = None
+    model_sha256: str | None = None
 
 
 def read(content: bytes, name: str) -> dict[str, Any]:
