@@ -124,7 +124,9 @@ def _check_identity(record: Path, identity: dict[str, Any]) -> None:
     try:
         recorded = read_json_file(record, dict[str, Any])
     except InputError as error:
-        raise InputError(f"{error}: start again without --resume") from None
+        raise InputError(
+            f"{record}: cannot be read: {error}: start again without --resume"
+        ) from None
     for name, value in json.loads(json.dumps(identity)).items():
         if recorded.get(name) != value and name == CONTENT:
             raise InputError(
