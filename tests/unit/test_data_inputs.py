@@ -223,10 +223,10 @@ def test_two_spaces_between_words_are_one():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("[" * 100_000, r"q\.jsonl:7: not JSON: maximum recursion depth exceeded"),
+        ("[" * 100_000, r"q\.jsonl:7: objects or lists nested deeper than 64"),
         (
             '{"question": "\\ud800?", "context": "a"}',
-            r"q\.jsonl:7: question holds half a character",
+            r"q\.jsonl:7: not JSON: .*surrogate",
         ),
     ],
 )
