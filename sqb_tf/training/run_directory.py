@@ -51,15 +51,11 @@ def locked_run(output: Path) -> Iterator[None]:
             raise InputError(
                 f"{output}: {_owner(directory)} writes it: wait, or name another --output"
             )
-        owner = {"process": os.getpid(), "host": socket.gethostname()}
-        owner["since"] = f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}"
-        (directory / OWNER).write_text(json.dumps(owner), encoding="utf-8")
         yield
     finally:
         if descriptor is not None:
-            with contextlib.suppress(OSError):  # what was not begun leaves nothing
-                if os.listdir(directory) == [OWNER]:
-                    shutil.rmtree(directory)
+            with contextlib.suppress(OSError):  # it has a state, or is gone
+                directory.rmdir()
             os.close(descriptor)
 
 
@@ -78,6 +74,16 @@ def _locked(directory: Path) -> int | None:
         except FileNotFoundError:
             pass
         os.close(descriptor)  # its run ended in between, and removed it
+
+
+def _write_owner(directory: Path) -> None:
+    """Says who writes here, for those who find the directory locked."""
+    now = datetime.datetime.now().astimezone()
+    owner = {"process": os.getpid(), "host": socket.gethostname()}
+    with staged_file(directory / OWNER) as staged:
+        staged.write_text(
+            json.dumps({**owner, "since": f"{now:%Y-%m-%d %H:%M:%S %z}"}), encoding="utf-8"
+        )
 
 
 def _owner(directory: Path) -> str:
@@ -105,6 +111,7 @@ def open_run_directory(output: Path, identity: dict[str, Any], resume: bool) -> 
     record = directory / RUN_RECORD
     if resume and record.is_file():
         _check_identity(record, identity)
+        _write_owner(directory)
         return directory
     if resume:
         log(f"nothing to resume at {directory}: starting from the beginning")
@@ -113,8 +120,9 @@ def open_run_directory(output: Path, identity: dict[str, Any], resume: bool) -> 
         for path in directory.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != OWNER:
+            else:
                 path.unlink()
+    _write_owner(directory)
     with staged_file(record) as staged:
         staged.write_text(json.dumps(identity, indent=2), encoding="utf-8")
     return directory

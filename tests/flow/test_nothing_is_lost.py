@@ -11,7 +11,7 @@ import pytest
 from fixtures.commands import call, error_line, rejects, run, start, unchanged
 
 from sqb_tf.errors import InputError
-from sqb_tf.training.run_directory import OWNER, locked_run, run_directory
+from sqb_tf.training.run_directory import OWNER, locked_run, open_run_directory, run_directory
 
 TINY = ["--preset", "squeezebert-tiny", "--vocab-size", 100, "--seq-length", 16, "--epochs", 1]
 
@@ -79,20 +79,23 @@ def test_folders_of_other_tools_stay(bundle_dir, hf_folder, tmp_path):
 def test_two_runs_do_not_write_one_bundle(data, tmp_path):
     output = tmp_path / "model"
     with locked_run(output):
+        open_run_directory(output, {}, resume=False)
         owner = json.loads((run_directory(output) / OWNER).read_text())
         assert owner["process"] == os.getpid()
         finished = run("finetune", *map(str, ["--data", data, *TINY, "--output", output]))
     message = error_line(finished)
     assert message.startswith(f"{output}: process {os.getpid()} on {owner['host']}, since ")
     assert message.endswith(" writes it: wait, or name another --output")
-    assert not output.exists() and not run_directory(output).exists()
+    assert not output.exists()
 
 
 def test_the_lock_of_a_killed_run_is_none(tmp_path):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from sqb_tf.training.run_directory import locked_run\n"
-        "with locked_run(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
+        "from sqb_tf.training.run_directory import locked_run, open_run_directory\n"
+        "output = Path(sys.argv[1])\n"
+        "with locked_run(output):\n"
+        "    open_run_directory(output, {}, False); print('locked', flush=True); time.sleep(60)"
     )
     output = tmp_path / "model"
     process = subprocess.Popen(
@@ -104,7 +107,14 @@ def test_the_lock_of_a_killed_run_is_none(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     with locked_run(output):
+        open_run_directory(output, {}, resume=True)
         assert json.loads((run_directory(output) / OWNER).read_text())["process"] == os.getpid()
+
+
+def test_a_run_that_did_not_begin_leaves_nothing(tmp_path):
+    with locked_run(tmp_path / "model"):
+        pass
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_run_is_not_resumed_with_other_data(data, tmp_path):
