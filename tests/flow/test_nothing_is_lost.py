@@ -10,6 +10,7 @@ import time
 import pytest
 from fixtures.commands import call, error_line, rejects, run, start, unchanged
 
+from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.training.run_directory import OWNER, locked_run, open_run_directory, run_directory
 
@@ -134,3 +135,11 @@ def test_a_run_is_not_resumed_with_other_data(data, tmp_path):
         *command,
         "--resume",
     )
+
+
+def test_a_package_holds_no_text_of_the_user(bundle_dir, converted):
+    content = converted("int8")
+    info = bundle.read_info(bundle_dir)
+    texts = [e.text for which in ("calibration", "verification") for e in info.sample(which)]
+    assert len(texts) > 100 and not any(text.encode() in content for text in texts if " " in text)
+    assert info.task.command.encode() not in content or not info.task.command
