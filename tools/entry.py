@@ -45,7 +45,7 @@ def run(
     """
     for argument in sys.argv[1:] if arguments is None else arguments:
         if half_character(argument):  # which nothing prints, writes or tokenizes
-            print(f"error: argument {argument!r}: not UTF-8: write it as UTF-8", file=sys.stderr)
+            show(f"error: argument {argument!r}: not UTF-8: write it as UTF-8", sys.stderr)
             sys.exit(BAD_INPUT)
     args = parser.parse_args(arguments)
     # TensorFlow uses oneDNN by default only where the CPU has AVX-512 VNNI. With AVX2 alone a training step

@@ -36,9 +36,9 @@ def main(args: argparse.Namespace) -> int:
     options = arguments.read(FinetuneOptions, args)
     saving = arguments.read(FinetuneSaving, args)
     output = saving.output or f"runs/{task.name}"
+    data = check_finetune(task, output, options)
     if outputs.is_finished(output, saving):
         return outputs.tell_finished(args, output)
-    data = check_finetune(task, output, options)
     from sqb_tf.training.finetune import finetune  # late: TensorFlow takes seconds to import
 
     metrics = finetune(

@@ -40,9 +40,9 @@ def main(args: argparse.Namespace) -> int:
     run = arguments.read(RunOptions, args)
     options = arguments.read(PretrainOptions, args, steps=args.steps or 1)
     shard_options = arguments.read(ShardOptions, args)
+    init = check_pretrain(run.directory, shard_options, options, run.output)
     if run.output and outputs.is_finished(run.output, run):
         return outputs.tell_finished(args, run.output)
-    init = check_pretrain(run.directory, shard_options, options, run.output)
     vocabulary = None
     if init is not None and shard_options.vocabulary is None:
         vocabulary = init.vocabulary

@@ -34,9 +34,9 @@ def main(args: argparse.Namespace) -> int:
     options = arguments.read(SqueezeOptions, args, steps=args.steps or 1)
     instances = dataclasses.asdict(arguments.read(InstanceOptions, args))
     shard_options = ShardOptions(**instances)
+    teacher = check_squeeze(run.directory, shard_options, options, run.output)
     if run.output and outputs.is_finished(run.output, run):
         return outputs.tell_finished(args, run.output)
-    teacher = check_squeeze(run.directory, shard_options, options, run.output)
     shard_options = dataclasses.replace(shard_options, lowercase=teacher.task.lowercase)
     shards = shard_runs.open_shards(run, shard_options, teacher.vocabulary)
     if args.steps == 0:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,6 +11,7 @@ from fixtures.models import random_texts
 from fixtures.paths import REPOSITORY
 
 from sqb_tf.errors import InputError
+from sqb_tflite.runtime import runner as runner_module
 from sqb_tflite.runtime.runner import Runner
 
 SOAK = REPOSITORY / "tests" / "fixtures" / "soak.py"
@@ -31,6 +33,38 @@ def test_every_answer_is_that_of_one_thread(lengths, converted):
 
     with ThreadPoolExecutor(THREADS) as threads:
         assert all(threads.map(classify, range(0, 160, 20)))
+
+
+def test_threads_wait_for_an_interpreter_and_hear_of_the_end(package, monkeypatch):
+    monkeypatch.setattr(runner_module, "_cores", lambda: 1)
+    runner, errors = Runner(package), []
+
+    def classify() -> None:
+        try:
+            runner.classify(["a good film"])
+        except InputError as error:
+            errors.append(str(error))
+
+    with runner._model():
+        waiting = [threading.Thread(target=classify, daemon=True) for _ in range(3)]
+        for thread in waiting:
+            thread.start()
+        waiting[0].join(0.5)
+        assert all(thread.is_alive() for thread in waiting)
+        runner.close()
+    for thread in waiting:
+        thread.join(10)
+    assert errors == [f"the runner of {package} was closed: open it again"] * 3
+
+
+def test_there_are_no_more_interpreters_than_threads_at_once(package):
+    runner = Runner(package)
+    for _ in range(3):
+        runner.classify(["a good film"])
+    assert len(runner._idle) == 1
+    (inputs,) = runner.inputs([("a good film", None)])
+    runner.prepare(inputs)()
+    assert not runner._idle
 
 
 @pytest.mark.parametrize(

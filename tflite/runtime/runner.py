@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
 import itertools
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -31,7 +33,6 @@ from sqb_tf.text.encoder import TextEncoder
 from ..package import container
 from ..package.info import fitting_length
 from ..package.metadata import PROPERTIES_FILE
-from .pool import Pool
 
 INPUTS = {"input_word_ids", "input_mask", "input_type_ids"}
 
@@ -88,11 +89,12 @@ class Runner(Backend):
             raise InputError(f"num_threads {num_threads}: expected at least 1")
         self.origin = _name(path)
         self.package = container.unpack(path)
-        most = max(1, _cores() // num_threads)
-        open_model = functools.partial(_OpenedModel, path, num_threads)
-        self._pool = Pool(open_model, most, f"the runner of {self.origin}")
+        self._open = functools.partial(_OpenedModel, path, num_threads)
+        self._idle: collections.deque[_OpenedModel] = collections.deque()
+        self._slots = threading.Semaphore(max(1, _cores() // num_threads))
+        self._closed = False
         self._prepared: _OpenedModel | None = None
-        with self._pool.lent() as model, _one_line(self.origin, "open it"):
+        with self._model() as model, _one_line(self.origin, "open it"):
             self.signatures = {key: _signature(key, r) for key, r in model.runners.items()}
         self._fitting: dict[int, Signature] = {}  # by a text's length in tokens
         self.head = _head(self.package, self.origin)
@@ -100,8 +102,8 @@ class Runner(Backend):
 
     def close(self) -> None:
         """Frees the interpreters; texts that are running end first."""
-        self._prepared = None
-        self._pool.close()
+        self._closed, self._prepared = True, None
+        self._idle.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -118,10 +120,27 @@ class Runner(Backend):
         fixed one.
         """
         chosen, inputs = self._fitted(inputs, signature)
-        with self._pool.lent() as model, _one_line(self.origin, "run it"):
+        with self._model() as model, _one_line(self.origin, "run it"):
             outputs = model.runners[chosen.name](**inputs)
         _check_shapes(outputs, chosen, self.origin)
         return {name: self._as_float(chosen, name, values) for name, values in outputs.items()}
+
+    @contextlib.contextmanager
+    def _model(self) -> Iterator[_OpenedModel]:
+        """An interpreter that no other thread uses meanwhile; `InputError` if the runner was closed."""
+        with self._slots:  # as many threads at once as there may be interpreters
+            if self._closed:
+                raise InputError(f"the runner of {self.origin} was closed: open it again")
+            try:
+                model = self._idle.pop()  # the last one used: its memory is in the caches
+            except IndexError:
+                model = self._open()
+            try:
+                yield model
+            finally:
+                self._idle.append(model)
+                if self._closed:
+                    self._idle.clear()
 
     def _as_float(self, signature: Signature, name: str, values: np.ndarray) -> np.ndarray:
         """Outputs as they are, those of integers times their scale."""
@@ -138,7 +157,9 @@ class Runner(Backend):
         """
         chosen, inputs = self._fitted(inputs, signature)
         if self._prepared is None:
-            self._prepared = self._pool.detach()
+            with self._model() as self._prepared:
+                pass
+            self._idle.remove(self._prepared)
         # Private attributes, because public methods reach the first signature only.
         runner = self._prepared.runners[chosen.name]
         wrapper, subgraph = runner._interpreter_wrapper, runner._subgraph_index
@@ -161,7 +182,7 @@ class Runner(Backend):
 
     def operations(self) -> list[tuple[str, bool]]:
         """The first signature's operations: built-in name, and whether the XNNPACK delegate runs it."""
-        with self._pool.lent() as model, _one_line(self.origin, "prepare it"):
+        with self._model() as model, _one_line(self.origin, "prepare it"):
             runner = next(iter(model.runners.values()))
             # Allocation applies the delegate; `allocate_tensors` refuses while there are signature runners.
             runner._interpreter_wrapper.AllocateTensors(runner._subgraph_index)
