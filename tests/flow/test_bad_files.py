@@ -221,7 +221,7 @@ def test_bundle_without_its_samples(spoiled, outputs):
 
 def test_spoiled_init_leaves_nothing(spoiled, data, outputs):
     truncate(spoiled / bundle.WEIGHTS, 0.5)
-    arguments = ["--data", data, "--init", spoiled, "--output", outputs / "out"]
+    arguments = ["--data", data, "--init", spoiled, "--output", outputs / "out", "--overwrite"]
     rejects("h5: damaged or not a weight file", "finetune", *arguments, "--seq-length", 16)
 
 
