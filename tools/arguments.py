@@ -23,6 +23,8 @@ BAD_INPUT = 2  # the exit code
 FIRST_GROUPS, LAST_GROUPS = ("data", "model"), ("saving", "output")
 # Names of options in the parsed arguments whose values are written.
 WRITTEN = ("output", "json", "report", "page", "predictions", "nbest")
+# The metavars of options whose values may be paths.
+_PATHS = re.compile(r"\b(FILE|DIR|PATH|RECIPE)\b")
 Options = TypeVar("Options")
 
 
@@ -210,10 +212,11 @@ _CONVERTERS = {int: _converter(int, "a whole number"), float: _converter(float, 
 _METAVARS = {int: "N", float: "X"}
 
 
-def check_inputs(args: argparse.Namespace) -> None:
+def check_inputs(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """`InputError` if a file or folder that is to be written is also one that the run reads."""
-    read = {os.path.realpath(path): flag for flag, path in _paths(args) if flag not in WRITTEN}
-    for flag, path in _paths(args):
+    paths = list(_paths(args, parser))
+    read = {os.path.realpath(path): flag for flag, path in paths if flag not in WRITTEN}
+    for flag, path in paths:
         if flag in WRITTEN and os.path.realpath(path) in read:
             reader = read[os.path.realpath(path)]
             raise InputError(
@@ -221,13 +224,15 @@ def check_inputs(args: argparse.Namespace) -> None:
             )
 
 
-def _paths(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """Every value that names something on disk, with the name of its option."""
-    values: dict[str, Any] = vars(args)
-    for name, value in values.items():
+def _paths(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    """Every value of an option for paths that is there on disk, with the name of the option."""
+    for action in parser._actions:
+        if not _PATHS.search(str(action.metavar)):
+            continue
+        value = getattr(args, action.dest, None)
         for path in value if isinstance(value, list) else [value]:
             if isinstance(path, str) and path and os.path.exists(path):
-                yield name, path
+                yield action.dest, path
 
 
 def _option(name: str) -> str:

@@ -57,7 +57,7 @@ def run(
     faulthandler.enable(sys.stderr, all_threads=False)  # a crash of native code says where
     logs.start(args.verbose, args.quiet)
     try:
-        check_inputs(args)
+        check_inputs(args, parser)
         if args.json and args.json != "-":
             check_writable(args.json)
         code = tool(args)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from sqb_tf.errors import InputError
+from sqb_tf.json_schema import read_json_file
 from sqb_tf.training.run_directory import has_state
 from sqb_tools import entry, results
 from sqb_tools.shared_options import SavingOptions
@@ -18,22 +21,29 @@ def check_new(output: str, overwrite: bool) -> None:
         raise InputError(f"{output} is there already: --overwrite replaces it")
 
 
-def is_finished(output: str, saving: SavingOptions) -> bool:
-    """Whether `--resume` asks for a run that has ended.
+def is_finished(output: str, saving: SavingOptions, options: Any) -> bool:
+    """Whether `--resume` asks for a run of these options that has ended.
 
     Raises:
-        InputError: a bundle is there that may not be replaced.
+        InputError: a bundle is there that may not be replaced: without `--resume`, or that of another run.
     """
     if saving.resume and has_state(Path(output)):
         return False
-    if saving.resume and not saving.overwrite and Path(output, "metrics.json").is_file():
-        return True
+    if saving.resume and not saving.overwrite:
+        recorded = _metrics(output).get("options")
+        if recorded is not None and recorded == json.loads(json.dumps(dataclasses.asdict(options))):
+            return True
     check_new(output, saving.overwrite)
     return False
 
 
 def tell_finished(args: argparse.Namespace, output: str) -> int:
     """The result of a run that had ended before."""
-    metrics = json.loads(Path(output, "metrics.json").read_text(encoding="utf-8"))
-    results.emit(args, f"bundle {output}\nfinished: nothing to resume", metrics)
+    results.emit(args, f"bundle {output}\nfinished: nothing to resume", _metrics(output))
     return entry.DONE
+
+
+def _metrics(output: str) -> dict[str, Any]:
+    """What a bundle says of its training; nothing where there is none."""
+    path = Path(output, "metrics.json")
+    return read_json_file(path, dict[str, Any]) if path.is_file() else {}

@@ -28,9 +28,13 @@ class InputRow:
     error: str | None = None
 
     def record(self, added: dict[str, Any]) -> dict[str, Any]:
-        """The row with what is added: a name that the table has already gets `predicted_` before it."""
-        renamed = {f"predicted_{key}" if key in self.cells else key: added[key] for key in added}
-        return {**self.cells, **renamed}
+        """The row with what is added: names that the table has already get `predicted_` before them."""
+        whole = dict(self.cells)
+        for name, value in added.items():
+            while name in whole:
+                name = f"predicted_{name}"
+            whole[name] = value
+        return whole
 
 
 def line_rows(

@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
     options = arguments.read(PretrainOptions, args, steps=args.steps or 1)
     shard_options = arguments.read(ShardOptions, args)
     init = check_pretrain(run.directory, shard_options, options, run.output)
-    if run.output and outputs.is_finished(run.output, run):
+    if run.output and args.steps and outputs.is_finished(run.output, run, options):
         return outputs.tell_finished(args, run.output)
     vocabulary = None
     if init is not None and shard_options.vocabulary is None:

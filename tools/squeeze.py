@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> int:
     instances = dataclasses.asdict(arguments.read(InstanceOptions, args))
     shard_options = ShardOptions(**instances)
     teacher = check_squeeze(run.directory, shard_options, options, run.output)
-    if run.output and outputs.is_finished(run.output, run):
+    if run.output and args.steps and outputs.is_finished(run.output, run, options):
         return outputs.tell_finished(args, run.output)
     shard_options = dataclasses.replace(shard_options, lowercase=teacher.task.lowercase)
     shards = shard_runs.open_shards(run, shard_options, teacher.vocabulary)

@@ -280,8 +280,8 @@ def _global(module: str, name: str) -> _Global:
 def _call(function: Any, arguments: Any) -> Any:
     if not isinstance(function, _Global) or not isinstance(arguments, tuple):
         raise ValueError("a call of something else than a function")
-    if function == "collections.OrderedDict" and not arguments:
-        return {}
+    if function == "collections.OrderedDict":  # Python 2 gives a list of pairs
+        return dict(*arguments)
     return _FUNCTIONS[function](*arguments)
 
 

@@ -41,10 +41,12 @@ def locked_run(output: Path) -> Iterator[None]:
     The lock is the system's on the run's directory, so that nothing is left of it if the process is killed.
 
     Raises:
-        InputError: another run writes `output`; says which process, on which machine, and since when.
+        InputError: another run writes `output`; says which process, on which machine, and since when. Or the
+            directory holds something else than a run.
     """
     directory = run_directory(output)
     with writing(directory):
+        _check_own(directory)
         descriptor = _locked(directory)
     try:
         if descriptor is None:
@@ -55,8 +57,28 @@ def locked_run(output: Path) -> Iterator[None]:
     finally:
         if descriptor is not None:
             with contextlib.suppress(OSError):  # it has a state, or is gone
-                directory.rmdir()
+                if os.path.samestat(os.fstat(descriptor), os.stat(directory)):
+                    directory.rmdir()
             os.close(descriptor)
+
+
+def _check_own(directory: Path) -> None:
+    """`InputError` if the directory holds something that no run wrote."""
+    own = any((directory / name).is_file() for name in (RUN_RECORD, OWNER))
+    if directory.is_dir() and any(directory.iterdir()) and not own:
+        raise InputError(
+            f"{directory}: a run would keep its state there, and it holds something else: move it, or name "
+            "another --output"
+        )
+
+
+def _empty(directory: Path) -> None:
+    """Removes what is in it but its owner, by which it is known as a run's."""
+    for path in directory.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != OWNER:
+            path.unlink()
 
 
 def _locked(directory: Path) -> int | None:
@@ -117,11 +139,7 @@ def open_run_directory(output: Path, identity: dict[str, Any], resume: bool) -> 
         log(f"nothing to resume at {directory}: starting from the beginning")
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        for path in directory.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        _empty(directory)
     _write_owner(directory)
     with staged_file(record) as staged:
         staged.write_text(json.dumps(identity, indent=2), encoding="utf-8")
@@ -136,7 +154,9 @@ def _check_identity(record: Path, identity: dict[str, Any]) -> None:
             f"{record}: cannot be read: {error}: start again without --resume"
         ) from None
     for name, value in json.loads(json.dumps(identity)).items():
-        if recorded.get(name) != value and name == CONTENT:
+        if name == CONTENT and name not in recorded:  # begun by a version that kept none
+            continue
+        if name == CONTENT and recorded[name] != value:
             raise InputError(
                 f"--resume: the data of the run in {record.parent} has changed since it began: start again "
                 "without --resume"
@@ -152,4 +172,5 @@ def _check_identity(record: Path, identity: dict[str, Any]) -> None:
 def remove_run_directory(directory: Path) -> None:
     """Removes the directory of a run that has ended."""
     (directory / RUN_RECORD).unlink()  # first: if killed in between, nothing is left to resume
+    _empty(directory)
     shutil.rmtree(directory)

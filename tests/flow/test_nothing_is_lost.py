@@ -1,5 +1,6 @@
 """What is the user's stays: files beside a package, inputs, finished bundles, runs of other processes."""
 
+import importlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from fixtures.commands import call, error_line, rejects, run, start, unchanged
 from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.training.run_directory import OWNER, locked_run, open_run_directory, run_directory
+from sqb_tools.arguments import check_inputs
 
 TINY = ["--preset", "squeezebert-tiny", "--vocab-size", 100, "--seq-length", 16, "--epochs", 1]
 
@@ -143,3 +145,33 @@ def test_a_package_holds_no_text_of_the_user(bundle_dir, converted):
     texts = [e.text for which in ("calibration", "verification") for e in info.sample(which)]
     assert len(texts) > 100 and not any(text.encode() in content for text in texts if " " in text)
     assert info.task.command.encode() not in content or not info.task.command
+
+
+def test_a_folder_where_a_run_would_keep_its_state_stays(data, tmp_path):
+    folder = run_directory(tmp_path / "model")
+    folder.mkdir()
+    (folder / "train.tsv").write_text("mine")
+    with unchanged(tmp_path):
+        rejects(
+            r"model\.training: a run would keep its state there, and it holds something else",
+            *["finetune", "--data", data, *TINY, "--output", tmp_path / "model"],
+        )
+
+
+def test_a_run_of_other_options_is_not_said_to_be_finished(data, tmp_path):
+    command = ["finetune", "--data", data, *TINY, "--output", tmp_path / "model"]
+    assert call(*command) == 0
+    rejects(r"model is there already: --overwrite", *command, "--seed", 3, "--resume")
+
+
+def test_names_that_are_files_too_are_no_inputs(bundle_dir, data, tmp_path, monkeypatch):
+    """A split may have the name of what is written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dev").mkdir()
+    parser = importlib.import_module("sqb_tools.evaluate").flags()
+    args = parser.parse_args(["--model", str(bundle_dir), "--data", str(data), "--report", "dev"])
+    assert args.split == "dev"
+    check_inputs(args, parser)
+    args = parser.parse_args(["--model", "dev", "--data", str(data), "--report", "dev"])
+    with pytest.raises(InputError, match=r"--report dev: the run reads it \(--model\)"):
+        check_inputs(args, parser)

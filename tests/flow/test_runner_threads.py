@@ -57,6 +57,20 @@ def test_threads_wait_for_an_interpreter_and_hear_of_the_end(package, monkeypatc
     assert errors == [f"the runner of {package} was closed: open it again"] * 3
 
 
+def test_another_file_of_the_name_is_not_opened(package, tmp_path, monkeypatch):
+    path = tmp_path / "a.tflite"
+    path.write_bytes(package.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    runner = Runner("a.tflite")
+    monkeypatch.chdir("/")
+    runner._opened()  # wherever the process has gone
+    path.unlink()
+    path.write_bytes(package.read_bytes())
+    runner.classify(["a good film"])  # by one that was open
+    with pytest.raises(InputError, match=r"a\.tflite is another file since its runner was opened"):
+        runner._opened()
+
+
 def test_there_are_no_more_interpreters_than_threads_at_once(package):
     runner = Runner(package)
     for _ in range(3):

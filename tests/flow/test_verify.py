@@ -159,12 +159,13 @@ def test_no_examples_or_unknown_labels_raise_error(model, converted):
         (1000, 0.021, 0.0, 0.9, 30.0, ["metric drop 0.0210 > 0.0200"]),
         (1000, 0.021, 0.001, 0.9, 30.0, []),  # chance
         (1000, 0.022, 0.001, 0.9, 30.0, ["metric drop 0.0220 > 0.0210"]),
+        (1000, 0.08, 0.08, 0.9, 30.0, ["metric drop 0.0800 > 0.0600"]),  # not all is chance
         (1000, 0.02, 0.0, 0.899, 30.0, ["agreement 0.8990 < 0.9000"]),
         (1000, 0.02, 0.0, 0.9, 29.9, ["SQNR 29.9 dB < 30 dB"]),
         (1000, 0.02, 0.0, 0.9, float("nan"), ["SQNR nan dB < 30 dB"]),
         (1000, float("nan"), 0.0, 0.9, 30.0, ["metric drop nan > 0.0200"]),
         (5, 0.2, 0.2, 0.8, 30.0, []),  # one of five may change
-        (5, 0.4, 0.3, 0.6, 30.0, ["metric drop 0.4000 > 0.3200", "agreement 0.6000 < 0.8000"]),
+        (5, 0.4, 0.3, 0.6, 30.0, ["metric drop 0.4000 > 0.2200", "agreement 0.6000 < 0.8000"]),
     ],
 )
 def test_bounds_by_hand(examples, drop, error, agreement, sqnr_db, missed):

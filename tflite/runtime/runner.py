@@ -89,7 +89,8 @@ class Runner(Backend):
             raise InputError(f"num_threads {num_threads}: expected at least 1")
         self.origin = _name(path)
         self.package = container.unpack(path)
-        self._open = functools.partial(_OpenedModel, path, num_threads)
+        self._path = path if isinstance(path, bytes) else os.path.abspath(path)
+        self._num_threads, self._file = num_threads, _identity(self._path)
         self._idle: collections.deque[_OpenedModel] = collections.deque()
         self._slots = threading.Semaphore(max(1, _cores() // num_threads))
         self._closed = False
@@ -101,7 +102,7 @@ class Runner(Backend):
         _check_signatures(list(self.signatures.values()), self.head, self.origin)
 
     def close(self) -> None:
-        """Frees the interpreters; texts that are running end first."""
+        """Frees the interpreters, and returns at once: one that runs is freed when its text has ended."""
         self._closed, self._prepared = True, None
         self._idle.clear()
 
@@ -134,13 +135,21 @@ class Runner(Backend):
             try:
                 model = self._idle.pop()  # the last one used: its memory is in the caches
             except IndexError:
-                model = self._open()
+                model = self._opened()
             try:
                 yield model
             finally:
                 self._idle.append(model)
                 if self._closed:
                     self._idle.clear()
+
+    def _opened(self) -> _OpenedModel:
+        """Another interpreter of the same file; `InputError` if another one has taken its name."""
+        if _identity(self._path) != self._file:
+            raise InputError(
+                f"{self.origin} is another file since its runner was opened: open it again"
+            )
+        return _OpenedModel(self._path, self._num_threads)
 
     def _as_float(self, signature: Signature, name: str, values: np.ndarray) -> np.ndarray:
         """Outputs as they are, those of integers times their scale."""
@@ -317,6 +326,17 @@ def _name(path: str | Path | bytes) -> str:
     return "<bytes>" if isinstance(path, bytes) else str(path)
 
 
+def _identity(path: str | bytes) -> tuple[int, ...] | None:
+    """What tells a file from another one of its name; None for bytes, and where there is none."""
+    if isinstance(path, bytes):
+        return None
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def _cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -340,7 +360,7 @@ def _one_line(origin: str, what: str) -> Iterator[None]:
     """LiteRT's errors as one line that names the package."""
     try:
         yield
-    except (ValueError, RuntimeError, MemoryError, LookupError) as error:
+    except (ValueError, RuntimeError, LookupError) as error:
         raise _failure(origin, what, error) from None
 
 

@@ -55,11 +55,12 @@ class ReleaseFiles:
         check_writable(self.package)
         check_writable(self.manifest)
         manifest = self._own_manifest()
+        searched = manifest is not None and "search" in manifest
         beside = {self.manifest: manifest is not None}
         if search:
             beside |= {
-                self.search_recipe: manifest is not None and "search" in manifest,
-                self.search_plot: _has_mark(self.search_plot),
+                self.search_recipe: searched,
+                self.search_plot: searched or _has_mark(self.search_plot),
             }
         for path, is_own in beside.items():
             if path.exists() and not is_own:

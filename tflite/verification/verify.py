@@ -51,7 +51,7 @@ class Report:
         metric, bounds = self.metric, self.bounds
         rows = [("examples", f"{self.examples}", "")]
         if metric["name"] is not None:
-            allowed = _allowed_drop(bounds, self.drop_standard_error)
+            allowed = _allowed_drop(bounds, self.drop_standard_error, self.examples)
             rows += [
                 (f"{metric['name']}, Keras", f"{metric['keras']:.4f}", ""),
                 (
@@ -246,9 +246,9 @@ class _Error:
         return {"max_abs_error": float(self._largest), "sqnr_db": float(sqnr)}
 
 
-def _allowed_drop(bounds: Bounds, standard_error: float) -> float:
+def _allowed_drop(bounds: Bounds, standard_error: float, examples: int) -> float:
     """The bound, and what may be chance: see docs/decisions/099-chance-in-a-drop.md."""
-    return bounds.drop + standard_error
+    return bounds.drop + min(standard_error, max(2 * bounds.drop, 1 / examples))
 
 
 def _needed_agreement(bounds: Bounds, examples: int) -> float:
@@ -267,7 +267,7 @@ def _misses(
     """The bounds that were missed, each with both figures."""
     misses = []
     # "not <=" rather than ">": NaN is a miss too.
-    allowed = _allowed_drop(bounds, drop_standard_error)
+    allowed = _allowed_drop(bounds, drop_standard_error, examples)
     if not drop <= allowed + 1e-9:
         misses.append(f"metric drop {drop:.4f} > {allowed:.4f}")
     if not agreement >= _needed_agreement(bounds, examples) - 1e-9:

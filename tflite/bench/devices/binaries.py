@@ -134,8 +134,8 @@ def _recorded_sum(record: Path) -> str | None:
 
 def _fetch(url: str) -> bytes:
     """What is at an address, and nothing but it: see `_check_address`."""
-    _check_address(url)
     try:
+        _check_address(url)
         opener = urllib.request.build_opener(_CheckedRedirects)
         with opener.open(url, timeout=_TIMEOUT_S) as answer:
             return answer.read()
