@@ -1,6 +1,7 @@
 """The harness against hostile files, folders and answers, and against being killed."""
 
 import ast
+import functools
 import hashlib
 import http.server
 import json
@@ -275,7 +276,9 @@ def test_a_tool_ends_with_the_harness(packages, tmp_path, monkeypatch, sent):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     flags = ["--package", packages[0], "--device", "local", "--tool", binary, *BRIEF]
-    harness = commands.start("benchmark", *flags)
+    # As from a shell: whoever runs the tests may ignore the signal (nohup does), and children inherit that.
+    default = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+    harness = commands.start("benchmark", *flags, preexec_fn=default)
     wait(lambda: harness.poll() is not None or running(name), 60)
     assert harness.poll() is None, harness.communicate()
     harness.send_signal(sent)
