@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,14 @@ def measure(model: Contender, benchmark: Benchmark, folder: Path) -> dict[str, A
 
     model.train(benchmark, 0, folder / "bundle")
     metrics = json.loads((folder / "bundle" / "metrics.json").read_text(encoding="utf-8"))
-    temperature = metrics["calibration"]["temperature"]
+    calibration = metrics["calibration"]  # None: too few wrong answers on dev
+    temperature = 1.0 if calibration is None else calibration["temperature"]
     recipes = {}
     for recipe in RECIPES:
         answers = answer(Runner(convert(folder / "bundle", recipe)), benchmark, temperature)
         recipes[recipe] = {
-            "texts": len(answers),
             "errors": errors(answers),
-            "errors_in_scope": errors(a for a in answers if a.gold != OUT_OF_SCOPE),
+            "errors_in_scope": errors([a for a in answers if a.gold != OUT_OF_SCOPE]),
             "curve": curve(answers) if any(a.gold == OUT_OF_SCOPE for a in answers) else None,
         }
     return {"temperature": temperature, "recipes": recipes}
@@ -78,8 +78,8 @@ def answer(runner: Any, benchmark: Benchmark, temperature: float) -> list[Answer
     return answers
 
 
-def errors(answers: Iterable[Answer]) -> dict[str, float]:
-    """The expected calibration error, as trained and calibrated."""
+def errors(answers: Sequence[Answer]) -> dict[str, float]:
+    """How many texts there are, and the expected calibration error, as trained and calibrated."""
     from sqb_tf.heads.confidence import ConfidenceBins
 
     raw, calibrated = ConfidenceBins(), ConfidenceBins()
@@ -87,7 +87,8 @@ def errors(answers: Iterable[Answer]) -> dict[str, float]:
         raw.add(a.uncalibrated, a.label == a.gold)
         calibrated.add(a.score, a.label == a.gold)
     both = {"as trained": raw.to_json(), "calibrated": calibrated.to_json()}
-    return {name: bins["expected_calibration_error"] for name, bins in both.items() if bins}
+    rates = {name: bins["expected_calibration_error"] for name, bins in both.items() if bins}
+    return {"texts": len(answers), **rates}
 
 
 def curve(answers: Sequence[Answer]) -> list[dict[str, float]]:
@@ -96,12 +97,13 @@ def curve(answers: Sequence[Answer]) -> list[dict[str, float]]:
     Caught is what `--abstain` and the class of no intent refuse together: a text given that class, or whose
     score is below the threshold.
     """
-    scores = np.array([0.0 if a.label == OUT_OF_SCOPE else a.score for a in answers])
+    refused = -1.0  # below any threshold
+    scores = np.array([refused if a.label == OUT_OF_SCOPE else a.score for a in answers])
     outside = np.array([a.gold == OUT_OF_SCOPE for a in answers])
     inside = np.sort(scores[~outside])
     points = []
     for kept in KEPT:
-        threshold = inside[round((1 - kept) * len(inside))]
+        threshold = max(inside[round((1 - kept) * len(inside))], 0.0)
         caught, lost = (int((scores[of] < threshold).sum()) for of in (outside, ~outside))
         points.append(
             {
@@ -125,7 +127,7 @@ def table(rows: dict[str, Any], args: argparse.Namespace) -> str:
             for key, name in kinds.items():
                 both = [f"{scores[key][which]:.3f}" for which in ("as trained", "calibrated")]
                 lines.append(
-                    [name, recipe, f"{row['temperature']:.2f}", str(scores["texts"]), *both]
+                    [name, recipe, f"{row['temperature']:.2f}", str(scores[key]["texts"]), *both]
                 )
     foot = (
         f"{args.init}, expected calibration error, 15 bins, one seed, trained in {args.precision}; published "
@@ -145,14 +147,10 @@ def table(rows: dict[str, Any], args: argparse.Namespace) -> str:
 
 
 def draw(rows: dict[str, Any], path: Path) -> None:
-    """What is caught over what is kept, a line for each recipe. The same input gives the same file."""
-    import matplotlib
-    from matplotlib.figure import Figure
+    """What is caught over what is kept, a line for each recipe."""
+    from sqb_tflite.bench.reports.drawing import COLOURS
 
-    from sqb_tflite.bench.reports.drawing import COLOURS, STYLE
-
-    with matplotlib.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": "sqb"}):
-        figure = Figure(figsize=(5.5, 3.6))
+    with output.svg_picture(path, (5.5, 3.6)) as figure:
         axes = figure.subplots()
         for colour, (recipe, scores) in zip(COLOURS, rows[SCOPE]["recipes"].items(), strict=False):
             for name, style in (("caught", "o-"), ("precision", "s--")):
@@ -161,8 +159,6 @@ def draw(rows: dict[str, Any], path: Path) -> None:
         axes.set_xlabel("texts of a class that keep an answer, %")
         axes.set_ylabel("texts of no class, %")
         axes.legend(fontsize=8)
-        figure.tight_layout()
-        figure.savefig(path, metadata={"Date": None})
 
 
 def main() -> None:

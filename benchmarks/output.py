@@ -143,6 +143,24 @@ def _markers(name: str) -> tuple[str, str]:
     return f"<!-- {name} -->", f"<!-- /{name} -->"
 
 
+@contextlib.contextmanager
+def svg_picture(path: Path, size: tuple[float, float]) -> Iterator[Any]:
+    """A matplotlib figure of `size` inches, in the reports' style, written as an .svg at the end.
+
+    The same input gives the same file.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from sqb_tflite.bench.reports.drawing import STYLE
+
+    with matplotlib.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": "sqb"}):
+        figure = Figure(figsize=size)
+        yield figure
+        figure.tight_layout()
+        figure.savefig(path, metadata={"Date": None})
+
+
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; the first row is the header."""
     ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]

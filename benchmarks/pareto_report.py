@@ -158,22 +158,18 @@ def _note(report: Mapping[str, Any]) -> str:
 
 
 def draw(report: Mapping[str, Any], path: Path) -> None:
-    """Mean score over latency and over size, a line for each model. The same input gives the same file.
+    """Mean score over latency and over size, a line for each model.
 
     The mean is of the tasks that every model has been fine-tuned on.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    from sqb_tflite.bench.reports.drawing import COLOURS, MARKERS, STYLE
+    from sqb_tflite.bench.reports.drawing import COLOURS, MARKERS
 
     sizes, times = _sizes(report), medians(report["records"])
     tasks = [task for task in report["scores"].values() if task.keys() >= set(MODELS)]
     if not tasks:
         raise SystemExit("no picture: no task has been measured for every model yet")
     longest = max(length for row in times.values() for length in row)
-    with matplotlib.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": "sqb"}):
-        figure = Figure(figsize=(9, 3.6))
+    with output.svg_picture(path, (9, 3.6)) as figure:
         by_latency, by_size = figure.subplots(1, 2, sharey=True)
         for model, colour, marker in zip(MODELS, COLOURS, MARKERS, strict=False):
             recipes = list(tasks[0][model])
@@ -210,5 +206,3 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
         by_size.set_xlabel("MB")
         by_latency.set_ylabel(f"mean of {len(tasks)} tasks, %")
         by_latency.legend(loc="center left", fontsize=8)
-        figure.tight_layout()
-        figure.savefig(path, metadata={"Date": None})

@@ -237,15 +237,11 @@ def loss_table(report: dict[str, Any]) -> str:
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Accuracy over latency at both lengths. The same input gives the same file."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    from sqb_tflite.bench.reports.drawing import COLOURS, STYLE
+    """Accuracy over latency at both lengths."""
+    from sqb_tflite.bench.reports.drawing import COLOURS
 
     rows, times = report["rows"], medians(report["records"])
-    with matplotlib.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": "sqb"}):
-        figure = Figure(figsize=(9, 3.6))
+    with output.svg_picture(path, (9, 3.6)) as figure:
         for axes, length in zip(figure.subplots(1, 2, sharey=True), LENGTHS, strict=True):
             front = best(rows, times, length)
             for name in [name for name in times if name in rows]:
@@ -255,8 +251,6 @@ def draw(report: dict[str, Any], path: Path) -> None:
                 axes.annotate(name, (x, y), (4, 4), textcoords="offset points", fontsize=7)
             axes.set_xlabel(f"milliseconds at {length} tokens, int8, 1 thread")
             axes.set_ylabel(f"{TASK}, accuracy in %")
-        figure.tight_layout()
-        figure.savefig(path, metadata={"Date": None})
 
 
 def main() -> None:

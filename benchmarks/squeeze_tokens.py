@@ -103,14 +103,10 @@ def table(rows: dict[str, Any]) -> str:
 
 
 def draw(rows: dict[str, Any], path: Path) -> None:
-    """Errors over tokens, both logarithmic. The same input gives the same file."""
-    import matplotlib
-    from matplotlib.figure import Figure
+    """Errors over tokens, both logarithmic."""
+    from sqb_tflite.bench.reports.drawing import COLOURS
 
-    from sqb_tflite.bench.reports.drawing import COLOURS, STYLE
-
-    with matplotlib.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": "sqb"}):
-        figure = Figure(figsize=(5.5, 3.6))
+    with output.svg_picture(path, (5.5, 3.6)) as figure:
         axes = figure.subplots()
         for (name, row), colour in zip(rows.items(), COLOURS, strict=False):
             tokens = np.array(row["tokens"])
@@ -121,8 +117,6 @@ def draw(rows: dict[str, Any], path: Path) -> None:
         axes.set_xlabel("million tokens (dashed: extrapolated)")
         axes.set_ylabel("held-out error of the last layer")
         axes.legend(fontsize=8)
-        figure.tight_layout()
-        figure.savefig(path, metadata={"Date": None})
 
 
 def main() -> None:
