@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
     saving = arguments.read(FinetuneSaving, args)
     output = saving.output or f"runs/{task.name}"
     data = check_finetune(task, output, options)
-    if outputs.is_finished(output, saving, options):
+    if outputs.is_finished(output, saving, options, data.content):
         return outputs.tell_finished(args, output)
     from sqb_tf.training.finetune import finetune  # late: TensorFlow takes seconds to import
 

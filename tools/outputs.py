@@ -10,7 +10,7 @@ from typing import Any
 
 from sqb_tf.errors import InputError
 from sqb_tf.json_schema import read_json_file
-from sqb_tf.training.run_directory import has_state
+from sqb_tf.training.run_directory import CONTENT, has_state
 from sqb_tools import entry, results
 from sqb_tools.shared_options import SavingOptions
 
@@ -21,8 +21,10 @@ def check_new(output: str, overwrite: bool) -> None:
         raise InputError(f"{output} is there already: --overwrite replaces it")
 
 
-def is_finished(output: str, saving: SavingOptions, options: Any) -> bool:
-    """Whether `--resume` asks for a run of these options that has ended.
+def is_finished(
+    output: str, saving: SavingOptions, options: Any, content: str | None = None
+) -> bool:
+    """Whether `--resume` asks for a run of these options, and of data with this sum, that has ended.
 
     Raises:
         InputError: a bundle is there that may not be replaced: without `--resume`, or that of another run.
@@ -30,8 +32,8 @@ def is_finished(output: str, saving: SavingOptions, options: Any) -> bool:
     if saving.resume and has_state(Path(output)):
         return False
     if saving.resume and not saving.overwrite:
-        recorded = _metrics(output).get("options")
-        if recorded is not None and recorded == json.loads(json.dumps(dataclasses.asdict(options))):
+        metrics, expected = _metrics(output), json.loads(json.dumps(dataclasses.asdict(options)))
+        if metrics.get("options") == expected and metrics.get(CONTENT) == content:
             return True
     check_new(output, saving.overwrite)
     return False

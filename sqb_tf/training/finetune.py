@@ -115,6 +115,7 @@ def _run(
         "trimmed_vocabulary": None if trimmed is None else dataclasses.asdict(trimmed),
         "seconds": round(time.monotonic() - start, 1),
         "options": dataclasses.asdict(options),
+        CONTENT: data.content,
     }
     _write_bundle(output, trainer, model, metrics, settings, command)
     remove_run_directory(trainer.directory)

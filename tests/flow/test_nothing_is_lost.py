@@ -158,10 +158,12 @@ def test_a_folder_where_a_run_would_keep_its_state_stays(data, tmp_path):
         )
 
 
-def test_a_run_of_other_options_is_not_said_to_be_finished(data, tmp_path):
+def test_a_run_of_other_options_or_data_is_not_said_to_be_finished(data, tmp_path):
     command = ["finetune", "--data", data, *TINY, "--output", tmp_path / "model"]
     assert call(*command) == 0
     rejects(r"model is there already: --overwrite", *command, "--seed", 3, "--resume")
+    (data / "train.tsv").write_text("text\tlabel\na good film\tbad\na bad film\tgood\n")
+    rejects(r"model is there already: --overwrite", *command, "--resume")
 
 
 def test_names_that_are_files_too_are_no_inputs(bundle_dir, data, tmp_path, monkeypatch):
