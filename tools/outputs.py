@@ -10,7 +10,7 @@ from typing import Any
 
 from sqb_tf.errors import InputError
 from sqb_tf.json_schema import read_json_file
-from sqb_tf.training.run_directory import CONTENT, has_state
+from sqb_tf.training.run_directory import CONTENT, check_unlocked, has_state
 from sqb_tools import entry, results
 from sqb_tools.shared_options import SavingOptions
 
@@ -27,8 +27,10 @@ def is_finished(
     """Whether `--resume` asks for a run of these options, and of data with this sum, that has ended.
 
     Raises:
-        InputError: a bundle is there that may not be replaced: without `--resume`, or that of another run.
+        InputError: a bundle is there that may not be replaced: without `--resume`, or that of another run. Or
+            another process writes it.
     """
+    check_unlocked(Path(output))
     if saving.resume and has_state(Path(output)):
         return False
     if saving.resume and not saving.overwrite:

@@ -62,6 +62,12 @@ def locked_run(output: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
+def check_unlocked(output: Path) -> None:
+    """`InputError` if another run writes `output`: told before TensorFlow takes seconds to import."""
+    with locked_run(output):
+        pass
+
+
 def _check_own(directory: Path) -> None:
     """`InputError` if the directory holds something that no run wrote."""
     own = any((directory / name).is_file() for name in (RUN_RECORD, OWNER))

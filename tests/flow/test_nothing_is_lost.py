@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from fixtures.budgets import processes
 from fixtures.commands import call, error_line, rejects, run, start, unchanged
 
 from sqb_tf.checkpoint import bundle
@@ -85,8 +86,10 @@ def test_two_runs_do_not_write_one_bundle(data, tmp_path):
         open_run_directory(output, {}, resume=False)
         owner = json.loads((run_directory(output) / OWNER).read_text())
         assert owner["process"] == os.getpid()
-        finished = run("finetune", *map(str, ["--data", data, *TINY, "--output", output]))
-    message = error_line(finished)
+        process = start("finetune", *map(str, ["--data", data, *TINY, "--output", output]))
+        out, error = process.communicate()
+    message = error_line(subprocess.CompletedProcess([], process.returncode, out, error))
+    assert not any(line.startswith(f"{process.pid} ") for line in processes())  # no TensorFlow
     assert message.startswith(f"{output}: process {os.getpid()} on {owner['host']}, since ")
     assert message.endswith(" writes it: wait, or name another --output")
     assert not output.exists()
