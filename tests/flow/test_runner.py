@@ -9,7 +9,8 @@ from fixtures.models import LABELS, SEQ_LENGTH, random_texts
 import sqb_tf
 from sqb_tf.errors import InputError
 from sqb_tf.heads.classification import Classification
-from sqb_tflite.runtime.runner import Runner, Signature
+from sqb_tflite.runtime.runner import Runner
+from sqb_tflite.runtime.signatures import Signature
 from sqb_tflite.verification.bundle_backend import BundleBackend
 
 # Float32 against Keras: outputs up to 1, as derived in test_lower, and probabilities of steep logits.

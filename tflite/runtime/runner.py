@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import functools
 import itertools
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,24 +32,7 @@ from sqb_tf.text.encoder import TextEncoder
 from ..package import container
 from ..package.info import fitting_length
 from ..package.metadata import PROPERTIES_FILE
-
-INPUTS = {"input_word_ids", "input_mask", "input_type_ids"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Signature:
-    """One entry point: input and output names, its length in tokens (None: dynamic).
-
-    `scales` has the scale and zero point of each output, a scale of 0 where it is float; `shapes` its sizes,
-    -1 where they may change.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    seq_length: int | None
-    scales: Mapping[str, tuple[float, int]]
-    shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+from .signatures import Signature, check_signatures, read_signature
 
 
 class _OpenedModel:
@@ -96,10 +78,10 @@ class Runner(Backend):
         self._closed = False
         self._prepared: _OpenedModel | None = None
         with self._model() as model, _one_line(self.origin, "open it"):
-            self.signatures = {key: _signature(key, r) for key, r in model.runners.items()}
+            self.signatures = {key: read_signature(key, r) for key, r in model.runners.items()}
         self._fitting: dict[int, Signature] = {}  # by a text's length in tokens
         self.head = _head(self.package, self.origin)
-        _check_signatures(list(self.signatures.values()), self.head, self.origin)
+        check_signatures(list(self.signatures.values()), self.head, self.origin)
 
     def close(self) -> None:
         """Frees the interpreters, and returns at once: one that runs is freed when its text has ended."""
@@ -342,19 +324,6 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _signature(key: str, runner: Any) -> Signature:
-    inputs, outputs = runner.get_input_details(), runner.get_output_details()
-    shape = inputs["input_word_ids"]["shape_signature"] if "input_word_ids" in inputs else None
-    if shape is None or len(shape) != 2:
-        raise ValueError(f"signature {key!r} has no input_word_ids [1, length]")
-    length = int(shape[1])
-    scales = {name: details["quantization"] for name, details in outputs.items()}
-    shapes = {name: tuple(details["shape_signature"].tolist()) for name, details in outputs.items()}
-    return Signature(
-        key, tuple(inputs), tuple(outputs), None if length < 0 else length, scales, shapes
-    )
-
-
 @contextlib.contextmanager
 def _one_line(origin: str, what: str) -> Iterator[None]:
     """LiteRT's errors as one line that names the package."""
@@ -377,26 +346,6 @@ def _head(package: container.Package, origin: str) -> Head:
         return head(package.labels or ["score"], paired, properties.get("settings") or {})
     except InputError as error:
         raise InputError(f"{origin}: {PROPERTIES_FILE}: {error}") from None
-
-
-def _check_signatures(signatures: Collection[Signature], head: Head, origin: str) -> None:
-    """`InputError` unless each has the encoder's inputs and the head's outputs, as many as labels."""
-    if not signatures:
-        raise InputError(f"{origin}: no signature: expected a model that `sqb convert` wrote")
-    names = {output.name for output in head.outputs}
-    for signature in signatures:
-        where = f"{origin}: signature {signature.name!r}"
-        if others := (names - set(signature.outputs)) | (INPUTS ^ set(signature.inputs)):
-            raise InputError(
-                f"{where} does not fit a {head.name} by {', '.join(sorted(others))}; convert it again"
-            )
-        for output in head.outputs if head.fixed_labels != () else ():
-            shape = signature.shapes[output.name]
-            if len(shape) != 2 + output.per_token or shape[-1] != len(head.labels):
-                raise InputError(
-                    f"{where}: {output.name} has the shape {shape}, for {len(head.labels):,} labels; "
-                    "convert it again"
-                )
 
 
 def _check_shapes(outputs: Mapping[str, np.ndarray], signature: Signature, origin: str) -> None:
