@@ -15,6 +15,7 @@ from fixtures.reports import (
     find,
     replace,
 )
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from sqb_tf.errors import InputError
@@ -23,6 +24,7 @@ from sqb_tflite.bench.reports import (
     drawing,
     html,
     panels,
+    plots,
     records,
     report,
     summary,
@@ -220,6 +222,34 @@ def test_a_plot_is_text_in_the_pages_colours_with_its_figures_in_words(result):
     assert ids and all(id_.startswith("d0-length-1-") for id_ in ids)
     used = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg)
     assert used and {a or b for a, b in used} <= ids
+
+
+def test_noise_does_not_press_the_lines_together(result, tmp_path, monkeypatch):
+    """A busy machine's 95th percentile is many medians: the axis ends above the medians all the same."""
+    change(result, HOST, 2, 64, "int8", median=8.0, p5=7.0, p95=4000.0)
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    plots.plot_lengths(result.records, tmp_path / "latency.png")
+    for row, device in zip((0, 2), (PHONE, HOST), strict=True):  # two panels of each
+        of_device = [r for r in result.records if r.device == device]
+        top = 1.25 * max(record.latency_ms.median for record in of_device)
+        for axes in figures[0].axes[row : row + 2]:
+            assert axes.get_ylim() == (0, pytest.approx(top))
+    looks = drawing.assign_looks(result.records)
+    host = records.group_by_device(result.records)["vm (host)"]
+    axes = Figure().subplots()
+    (panel,) = (p for p in panels.panels(host, looks) if p.name == "length-2")
+    panel.draw(axes)
+    medians = [r.latency_ms.median for r in host if r.threads == 2]
+    assert axes.get_ylim() == (0, pytest.approx(1.25 * max(medians)))
+
+
+def test_the_legend_explains_the_band(result):
+    """The band is in the legend where there is one: builds without a median print no percentiles."""
+    label = "band: 5th to 95th percentile of the runs"
+    assert html.page(result).count(f"▒▒</span> {label}") == 6
+    result.records = [replace(r, p5=None, p95=None) for r in result.records]
+    assert label not in html.page(result)
 
 
 def test_names_do_no_harm(result):

@@ -23,7 +23,7 @@ from .records import (
 )
 
 # The characters of the legend for `drawing.MARKERS` and `drawing.DASHES`.
-SYMBOLS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
+SYMBOLS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", drawing.BAND.marker: "▒▒"}
 STROKES = {"-": "──", "--": "╌╌", ":": "┈┈", "-.": "─╌", "": ""}
 # CSS classes of the columns that are not numbers.
 CLASSES = dict.fromkeys(tables.WORDS, "words") | dict.fromkeys(tables.SENTENCES, "words sentence")
