@@ -49,11 +49,16 @@ class Delegation:
     nodes: Natural | None = None
     total: Natural | None = None  # None: builds before 2021 print only `nodes`
     partitions: Natural | None = None
+    kernels: Natural | None = None  # pieces that it runs as; None: not printed
+    outside: Natural | None = (
+        None  # operations that no delegate took; None, as the next: no profile
+    )
+    outside_percent: Amount | None = None  # of a run's time
 
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """All nodes of one type in a profile: a row of the tool's "Summary by node type"."""
+    """All nodes of one type in a profile, by their shares in the tool's "Run Order"."""
 
     type: Name
     count: Natural  # of nodes
@@ -260,7 +265,7 @@ class Missing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a run gave no result; without a package and setting, why the device as a whole gave none.
+    """Why a run gave no result; without a package, why a setting, or the device as a whole, gave none.
 
     Attributes:
         hardware_name: of the device; None: it was never reached.

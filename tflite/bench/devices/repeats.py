@@ -13,6 +13,7 @@ from ..record import Record, package_fields
 from .device_inputs import PreparedPackage
 from .tool import find_delegation
 from .tool_output import Output
+from .tool_profile import outside_delegates, time_by_kind
 
 _COLD_START_NAMES = ("init_ms", "first_run_ms", "peak_memory_mb", "total_memory_mb")
 
@@ -22,7 +23,10 @@ def repeat_from_output(output: Output, delegate: str) -> dict[str, Any]:
     latency = dataclasses.asdict(output.inference)
     latency.pop("first")
     delegation = find_delegation(output, delegate)
-    operations = [dataclasses.asdict(o) for p in output.profiles for o in p.operations]
+    if delegation and output.profiles:
+        outside, percent = outside_delegates(output.profiles)
+        delegation = dataclasses.replace(delegation, outside=outside, outside_percent=percent)
+    operations = [dataclasses.asdict(operation) for operation in time_by_kind(output.profiles)]
     return latency | {
         "init_ms": output.init_ms,
         "first_run_ms": output.warmup.first if output.warmup else None,
@@ -45,6 +49,7 @@ def build_record(
         device_fields: `device`, `hardware`, `tool` and `text` of the record, as JSON.
     """
     timed = [repeat for repeat in repeats if not repeat["profiled"]]
+    profiled = next((repeat for repeat in reversed(repeats) if repeat["profiled"]), None)
     times = [latency_stats.repeat_time(repeat) for repeat in timed]
     states = [state for repeat in timed for state in repeat["states"]]
     inputs = package.inputs[measurement.seq_length]
@@ -60,10 +65,10 @@ def build_record(
         "ci95_ms": latency_stats.repeat_interval(times),
         **{name: _median(timed, name) for name in _COLD_START_NAMES},
         "private_memory_mb": None,  # which the tool does not report
-        "delegated": timed[-1]["delegated"],
+        "delegated": (profiled or timed[-1])["delegated"],
         "states": states,
         "throttled": list(dict.fromkeys(r for state in states for r in state["throttled"])),
-        "profile": next((r["profile"] for r in reversed(repeats) if r["profiled"]), None),
+        "profile": profiled and profiled["profile"],
         "versions": {},
         "date": states[-1]["at"],
     }

@@ -23,6 +23,7 @@ from .shells import (
     PROBE_S,
     DeviceError,
     NoAnswer,
+    SettingError,
     Shell,
 )
 from .tool_lines import ToolError
@@ -35,8 +36,13 @@ _DELEGATE_FLAGS = {
     "nnapi": ("--use_nnapi=true",),
     "none": ("--use_xnnpack=false",),
 }
+# A runtime that lists conversions apart, or a deep model, has more than the buffer's 1024 events in a run.
+_LARGER_BUFFER = "allow_dynamic_profiling_buffer_increase"
 # Share of the time-out passed as `--max_secs`, so a slow model stops before it is declared hung.
 _MAX_SHARE = 0.5
+# Lines of output that are read: some 40 of a run, and two for each operation of a profile. Random ids fail
+# 20,000 times, in 2.7 MB.
+_LINES, _PROFILE_LINES = 2000, 100_000
 _RESULT = "result.pb"
 _RESULT_MARK = "@@result"
 # The messages of sh, bash and ld.so for a file built for another processor.
@@ -50,10 +56,12 @@ _LOG_POLL_S = 0.5
 # Scripts of the shell; their arguments follow where they are run.
 _HELP = 'cd "$1" && "./$2" --help'
 # One round trip for the output, the result file and the tool's own exit code.
+# `head` ends the tool at `$2` lines; 3 is the way of its exit code around `head`, 4 that of its output.
 _RUN = f"""cd "$1" && rm -f {_RESULT} || exit
-shift
-"$@"
-code=$?
+lines=$2
+shift 2
+exec 4>&1
+code=$({{ {{ "$@"; echo $? >&3; }} 2>&1 | head -n "$lines" >&4; }} 3>&1)
 echo; echo {_RESULT_MARK}; [ -f {_RESULT} ] && base64 {_RESULT} 2>/dev/null
 exit $code"""
 _KILL = 'pkill -f "$1"'
@@ -94,6 +102,24 @@ class Tool:
         except ToolError as error:
             raise DeviceError("not the tool", f"{self.binary.path}: {error}") from None
 
+    def check_delegate(self, delegate: str) -> None:
+        """Checks that the build has a delegate. The app does not say which it has.
+
+        Raises:
+            SettingError: it has not.
+        """
+        if self.flavor == "litert":
+            lacks = delegate not in ("xnnpack", "gpu")
+        else:
+            flags = [flag[2:].partition("=")[0] for flag in _DELEGATE_FLAGS[delegate]]
+            lacks = bool(self.flags) and not self.flags.issuperset(flags)
+        if lacks:
+            raise SettingError(
+                f"--delegates {delegate}: {self.binary.path.name} is built without it: name another build "
+                "with --tool",
+                delegate=delegate,
+            )
+
     def to_json(self) -> dict[str, Any]:
         """The `tool` of a record."""
         return {
@@ -122,11 +148,14 @@ class Tool:
         arguments = self._arguments(measurement, plan, inputs, files)
         if profile and self.flavor == "tflite":
             arguments.append("--enable_op_profiling=true")
+            if _LARGER_BUFFER in self.flags:
+                arguments.append(f"--{_LARGER_BUFFER}=true")
+        lines = _PROFILE_LINES if profile else _LINES
         try:
             output = (
                 self._run_app(arguments, plan)
                 if self.binary.is_app
-                else self._run_binary(measurement, arguments, plan)
+                else self._run_binary(measurement, arguments, plan, lines)
             )
         except ToolError as error:
             cause = {"flags": "unknown flag", "failed": "failed", "garbled": "garbled output"}
@@ -136,6 +165,8 @@ class Tool:
 
     def _check_delegation(self, output: Output, delegate: str) -> None:
         """Rejects times of the CPU that would pass for those of a delegate."""
+        if warning := output.unsupported.get(delegate):
+            raise SettingError(f"--delegates {delegate}: {warning}", delegate=delegate)
         delegation = find_delegation(output, delegate)
         if delegate != "none" and delegation is not None and delegation.extent == "none":
             reason = f"{delegation.name} took no part of the graph: this is the CPU's time"
@@ -173,11 +204,14 @@ class Tool:
             arguments.append(f"--result_file_path={folder}{_RESULT}")
         return arguments
 
-    def _run_binary(self, measurement: Measurement, arguments: list[str], plan: Plan) -> Output:
+    def _run_binary(
+        self, measurement: Measurement, arguments: list[str], plan: Plan, lines: int
+    ) -> Output:
         cores = ["taskset", measurement.core_mask] if measurement.core_mask else []
         command = [*cores, f"./{self.name}", *arguments]
         try:
-            run = self.shell.run(_RUN, self.shell.folder, *command, timeout_s=plan.timeout_s)
+            where = (self.shell.folder, str(lines))
+            run = self.shell.run(_RUN, *where, *command, timeout_s=plan.timeout_s)
         except NoAnswer:
             # Raises if the device itself hangs. The brackets keep the pattern from matching its own shell.
             self.shell.run(_KILL, f"[{self.name[0]}]{self.name[1:]}", timeout_s=PROBE_S)
@@ -231,10 +265,6 @@ def _litert_arguments(measurement: Measurement, inputs: DeviceInputs) -> list[st
             "unsupported",
             f"{Path(measurement.package).name}: LiteRT's benchmark_model cannot set a length: convert with "
             "--seq-lengths, or name TFLite's tool with --tool",
-        )
-    if measurement.delegate not in ("xnnpack", "gpu"):
-        raise DeviceError(
-            "unsupported", f"--delegates {measurement.delegate}: LiteRT's benchmark_model lacks it"
         )
     gpu = "true" if measurement.delegate == "gpu" else "false"
     return [f"--input_layer_value_range={inputs.value_ranges}", f"--use_gpu={gpu}"]

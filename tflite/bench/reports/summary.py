@@ -9,6 +9,7 @@ from .records import (
     comparable_group,
     describe_setting,
     group_by_device,
+    is_split,
     result_package_names,
     speed_up,
 )
@@ -41,13 +42,13 @@ def warnings(result: Result) -> list[str]:
 
 def _counts(result: Result) -> Iterator[tuple[int, str, str]]:
     records = result.records
-    extents = [record.delegated.extent for record in records if record.delegated]
+    delegated = [record.delegated for record in records if record.delegated]
     yield len(result.failures), "run", "failed"
     yield len(result.missing), "planned measurement", "missing"
     yield sum(bool(r.throttled) for r in records), "measurement", "throttled"
     yield sum(not r.has_median for r in records), "measurement", "with a mean but no median"
-    yield extents.count("partial"), "measurement", "delegated in part"
-    yield extents.count("none"), "measurement", "not delegated at all"
+    yield sum(map(is_split, delegated)), "measurement", "delegated in part"
+    yield sum(d.extent == "none" for d in delegated), "measurement", "not delegated at all"
 
 
 def _time(record: Record) -> str:

@@ -175,6 +175,11 @@ def notes(result: Result) -> list[str]:
         lines.append(
             "delegated: nodes of the graph that the delegate took, out of all; the rest ran without it"
         )
+    if any("as one piece" in mark for record in records for mark in caveats(record)):
+        lines.append(
+            "as one piece: the delegate took a connected part of the graph; builds for Linux do not print of "
+            "how many nodes, --profile counts the operations outside"
+        )
     return [*lines, *_throttling_reasons(devices, names)]
 
 
