@@ -175,6 +175,8 @@ def test_this_machine_as_a_board(packages, tmp_path):
     result = fleet.measure([Target("local", "local")], quick(packages[:2]), options).to_json()
     assert len(result["records"]) == 2 and not result["failures"]
     assert result["records"][0]["hardware"]["os"].startswith("Linux")
+    # A phone keeps its copies; here they would double the packages on one disk.
+    assert list((tmp_path / "cache" / "squeezebert-mobile").iterdir()) == []
 
 
 @pytest.mark.slow
