@@ -11,6 +11,7 @@ from fixtures.reports import (
     HOST,
     PACKAGES,
     PHONE,
+    START,
     change,
     find,
     replace,
@@ -102,6 +103,34 @@ def test_throttling_and_partial_delegation_are_marked_with_their_reasons(result)
     shown = latency_row(result, PHONE, 2, 128, "int8")["marks"]
     assert shown == "throttled, delegated 50/58"
     assert "CPU clock fell from 2803 to 1766 MHz" in report.table(result)
+
+
+def test_a_load_above_the_cores_left_free_is_marked(result):
+    """The load before leaves the threads a core each, or it does not; those around starts have them in it."""
+    one, two = (find(result, HOST, n, 16, "int8") for n in (1, 2))  # of 2 cores
+    loaded = {load: HARDWARE[HOST] | {"load_average": load} for load in (0.3, 1.2, 3.2)}
+    marks = {
+        (record.threads, load): records.caveats(replace(record, hardware=hardware))
+        for record in (one, two)
+        for load, hardware in loaded.items()
+    }
+    assert marks[1, 0.3] == marks[2, 0.3] == marks[1, 1.2] == []
+    assert marks[2, 1.2] == ["load 1.2 on 2 cores"]
+    assert marks[1, 3.2] == ["load 3.2 on 2 cores"]
+
+    def state(load: float) -> dict:
+        return {"at": START.isoformat(), "load_average": load}
+
+    own = replace(two, states=(state(1.9), state(2.1)))
+    assert records.caveats(own) == []
+    shared = {"states": (state(2.1), state(4.07))}
+    change(result, HOST, 2, 16, "int8", **shared)
+    assert latency_row(result, HOST, 2, 16, "int8")["marks"] == "load 4.1 on 2 cores"
+    assert "1 measurement on a busy machine." in summary.warnings(result)
+    assert "<dt>Load average</dt><dd>2.1 to 4.07</dd>" in html.page(result)
+    assert "load: the average of tasks" in report.table(result)
+    unknown = HARDWARE[HOST] | {"cores": None, "load_average": 9.0}
+    assert records.caveats(replace(one, hardware=unknown)) == []
 
 
 def test_builds_that_do_not_count_nodes_are_marked_too(result):

@@ -124,6 +124,7 @@ class _State(TypedDict, total=False):
     at: Time | None
     temperature_c: float | None
     battery_percent: float | None
+    load_average: Amount | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -98,6 +98,7 @@ def _facts(records: Sequence[Record]) -> dict[str, str]:
         "Hardware": ", ".join(tables.hardware(records[0])),
         "Software": ", ".join(tables.software(records[0])),
         "Temperature": _range([state.get("temperature_c") for state in states], " °C"),
+        "Load average": _range([state.get("load_average") for state in states], ""),
         "Battery": _range([state.get("battery_percent") for state in states], "%"),
     }
 

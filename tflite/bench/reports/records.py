@@ -13,6 +13,7 @@ from ..record import Delegation, Failure, Missing, Record, Result
 # Recipes that compute in floating point: they are compared with BERT-base in float32.
 FLOAT_RECIPES = ("float32", "fp16")
 USUAL_OUTSIDE_PERCENT = 10.0
+IDLE_LOAD = 0.5  # a machine at rest has up to 0.3
 
 
 def package_names(items: Iterable[Record | Failure | Missing]) -> dict[str, str]:
@@ -134,12 +135,29 @@ def caveats(record: Record) -> list[str]:
         marks.append(f"padded to {record.padded_to}")
     if not record.has_median:
         marks.append("mean, not median")
+    if load := crowding_load(record):
+        marks.append(f"load {load:.1f} on {record.hardware['cores']} cores")
     delegated = record.delegated
     if delegated and delegated.extent == "none":
         marks.append("not delegated")
     if delegated and delegated.extent == "partial":
         marks.append(f"delegated {_delegated_part(delegated)}")
     return marks
+
+
+def crowding_load(record: Record) -> float | None:
+    """The load average at which a record's threads had to share cores; None: they had not, or unknown.
+
+    The device's was read before anything was measured: what it leaves of the cores must be enough for the
+    threads. Those around the starts have the threads in them.
+    """
+    cores = record.hardware.get("cores")
+    if not cores:
+        return None
+    before = record.hardware.get("load_average") or 0.0
+    during = max((state.get("load_average") or 0.0 for state in record.states), default=0.0)
+    crowded = before + record.threads > cores + IDLE_LOAD or during > cores + IDLE_LOAD
+    return max(before, during) if crowded else None
 
 
 def is_split(delegated: Delegation) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ..record import Record, Result
 from .records import (
     comparable_group,
+    crowding_load,
     describe_setting,
     group_by_device,
     is_split,
@@ -46,6 +47,7 @@ def _counts(result: Result) -> Iterator[tuple[int, str, str]]:
     yield len(result.failures), "run", "failed"
     yield len(result.missing), "planned measurement", "missing"
     yield sum(bool(r.throttled) for r in records), "measurement", "throttled"
+    yield sum(crowding_load(r) is not None for r in records), "measurement", "on a busy machine"
     yield sum(not r.has_median for r in records), "measurement", "with a mean but no median"
     yield sum(map(is_split, delegated)), "measurement", "delegated in part"
     yield sum(d.extent == "none" for d in delegated), "measurement", "not delegated at all"

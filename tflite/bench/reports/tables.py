@@ -13,6 +13,7 @@ from ..host import host_info
 from ..record import Record, Result
 from .records import (
     caveats,
+    crowding_load,
     describe_setting,
     device_titles,
     group_by_device,
@@ -170,6 +171,11 @@ def notes(result: Result) -> list[str]:
                 if lengths
                 else ""
             )
+        )
+    if any(crowding_load(record) is not None for record in records):
+        lines.append(
+            "load: the average of tasks that ran or waited, over a minute, was above the cores left free by "
+            "the measured threads: other programs may have slowed them"
         )
     if any("delegated" in mark for record in records for mark in caveats(record)):
         lines.append(
