@@ -1,11 +1,14 @@
 """How devices describe themselves, in the forms that differ between them."""
 
 import dataclasses
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from simulators.harness import mirror
+from simulators.phone import tool
 
 from sqb_tflite.bench import latency_stats
 from sqb_tflite.bench.devices import (
@@ -141,6 +144,20 @@ def test_a_tool_is_chosen_by_its_processor(tmp_path, machine: int, abis: Sequenc
     else:
         with pytest.raises(ValueError, match="for other devices: expected one for aarch64"):
             binaries.find_binary([str(path)], "linux", abis)
+
+
+def test_a_tool_has_its_files_date_and_a_download_that_of_its_build(tmp_path, monkeypatch):
+    """The tool prints no version, and a runtime's age decides what it takes."""
+    path = tool(tmp_path)
+    os.utime(path, (1.6e9, 1.6e9))
+    assert binaries.find_binary([str(path)], "linux", ["x86_64"]).date == "2020-09-13"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "published").mkdir()
+    with mirror(tmp_path / "published") as address:
+        monkeypatch.setenv("SQB_TOOL_URL", address)
+        for published in (tmp_path / "published").iterdir():
+            os.utime(published, (1.7e9, 1.7e9))
+        assert binaries.find_binary([], "linux", ["x86_64"]).date == "2023-11-14"
 
 
 def test_no_tool_is_published_for_every_device():

@@ -171,10 +171,12 @@ def test_other_builds_of_the_tool(connected, packages, variant):
 
 def test_this_machine_as_a_board(packages, tmp_path):
     binary = tool(tmp_path)
+    os.utime(binary, (1.6e9, 1.6e9))
     options = fleet.ConnectionOptions([str(binary)])
     result = fleet.measure([Target("local", "local")], quick(packages[:2]), options).to_json()
     assert len(result["records"]) == 2 and not result["failures"]
     assert result["records"][0]["hardware"]["os"].startswith("Linux")
+    assert result["records"][0]["tool"]["date"] == "2020-09-13"
     # A phone keeps its copies; here they would double the packages on one disk.
     assert list((tmp_path / "cache" / "squeezebert-mobile").iterdir()) == []
 

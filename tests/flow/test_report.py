@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from sqb_tf.errors import InputError
-from sqb_tflite.bench.record import Operation, Record, Result
+from sqb_tflite.bench.record import Operation, Record, Result, ToolInfo
 from sqb_tflite.bench.reports import (
     drawing,
     html,
@@ -133,6 +133,25 @@ def test_a_load_above_the_cores_left_free_is_marked(result):
     assert records.caveats(replace(one, hardware=unknown)) == []
 
 
+def test_runtimes_of_different_age_are_said(result):
+    """One file on one CPU took 18.7 ms by our runner's runtime and 27.1 by that of a tool a year older."""
+    warning = "The devices ran different runtimes: their times do not compare the machines."
+    assert warning in summary.warnings(result)
+    shown = report.table(result)
+    assert "vm (host): ai-edge-litert 2.3.0" in shown
+    tool = "that of benchmark_model (tflite), a file of 2025-08-13"
+    assert f"SQB test device (adb {PHONE}) [emulator: not a phone]: {tool}" in shown
+    assert "(binary) with a runtime of its own; file of 2025-08-13" in shown
+    phone = [r for r in result.records if r.device == PHONE]
+    # Builds of one day for two processors are of one age.
+    other = ToolInfo("benchmark_model (tflite)", "cd" * 32, "binary", "2025-08-13")
+    phones = Result([*phone, *(replace(r, device="other", tool=other) for r in phone)])
+    assert warning not in summary.warnings(phones) and "runtimes:" not in report.table(phones)
+    newer = dataclasses.replace(other, date="2026-08-21")
+    phones = Result([*phone, *(replace(r, device="other", tool=newer) for r in phone)])
+    assert warning in summary.warnings(phones)
+
+
 def test_builds_that_do_not_count_nodes_are_marked_too(result):
     record = find(result, PHONE, 1, 16, "int8")
     uncounted = dataclasses.replace(record.delegated, total=None)
@@ -199,6 +218,7 @@ def test_the_summary_names_the_fastest_and_counts_what_is_wrong(result):
         "1 planned measurement missing.",
         "1 measurement throttled.",
         "23 measurements delegated in part.",
+        "The devices ran different runtimes: their times do not compare the machines.",
     ]
 
 

@@ -70,11 +70,16 @@ class Operation:
 
 @dataclasses.dataclass(frozen=True)
 class ToolInfo:
-    """The `benchmark_model` that measured; `mode` is `binary`, `app` or `ios app`."""
+    """The `benchmark_model` that measured; `mode` is `binary`, `app` or `ios app`.
+
+    It has a TFLite runtime of its own, and prints no version of it: `date`, the file's, is what is known of
+    its age.
+    """
 
     name: Name
     sha256: Name | None
     mode: Name
+    date: Name | None = None
 
 
 @dataclasses.dataclass(frozen=True)

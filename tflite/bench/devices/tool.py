@@ -126,6 +126,7 @@ class Tool:
             "name": f"benchmark_model ({self.flavor})",
             "sha256": self.binary.sha256,
             "mode": "app" if self.binary.is_app else "binary",
+            "date": self.binary.date,
         }
 
     def run(

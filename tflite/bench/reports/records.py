@@ -73,6 +73,22 @@ def emulator_warning(hardware: Mapping[str, Any]) -> str | None:
     return "emulator: not a phone" if hardware.get("emulator") else None
 
 
+def runtime(record: Record) -> str:
+    """What ran the package: our runner's library, or the runtime within `benchmark_model`, with its age."""
+    tool = record.tool
+    if tool:
+        return f"that of {tool.name}" + (f", a file of {tool.date}" if tool.date else "")
+    return ", ".join(f"{name} {v}" for name, v in record.versions.items() if name != "python")
+
+
+def differing_runtimes(records: Iterable[Record]) -> dict[str, str]:
+    """{title of a device: its runtimes}; empty where all are of one name and age."""
+    groups = group_by_device(records)
+    runtimes = {title: dict.fromkeys(map(runtime, group)) for title, group in groups.items()}
+    differ = len({name for names in runtimes.values() for name in names}) > 1
+    return {title: " and ".join(names) for title, names in runtimes.items()} if differ else {}
+
+
 def text_records(records: Iterable[Record]) -> list[Record]:
     """The records of texts at their own lengths."""
     return [record for record in records if record.seq_length is None]

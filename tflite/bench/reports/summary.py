@@ -9,6 +9,7 @@ from .records import (
     comparable_group,
     crowding_load,
     describe_setting,
+    differing_runtimes,
     group_by_device,
     is_split,
     result_package_names,
@@ -38,7 +39,10 @@ def findings(result: Result) -> list[str]:
 
 def warnings(result: Result) -> list[str]:
     """What makes a result incomplete or unfair, counted; empty: nothing does."""
-    return [f"{_plural(n, noun)} {state}." for n, noun, state in _counts(result) if n]
+    lines = [f"{_plural(n, noun)} {state}." for n, noun, state in _counts(result) if n]
+    if differing_runtimes(result.records):
+        lines.append("The devices ran different runtimes: their times do not compare the machines.")
+    return lines
 
 
 def _counts(result: Result) -> Iterator[tuple[int, str, str]]:
