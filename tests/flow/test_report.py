@@ -133,6 +133,18 @@ def test_a_load_above_the_cores_left_free_is_marked(result):
     assert records.caveats(replace(one, hardware=unknown)) == []
 
 
+def test_how_far_answers_are_off_is_a_column_where_they_were_compared(result):
+    assert "answers off by" not in report.table(result)
+    change(result, PHONE, 1, 16, "int8", answer_difference=0.000256)
+    change(result, PHONE, 1, 16, "int4", answer_difference=0.0)
+    shown = [
+        latency_row(result, PHONE, 1, 16, recipe)["answers off by"]
+        for recipe in ("int8", "int4", "float32")
+    ]
+    assert shown == ["0.026%", "0%", "-"]
+    assert "answers off by: how far the outputs were" in report.table(result)
+
+
 def test_runtimes_of_different_age_are_said(result):
     """One file on one CPU took 18.7 ms by our runner's runtime and 27.1 by that of a tool a year older."""
     warning = "The devices ran different runtimes: their times do not compare the machines."
@@ -403,8 +415,8 @@ def test_json_keys_are_the_contract(result):
     assert " ".join(at_length) == (
         "package sha256 size_bytes recipe lowering baseline device threads delegate core_mask "
         "signature seq_length padded_to timed latency_ms samples_ms ci95_ms init_ms first_run_ms "
-        "peak_memory_mb private_memory_mb total_memory_mb delegated states throttled profile "
-        "hardware tool versions date text"
+        "peak_memory_mb private_memory_mb total_memory_mb delegated answer_difference states throttled "
+        "profile hardware tool versions date text"
     )
     assert on_texts.keys() - at_length.keys() == {"lengths", "samples"}
     assert set(at_length["latency_ms"]) == {

@@ -98,6 +98,15 @@ def test_every_form_of_the_count_line(line, average, expected):
     assert astuple(tool_output.parse(text).inference) == expected
 
 
+@pytest.mark.parametrize("blanks", [" ", " " * 11])
+def test_the_private_memory_is_what_no_file_backs(blanks):
+    lines = f"INFO: + RssAnnon{blanks}: 18 MB\nINFO: + RssFile + RssShmem{blanks}: 7 MB\n"
+    assert tool_output.parse(LOG).private_memory_mb is None  # builds that print the process alone
+    assert tool_output.parse(LOG + lines).private_memory_mb == pytest.approx(18.874368)
+    assert fails(LOG + lines.replace("18 MB", "18.5 MB")).cause == "garbled"
+    assert "VmRSS" in str(fails(LOG + lines.replace("18 MB", "19 MB")))
+
+
 @pytest.mark.parametrize("none", ["count=0", "count=0 p5=0 median=0 p95=0"])
 def test_no_warm_up(none):
     text = LOG.replace(WARMUP_COUNT, none)

@@ -20,6 +20,9 @@ RECORDS_FILE = "records.json"  # a result in the folder of a report
 MAX_BYTES = 1 << 29  # of it: a record on real text has a time for each text
 SHORTEST_MS = 1e-9  # ratios of shorter ones are infinite
 
+# Recipes that compute in floating point.
+FLOAT_RECIPES = ("float32", "fp16")
+
 # What a record must have; everything else has a default, for files of earlier versions.
 _REQUIRED = (
     *("package", "device", "hardware", "threads", "delegate", "core_mask", "seq_length"),
@@ -147,7 +150,10 @@ class Record:
         samples_ms: one time for each run; on a device one for each start of the tool.
         ci95_ms: the 95% confidence interval of the median; None: too few samples.
         init_ms, first_run_ms, peak_memory_mb, private_memory_mb, total_memory_mb: of a fresh process, see
-            `host.cold_start.measure`.
+            `host.cold_start.measure`. Of a device `private_memory_mb` is all of the tool's process at the end
+            of the runs, known to 1 MiB.
+        answer_difference: how far the outputs of the last run are from those of our interpreter on this
+            machine, see `devices.answers`; the largest of the starts. None: not compared.
         states: the device before and after each start: temperature, clocks and so on.
         throttled: why the device was slowed down; empty: it was not.
         profile: time by type of operator.
@@ -179,6 +185,7 @@ class Record:
     private_memory_mb: Amount | None = None
     total_memory_mb: Amount | None = None
     delegated: Delegation | None = None
+    answer_difference: Amount | None = None
     states: tuple[Mapping[str, Any], ...] = ()
     throttled: tuple[Name, ...] = ()
     profile: tuple[Operation, ...] | None = None

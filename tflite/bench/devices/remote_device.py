@@ -16,7 +16,7 @@ from sqb_tf.errors import InputError, last_line
 
 from ..plan import Measurement, Plan
 from ..record import Failure, Record
-from . import android, reconnect, tool
+from . import android, answers, reconnect, tool
 from .adb import AdbShell
 from .binaries import Binary
 from .device_files import DeviceFiles
@@ -232,6 +232,10 @@ class RemoteDevice:
         output = self.tool.run(measurement, self.plan, inputs, files, profile)
         repeat = repeat_from_output(output, measurement.delegate)
         repeat |= {"profiled": profile, "states": [before, self._states.read()]}
+        if output.answers is not None:
+            repeat["answer_difference"] = answers.check(
+                inputs.answers, output.answers, package.info.recipe, measurement.delegate
+            )
         self.journal.add_repeat(self._key(measurement), repeat)
         self._report("done", measurement=measurement, repeat=repeat)
 

@@ -15,7 +15,10 @@ from .tool import find_delegation
 from .tool_output import Output
 from .tool_profile import outside_delegates, time_by_kind
 
-_COLD_START_NAMES = ("init_ms", "first_run_ms", "peak_memory_mb", "total_memory_mb")
+_COLD_START_NAMES = (
+    *("init_ms", "first_run_ms"),
+    *("peak_memory_mb", "private_memory_mb", "total_memory_mb"),
+)
 
 
 def repeat_from_output(output: Output, delegate: str) -> dict[str, Any]:
@@ -31,6 +34,7 @@ def repeat_from_output(output: Output, delegate: str) -> dict[str, Any]:
         "init_ms": output.init_ms,
         "first_run_ms": output.warmup.first if output.warmup else None,
         "peak_memory_mb": output.overall_memory_mb,
+        "private_memory_mb": output.private_memory_mb,
         "total_memory_mb": output.peak_memory_mb,
         "delegated": delegation and dataclasses.asdict(delegation),
         "profile": operations or None,
@@ -64,7 +68,7 @@ def build_record(
         "samples_ms": times,
         "ci95_ms": latency_stats.repeat_interval(times),
         **{name: _median(timed, name) for name in _COLD_START_NAMES},
-        "private_memory_mb": None,  # which the tool does not report
+        "answer_difference": max(_known(repeats, "answer_difference"), default=None),
         "delegated": (profiled or timed[-1])["delegated"],
         "states": states,
         "throttled": list(dict.fromkeys(r for state in states for r in state["throttled"])),
@@ -76,6 +80,10 @@ def build_record(
 
 
 def _median(repeats: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    """Over the starts that report the figure."""
-    values = [repeat[name] for repeat in repeats if repeat[name] is not None]
+    values = _known(repeats, name)
     return round(statistics.median(values), 3) if values else None
+
+
+def _known(repeats: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """A figure of the starts that have it; a journal of an earlier version lacks some."""
+    return [value for repeat in repeats if (value := repeat.get(name)) is not None]

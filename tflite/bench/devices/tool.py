@@ -15,7 +15,7 @@ from sqb_tf.errors import last_line
 
 from ..plan import Measurement, Plan
 from ..record import Delegation
-from . import tool_output, tool_result
+from . import answers, tool_output, tool_result
 from .adb import AdbShell
 from .binaries import Binary
 from .device_inputs import DeviceInputs
@@ -43,8 +43,15 @@ _MAX_SHARE = 0.5
 # Lines of output that are read: some 40 of a run, and two for each operation of a profile. Random ids fail
 # 20,000 times, in 2.7 MB.
 _LINES, _PROFILE_LINES = 2000, 100_000
-_RESULT = "result.pb"
-_RESULT_MARK = "@@result"
+_RESULT, _ANSWERS = "result.pb", "answers.bin"
+_RESULT_MARK, _ANSWERS_MARK = "@@result", "@@answers"
+# What is asked for where the build has it; an app does not say, and has no folder to write to. The memory is
+# read 20 times a second by a thread of its own, in microseconds: too little to show in a median.
+_WANTED = {
+    "result_file_path": _RESULT,
+    "output_filepath": _ANSWERS,
+    "report_peak_memory_footprint": "true",
+}
 # The messages of sh, bash and ld.so for a file built for another processor.
 _WRONG_ABI = re.compile(
     r"not executable: \d+-bit ELF|Exec format error|cannot execute binary file|wrong ELF class"
@@ -55,14 +62,16 @@ PACKAGE = ACTIVITY.partition("/")[0]
 _LOG_POLL_S = 0.5
 # Scripts of the shell; their arguments follow where they are run.
 _HELP = 'cd "$1" && "./$2" --help'
-# One round trip for the output, the result file and the tool's own exit code.
+# One round trip for the output, the result file, the model's outputs and the tool's own exit code.
 # `head` ends the tool at `$2` lines; 3 is the way of its exit code around `head`, 4 that of its output.
-_RUN = f"""cd "$1" && rm -f {_RESULT} || exit
+_RUN = f"""cd "$1" && rm -f {_RESULT} {_ANSWERS} || exit
 lines=$2
 shift 2
 exec 4>&1
 code=$({{ {{ "$@"; echo $? >&3; }} 2>&1 | head -n "$lines" >&4; }} 3>&1)
 echo; echo {_RESULT_MARK}; [ -f {_RESULT} ] && base64 {_RESULT} 2>/dev/null
+echo; echo {_ANSWERS_MARK}; [ -f {_ANSWERS} ] && head -c {answers.MAX_BYTES} {_ANSWERS} | base64 2>/dev/null
+rm -f {_ANSWERS}
 exit $code"""
 _KILL = 'pkill -f "$1"'
 _START_APP = f'am start -S -n {ACTIVITY} --es args "$1"'
@@ -201,8 +210,7 @@ class Tool:
             f"--input_layer_value_files={values}",
             *_DELEGATE_FLAGS[measurement.delegate],
         ]
-        if "result_file_path" in self.flags:
-            arguments.append(f"--result_file_path={folder}{_RESULT}")
+        arguments += [f"--{flag}={value}" for flag, value in _WANTED.items() if flag in self.flags]
         return arguments
 
     def _run_binary(
@@ -218,14 +226,16 @@ class Tool:
             self.shell.run(_KILL, f"[{self.name[0]}]{self.name[1:]}", timeout_s=PROBE_S)
             reason = f"the tool had not ended after {plan.timeout_s:.0f} s"
             raise DeviceError("hung", reason) from None
-        text, _, encoded = run.text.rpartition(_RESULT_MARK)
+        text, _, files = run.text.rpartition(_RESULT_MARK)
+        result, _, outputs = files.partition(_ANSWERS_MARK)
         _check_runs(text, self.binary)
         output = tool_output.parse(text)
         if run.code:
             raise ToolError("failed", f"exit code {run.code} in spite of a result")
-        if encoded.strip():
-            _compare(output, _decode_result(encoded))
-        return output
+        if result.strip():
+            _compare(output, tool_result.parse_result(_decode(result)))
+        # Without `head` or `base64`, as before Android 6, nothing arrives.
+        return dataclasses.replace(output, answers=_decode(outputs) or None)
 
     def _run_app(self, arguments: list[str], plan: Plan) -> Output:
         """Reads the log, since an app has no output, until its last line or an error."""
@@ -286,11 +296,12 @@ def find_delegation(output: Output, delegate: str) -> Delegation | None:
     return max(matches, key=lambda d: ("none", "partial", "full").index(d.extent), default=None)
 
 
-def _decode_result(encoded: str) -> Output:
+def _decode(encoded: str) -> bytes:
+    """A file that the tool wrote."""
     try:
-        return tool_result.parse_result(base64.b64decode("".join(encoded.split()), validate=True))
+        return base64.b64decode("".join(encoded.split()), validate=True)
     except binascii.Error:
-        raise ToolError("garbled", f"the result file: {encoded.strip()[:80]}") from None
+        raise ToolError("garbled", f"a file of its results: {encoded.strip()[:80]}") from None
 
 
 def _compare(text: Output, result: Output) -> None:

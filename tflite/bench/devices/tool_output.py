@@ -56,6 +56,10 @@ _MEMORY = re.compile(
 _PEAK = re.compile(
     rf"Overall peak memory footprint \(MB\) via periodic monitoring: (?P<peak>{NUMBER})"
 )
+# At the end of the runs, where the peak was asked for; the tool's spelling.
+_STATUS = re.compile(
+    rf"[-+] (?P<what>VmRSS|RssAnn?on|RssFile \+ RssShmem) *: *(?P<size>{INTEGER}) MB"
+)
 _REPLACING = re.compile(
     rf"Replacing (?P<nodes>{INTEGER})(?: out of (?P<total>{INTEGER}))? node\(s\) with delegate "
     rf"\((?P<name>.+)\) node, yielding (?P<partitions>{INTEGER}) partitions"
@@ -104,6 +108,8 @@ class Output:
     delegations: tuple[Delegation, ...]  # one for each subgraph
     unsupported: Mapping[str, str]  # the build's warning, by delegate in lower case
     profiles: tuple[Profile, ...]  # of the regular runs; (): not requested
+    private_memory_mb: float | None = None  # of the process at the end: no file backs it; to 1 MiB
+    answers: bytes | None = None  # the start of the outputs of the last run; None: not written
 
 
 def parse(text: str) -> Output:
@@ -212,6 +218,9 @@ class _Log:
             self._note("Overall footprint", number(fields["overall"], line), line)
         elif line.startswith("Overall peak memory footprint"):
             self._note("Peak memory", number(match_one([_PEAK], line)["peak"], line), line)
+        elif line.startswith(("- VmRSS", "+ Rss")):
+            fields = match_one([_STATUS], line)
+            self._note(fields["what"].replace("nn", "n"), int(fields["size"]), line)
         elif line.startswith("Replacing "):
             self._read_replacing(line)
         elif line.startswith(("Explicitly applied ", "Though ")):
@@ -294,6 +303,7 @@ def _output(
         init_memory_mb=log.value("Init footprint", MIB),
         overall_memory_mb=log.value("Overall footprint", MIB),
         peak_memory_mb=log.value("Peak memory", MIB),
+        private_memory_mb=log.value("RssAnon", MIB),
         delegations=tuple(log.delegations),
         unsupported=log.unsupported,
         profiles=log.profiles.profiles(),
@@ -312,8 +322,16 @@ def _tflite_output(log: _Log) -> Output:
     for name, detailed, summarized in pairs:
         if None not in (detailed, summarized) and f"{detailed:g}" != f"{summarized:g}":
             garbled(line, f"{name} is {detailed:g} elsewhere")
+    _check_memory(log)
     phases = warmup and to_milliseconds(warmup), to_milliseconds(inference)
     return _output(log, "tflite", phases, timings["init"] / 1e3)
+
+
+def _check_memory(log: _Log) -> None:
+    """The tool subtracts whole numbers, so that they add up."""
+    whole, *parts = (log.value(name) for name in ("VmRSS", "RssAnon", "RssFile + RssShmem"))
+    if whole is not None and None not in parts and whole != sum(filter(None, parts)):
+        garbled(log.facts["VmRSS"][1], "not the sum of its parts")
 
 
 def _litert_output(log: _Log) -> Output:

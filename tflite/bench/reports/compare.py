@@ -207,7 +207,7 @@ def _change(
 def _runtime(record: Record) -> tuple[str | None, Mapping[str, str]]:
     """What tells the runtime of a record from another one."""
     versions = {name: v for name, v in record.versions.items() if name != "python"}
-    return record.tool and record.tool.sha256, versions
+    return (record.tool.sha256 if record.tool else None), versions
 
 
 def _test(old: Record, new: Record) -> _Test | None:

@@ -8,10 +8,8 @@ from typing import Any
 
 from sqb_tf.page.page import printable
 
-from ..record import Delegation, Failure, Missing, Record, Result
+from ..record import FLOAT_RECIPES, Delegation, Failure, Missing, Record, Result
 
-# Recipes that compute in floating point: they are compared with BERT-base in float32.
-FLOAT_RECIPES = ("float32", "fp16")
 USUAL_OUTSIDE_PERCENT = 10.0
 IDLE_LOAD = 0.5  # a machine at rest has up to 0.3
 

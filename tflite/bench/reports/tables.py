@@ -81,6 +81,7 @@ def latency_rows(records: Sequence[Record], names: Mapping[str, str], first: str
         ("runs", lambda r: number(r.latency_ms.count, 0)),
         ("ratio", lambda r: _times(_ratio_to(first, r, records))),
         ("over BERT-base", lambda r: _times(speed_up(r, records))),
+        ("answers off by", _answer_difference),
         ("marks", lambda r: ", ".join(caveats(r)) or NOTHING),
     ]
     return build_rows(columns, sorted(records, key=order))
@@ -173,6 +174,11 @@ def notes(result: Result) -> list[str]:
                 if lengths
                 else ""
             )
+        )
+    if any(record.answer_difference is not None for record in records):
+        lines.append(
+            "answers off by: how far the outputs were from those of the machine that measured, for the same "
+            "inputs; what other kernels do not explain is a failure, wrong answers"
         )
     if runtimes := differing_runtimes(records):
         lines.append(
@@ -279,6 +285,11 @@ def _interval(record: Record) -> str:
         return NOTHING
     low, high = record.ci95_ms
     return f"± {50 * (high - low) / record.typical_ms:.1f}%"
+
+
+def _answer_difference(record: Record) -> str:
+    difference = record.answer_difference
+    return NOTHING if difference is None else f"{100 * difference:.2g}%"
 
 
 def _spread(record: Record) -> str:
