@@ -212,6 +212,9 @@ def test_figures_of_several_starts_by_hand():
     assert high - 2 == pytest.approx(4.3027 / 3**0.5 + 5e-4, abs=1e-4) and low + high == 4
     assert latency_stats.repeat_interval([1.0]) is None
     assert latency_stats.repeat_interval([0.17, 0.17]) == (0.1695, 0.1705)
+    # One of two starts was preempted: their interval ends at no negative time, which a record refuses.
+    low, high = latency_stats.repeat_interval([0.03, 6.69])
+    assert low == 0.0 and high > 40
 
 
 def test_the_interval_of_a_median_covers_it_with_its_confidence():

@@ -47,12 +47,21 @@ def test_records_have_the_contracts_keys_and_the_device(connected, packages):
         assert [s["temperature_c"] for s in record["states"]] == [30.0] * 4
         assert record["throttled"] == [] and record["tool"]["mode"] == "binary"
         profiled = {operation["type"] for operation in record["profile"]}
-        assert {"TfLiteXNNPackDelegate", "DelegateOpInvoke"} <= profiled
+        assert {"EMBEDDING_LOOKUP", "Fully Connected (NC, F32)"} <= profiled
+        assert not any("Delegate" in operation for operation in profiled)
+        taken = record["delegated"]  # Android's builds print nodes too
+        assert (
+            taken["nodes"] == taken["total"] - taken["outside"]
+            and 0 < taken["outside_percent"] < 100
+        )
         json.dumps(record)
     padded = {(Path(r["package"]).stem, r["seq_length"]): r["padded_to"] for r in result["records"]}
     assert padded["fixed", 8] == 16 and padded["fixed", 16] is None and padded["int8", 8] is None
     # Two starts per measurement, and one for the operators, whose time is in no figure.
     assert len(phone.runs) == 3 * 12
+    # With all events of a run, however many: 1024 fit otherwise.
+    whole = "--enable_op_profiling=true --allow_dynamic_profiling_buffer_increase=true"
+    assert [run.endswith(whole) for run in phone.runs] == [False] * 24 + [True] * 12
 
 
 def test_the_tool_gets_real_ids_at_the_length(connected, packages):

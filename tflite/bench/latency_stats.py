@@ -82,7 +82,8 @@ def repeat_interval(times_ms: Sequence[float]) -> tuple[float, float] | None:
         return None
     mean, error = float(np.mean(times_ms)), float(np.std(times_ms, ddof=1)) / math.sqrt(count)
     half = float(stats.t.ppf((1 + _CONFIDENCE) / 2, count - 1)) * error + _HALF_MICROSECOND_MS
-    return round(mean - half, _DIGITS), round(mean + half, _DIGITS)
+    low = max(mean - half, 0.0)  # two starts that differ much: no time is below 0
+    return round(low, _DIGITS), round(mean + half, _DIGITS)
 
 
 def half_width(interval: Sequence[float]) -> float:

@@ -114,11 +114,15 @@ class RemoteDevice:
                 android.restore_screen(self.shell, self._screen_setting)
 
     def fail(
-        self, cause: str, message: str, measurement: Measurement | None = None, **setting: str
+        self,
+        cause: str,
+        message: str,
+        measurement: Measurement | None = None,
+        setting: Mapping[str, str] | None = None,
     ) -> None:
         """Keeps and reports a failure of a measurement, of a setting, or of the device as a whole."""
         names = [field.name for field in dataclasses.fields(Measurement)]
-        of_all: dict[str, Any] = {name: setting.get(name) for name in names}
+        of_all: dict[str, Any] = dict.fromkeys(names) | dict(setting or {})
         failure = Failure(
             device=self.name,
             hardware_name=self.hardware.get("name"),
@@ -172,7 +176,7 @@ class RemoteDevice:
     def _leave_out(self, error: SettingError) -> None:
         """One failure for all measurements of a setting."""
         self._unsupported.append(error.setting)
-        self.fail(error.cause, str(error), **error.setting)
+        self.fail(error.cause, str(error), setting=error.setting)
 
     def _is_supported(self, measurement: Measurement) -> bool:
         values = measurement.to_dict().items()
