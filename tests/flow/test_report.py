@@ -137,6 +137,8 @@ def test_how_far_answers_are_off_is_a_column_where_they_were_compared(result):
     assert "answers off by" not in report.table(result)
     change(result, PHONE, 1, 16, "int8", answer_difference=0.000256)
     change(result, PHONE, 1, 16, "int4", answer_difference=0.0)
+    change(result, PHONE, 1, 64, "int4", answer_difference=2e-7)
+    assert latency_row(result, PHONE, 1, 64, "int4")["answers off by"] == "<0.01%"
     shown = [
         latency_row(result, PHONE, 1, 16, recipe)["answers off by"]
         for recipe in ("int8", "int4", "float32")

@@ -289,7 +289,9 @@ def _interval(record: Record) -> str:
 
 def _answer_difference(record: Record) -> str:
     difference = record.answer_difference
-    return NOTHING if difference is None else f"{100 * difference:.2g}%"
+    if difference is None:
+        return NOTHING
+    return "<0.01%" if 0 < difference < 1e-4 else f"{100 * difference:.2g}%"
 
 
 def _spread(record: Record) -> str:
