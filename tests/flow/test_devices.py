@@ -207,9 +207,10 @@ def test_figures_of_several_starts_by_hand():
     assert latency.std == pytest.approx(6**0.5, abs=1e-4)
     assert latency_stats.summarize_repeats([first, second | {"median": None}]).median is None
     # t of 2 degrees of freedom is 4.3027; the standard error of 1, 2, 3 is 1/sqrt(3).
-    low, high = latency_stats.repeat_interval([1.0, 2.0, 3.0])
+    low, high = latency_stats.repeat_interval([11.0, 12.0, 13.0])
     # and half a microsecond, as the tool's medians are whole ones.
-    assert high - 2 == pytest.approx(4.3027 / 3**0.5 + 5e-4, abs=1e-4) and low + high == 4
+    assert high - 12 == pytest.approx(4.3027 / 3**0.5 + 5e-4, abs=1e-4)
+    assert low + high == pytest.approx(24, abs=1e-9)
     assert latency_stats.repeat_interval([1.0]) is None
     assert latency_stats.repeat_interval([0.17, 0.17]) == (0.1695, 0.1705)
     # One of two starts was preempted: their interval ends at no negative time, which a record refuses.

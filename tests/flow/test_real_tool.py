@@ -140,7 +140,7 @@ INPUTS = [
     "--input_layer_shape=1,64:1,64:1,64",
     "--input_layer_value_files=input_word_ids:ids64,input_type_ids:types64,input_mask:mask64",
     "--result_file_path=result.pb",
-    *["--num_runs=30", "--min_secs=1"],
+    *["--num_runs=30", "--min_secs=0.05"],
 ]
 RANDOM = ["--num_runs=2", "--min_secs=0", "--warmup_runs=2", "--warmup_min_secs=0"]
 

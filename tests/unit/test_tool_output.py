@@ -240,6 +240,11 @@ def test_the_time_of_a_delegate_is_counted_once():
     assert outside_delegates([only]) == (1, 30.0)
 
 
+def test_an_initialization_without_its_heading_is_no_run():
+    damaged = PROFILE.replace("Profiling Info for Benchmark Init", "Profiling Info fo")
+    assert tool_output.parse(LOG + damaged) == tool_output.parse(LOG + PROFILE)
+
+
 def test_the_older_header_and_a_single_graph():
     text = PROFILE[: PROFILE.index("INFO: Operator")].replace(
         "Profiling Info for Benchmark Initialization:",
@@ -260,6 +265,11 @@ def test_the_older_header_and_a_single_graph():
         ("	    0.203	", "	    0,203	", "0,203"),
         ("	 [avg ms]	     [%]", "	     [%]", "not the columns of Run Order"),
         ("Number of nodes executed: 3\n", "", "incomplete profile: main"),
+        (
+            "	                   SPLIT	    0.500",
+            "	                   SPLAT	    0.500",
+            "other nodes by type: main",
+        ),
         ("avg=1000 std=4", "avg=1012 std=10", "0.503 ms by type in the profile, not 0.509 ms"),
         (
             " 49.700%	 70.000%",

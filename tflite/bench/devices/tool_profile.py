@@ -154,11 +154,16 @@ def _check_shares(operations: Sequence[Operation]) -> None:
             garbled(row.type, f"{row.percent}% of the time in the profile, not {share:.3f}%")
 
 
-def _check_times(profile: Profile, operations: Sequence[Operation]) -> None:
-    """Checks the nodes' times against those by type, which are sums of whole microseconds, cut."""
-    times = profile.times()
+def _check_types(profile: Profile, operations: Sequence[Operation]) -> None:
+    """Checks the nodes against the summary by type, whose times are sums of whole microseconds, cut."""
+    times: dict[str, list[float]] = {}
+    for node, milliseconds in profile.times():
+        times.setdefault(node.type, []).append(milliseconds)
+    counts = {row.type: row.count for row in operations}
+    if {name: len(of_type) for name, of_type in times.items()} != counts:
+        garbled(profile.subgraph or "the only graph", "the profile lists other nodes by type")
     for row in operations:
-        exact = sum(ms for node, ms in times if node.type == row.type)
+        exact = sum(times[row.type])
         rounding = 1e-5 * row.count * profile.average_ms + 1e-3  # of shares, and of the sum
         if not -rounding <= exact - row.avg_ms <= 1e-3 * row.count + rounding:
             garbled(row.type, f"{row.avg_ms:.3f} ms by type in the profile, not {exact:.3f} ms")
@@ -185,7 +190,7 @@ class _Draft:
             garbled(name, "profile without the time of a run")
         _check_shares(self.operations)
         profile = Profile(self.subgraph, tuple(self.nodes), self.average_ms or 0.0)
-        _check_times(profile, self.operations)
+        _check_types(profile, self.operations)
         return profile
 
 
@@ -222,6 +227,8 @@ class ProfileReader:
         elif line in (_INITIALIZATION, _REGULAR):
             self._regular = line == _REGULAR
             self._announced |= self._regular
+            for draft in self._drafts:  # also of an initialization whose heading is damaged
+                draft.regular &= not self._regular
             self._draft = self._title = None
         elif line.startswith(("Primary graph", "Subgraph (index: ")):
             fields = match_one([_SUBGRAPH], line)

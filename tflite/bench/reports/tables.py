@@ -175,6 +175,28 @@ def notes(result: Result) -> list[str]:
                 else ""
             )
         )
+    lines += _conditions(records)
+    marks = [mark for record in records for mark in caveats(record)]
+    explained = {
+        "/": "nodes of the graph that the delegate took, out of all; the rest ran without it",
+        "but for": "operations that no delegate took, and their share of a run, from the profile",
+        "as one piece": "the delegate took a connected part of the graph: builds for Linux do not print "
+        "of how many nodes, --profile counts the operations outside",
+    }
+    for words, meaning in explained.items():
+        if any(mark.startswith("delegated") and words in mark for mark in marks):
+            lines.append(f"delegated {'N/M' if words == '/' else words}: {meaning}")
+    if any(record.profile for record in records):
+        lines.append(
+            "profile: means over the runs of one start, slowed by timing each operation; a preempted run "
+            "counts in them"
+        )
+    return [*lines, *_throttling_reasons(devices, names)]
+
+
+def _conditions(records: Sequence[Record]) -> list[str]:
+    """What ran, whether it computed the same, and what else ran there."""
+    lines = []
     if any(record.answer_difference is not None for record in records):
         lines.append(
             "answers off by: how far the outputs were from those of the machine that measured, for the same "
@@ -192,16 +214,7 @@ def notes(result: Result) -> list[str]:
             "load: the average of tasks that ran or waited, over a minute, was above the cores left free by "
             "the measured threads: other programs may have slowed them"
         )
-    if any("delegated" in mark for record in records for mark in caveats(record)):
-        lines.append(
-            "delegated: nodes of the graph that the delegate took, out of all; the rest ran without it"
-        )
-    if any("as one piece" in mark for record in records for mark in caveats(record)):
-        lines.append(
-            "as one piece: the delegate took a connected part of the graph; builds for Linux do not print of "
-            "how many nodes, --profile counts the operations outside"
-        )
-    return [*lines, *_throttling_reasons(devices, names)]
+    return lines
 
 
 def median(record: Record) -> str:
