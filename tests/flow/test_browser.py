@@ -1,15 +1,18 @@
 """The pages in a real browser, offline: headless Chromium of the system."""
 
 import dataclasses
+import io
 import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 from fixtures import reports
 from fixtures.answers import Answering, classified
 from fixtures.commands import call
 from fixtures.reports import HOST, PACKAGES, PHONE
+from matplotlib.image import imread
 
 from sqb_tf.data.task import Task
 from sqb_tf.heads import registry
@@ -137,6 +140,26 @@ def test_a_phones_screen_is_wide_enough(open_page):
                 * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b))"""
     )
     assert min(heights) >= 10  # pixels
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_table_that_goes_on_has_a_shadow_on_that_side(open_page, scheme):
+    page = open_page(360, 740, scheme)
+    table = page.locator(".scroll", has_text="Loading and memory on vm")
+    background = style(page, "body", "backgroundColor")
+
+    def shaded() -> list[bool]:
+        """Whether most of the left edge, and of the right one, has another colour than the page."""
+        edges = imread(io.BytesIO(table.screenshot()))[:, [1, -2], :3] * 255
+        return [bool(other > 20) for other in np.abs(np.median(edges, 0) - background).max(-1)]
+
+    assert shaded() == [False, True]
+    table.evaluate("table => { table.scrollLeft = 100; }")
+    assert shaded() == [True, True]
+    table.evaluate("table => { table.scrollLeft = table.scrollWidth; }")
+    assert shaded() == [True, False]
+    page.set_viewport_size({"width": 1280, "height": 740})
+    assert shaded() == [False, False]
 
 
 def test_the_page_of_a_survey(open_page, tmp_path):

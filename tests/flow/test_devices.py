@@ -1,11 +1,14 @@
 """How devices describe themselves, in the forms that differ between them."""
 
 import dataclasses
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from simulators.harness import mirror
+from simulators.phone import tool
 
 from sqb_tflite.bench import latency_stats
 from sqb_tflite.bench.devices import (
@@ -101,7 +104,7 @@ def test_this_machine_describes_itself(tmp_path):
     assert hardware["cores"] >= 1 and hardware["memory_gb"] > 0
     assert hardware["os"].startswith("Linux")
     assert hardware["simd"] == host_info.describe_host()["simd"]
-    assert linux.state(shell)["load_average"] >= 0
+    assert linux.state(shell)["load_average"] >= 0 and hardware["load_average"] >= 0
 
 
 def test_simd_is_what_the_first_core_has():
@@ -143,6 +146,20 @@ def test_a_tool_is_chosen_by_its_processor(tmp_path, machine: int, abis: Sequenc
             binaries.find_binary([str(path)], "linux", abis)
 
 
+def test_a_tool_has_its_files_date_and_a_download_that_of_its_build(tmp_path, monkeypatch):
+    """The tool prints no version, and a runtime's age decides what it takes."""
+    path = tool(tmp_path)
+    os.utime(path, (1.6e9, 1.6e9))
+    assert binaries.find_binary([str(path)], "linux", ["x86_64"]).date == "2020-09-13"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "published").mkdir()
+    with mirror(tmp_path / "published") as address:
+        monkeypatch.setenv("SQB_TOOL_URL", address)
+        for published in (tmp_path / "published").iterdir():
+            os.utime(published, (1.7e9, 1.7e9))
+        assert binaries.find_binary([], "linux", ["x86_64"]).date == "2023-11-14"
+
+
 def test_no_tool_is_published_for_every_device():
     with pytest.raises(ValueError, match="no benchmark_model is published for android on x86_64"):
         binaries.find_binary([], "android", ["x86_64", "x86"])
@@ -170,7 +187,7 @@ def test_a_delegation_is_found_by_its_delegate():
 
 
 STATISTICS = Statistics(1, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0)
-OUTPUT = Output("tflite", STATISTICS, None, 1.0, None, None, None, (), ())
+OUTPUT = Output("tflite", STATISTICS, None, 1.0, None, None, None, (), {}, ())
 
 
 def test_figures_of_several_starts_by_hand():
@@ -190,9 +207,15 @@ def test_figures_of_several_starts_by_hand():
     assert latency.std == pytest.approx(6**0.5, abs=1e-4)
     assert latency_stats.summarize_repeats([first, second | {"median": None}]).median is None
     # t of 2 degrees of freedom is 4.3027; the standard error of 1, 2, 3 is 1/sqrt(3).
-    low, high = latency_stats.repeat_interval([1.0, 2.0, 3.0])
-    assert high - 2 == pytest.approx(4.3027 / 3**0.5, abs=1e-4) and low + high == 4
+    low, high = latency_stats.repeat_interval([11.0, 12.0, 13.0])
+    # and half a microsecond, as the tool's medians are whole ones.
+    assert high - 12 == pytest.approx(4.3027 / 3**0.5 + 5e-4, abs=1e-4)
+    assert low + high == pytest.approx(24, abs=1e-9)
     assert latency_stats.repeat_interval([1.0]) is None
+    assert latency_stats.repeat_interval([0.17, 0.17]) == (0.1695, 0.1705)
+    # One of two starts was preempted: their interval ends at no negative time, which a record refuses.
+    low, high = latency_stats.repeat_interval([0.03, 6.69])
+    assert low == 0.0 and high > 40
 
 
 def test_the_interval_of_a_median_covers_it_with_its_confidence():

@@ -42,16 +42,26 @@ def test_records_have_the_contracts_keys_and_the_device(connected, packages):
         assert 0 < times["min"] <= times["median"] <= times["p95"] and times["count"] >= 4
         assert len(record["samples_ms"]) == 2 and len(record["ci95_ms"]) == 2
         assert record["init_ms"] > 0 and record["peak_memory_mb"] > 0
+        assert record["answer_difference"] == 0.0 and record["private_memory_mb"] > 0
         assert record["delegated"]["extent"] == "partial"
         assert [s["temperature_c"] for s in record["states"]] == [30.0] * 4
         assert record["throttled"] == [] and record["tool"]["mode"] == "binary"
         profiled = {operation["type"] for operation in record["profile"]}
-        assert {"TfLiteXNNPackDelegate", "DelegateOpInvoke"} <= profiled
+        assert {"EMBEDDING_LOOKUP", "Fully Connected (NC, F32)"} <= profiled
+        assert not any("Delegate" in operation for operation in profiled)
+        taken = record["delegated"]  # Android's builds print nodes too
+        assert (
+            taken["nodes"] == taken["total"] - taken["outside"]
+            and 0 < taken["outside_percent"] < 100
+        )
         json.dumps(record)
     padded = {(Path(r["package"]).stem, r["seq_length"]): r["padded_to"] for r in result["records"]}
     assert padded["fixed", 8] == 16 and padded["fixed", 16] is None and padded["int8", 8] is None
     # Two starts per measurement, and one for the operators, whose time is in no figure.
     assert len(phone.runs) == 3 * 12
+    # With all events of a run, however many: 1024 fit otherwise.
+    whole = "--enable_op_profiling=true --allow_dynamic_profiling_buffer_increase=true"
+    assert [run.endswith(whole) for run in phone.runs] == [False] * 24 + [True] * 12
 
 
 def test_the_tool_gets_real_ids_at_the_length(connected, packages):
@@ -171,10 +181,35 @@ def test_other_builds_of_the_tool(connected, packages, variant):
 
 def test_this_machine_as_a_board(packages, tmp_path):
     binary = tool(tmp_path)
+    os.utime(binary, (1.6e9, 1.6e9))
     options = fleet.ConnectionOptions([str(binary)])
     result = fleet.measure([Target("local", "local")], quick(packages[:2]), options).to_json()
     assert len(result["records"]) == 2 and not result["failures"]
     assert result["records"][0]["hardware"]["os"].startswith("Linux")
+    assert result["records"][0]["tool"]["date"] == "2020-09-13"
+    for record in result["records"]:
+        assert record["answer_difference"] == 0.0  # the stand-in runs our library
+        assert 0 < record["private_memory_mb"] < record["total_memory_mb"]
+        assert record["hardware"]["load_average"] >= 0
+    # A phone keeps its copies; here they would double the packages on one disk.
+    assert list((tmp_path / "cache" / "squeezebert-mobile").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("zero", r"its outputs differ by 100\.0% from this machine's .* explain (50|1)%"),
+        ("nan", "probabilities has values that are not finite"),
+        ("short", "its outputs have 11 bytes, not 12"),
+    ],
+)
+def test_wrong_answers_are_a_failure_however_fast(packages, tmp_path, monkeypatch, kind, reason):
+    monkeypatch.setenv("BENCHMARK_ANSWERS", kind)
+    options = fleet.ConnectionOptions([str(tool(tmp_path))])
+    result = fleet.measure([Target("local", "local")], quick(packages[:1]), options)
+    (failure,) = result.failures
+    assert failure.cause == "wrong answers" and re.search(reason, failure.message)
+    assert result.records == [] and len(result.missing) == 1
 
 
 @pytest.mark.slow
@@ -187,6 +222,7 @@ def test_a_board_over_ssh(packages, tmp_path):
             result = fleet.measure(board, quick(packages[:2]), options).to_json()
             assert len(result["records"]) == 2 and not result["failures"]
             assert {record["device"] for record in result["records"]} == {name}
+            assert {record["answer_difference"] for record in result["records"]} == {0.0}
         (failure,) = fleet.measure(board, quick(packages[:1]), options).failures
         assert failure.cause == "connection lost" and "refused" in failure.message
     finally:

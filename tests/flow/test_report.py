@@ -11,18 +11,21 @@ from fixtures.reports import (
     HOST,
     PACKAGES,
     PHONE,
+    START,
     change,
     find,
     replace,
 )
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from sqb_tf.errors import InputError
-from sqb_tflite.bench.record import Operation, Record, Result
+from sqb_tflite.bench.record import Operation, Record, Result, ToolInfo
 from sqb_tflite.bench.reports import (
     drawing,
     html,
     panels,
+    plots,
     records,
     report,
     summary,
@@ -102,6 +105,67 @@ def test_throttling_and_partial_delegation_are_marked_with_their_reasons(result)
     assert "CPU clock fell from 2803 to 1766 MHz" in report.table(result)
 
 
+def test_a_load_above_the_cores_left_free_is_marked(result):
+    """The load before leaves the threads a core each, or it does not; those around starts have them in it."""
+    one, two = (find(result, HOST, n, 16, "int8") for n in (1, 2))  # of 2 cores
+    loaded = {load: HARDWARE[HOST] | {"load_average": load} for load in (0.3, 1.2, 3.2)}
+    marks = {
+        (record.threads, load): records.caveats(replace(record, hardware=hardware))
+        for record in (one, two)
+        for load, hardware in loaded.items()
+    }
+    assert marks[1, 0.3] == marks[2, 0.3] == marks[1, 1.2] == []
+    assert marks[2, 1.2] == ["load 1.2 on 2 cores"]
+    assert marks[1, 3.2] == ["load 3.2 on 2 cores"]
+
+    def state(load: float) -> dict:
+        return {"at": START.isoformat(), "load_average": load}
+
+    own = replace(two, states=(state(1.9), state(2.1)))
+    assert records.caveats(own) == []
+    shared = {"states": (state(2.1), state(4.07))}
+    change(result, HOST, 2, 16, "int8", **shared)
+    assert latency_row(result, HOST, 2, 16, "int8")["marks"] == "load 4.1 on 2 cores"
+    assert "1 measurement on a busy machine." in summary.warnings(result)
+    assert "<dt>Load average</dt><dd>2.1 to 4.07</dd>" in html.page(result)
+    assert "load: the average of tasks" in report.table(result)
+    unknown = HARDWARE[HOST] | {"cores": None, "load_average": 9.0}
+    assert records.caveats(replace(one, hardware=unknown)) == []
+
+
+def test_how_far_answers_are_off_is_a_column_where_they_were_compared(result):
+    assert "answers off by" not in report.table(result)
+    change(result, PHONE, 1, 16, "int8", answer_difference=0.000256)
+    change(result, PHONE, 1, 16, "int4", answer_difference=0.0)
+    change(result, PHONE, 1, 64, "int4", answer_difference=2e-7)
+    assert latency_row(result, PHONE, 1, 64, "int4")["answers off by"] == "<0.01%"
+    shown = [
+        latency_row(result, PHONE, 1, 16, recipe)["answers off by"]
+        for recipe in ("int8", "int4", "float32")
+    ]
+    assert shown == ["0.026%", "0%", "-"]
+    assert "answers off by: how far the outputs were" in report.table(result)
+
+
+def test_runtimes_of_different_age_are_said(result):
+    """One file on one CPU took 18.7 ms by our runner's runtime and 27.1 by that of a tool a year older."""
+    warning = "The devices ran different runtimes: their times do not compare the machines."
+    assert warning in summary.warnings(result)
+    shown = report.table(result)
+    assert "vm (host): ai-edge-litert 2.3.0" in shown
+    tool = "that of benchmark_model (tflite), a file of 2025-08-13"
+    assert f"SQB test device (adb {PHONE}) [emulator: not a phone]: {tool}" in shown
+    assert "(binary) with a runtime of its own; file of 2025-08-13" in shown
+    phone = [r for r in result.records if r.device == PHONE]
+    # Builds of one day for two processors are of one age.
+    other = ToolInfo("benchmark_model (tflite)", "cd" * 32, "binary", "2025-08-13")
+    phones = Result([*phone, *(replace(r, device="other", tool=other) for r in phone)])
+    assert warning not in summary.warnings(phones) and "runtimes:" not in report.table(phones)
+    newer = dataclasses.replace(other, date="2026-08-21")
+    phones = Result([*phone, *(replace(r, device="other", tool=newer) for r in phone)])
+    assert warning in summary.warnings(phones)
+
+
 def test_builds_that_do_not_count_nodes_are_marked_too(result):
     record = find(result, PHONE, 1, 16, "int8")
     uncounted = dataclasses.replace(record.delegated, total=None)
@@ -168,6 +232,7 @@ def test_the_summary_names_the_fastest_and_counts_what_is_wrong(result):
         "1 planned measurement missing.",
         "1 measurement throttled.",
         "23 measurements delegated in part.",
+        "The devices ran different runtimes: their times do not compare the machines.",
     ]
 
 
@@ -220,6 +285,34 @@ def test_a_plot_is_text_in_the_pages_colours_with_its_figures_in_words(result):
     assert ids and all(id_.startswith("d0-length-1-") for id_ in ids)
     used = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg)
     assert used and {a or b for a, b in used} <= ids
+
+
+def test_noise_does_not_press_the_lines_together(result, tmp_path, monkeypatch):
+    """A busy machine's 95th percentile is many medians: the axis ends above the medians all the same."""
+    change(result, HOST, 2, 64, "int8", median=8.0, p5=7.0, p95=4000.0)
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    plots.plot_lengths(result.records, tmp_path / "latency.png")
+    for row, device in zip((0, 2), (PHONE, HOST), strict=True):  # two panels of each
+        of_device = [r for r in result.records if r.device == device]
+        top = 1.25 * max(record.latency_ms.median for record in of_device)
+        for axes in figures[0].axes[row : row + 2]:
+            assert axes.get_ylim() == (0, pytest.approx(top))
+    looks = drawing.assign_looks(result.records)
+    host = records.group_by_device(result.records)["vm (host)"]
+    axes = Figure().subplots()
+    (panel,) = (p for p in panels.panels(host, looks) if p.name == "length-2")
+    panel.draw(axes)
+    medians = [r.latency_ms.median for r in host if r.threads == 2]
+    assert axes.get_ylim() == (0, pytest.approx(1.25 * max(medians)))
+
+
+def test_the_legend_explains_the_band(result):
+    """The band is in the legend where there is one: builds without a median print no percentiles."""
+    label = "band: 5th to 95th percentile of the runs"
+    assert html.page(result).count(f"▒▒</span> {label}") == 6
+    result.records = [replace(r, p5=None, p95=None) for r in result.records]
+    assert label not in html.page(result)
 
 
 def test_names_do_no_harm(result):
@@ -324,8 +417,8 @@ def test_json_keys_are_the_contract(result):
     assert " ".join(at_length) == (
         "package sha256 size_bytes recipe lowering baseline device threads delegate core_mask "
         "signature seq_length padded_to timed latency_ms samples_ms ci95_ms init_ms first_run_ms "
-        "peak_memory_mb private_memory_mb total_memory_mb delegated states throttled profile "
-        "hardware tool versions date text"
+        "peak_memory_mb private_memory_mb total_memory_mb delegated answer_difference states throttled "
+        "profile hardware tool versions date text"
     )
     assert on_texts.keys() - at_length.keys() == {"lengths", "samples"}
     assert set(at_length["latency_ms"]) == {

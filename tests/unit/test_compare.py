@@ -11,7 +11,7 @@ from fixtures.reports import HOST, PHONE
 from scipy import stats
 
 from sqb_tf.errors import InputError
-from sqb_tflite.bench.record import Record, Result, TextSamples
+from sqb_tflite.bench.record import Record, Result, TextSamples, ToolInfo
 from sqb_tflite.bench.reports.compare import compare, table, to_json
 
 
@@ -140,6 +140,20 @@ def test_means_are_compared_where_a_median_is_missing():
     (change,) = compare(result_with(old), result_with(new)).changes
     assert change.figure == "mean" and change.marks == ("new: mean, not median",)
     assert change.ratio == new.latency_ms.mean / old.latency_ms.mean
+
+
+def test_another_runtime_is_marked():
+    for device, changes in (
+        (HOST, {"versions": {"python": "3.12", "ai-edge-litert": "2.2.0"}}),
+        (PHONE, {"tool": ToolInfo("benchmark_model (tflite)", "cd" * 32, "binary")}),
+    ):
+        old = reports.record(device, 1, 64, "int8")
+        new = reports.replace(old, **changes)
+        (change,) = compare(Result([old]), Result([new])).changes
+        assert change.marks == ("the runtimes differ",)
+    python = reports.replace(old, versions={"python": "3.13"})
+    (change,) = compare(Result([old]), Result([python])).changes
+    assert change.marks == ()
 
 
 def test_the_serial_of_a_device_does_not_matter_its_name_does():

@@ -22,13 +22,14 @@ BATTERY = "Current Battery Service state:\n  AC powered: false\n  level: 77\n  t
 THERMAL = """Thermal Status: 1
 \tTemperature{mValue=36.5, mType=0, mName=CPU0, mStatus=0}
 \tTemperature{mValue=41.25, mType=3, mName=VIRTUAL-SKIN, mStatus=1}"""
+LOAD = "0.50 0.40 0.30 1/99 1234"
 MEMORY, INFO = "MemTotal:        3730000 kB\n", "model name : Cortex\nFeatures : fp asimd\n"
 # What each question is answered with by a healthy device.
 ANSWERS = [
     (android.describe, (PROPERTIES, MEMORY, CORES, "schedutil", INFO)),
     (android.state, (BATTERY, THERMAL, CLOCKS, "  mWakefulness=Awake", "0c7e-boot")),
-    (linux.describe, ("Linux board 6.1.0 aarch64", MEMORY, CORES, "performance", INFO)),
-    (linux.state, ("41250\n38000", "0.50 0.40 0.30 1/99 1234", CLOCKS, "0c7e-boot")),
+    (linux.describe, ("Linux board 6.1.0 aarch64", MEMORY, CORES, "performance", LOAD, INFO)),
+    (linux.state, ("41250\n38000", LOAD, CLOCKS, "0c7e-boot")),
 ]
 # Digits that `int` refuses or takes as others, floats that are none, too many digits, markup, escapes.
 SPLICES = (

@@ -106,7 +106,7 @@ def test_info_is_what_the_package_and_its_interpreter_say(model, tmp_path):
 
 def test_info_chooses_the_shortest_signature_that_is_long_enough():
     def signature(length: int | None) -> SignatureInfo:
-        return SignatureInfo(f"seq_{length}", (), (), (), length)
+        return SignatureInfo(f"seq_{length}", (), (), (), (), length)
 
     fixed = PackageInfo("", "", 0, (), None, {}, tuple(map(signature, (64, 16, 32))))
     assert [fixed.signature_for(n).seq_length for n in (5, 16, 17, 64, 99)] == [16, 16, 32, 64, 64]

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from sqb_tflite.bench.devices import tool_output, tool_result
 from sqb_tflite.bench.devices.tool_lines import ToolError
+from sqb_tflite.bench.devices.tool_profile import time_by_kind
 from sqb_tflite.bench.devices.tool_statistics import Statistics
 
 FUZZ = settings(max_examples=300, deadline=None, derandomize=True, database=None)
@@ -151,7 +152,9 @@ def test_a_damaged_log_gives_an_error_or_what_it_states(text):
         assert 0 <= inference.min <= inference.mean * 1.00001 and inference.count > 0
         assert all(math.isfinite(value) for value in astuple(inference) if value is not None)
         for profile in output.profiles:
-            assert len(profile.nodes) == sum(one.count for one in profile.operations)
+            kinds = time_by_kind([profile])
+            assert len(profile.nodes) == sum(kind.count for kind in kinds)
+            assert sum(kind.avg_ms for kind in kinds) <= 1.01 * profile.average_ms + 1e-3
 
 
 @FUZZ

@@ -17,7 +17,7 @@ from fixtures.tool_logs import (
 
 from sqb_tflite.bench.devices import tool_output, tool_result
 from sqb_tflite.bench.devices.tool_lines import ToolError
-from sqb_tflite.bench.devices.tool_profile import Node
+from sqb_tflite.bench.devices.tool_profile import Node, outside_delegates, time_by_kind
 from sqb_tflite.bench.devices.tool_statistics import Statistics
 from sqb_tflite.bench.record import Delegation, Operation
 
@@ -98,6 +98,15 @@ def test_every_form_of_the_count_line(line, average, expected):
     assert astuple(tool_output.parse(text).inference) == expected
 
 
+@pytest.mark.parametrize("blanks", [" ", " " * 11])
+def test_the_private_memory_is_what_no_file_backs(blanks):
+    lines = f"INFO: + RssAnnon{blanks}: 18 MB\nINFO: + RssFile + RssShmem{blanks}: 7 MB\n"
+    assert tool_output.parse(LOG).private_memory_mb is None  # builds that print the process alone
+    assert tool_output.parse(LOG + lines).private_memory_mb == pytest.approx(18.874368)
+    assert fails(LOG + lines.replace("18 MB", "18.5 MB")).cause == "garbled"
+    assert "VmRSS" in str(fails(LOG + lines.replace("18 MB", "19 MB")))
+
+
 @pytest.mark.parametrize("none", ["count=0", "count=0 p5=0 median=0 p95=0"])
 def test_no_warm_up(none):
     text = LOG.replace(WARMUP_COUNT, none)
@@ -154,7 +163,7 @@ def test_litert_by_hand():
         ("Replacing 31 node(s) with delegate (A) node, yielding 1 partitions.", ("A", "full", 31, None, 1)),
         (
             "Explicitly applied GPU delegate, and the model graph will be partially executed by the delegate w/ 2 delegate kernels.",
-            ("GPU", "partial", None, None, None),
+            ("GPU", "partial", None, None, None, 2),
         ),
         (
             "Though NNAPI delegate is explicitly applied, the model graph will not be executed by the delegate.",
@@ -190,7 +199,7 @@ def test_profiles_by_hand(spaces):
     text = re.sub("[ \t]*\t[ \t]*", "   ", PROFILE) if spaces else PROFILE  # as terminals copy it
     main, body, delegate = tool_output.parse(LOG + text).profiles
     assert (main.subgraph, body.subgraph) == ("main", "while_body")
-    assert main.operations == (
+    assert time_by_kind([main]) == (
         Operation("QUANTIZE", 2, 0.503, 50.3, 0.0, 2),
         Operation("SPLIT", 1, 0.497, 49.7, 0.0, 1),
     )
@@ -198,9 +207,42 @@ def test_profiles_by_hand(spaces):
         Node("QUANTIZE", "tfl.quantize", 0.199, 0.203, 20.3, 0.0, 1),
         Node("SPLIT", "a/x:0, a/x:1", 0.5, 0.497, 49.7, 0.0, 1),
     )
-    assert body.operations == (Operation("LESS", 1, 0.0, 0.0, 0.0, 1),)
+    assert time_by_kind([body]) == (Operation("LESS", 1, 0.0, 0.0, 0.0, 1),)
     assert delegate.subgraph == "Delegate internal"
     assert delegate.nodes[0].name == "Delegate/Convolution (NHWC, QU8) IGEMM"
+    assert [o.type for o in time_by_kind([delegate])] == ["Convolution (NHWC, QU8) IGEMM"]
+    assert outside_delegates([main, body, delegate]) == (4, 100.0)
+
+
+def test_the_time_of_a_delegate_is_counted_once():
+    """An older build lists it as a node, and its kernels in a table of their own: 700 of 1000 us."""
+    delegate = "	   TfLiteXNNPackDelegate	    0.720	    0.700	 70.000%	 70.000%	     0.000	        1	[logits]:9\n"
+    ends = ("[Name]\n", "called]\n")
+    heads = [line for line in PROFILE.splitlines(keepends=True) if line.endswith(ends)][-2:]
+    rule = "=" * 30
+    graph = (
+        f"INFO: Operator-wise Profiling Info for Regular Benchmark Runs:\n{rule} Run Order {rule}\n{heads[0]}{delegate}"
+        "	    EMBEDDING_LOOKUP	    0.300	    0.300	 30.000%	100.000%	     0.000	        1	[a]:0\n\n"
+        f"Number of nodes executed: 2\n{rule} Summary by node type {rule}\n{heads[1]}"
+        "	   TfLiteXNNPackDelegate	        1	     0.700	    70.000%	    70.000%	     0.000	        1\n"
+        "	    EMBEDDING_LOOKUP	        1	     0.300	    30.000%	   100.000%	     0.000	        1\n\n"
+        "Timings (microseconds): count=50 first=1020 curr=1001 min=990 max=1020 avg=1000 std=4\n"
+    )
+    kernels = PROFILE[PROFILE.index("Delegate internal") :]
+    profiles = tool_output.parse(LOG + graph + kernels).profiles
+    assert [(o.type, o.avg_ms) for o in time_by_kind(profiles)] == [
+        ("EMBEDDING_LOOKUP", 0.3),
+        ("Convolution (NHWC, QU8) IGEMM", 0.278),
+    ]
+    assert outside_delegates(profiles) == (1, 30.0)
+    (only,) = tool_output.parse(LOG + graph).profiles
+    assert [o.type for o in time_by_kind([only])] == ["TfLiteXNNPackDelegate", "EMBEDDING_LOOKUP"]
+    assert outside_delegates([only]) == (1, 30.0)
+
+
+def test_an_initialization_without_its_heading_is_no_run():
+    damaged = PROFILE.replace("Profiling Info for Benchmark Init", "Profiling Info fo")
+    assert tool_output.parse(LOG + damaged) == tool_output.parse(LOG + PROFILE)
 
 
 def test_the_older_header_and_a_single_graph():
@@ -210,7 +252,7 @@ def test_the_older_header_and_a_single_graph():
     )
     (profile,) = tool_output.parse(text + LOG).profiles
     assert profile.subgraph == "" and profile.nodes[0].first_ms == 552.75
-    assert profile.operations == (
+    assert time_by_kind([profile]) == (
         Operation("ModifyGraphWithDelegate", 1, 552.75, 100.0, 3716.0, 1),
     )
 
@@ -223,6 +265,27 @@ def test_the_older_header_and_a_single_graph():
         ("	    0.203	", "	    0,203	", "0,203"),
         ("	 [avg ms]	     [%]", "	     [%]", "not the columns of Run Order"),
         ("Number of nodes executed: 3\n", "", "incomplete profile: main"),
+        (
+            "	                   SPLIT	    0.500",
+            "	                   SPLAT	    0.500",
+            "other nodes by type: main",
+        ),
+        ("avg=1000 std=4", "avg=1012 std=10", "0.503 ms by type in the profile, not 0.509 ms"),
+        (
+            " 49.700%	 70.000%",
+            " 48.700%	 70.000%",
+            "0.497 ms by type in the profile, not 0.487 ms",
+        ),
+        (
+            "Timings (microseconds): count=50 first=1009 curr=1001 min=990 max=1020 avg=1000 std=4\n",
+            "",
+            "profile without the time of a run: main",
+        ),
+        (
+            "INFO: Operator-wise",
+            "INFO: Warning: Dropping ProfileBuffer event.\nINFO: Operator-wise",
+            "the profile lacks nodes",
+        ),
         ("Subgraph (index: 1, name: while_body) profile:\n", "", "printed twice in a profile"),
     ],
 )

@@ -13,6 +13,7 @@ from .record import Latency
 
 _CONFIDENCE = 0.95
 _DIGITS = 4  # 0.1 microseconds
+_HALF_MICROSECOND_MS = 0.0005  # the tool's medians are whole microseconds
 
 
 def summarize_samples(samples_ms: Sequence[float]) -> Latency:
@@ -73,14 +74,16 @@ def repeat_time(repeat: Mapping[str, Any]) -> float:
 def repeat_interval(times_ms: Sequence[float]) -> tuple[float, float] | None:
     """The 95% confidence interval of the mean over starts, by Student's t; None for a single start.
 
-    The runs of one start share its memory layout and clock rates; only whole starts are independent.
+    The runs of one start share its memory layout and clock rates; only whole starts are independent. Equal
+    times are known to half a microsecond: 0.3% of 0.17 ms.
     """
     count = len(times_ms)
     if count < 2:
         return None
     mean, error = float(np.mean(times_ms)), float(np.std(times_ms, ddof=1)) / math.sqrt(count)
-    half = float(stats.t.ppf((1 + _CONFIDENCE) / 2, count - 1)) * error
-    return round(mean - half, _DIGITS), round(mean + half, _DIGITS)
+    half = float(stats.t.ppf((1 + _CONFIDENCE) / 2, count - 1)) * error + _HALF_MICROSECOND_MS
+    low = max(mean - half, 0.0)  # two starts that differ much: no time is below 0
+    return round(low, _DIGITS), round(mean + half, _DIGITS)
 
 
 def half_width(interval: Sequence[float]) -> float:

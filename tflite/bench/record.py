@@ -20,6 +20,9 @@ RECORDS_FILE = "records.json"  # a result in the folder of a report
 MAX_BYTES = 1 << 29  # of it: a record on real text has a time for each text
 SHORTEST_MS = 1e-9  # ratios of shorter ones are infinite
 
+# Recipes that compute in floating point.
+FLOAT_RECIPES = ("float32", "fp16")
+
 # What a record must have; everything else has a default, for files of earlier versions.
 _REQUIRED = (
     *("package", "device", "hardware", "threads", "delegate", "core_mask", "seq_length"),
@@ -49,11 +52,16 @@ class Delegation:
     nodes: Natural | None = None
     total: Natural | None = None  # None: builds before 2021 print only `nodes`
     partitions: Natural | None = None
+    kernels: Natural | None = None  # pieces that it runs as; None: not printed
+    outside: Natural | None = (
+        None  # operations that no delegate took; None, as the next: no profile
+    )
+    outside_percent: Amount | None = None  # of a run's time
 
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """All nodes of one type in a profile: a row of the tool's "Summary by node type"."""
+    """All nodes of one type in a profile, by their shares in the tool's "Run Order"."""
 
     type: Name
     count: Natural  # of nodes
@@ -65,11 +73,16 @@ class Operation:
 
 @dataclasses.dataclass(frozen=True)
 class ToolInfo:
-    """The `benchmark_model` that measured; `mode` is `binary`, `app` or `ios app`."""
+    """The `benchmark_model` that measured; `mode` is `binary`, `app` or `ios app`.
+
+    It has a TFLite runtime of its own, and prints no version of it: `date`, the file's, is what is known of
+    its age.
+    """
 
     name: Name
     sha256: Name | None
     mode: Name
+    date: Name | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +132,7 @@ class _State(TypedDict, total=False):
     at: Time | None
     temperature_c: float | None
     battery_percent: float | None
+    load_average: Amount | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,7 +150,10 @@ class Record:
         samples_ms: one time for each run; on a device one for each start of the tool.
         ci95_ms: the 95% confidence interval of the median; None: too few samples.
         init_ms, first_run_ms, peak_memory_mb, private_memory_mb, total_memory_mb: of a fresh process, see
-            `host.cold_start.measure`.
+            `host.cold_start.measure`. Of a device `private_memory_mb` is all of the tool's process at the end
+            of the runs, known to 1 MiB.
+        answer_difference: how far the outputs of the last run are from those of our interpreter on this
+            machine, see `devices.answers`; the largest of the starts. None: not compared.
         states: the device before and after each start: temperature, clocks and so on.
         throttled: why the device was slowed down; empty: it was not.
         profile: time by type of operator.
@@ -168,6 +185,7 @@ class Record:
     private_memory_mb: Amount | None = None
     total_memory_mb: Amount | None = None
     delegated: Delegation | None = None
+    answer_difference: Amount | None = None
     states: tuple[Mapping[str, Any], ...] = ()
     throttled: tuple[Name, ...] = ()
     profile: tuple[Operation, ...] | None = None
@@ -260,7 +278,7 @@ class Missing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a run gave no result; without a package and setting, why the device as a whole gave none.
+    """Why a run gave no result; without a package, why a setting, or the device as a whole, gave none.
 
     Attributes:
         hardware_name: of the device; None: it was never reached.

@@ -22,7 +22,8 @@ class SignatureInfo:
 
     Attributes:
         inputs, outputs: names in alphabetical order, as the interpreter lists them.
-        graph_inputs: the input names in the order of the graph, by which `benchmark_model` tells them apart.
+        graph_inputs, graph_outputs: names in the order of the graph, by which `benchmark_model` tells them
+            apart.
         seq_length: tokens of its inputs; None: any number.
     """
 
@@ -30,6 +31,7 @@ class SignatureInfo:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     graph_inputs: tuple[str, ...]
+    graph_outputs: tuple[str, ...]
     seq_length: int | None
 
     def to_json(self) -> dict[str, Any]:
@@ -161,12 +163,16 @@ def fitting_length(lengths: Sequence[int | None], length: int) -> int | None:
 
 
 def _signature(definition: SignatureDef, subgraph: Subgraph, path: str) -> SignatureInfo:
-    names = {index: name for name, index in definition.inputs.items()}
-    if unknown := set(subgraph.inputs) - names.keys():
-        raise InputError(
-            f"{path}: signature {definition.name!r} has no name for input {min(unknown)} of the model; "
-            "convert it again"
-        )
+    in_order = {}
+    for what in ("inputs", "outputs"):
+        names = {index: name for name, index in getattr(definition, what).items()}
+        indices = getattr(subgraph, what)
+        if unknown := set(indices) - names.keys():
+            raise InputError(
+                f"{path}: signature {definition.name!r} has no name for {what[:-1]} {min(unknown)} of the "
+                "model; convert it again"
+            )
+        in_order[f"graph_{what}"] = tuple(names[index] for index in indices)
     shape: tuple[int, ...] = ()
     if _LENGTH_INPUT in definition.inputs:
         shape = subgraph.tensors[definition.inputs[_LENGTH_INPUT]].signature
@@ -176,6 +182,6 @@ def _signature(definition: SignatureDef, subgraph: Subgraph, path: str) -> Signa
         name=definition.name,
         inputs=tuple(sorted(definition.inputs)),
         outputs=tuple(sorted(definition.outputs)),
-        graph_inputs=tuple(names[index] for index in subgraph.inputs),
         seq_length=length,
+        **in_order,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import email.utils
 import hashlib
 import http.client
 import json
@@ -48,6 +49,7 @@ class Binary:
 
     path: Path
     sha256: str
+    date: str  # of the file's last change; of a download the server's, which is that of the build
 
     @property
     def is_app(self) -> bool:
@@ -66,7 +68,7 @@ def find_binary(tools: Sequence[str], system: str, abis: Sequence[str]) -> Binar
         if not path.is_file():
             raise InputError(f"--tool {path}: no such file: expected benchmark_model or its .apk")
         if _runs(path, abis):
-            return Binary(path, _digest(path))
+            return _identify(path)
     if tools:
         raise InputError(
             f"--tool {', '.join(tools)}: for other devices: expected one for {' or '.join(abis)}"
@@ -99,7 +101,7 @@ def _download(name: str) -> Binary:
     if not path.exists():
         url = f"{os.environ.get('SQB_TOOL_URL') or URL}/{name}"
         log(f"downloading {url}, once: later runs find it in {path.parent}")
-        content = _fetch(url)
+        content, modified = _fetch(url)
         digest, before = hashlib.sha256(content).hexdigest(), _recorded_sum(record)
         if before not in (None, digest):
             warn(
@@ -115,7 +117,9 @@ def _download(name: str) -> Binary:
             staged.write_text(json.dumps(source, indent=2) + "\n")
         with staged_file(path) as staged:
             staged.write_bytes(content)
-    binary = Binary(path, _digest(path))
+            if modified is not None:
+                os.utime(staged, (modified, modified))
+    binary = _identify(path)
     if binary.sha256 != _recorded_sum(record):
         raise InputError(
             f"{path}: its sha256 is not that of the download, which {record.name} has: delete it to download "
@@ -132,13 +136,13 @@ def _recorded_sum(record: Path) -> str | None:
         return None
 
 
-def _fetch(url: str) -> bytes:
-    """What is at an address, and nothing but it: see `_check_address`."""
+def _fetch(url: str) -> tuple[bytes, float | None]:
+    """What is at an address, and nothing but it, see `_check_address`; and when it was changed, if known."""
     try:
         _check_address(url)
         opener = urllib.request.build_opener(_CheckedRedirects)
         with opener.open(url, timeout=_TIMEOUT_S) as answer:
-            return answer.read()
+            return answer.read(), _timestamp(answer.headers["Last-Modified"])
     except InputError:
         raise
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -147,6 +151,14 @@ def _fetch(url: str) -> bytes:
             f"{url}: cannot be downloaded ({reason}): download it on another machine and name it "
             "with --tool FILE"
         ) from None
+
+
+def _timestamp(date: str | None) -> float | None:
+    """Seconds of a date as HTTP writes it; None for none, and for anything else."""
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp() if date else None
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _check_address(url: str) -> None:
@@ -178,5 +190,6 @@ def _runs(path: Path, abis: Sequence[str]) -> bool:
     return any(abi in abis for abi in _MACHINES.get(machine, ()))
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _identify(path: Path) -> Binary:
+    changed = datetime.date.fromtimestamp(path.stat().st_mtime)
+    return Binary(path, hashlib.sha256(path.read_bytes()).hexdigest(), changed.isoformat())

@@ -15,6 +15,7 @@ from sqb_tf.errors import InputError
 from ...package.info import PackageInfo
 from ...runtime.runner import Runner, fit
 from ..inputs import Text, encode_length
+from .answers import Answers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class DeviceInputs:
         length: in tokens as run; more than requested where the package has a fixed length.
         fixed: whether the package takes no other length.
         value_ranges: for a tool that takes no files.
+        answers: what this machine computes of them.
     """
 
     signature: str
@@ -38,6 +40,7 @@ class DeviceInputs:
     length: int
     fixed: bool
     value_ranges: str
+    answers: Answers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,4 +114,5 @@ def _prepare_inputs(
         arrays["input_word_ids"].shape[1],
         signature.seq_length is not None,
         value_ranges(signature.graph_inputs, len(info.vocabulary)),
+        Answers.compute(runner, signature, arrays),
     )

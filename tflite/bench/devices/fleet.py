@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import json
@@ -56,14 +57,25 @@ def measure(
     remote = [target for target in targets if target.transport != "host"]
     result = Result(failures=journal.failures)
     if remote:
-        with scratch_folder() as folder:
+        with scratch_folder() as folder, _local_folder(remote) as copies:
             prepared = _prepare(plan, packages, folder)
-            _measure_remote(remote, plan, prepared, options, journal, result, folder)
+            _measure_remote(remote, plan, prepared, options, journal, result, folder, copies)
     if len(remote) < len(targets):
         result.records += _measure_host(plan, packages, journal)
     if not result.missing:
         journal.finish()
     return result
+
+
+def _local_folder(targets: Sequence[Target]) -> contextlib.AbstractContextManager[Path | None]:
+    """Where `local` keeps the tool, packages and inputs while it measures; None: it is no target.
+
+    A phone keeps its copies, as copying takes a minute. Here they would double the user's packages on one
+    disk. Beside the downloads, since a temporary folder may be in memory, or run no programs.
+    """
+    if any(target.transport == "local" for target in targets):
+        return scratch_folder(binaries.cache())
+    return contextlib.nullcontext()
 
 
 def _prepare(
@@ -86,8 +98,9 @@ def _measure_remote(
     journal: Journal,
     result: Result,
     folder: Path,
+    copies: Path | None,
 ) -> None:
-    """Each device in a thread of its own; `folder` is for what they need meanwhile."""
+    """Each device in a thread of its own; `folder` is for what they need meanwhile, `copies` for `local`."""
     stop = threading.Event()
     find_binary = functools.partial(binaries.find_binary, options.tools)
     limits = {path: package.info.max_seq_length for path, package in packages.items()}
@@ -99,7 +112,7 @@ def _measure_remote(
     ):
         devices = []
         for target in targets:
-            shell, system = _connect(target, stop, options, folder)
+            shell, system = _connect(target, stop, options, folder, copies)
             report = functools.partial(status.report, target.name)
             devices.append(
                 RemoteDevice(
@@ -126,7 +139,11 @@ def _measure_remote(
 
 
 def _connect(
-    target: Target, stop: threading.Event, options: ConnectionOptions, folder: Path
+    target: Target,
+    stop: threading.Event,
+    options: ConnectionOptions,
+    folder: Path,
+    copies: Path | None,
 ) -> tuple:
     """The shell of a target, and the module that knows its system."""
     shell: Shell
@@ -136,7 +153,8 @@ def _connect(
         address, port = ssh_address(target.name)
         shell = SshShell(stop, address, port, options.ssh_config, folder)
     else:
-        shell = LocalShell(stop, binaries.cache() / "device")
+        assert copies is not None, "`local` has a folder"
+        shell = LocalShell(stop, copies)
     return shell, linux
 
 

@@ -14,19 +14,21 @@ _DESCRIBE = linux_proc.script(
     linux_proc.MEMORY,
     linux_proc.CORES,
     linux_proc.GOVERNOR,
+    linux_proc.LOAD,
     "cat /proc/cpuinfo /proc/device-tree/model 2>/dev/null",
 )
 _STATE = linux_proc.script(
     "cat /sys/class/thermal/thermal_zone*/temp 2>/dev/null",
-    "cat /proc/loadavg",
+    linux_proc.LOAD,
     linux_proc.FREQUENCIES,
     linux_proc.BOOT_ID,
 )
 
 
 def describe(shell: Shell) -> dict[str, Any]:
-    """Name, CPU, cores, clusters, memory, OS, ABI, by the keys of `host_info.describe_host`."""
-    names, memory, cores, governor, cpuinfo = linux_proc.sections(shell.run(_DESCRIBE).text, 5)
+    """Name, CPU, cores, clusters, memory, OS, ABI, load, by the keys of `host_info.describe_host`."""
+    answer = shell.run(_DESCRIBE).text
+    names, memory, cores, governor, load, cpuinfo = linux_proc.sections(answer, 6)
     words = names.split()
     if len(words) < 4:
         raise linux_proc.unreadable(names)
@@ -43,6 +45,7 @@ def describe(shell: Shell) -> dict[str, Any]:
         "abi": machine,
         "abis": [machine],
         "governor": governor.strip() or None,
+        "load_average": linux_proc.load_average(load),
     }
 
 
@@ -54,7 +57,7 @@ def state(shell: Shell) -> dict[str, Any]:
     clocks, capped = linux_proc.frequencies(cpu)
     return {
         "temperature_c": max(temperatures, default=None),
-        "load_average": linux_proc.decimal(load.partition(" ")[0]),
+        "load_average": linux_proc.load_average(load),
         "cpu_mhz": clocks,
         "throttled": capped,
         "boot_id": boot.strip(),

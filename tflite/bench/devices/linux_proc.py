@@ -14,6 +14,7 @@ echo "${d##*/} $(cat $d/cpufreq/cpuinfo_max_freq 2>/dev/null)"; done"""
 GOVERNOR = "cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null"
 FREQUENCIES = """for d in /sys/devices/system/cpu/cpu[0-9]*/cpufreq; do c=${d%/cpufreq}
 echo "${c##*/}" $(cat $d/scaling_cur_freq $d/scaling_max_freq $d/cpuinfo_max_freq 2>/dev/null); done"""
+LOAD = "cat /proc/loadavg"
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 
 # The instruction sets that decide how int8 compares with float32, by the kernel's names: x86, then Arm.
@@ -72,6 +73,11 @@ def memory_gb(meminfo: str) -> float | None:
     """`MemTotal` in GB (10^9 bytes)."""
     total = re.search(rf"MemTotal:\s*({_WHOLE}) kB", meminfo)
     return round(int(total[1]) * 1024 / 1e9, 1) if total else None
+
+
+def load_average(loadavg: str) -> float | None:
+    """Tasks that ran or waited, over the last minute."""
+    return decimal(loadavg.partition(" ")[0])
 
 
 def simd(cpuinfo: str) -> list[str]:

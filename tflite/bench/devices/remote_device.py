@@ -12,11 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, last_line
 
 from ..plan import Measurement, Plan
 from ..record import Failure, Record
-from . import android, reconnect, tool
+from . import android, answers, reconnect, tool
 from .adb import AdbShell
 from .binaries import Binary
 from .device_files import DeviceFiles
@@ -26,8 +26,10 @@ from .heat_gate import HeatGate
 from .journal import Journal
 from .repeat_policy import RepeatPolicy
 from .repeats import build_record, repeat_from_output
-from .shells import DeviceError, Shell, Stopped
+from .shells import DeviceError, SettingError, Shell, Stopped
 from .tool import Tool
+
+_ON_CORES = 'taskset "$1" true'
 
 
 class RemoteDevice:
@@ -65,6 +67,7 @@ class RemoteDevice:
         self.measurements = plan.measurements(limits)
         self.hardware: dict[str, Any] = {}
         self.tool: Tool | None = None
+        self._unsupported: list[dict[str, str]] = []  # settings, by the keys of records
         self._screen_setting: str | None = None  # restored at the end; None: there is none
 
     def open(self) -> None:
@@ -90,6 +93,7 @@ class RemoteDevice:
         else:
             self._files.copy(binary.path, name)
             self.tool.identify()
+        self._check_settings(self.tool)
         if self.system is android:
             self._screen_setting = android.keep_screen_on(self.shell)
 
@@ -109,13 +113,20 @@ class RemoteDevice:
             with contextlib.suppress(DeviceError):  # the results do not depend on it
                 android.restore_screen(self.shell, self._screen_setting)
 
-    def fail(self, cause: str, message: str, measurement: Measurement | None = None) -> None:
-        """Keeps and reports a failure; without a measurement, one of the device as a whole."""
-        setting = dict.fromkeys(field.name for field in dataclasses.fields(Measurement))
+    def fail(
+        self,
+        cause: str,
+        message: str,
+        measurement: Measurement | None = None,
+        setting: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keeps and reports a failure of a measurement, of a setting, or of the device as a whole."""
+        names = [field.name for field in dataclasses.fields(Measurement)]
+        of_all: dict[str, Any] = dict.fromkeys(names) | dict(setting or {})
         failure = Failure(
             device=self.name,
             hardware_name=self.hardware.get("name"),
-            **(measurement.to_dict() if measurement else setting),
+            **(measurement.to_dict() if measurement else of_all),
             cause=cause,
             message=message,
             at=now(),
@@ -139,6 +150,38 @@ class RemoteDevice:
             text={"source": text.source, "texts": len(text.examples)},
         )
 
+    def _check_settings(self, opened: Tool) -> None:
+        """Notes the delegates and cores that the device lacks, once each, before anything runs."""
+        checks = [
+            *((opened.check_delegate, delegate) for delegate in self.plan.delegates),
+            *((self._check_cores, mask) for mask in self.plan.core_masks if mask),
+        ]
+        for check, value in checks:
+            try:
+                check(value)
+            except SettingError as error:
+                self._leave_out(error)
+
+    def _check_cores(self, core_mask: str) -> None:
+        """Checks that a process can run on the cores of a mask.
+
+        Raises:
+            SettingError: it cannot.
+        """
+        answer = self.shell.run(_ON_CORES, core_mask)
+        if answer.code:
+            where = f"--core-masks {core_mask}: not on its {self.hardware['cores']} cores"
+            raise SettingError(f"{where}: {last_line(answer.text)}", core_mask=core_mask)
+
+    def _leave_out(self, error: SettingError) -> None:
+        """One failure for all measurements of a setting."""
+        self._unsupported.append(error.setting)
+        self.fail(error.cause, str(error), setting=error.setting)
+
+    def _is_supported(self, measurement: Measurement) -> bool:
+        values = measurement.to_dict().items()
+        return not any(setting.items() <= values for setting in self._unsupported)
+
     def _run_rounds(self) -> bool:
         """Whether the device is still reachable at the end."""
         order = random.Random(f"{self.plan.seed} {self.name}")
@@ -152,10 +195,14 @@ class RemoteDevice:
                 and not self._policy.settled(self._repeats(measurement))
             ]
             for measurement in order.sample(pending, len(pending)):
+                if not self._is_supported(measurement):
+                    continue
                 if self._policy.budget_spent() and round_index:
                     return True
                 try:
                     self._run(measurement)
+                except SettingError as error:
+                    self._leave_out(error)
                 except DeviceError as error:
                     failed.add(measurement)
                     if not self._handle(error, measurement):
@@ -189,6 +236,10 @@ class RemoteDevice:
         output = self.tool.run(measurement, self.plan, inputs, files, profile)
         repeat = repeat_from_output(output, measurement.delegate)
         repeat |= {"profiled": profile, "states": [before, self._states.read()]}
+        if output.answers is not None:
+            repeat["answer_difference"] = answers.check(
+                inputs.answers, output.answers, package.info.recipe, measurement.delegate
+            )
         self.journal.add_repeat(self._key(measurement), repeat)
         self._report("done", measurement=measurement, repeat=repeat)
 

@@ -13,8 +13,12 @@ from ..record import Record, package_fields
 from .device_inputs import PreparedPackage
 from .tool import find_delegation
 from .tool_output import Output
+from .tool_profile import outside_delegates, time_by_kind
 
-_COLD_START_NAMES = ("init_ms", "first_run_ms", "peak_memory_mb", "total_memory_mb")
+_COLD_START_NAMES = (
+    *("init_ms", "first_run_ms"),
+    *("peak_memory_mb", "private_memory_mb", "total_memory_mb"),
+)
 
 
 def repeat_from_output(output: Output, delegate: str) -> dict[str, Any]:
@@ -22,11 +26,15 @@ def repeat_from_output(output: Output, delegate: str) -> dict[str, Any]:
     latency = dataclasses.asdict(output.inference)
     latency.pop("first")
     delegation = find_delegation(output, delegate)
-    operations = [dataclasses.asdict(o) for p in output.profiles for o in p.operations]
+    if delegation and output.profiles:
+        outside, percent = outside_delegates(output.profiles)
+        delegation = dataclasses.replace(delegation, outside=outside, outside_percent=percent)
+    operations = [dataclasses.asdict(operation) for operation in time_by_kind(output.profiles)]
     return latency | {
         "init_ms": output.init_ms,
         "first_run_ms": output.warmup.first if output.warmup else None,
         "peak_memory_mb": output.overall_memory_mb,
+        "private_memory_mb": output.private_memory_mb,
         "total_memory_mb": output.peak_memory_mb,
         "delegated": delegation and dataclasses.asdict(delegation),
         "profile": operations or None,
@@ -45,6 +53,7 @@ def build_record(
         device_fields: `device`, `hardware`, `tool` and `text` of the record, as JSON.
     """
     timed = [repeat for repeat in repeats if not repeat["profiled"]]
+    profiled = next((repeat for repeat in reversed(repeats) if repeat["profiled"]), None)
     times = [latency_stats.repeat_time(repeat) for repeat in timed]
     states = [state for repeat in timed for state in repeat["states"]]
     inputs = package.inputs[measurement.seq_length]
@@ -59,11 +68,11 @@ def build_record(
         "samples_ms": times,
         "ci95_ms": latency_stats.repeat_interval(times),
         **{name: _median(timed, name) for name in _COLD_START_NAMES},
-        "private_memory_mb": None,  # which the tool does not report
-        "delegated": timed[-1]["delegated"],
+        "answer_difference": max(_known(repeats, "answer_difference"), default=None),
+        "delegated": (profiled or timed[-1])["delegated"],
         "states": states,
         "throttled": list(dict.fromkeys(r for state in states for r in state["throttled"])),
-        "profile": next((r["profile"] for r in reversed(repeats) if r["profiled"]), None),
+        "profile": profiled and profiled["profile"],
         "versions": {},
         "date": states[-1]["at"],
     }
@@ -71,6 +80,10 @@ def build_record(
 
 
 def _median(repeats: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    """Over the starts that report the figure."""
-    values = [repeat[name] for repeat in repeats if repeat[name] is not None]
+    values = _known(repeats, name)
     return round(statistics.median(values), 3) if values else None
+
+
+def _known(repeats: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """A figure of the starts that have it; a journal of an earlier version lacks some."""
+    return [value for repeat in repeats if (value := repeat.get(name)) is not None]

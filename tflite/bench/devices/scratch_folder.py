@@ -1,4 +1,4 @@
-"""Temporary folders that no measurement leaves behind, however it ended."""
+"""Folders that no measurement leaves behind, however it ended."""
 
 from __future__ import annotations
 
@@ -10,18 +10,29 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from sqb_tf.atomic_write import writing
+
 _PREFIX = "sqb-inputs-"
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A temporary folder, removed on leaving; first those of processes that were killed are removed.
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A folder of its owner, removed on leaving; first those of processes that were killed are removed.
 
     A folder in use is locked: a lock ends with its process, whatever ended that.
+
+    Args:
+        parent: where, made if it is not there; None: among the temporary files.
+
+    Raises:
+        InputError: it cannot be made.
     """
-    _remove_stale()
-    # Locked under another name: it must not look stale to a process that starts now.
-    unlocked = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}"))
+    parent = parent or Path(tempfile.gettempdir())
+    with writing(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(parent)
+        # Locked under another name: it must not look stale to a process that starts now.
+        unlocked = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=parent))
     lock = _lock(unlocked)
     folder = unlocked.rename(unlocked.with_name(unlocked.name.removeprefix(".")))
     try:
@@ -32,8 +43,8 @@ def scratch_folder() -> Iterator[Path]:
             os.close(lock)
 
 
-def _remove_stale() -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+def _remove_stale(parent: Path) -> None:
+    for folder in parent.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):  # another user's, or removed meanwhile
             if (lock := _lock(folder)) is not None:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -45,6 +45,18 @@ class DeviceError(Exception):
         self.cause, self.lost = cause, lost
 
 
+class SettingError(DeviceError):
+    """A setting of the plan that the device cannot run, whatever else is measured.
+
+    Attributes:
+        setting: by the keys of records, such as {"delegate": "gpu"}.
+    """
+
+    def __init__(self, message: str, **setting: str) -> None:
+        super().__init__("unsupported", message)
+        self.setting = setting
+
+
 class NoAnswer(DeviceError):
     """A command did not end in time: it hangs, or the device does not answer."""
 

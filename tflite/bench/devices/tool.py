@@ -15,7 +15,7 @@ from sqb_tf.errors import last_line
 
 from ..plan import Measurement, Plan
 from ..record import Delegation
-from . import tool_output, tool_result
+from . import answers, tool_output, tool_result
 from .adb import AdbShell
 from .binaries import Binary
 from .device_inputs import DeviceInputs
@@ -23,6 +23,7 @@ from .shells import (
     PROBE_S,
     DeviceError,
     NoAnswer,
+    SettingError,
     Shell,
 )
 from .tool_lines import ToolError
@@ -35,10 +36,22 @@ _DELEGATE_FLAGS = {
     "nnapi": ("--use_nnapi=true",),
     "none": ("--use_xnnpack=false",),
 }
+# A runtime that lists conversions apart, or a deep model, has more than the buffer's 1024 events in a run.
+_LARGER_BUFFER = "allow_dynamic_profiling_buffer_increase"
 # Share of the time-out passed as `--max_secs`, so a slow model stops before it is declared hung.
 _MAX_SHARE = 0.5
-_RESULT = "result.pb"
-_RESULT_MARK = "@@result"
+# Lines of output that are read: some 40 of a run, and two for each operation of a profile. Random ids fail
+# 20,000 times, in 2.7 MB.
+_LINES, _PROFILE_LINES = 2000, 100_000
+_RESULT, _ANSWERS = "result.pb", "answers.bin"
+_RESULT_MARK, _ANSWERS_MARK = "@@result", "@@answers"
+# What is asked for where the build has it; an app does not say, and has no folder to write to. The memory is
+# read 20 times a second by a thread of its own, in microseconds: too little to show in a median.
+_WANTED = {
+    "result_file_path": _RESULT,
+    "output_filepath": _ANSWERS,
+    "report_peak_memory_footprint": "true",
+}
 # The messages of sh, bash and ld.so for a file built for another processor.
 _WRONG_ABI = re.compile(
     r"not executable: \d+-bit ELF|Exec format error|cannot execute binary file|wrong ELF class"
@@ -49,12 +62,16 @@ PACKAGE = ACTIVITY.partition("/")[0]
 _LOG_POLL_S = 0.5
 # Scripts of the shell; their arguments follow where they are run.
 _HELP = 'cd "$1" && "./$2" --help'
-# One round trip for the output, the result file and the tool's own exit code.
-_RUN = f"""cd "$1" && rm -f {_RESULT} || exit
-shift
-"$@"
-code=$?
+# One round trip for the output, the result file, the model's outputs and the tool's own exit code.
+# `head` ends the tool at `$2` lines; 3 is the way of its exit code around `head`, 4 that of its output.
+_RUN = f"""cd "$1" && rm -f {_RESULT} {_ANSWERS} || exit
+lines=$2
+shift 2
+exec 4>&1
+code=$({{ {{ "$@"; echo $? >&3; }} 2>&1 | head -n "$lines" >&4; }} 3>&1)
 echo; echo {_RESULT_MARK}; [ -f {_RESULT} ] && base64 {_RESULT} 2>/dev/null
+echo; echo {_ANSWERS_MARK}; [ -f {_ANSWERS} ] && head -c {answers.MAX_BYTES} {_ANSWERS} | base64 2>/dev/null
+rm -f {_ANSWERS}
 exit $code"""
 _KILL = 'pkill -f "$1"'
 _START_APP = f'am start -S -n {ACTIVITY} --es args "$1"'
@@ -94,12 +111,31 @@ class Tool:
         except ToolError as error:
             raise DeviceError("not the tool", f"{self.binary.path}: {error}") from None
 
+    def check_delegate(self, delegate: str) -> None:
+        """Checks that the build has a delegate. The app does not say which it has.
+
+        Raises:
+            SettingError: it has not.
+        """
+        if self.flavor == "litert":
+            lacks = delegate not in ("xnnpack", "gpu")
+        else:
+            flags = [flag[2:].partition("=")[0] for flag in _DELEGATE_FLAGS[delegate]]
+            lacks = bool(self.flags) and not self.flags.issuperset(flags)
+        if lacks:
+            raise SettingError(
+                f"--delegates {delegate}: {self.binary.path.name} is built without it: name another build "
+                "with --tool",
+                delegate=delegate,
+            )
+
     def to_json(self) -> dict[str, Any]:
         """The `tool` of a record."""
         return {
             "name": f"benchmark_model ({self.flavor})",
             "sha256": self.binary.sha256,
             "mode": "app" if self.binary.is_app else "binary",
+            "date": self.binary.date,
         }
 
     def run(
@@ -122,11 +158,14 @@ class Tool:
         arguments = self._arguments(measurement, plan, inputs, files)
         if profile and self.flavor == "tflite":
             arguments.append("--enable_op_profiling=true")
+            if _LARGER_BUFFER in self.flags:
+                arguments.append(f"--{_LARGER_BUFFER}=true")
+        lines = _PROFILE_LINES if profile else _LINES
         try:
             output = (
                 self._run_app(arguments, plan)
                 if self.binary.is_app
-                else self._run_binary(measurement, arguments, plan)
+                else self._run_binary(measurement, arguments, plan, lines)
             )
         except ToolError as error:
             cause = {"flags": "unknown flag", "failed": "failed", "garbled": "garbled output"}
@@ -136,6 +175,8 @@ class Tool:
 
     def _check_delegation(self, output: Output, delegate: str) -> None:
         """Rejects times of the CPU that would pass for those of a delegate."""
+        if warning := output.unsupported.get(delegate):
+            raise SettingError(f"--delegates {delegate}: {warning}", delegate=delegate)
         delegation = find_delegation(output, delegate)
         if delegate != "none" and delegation is not None and delegation.extent == "none":
             reason = f"{delegation.name} took no part of the graph: this is the CPU's time"
@@ -169,28 +210,32 @@ class Tool:
             f"--input_layer_value_files={values}",
             *_DELEGATE_FLAGS[measurement.delegate],
         ]
-        if "result_file_path" in self.flags:
-            arguments.append(f"--result_file_path={folder}{_RESULT}")
+        arguments += [f"--{flag}={value}" for flag, value in _WANTED.items() if flag in self.flags]
         return arguments
 
-    def _run_binary(self, measurement: Measurement, arguments: list[str], plan: Plan) -> Output:
+    def _run_binary(
+        self, measurement: Measurement, arguments: list[str], plan: Plan, lines: int
+    ) -> Output:
         cores = ["taskset", measurement.core_mask] if measurement.core_mask else []
         command = [*cores, f"./{self.name}", *arguments]
         try:
-            run = self.shell.run(_RUN, self.shell.folder, *command, timeout_s=plan.timeout_s)
+            where = (self.shell.folder, str(lines))
+            run = self.shell.run(_RUN, *where, *command, timeout_s=plan.timeout_s)
         except NoAnswer:
             # Raises if the device itself hangs. The brackets keep the pattern from matching its own shell.
             self.shell.run(_KILL, f"[{self.name[0]}]{self.name[1:]}", timeout_s=PROBE_S)
             reason = f"the tool had not ended after {plan.timeout_s:.0f} s"
             raise DeviceError("hung", reason) from None
-        text, _, encoded = run.text.rpartition(_RESULT_MARK)
+        text, _, files = run.text.rpartition(_RESULT_MARK)
+        result, _, outputs = files.partition(_ANSWERS_MARK)
         _check_runs(text, self.binary)
         output = tool_output.parse(text)
         if run.code:
             raise ToolError("failed", f"exit code {run.code} in spite of a result")
-        if encoded.strip():
-            _compare(output, _decode_result(encoded))
-        return output
+        if result.strip():
+            _compare(output, tool_result.parse_result(_decode(result)))
+        # Without `head` or `base64`, as before Android 6, nothing arrives.
+        return dataclasses.replace(output, answers=_decode(outputs) or None)
 
     def _run_app(self, arguments: list[str], plan: Plan) -> Output:
         """Reads the log, since an app has no output, until its last line or an error."""
@@ -232,10 +277,6 @@ def _litert_arguments(measurement: Measurement, inputs: DeviceInputs) -> list[st
             f"{Path(measurement.package).name}: LiteRT's benchmark_model cannot set a length: convert with "
             "--seq-lengths, or name TFLite's tool with --tool",
         )
-    if measurement.delegate not in ("xnnpack", "gpu"):
-        raise DeviceError(
-            "unsupported", f"--delegates {measurement.delegate}: LiteRT's benchmark_model lacks it"
-        )
     gpu = "true" if measurement.delegate == "gpu" else "false"
     return [f"--input_layer_value_range={inputs.value_ranges}", f"--use_gpu={gpu}"]
 
@@ -255,11 +296,12 @@ def find_delegation(output: Output, delegate: str) -> Delegation | None:
     return max(matches, key=lambda d: ("none", "partial", "full").index(d.extent), default=None)
 
 
-def _decode_result(encoded: str) -> Output:
+def _decode(encoded: str) -> bytes:
+    """A file that the tool wrote."""
     try:
-        return tool_result.parse_result(base64.b64decode("".join(encoded.split()), validate=True))
+        return base64.b64decode("".join(encoded.split()), validate=True)
     except binascii.Error:
-        raise ToolError("garbled", f"the result file: {encoded.strip()[:80]}") from None
+        raise ToolError("garbled", f"a file of its results: {encoded.strip()[:80]}") from None
 
 
 def _compare(text: Output, result: Output) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,10 @@ _MEMORY = re.compile(
 _PEAK = re.compile(
     rf"Overall peak memory footprint \(MB\) via periodic monitoring: (?P<peak>{NUMBER})"
 )
+# At the end of the runs, where the peak was asked for; the tool's spelling.
+_STATUS = re.compile(
+    rf"[-+] (?P<what>VmRSS|RssAnn?on|RssFile \+ RssShmem) *: *(?P<size>{INTEGER}) MB"
+)
 _REPLACING = re.compile(
     rf"Replacing (?P<nodes>{INTEGER})(?: out of (?P<total>{INTEGER}))? node\(s\) with delegate "
     rf"\((?P<name>.+)\) node, yielding (?P<partitions>{INTEGER}) partitions"
@@ -65,13 +69,15 @@ _APPLIED = [
     re.compile(
         r"Explicitly applied (?P<name>.+) delegate, and the model graph will be "
         r"(?:(?P<full>completely) executed by the delegate\."
-        rf"|(?P<partial>partially) executed by the delegate w/ {INTEGER} delegate kernels\.)"
+        rf"|(?P<partial>partially) executed by the delegate w/ (?P<kernels>{INTEGER}) delegate kernels\.)"
     ),
     re.compile(
         r"Though (?P<name>.+) delegate is explicitly applied, the model graph will not be "
         r"executed by the delegate\."
     ),
 ]
+# A build that has a delegate's flag for a system that lacks the delegate.
+_UNSUPPORTED = re.compile(r"(?P<name>[\w-]+) acceleration is unsupported on this platform\.")
 # Lines of LiteRT's results, and the text after their number.
 _RESULTS = {
     "Model initialization": " ms",
@@ -100,7 +106,10 @@ class Output:
     overall_memory_mb: float | None  # the same until the end of the runs
     peak_memory_mb: float | None  # of the whole process
     delegations: tuple[Delegation, ...]  # one for each subgraph
+    unsupported: Mapping[str, str]  # the build's warning, by delegate in lower case
     profiles: tuple[Profile, ...]  # of the regular runs; (): not requested
+    private_memory_mb: float | None = None  # of the process at the end: no file backs it; to 1 MiB
+    answers: bytes | None = None  # the start of the outputs of the last run; None: not written
 
 
 def parse(text: str) -> Output:
@@ -120,7 +129,7 @@ def parse(text: str) -> Output:
     if "timings" in log.facts:
         return _tflite_output(log)
     if errors:
-        raise ToolError("failed", quote(errors[-1]))
+        raise ToolError("failed", _cause(errors))
     printed = [line for _, line in lines if line]
     last = f"; the last is: {quote(printed[-1])}" if printed else ""
     raise ToolError("failed", f"no result in {len(printed)} lines{last}")
@@ -160,8 +169,17 @@ def _check_success(lines: Sequence[str], errors: Sequence[str]) -> None:
             raise ToolError("flags", f"the build lacks {quote(unknown.strip())}")
     ends = [line for line in lines if line.startswith(("Benchmarking failed", "Disallowed CPU"))]
     if ends:
-        reasons = [line for line in errors if not line.startswith("Benchmarking failed")]
-        raise ToolError("failed", quote(reasons[-1] if reasons else ends[0]))
+        raise ToolError("failed", _cause(errors) or quote(ends[0]))
+
+
+def _cause(errors: Sequence[str]) -> str:
+    """The first error, which is the cause, and the last, which adds where; empty if no line says why."""
+    reasons = [
+        line
+        for line in errors
+        if not line.startswith(("Benchmarking failed", "usage:")) and re.search("[A-Za-z]", line)
+    ]
+    return "; ".join(map(quote, dict.fromkeys(reasons[:1] + reasons[-1:])))
 
 
 class _Log:
@@ -176,6 +194,7 @@ class _Log:
         self.facts: dict[str, tuple[Any, str]] = {}
         self.runs: list[tuple[str, list[Statistics | None]]] = []
         self.delegations: list[Delegation] = []
+        self.unsupported: dict[str, str] = {}
         self.profiles = ProfileReader()
         self._merged = 0  # delegations up to this index are final
 
@@ -199,10 +218,15 @@ class _Log:
             self._note("Overall footprint", number(fields["overall"], line), line)
         elif line.startswith("Overall peak memory footprint"):
             self._note("Peak memory", number(match_one([_PEAK], line)["peak"], line), line)
+        elif line.startswith(("- VmRSS", "+ Rss")):
+            fields = match_one([_STATUS], line)
+            self._note(fields["what"].replace("nn", "n"), int(fields["size"]), line)
         elif line.startswith("Replacing "):
             self._read_replacing(line)
         elif line.startswith(("Explicitly applied ", "Though ")):
             self._read_applied(line)
+        elif match := _UNSUPPORTED.fullmatch(line):
+            self.unsupported[match["name"].lower()] = line
         elif line == "========== BENCHMARK RESULTS ==========":
             self._note("results", True, line)
         elif "results" in self.facts and (label := line.partition(":")[0]) in _RESULTS:
@@ -249,11 +273,13 @@ class _Log:
         """The tool's conclusion on a delegate, after the interpreter's lines on each subgraph."""
         fields = match_one(_APPLIED, line)
         extent = "full" if fields.get("full") else "partial" if fields.get("partial") else "none"
+        kernels = int(fields["kernels"]) if fields.get("kernels") else None
         recent = self.delegations[self._merged :]
         if len(recent) == 1 and recent[0].extent != extent:
             garbled(line, f"contradicts {recent[0].nodes} of {recent[0].total} nodes")
-        named = [dataclasses.replace(delegation, name=fields["name"]) for delegation in recent]
-        self.delegations[self._merged :] = named or [Delegation(fields["name"], extent)]
+        applied = {"name": fields["name"], "kernels": kernels}
+        named = [dataclasses.replace(delegation, **applied) for delegation in recent]
+        self.delegations[self._merged :] = named or [Delegation(extent=extent, **applied)]
         self._merged = len(self.delegations)
 
     def _read_result(self, label: str, line: str) -> None:
@@ -277,7 +303,9 @@ def _output(
         init_memory_mb=log.value("Init footprint", MIB),
         overall_memory_mb=log.value("Overall footprint", MIB),
         peak_memory_mb=log.value("Peak memory", MIB),
+        private_memory_mb=log.value("RssAnon", MIB),
         delegations=tuple(log.delegations),
+        unsupported=log.unsupported,
         profiles=log.profiles.profiles(),
     )
 
@@ -294,8 +322,16 @@ def _tflite_output(log: _Log) -> Output:
     for name, detailed, summarized in pairs:
         if None not in (detailed, summarized) and f"{detailed:g}" != f"{summarized:g}":
             garbled(line, f"{name} is {detailed:g} elsewhere")
+    _check_memory(log)
     phases = warmup and to_milliseconds(warmup), to_milliseconds(inference)
     return _output(log, "tflite", phases, timings["init"] / 1e3)
+
+
+def _check_memory(log: _Log) -> None:
+    """The tool subtracts whole numbers, so that they add up."""
+    whole, *parts = (log.value(name) for name in ("VmRSS", "RssAnon", "RssFile + RssShmem"))
+    if whole is not None and None not in parts and whole != sum(filter(None, parts)):
+        garbled(log.facts["VmRSS"][1], "not the sum of its parts")
 
 
 def _litert_output(log: _Log) -> Output:

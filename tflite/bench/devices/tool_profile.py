@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..record import Operation
-from .tool_lines import INTEGER, NUMBER, garbled, match_one, number
+from .tool_lines import INTEGER, NUMBER, ToolError, garbled, match_one, number
+from .tool_statistics import read_statistics
 
 _INITIALIZATION = "Profiling Info for Benchmark Initialization:"
 _REGULAR = "Operator-wise Profiling Info for Regular Benchmark Runs:"
+_TIMINGS = re.compile(r"Timings \(microseconds\): (?P<statistics>.*)")
 _SUBGRAPH = re.compile(
     r"(?P<index>Primary graph|Subgraph \(index: [0-9]+)(?:(?: \(|, )name: (?P<name>.*?))?\)? "
-    r"(?P<what>profile:|Timings \(microseconds\): .*)"
+    rf"(?P<what>profile:|{_TIMINGS.pattern})"
 )
 _TITLE = re.compile(
     r"=+ (Run Order|Top by Computation Time|Top by Memory Use|Summary by node type) =+"
 )
 _EXECUTED = re.compile(rf"Number of nodes executed: (?P<nodes>{INTEGER})")
-_TRAILER = re.compile(r"Timings \(microseconds\): .*|Memory \(bytes\): .*|[0-9]+ nodes observed")
+_TRAILER = re.compile(r"Memory \(bytes\): .*|[0-9]+ nodes observed")
+_DROPPED = "Dropping ProfileBuffer event."
+_DELEGATE_INTERNAL = "Delegate internal"
+_KERNEL = "Delegate/"  # how the names of a delegate's kernels begin
 _SHARE = rf"(?:{NUMBER}|-?nan)%"  # nan: no time at all was measured
 _NODE_COLUMNS = "node type, first, avg ms, %, cdf%, mem kb, times called, name"
 _COLUMNS = {
@@ -60,14 +65,71 @@ class Node:
     memory_kb: float
     times_called: int  # in a run
 
+    @property
+    def is_kernel(self) -> bool:
+        """Whether it is a part of a delegate's work."""
+        return self.name.startswith(_KERNEL)
+
+    @property
+    def is_delegate(self) -> bool:
+        """Whether it is a delegate as a whole, such as `TfLiteXNNPackDelegate`."""
+        return not self.is_kernel and "Delegate" in self.type
+
+    @property
+    def kind(self) -> str:
+        """What it computes: its type, or the kernel where the type is that of every kernel."""
+        return self.name.removeprefix(_KERNEL) if self.type == "DelegateOpInvoke" else self.type
+
 
 @dataclass(frozen=True)
 class Profile:
     """The profile of one subgraph, or of the kernels that a delegate reports, named "Delegate internal"."""
 
     subgraph: str  # "": the only one
-    operations: tuple[Operation, ...]
     nodes: tuple[Node, ...]
+    average_ms: float  # of a run: all nodes together
+
+    def times(self) -> list[tuple[Node, float]]:
+        """Each node with its milliseconds in a run, from its share: its time is cut to microseconds."""
+        return [(node, node.percent / 100 * self.average_ms) for node in self.nodes]
+
+
+def time_by_kind(profiles: Sequence[Profile]) -> tuple[Operation, ...]:
+    """The time of a run by what is computed, most first.
+
+    Where an older build lists a delegate as a node and its kernels in a table of their own, the kernels
+    stand for it: its time would count twice.
+    """
+    twice = any(profile.subgraph == _DELEGATE_INTERNAL for profile in profiles)
+    kinds: dict[str, list[tuple[Node, float]]] = {}
+    for node, milliseconds in _node_times(profiles):
+        if not (twice and node.is_delegate):
+            kinds.setdefault(node.kind, []).append((node, milliseconds))
+    times = {kind: sum(ms for _, ms in members) for kind, members in kinds.items()}
+    whole = sum(times.values())
+    return tuple(
+        Operation(
+            kind,
+            len(kinds[kind]),
+            round(milliseconds, 6),
+            round(100 * milliseconds / whole, 3) if whole else 0.0,
+            round(sum(node.memory_kb for node, _ in kinds[kind]), 3),
+            sum(node.times_called for node, _ in kinds[kind]),
+        )
+        for kind, milliseconds in sorted(times.items(), key=lambda item: -item[1])
+    )
+
+
+def outside_delegates(profiles: Sequence[Profile]) -> tuple[int, float]:
+    """How many operations of the graph no delegate took, and their percent of a run's time."""
+    graph = _node_times(p for p in profiles if p.subgraph != _DELEGATE_INTERNAL)
+    outside = [ms for node, ms in graph if not (node.is_kernel or node.is_delegate)]
+    whole = sum(ms for _, ms in graph)
+    return len(outside), round(100 * sum(outside) / whole, 3) if whole else 0.0
+
+
+def _node_times(profiles: Iterable[Profile]) -> list[tuple[Node, float]]:
+    return [pair for profile in profiles for pair in profile.times()]
 
 
 @functools.cache
@@ -92,6 +154,21 @@ def _check_shares(operations: Sequence[Operation]) -> None:
             garbled(row.type, f"{row.percent}% of the time in the profile, not {share:.3f}%")
 
 
+def _check_types(profile: Profile, operations: Sequence[Operation]) -> None:
+    """Checks the nodes against the summary by type, whose times are sums of whole microseconds, cut."""
+    times: dict[str, list[float]] = {}
+    for node, milliseconds in profile.times():
+        times.setdefault(node.type, []).append(milliseconds)
+    counts = {row.type: row.count for row in operations}
+    if {name: len(of_type) for name, of_type in times.items()} != counts:
+        garbled(profile.subgraph or "the only graph", "the profile lists other nodes by type")
+    for row in operations:
+        exact = sum(times[row.type])
+        rounding = 1e-5 * row.count * profile.average_ms + 1e-3  # of shares, and of the sum
+        if not -rounding <= exact - row.avg_ms <= 1e-3 * row.count + rounding:
+            garbled(row.type, f"{row.avg_ms:.3f} ms by type in the profile, not {exact:.3f} ms")
+
+
 @dataclass
 class _Draft:
     """A profile being read."""
@@ -101,6 +178,7 @@ class _Draft:
     nodes: list[Node] | None = None
     operations: list[Operation] | None = None
     executed: int | None = None
+    average_ms: float | None = None
 
     def finish(self) -> Profile:
         name = self.subgraph or "the only graph"
@@ -108,8 +186,12 @@ class _Draft:
             garbled(name, "incomplete profile")
         if {len(self.nodes), sum(row.count for row in self.operations)} != {self.executed}:
             garbled(name, f"profile does not list the {self.executed} nodes executed")
+        if self.nodes and self.average_ms is None:
+            garbled(name, "profile without the time of a run")
         _check_shares(self.operations)
-        return Profile(self.subgraph, tuple(self.operations), tuple(self.nodes))
+        profile = Profile(self.subgraph, tuple(self.nodes), self.average_ms or 0.0)
+        _check_types(profile, self.operations)
+        return profile
 
 
 class ProfileReader:
@@ -122,9 +204,16 @@ class ProfileReader:
         self._announced = False
         self._title: str | None = None  # of the current table
         self._columns: str | None = None
+        self._dropped = False
 
     def profiles(self) -> tuple[Profile, ...]:
-        """The profiles of the regular runs."""
+        """The profiles of the regular runs.
+
+        Raises:
+            ToolError: garbled; or failed: nodes are missing, as the tool's buffer was full.
+        """
+        if self._dropped:
+            raise ToolError("failed", f"the profile lacks nodes: the tool says: {_DROPPED}")
         finished = [(draft.regular, draft.finish()) for draft in self._drafts]
         regular = tuple(profile for is_regular, profile in finished if is_regular)
         if self._announced and not regular:
@@ -133,17 +222,23 @@ class ProfileReader:
 
     def read(self, line: str) -> bool:
         """Whether the line belongs to a profile."""
-        if line in (_INITIALIZATION, _REGULAR):
+        if line.endswith(_DROPPED):
+            self._dropped = True
+        elif line in (_INITIALIZATION, _REGULAR):
             self._regular = line == _REGULAR
             self._announced |= self._regular
+            for draft in self._drafts:  # also of an initialization whose heading is damaged
+                draft.regular &= not self._regular
             self._draft = self._title = None
         elif line.startswith(("Primary graph", "Subgraph (index: ")):
             fields = match_one([_SUBGRAPH], line)
             self._title = None
             if fields["what"] == "profile:":
                 self._begin(fields["name"] or fields["index"].replace("(index: ", ""))
-        elif line == "Delegate internal:":
-            self._begin("Delegate internal")
+            else:
+                self._read_timings(fields["statistics"], line)
+        elif line == f"{_DELEGATE_INTERNAL}:":
+            self._begin(_DELEGATE_INTERNAL)
         elif match := _TITLE.fullmatch(line):
             self._open(match[1], line)
         elif line.startswith("Number of nodes executed"):
@@ -151,6 +246,8 @@ class ProfileReader:
             if self._draft is None or self._draft.executed is not None:
                 garbled(line, "it belongs to no profile")
             self._draft.executed, self._title = nodes, None
+        elif match := _TIMINGS.fullmatch(line):
+            self._read_timings(match["statistics"], line)
         elif not line or _TRAILER.fullmatch(line):
             self._title = None
         elif self._title is None:
@@ -176,6 +273,12 @@ class ProfileReader:
                 garbled(line, "printed twice in a profile")
             setattr(self._draft, part, [])
         self._title, self._columns = title, None
+
+    def _read_timings(self, statistics: str, line: str) -> None:
+        if self._draft is None or self._draft.average_ms is not None:
+            garbled(line, "it belongs to no profile")
+        runs = read_statistics(statistics)
+        self._draft.average_ms, self._title = runs.mean / 1e3 if runs else 0.0, None
 
     def _read_header(self, line: str, title: str) -> None:
         cells = _separate_by_tabs(line).split("\t")

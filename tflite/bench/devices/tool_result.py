@@ -81,6 +81,7 @@ def parse_result(data: bytes) -> Output:
         overall_memory_mb=_optional(memory, "overall_footprint_kb", MIB / 1024),
         peak_memory_mb=_optional(memory, "peak_mem_mb", MIB),
         delegations=(),
+        unsupported={},
         profiles=(),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -197,9 +197,17 @@ def _change(
     ]
     if old.hardware.get("cpu") != new.hardware.get("cpu"):
         marks.append("the CPUs differ")
+    if _runtime(old) != _runtime(new):
+        marks.append("the runtimes differ")
     p_value, ci95 = test or (None, None)
     old_ms, new_ms = (getattr(record.latency_ms, figure) for record in pair)
     return Change(key, figure, old_ms, new_ms, times, ci95, p_value, verdict, tuple(marks))
+
+
+def _runtime(record: Record) -> tuple[str | None, Mapping[str, str]]:
+    """What tells the runtime of a record from another one."""
+    versions = {name: v for name, v in record.versions.items() if name != "python"}
+    return (record.tool.sha256 if record.tool else None), versions
 
 
 def _test(old: Record, new: Record) -> _Test | None:

@@ -33,6 +33,7 @@ STYLE = {
     "text.parse_math": False,  # the name of a file may contain dollar signs
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), FOREGROUND),
 }
+BAND_ALPHA = 0.18
 LABEL_LETTERS = 46  # above a bar: 4 inches
 
 
@@ -47,6 +48,7 @@ class Look:
 
 
 Looks = Mapping[tuple[Any, ...], Look]
+BAND = Look("band: 5th to 95th percentile of the runs", EDGE, "band")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,17 +89,19 @@ def lines(records: Sequence[Record], looks: Looks) -> Iterator[tuple[Look, list[
             yield look, series
 
 
-def draw_curves(axes: Axes, records: Sequence[Record], looks: Looks, field: str) -> None:
-    """Time by `field` (`seq_length` or `threads`): medians, with their 5th to 95th percentile.
+def draw_curves(
+    axes: Axes, records: Sequence[Record], looks: Looks, field: str, slowest: float
+) -> None:
+    """Time by `field` (`seq_length` or `threads`), up to `slowest` milliseconds: medians in their `BAND`.
 
     A mean that replaces a median is a hollow point.
     """
     for look, series in lines(records, looks):
         series.sort(key=lambda record: getattr(record, field))
-        banded = [r for r in series if None not in (r.latency_ms.p5, r.latency_ms.p95)]
+        banded = [record for record in series if has_band(record)]
         low, high = ([getattr(r.latency_ms, name) for r in banded] for name in ("p5", "p95"))
         x = [getattr(record, field) for record in banded]
-        axes.fill_between(x, low, high, color=look.colour, alpha=0.18, linewidth=0)
+        axes.fill_between(x, low, high, color=look.colour, alpha=BAND_ALPHA, linewidth=0)
         x, y = [getattr(r, field) for r in series], [r.typical_ms for r in series]
         axes.plot(x, y, look.dash, color=look.colour)
         for record in series:
@@ -106,7 +110,7 @@ def draw_curves(axes: Axes, records: Sequence[Record], looks: Looks, field: str)
             axes.plot(getattr(record, field), record.typical_ms, look.marker, **style)
     axes.set(xlabel="tokens" if field == "seq_length" else field, ylabel="milliseconds per run")
     axes.set_xticks(sorted({getattr(record, field) for record in records}))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, slowest)
 
 
 def draw_share(axes: Axes, records: Sequence[Record], looks: Looks, slowest: float) -> None:
@@ -135,6 +139,20 @@ def name_figure(records: Sequence[Record]) -> str:
     if all(medians):
         return "median"
     return "median, hollow: mean" if any(medians) else "mean"
+
+
+def has_band(record: Record) -> bool:
+    """Whether the percentiles of `BAND` are known."""
+    return None not in (record.latency_ms.p5, record.latency_ms.p95)
+
+
+def slowest_median(records: Sequence[Record]) -> float:
+    """The end of the time axis of `draw_curves`: above the medians.
+
+    A band may reach beyond: on a busy machine the 95th percentile is several medians, and an axis that held
+    it would press the lines together.
+    """
+    return 1.25 * max(record.typical_ms for record in records)
 
 
 def slowest_text(records: Sequence[Record]) -> float:

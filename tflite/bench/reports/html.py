@@ -23,7 +23,7 @@ from .records import (
 )
 
 # The characters of the legend for `drawing.MARKERS` and `drawing.DASHES`.
-SYMBOLS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
+SYMBOLS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", drawing.BAND.marker: "▒▒"}
 STROKES = {"-": "──", "--": "╌╌", ":": "┈┈", "-.": "─╌", "": ""}
 # CSS classes of the columns that are not numbers.
 CLASSES = dict.fromkeys(tables.WORDS, "words") | dict.fromkeys(tables.SENTENCES, "words sentence")
@@ -98,6 +98,7 @@ def _facts(records: Sequence[Record]) -> dict[str, str]:
         "Hardware": ", ".join(tables.hardware(records[0])),
         "Software": ", ".join(tables.software(records[0])),
         "Temperature": _range([state.get("temperature_c") for state in states], " °C"),
+        "Load average": _range([state.get("load_average") for state in states], ""),
         "Battery": _range([state.get("battery_percent") for state in states], "%"),
     }
 

@@ -123,9 +123,16 @@ def _curves(name: str, title: str, records: Sequence[Record], looks: Looks, fiel
         + ", ".join(f"{r.typical_ms:.2f} ms at {getattr(r, field)} {unit}" for r in series)
         for look, series in shown
     )
-    draw = functools.partial(drawing.draw_curves, records=records, looks=looks, field=field)
+    draw = functools.partial(
+        drawing.draw_curves,
+        records=records,
+        looks=looks,
+        field=field,
+        slowest=drawing.slowest_median(records),
+    )
     title = f"{title} ({drawing.name_figure(records)})"
-    return Panel(name, title, alt, draw, [look for look, _ in shown])
+    band = [drawing.BAND] if any(map(drawing.has_band, records)) else []
+    return Panel(name, title, alt, draw, [*(look for look, _ in shown), *band])
 
 
 def _by_recipe(compared: Sequence[Record], looks: Looks) -> Iterator[Panel]:

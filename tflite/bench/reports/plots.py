@@ -9,14 +9,16 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from sqb_tf.page.page import printable
 
 from ..record import Record
 from . import drawing
-from .drawing import Looks
+from .drawing import Look, Looks
 from .records import describe_threads, group_by_device
 from .tables import hardware
 
@@ -34,13 +36,16 @@ def plot_lengths(records: Sequence[Record], path: Path) -> None:
     with matplotlib.rc_context(drawing.STYLE):
         figure, panels = _panels(len(devices), len(counts), sharey="row")
         for row, group in zip(panels, devices.values(), strict=True):
+            slowest = drawing.slowest_median(group)
             for panel, count in zip(row, counts, strict=True):
-                drawing.draw_curves(panel, _with_threads(group, count), looks, "seq_length")
+                shown = _with_threads(group, count)
+                drawing.draw_curves(panel, shown, looks, "seq_length", slowest)
                 panel.set_title(_panel_title(group, count, len(devices)))
             for panel in row[1:]:
                 panel.set_ylabel("")
-        heading = f"Time of a run: {drawing.name_figure(records)}, and 5th to 95th percentile"
-        _finish(figure, records, looks, heading, path)
+        heading = f"Time of a run: {drawing.name_figure(records)}"
+        banded = any(map(drawing.has_band, records))
+        _finish(figure, records, looks, heading, path, [drawing.BAND] if banded else [])
 
 
 def plot_texts(records: Sequence[Record], path: Path) -> None:
@@ -67,6 +72,13 @@ def plot_texts(records: Sequence[Record], path: Path) -> None:
         _finish(figure, records, looks, f"Real text, {count} texts at their own lengths", path)
 
 
+def _handle(look: Look) -> Artist:
+    """What the legend shows beside a label."""
+    if look == drawing.BAND:
+        return Patch(color=look.colour, alpha=drawing.BAND_ALPHA, linewidth=0)
+    return Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.dash)
+
+
 def _panels(rows: int, columns: int, **shared: Any) -> tuple[Figure, np.ndarray]:
     # A Figure without pyplot needs no display.
     figure = Figure(figsize=(PANEL_INCHES[0] * max(columns, 1.3), PANEL_INCHES[1] * rows))
@@ -84,28 +96,31 @@ def _panel_title(records: Sequence[Record], count: int, devices: int) -> str:
 
 
 def _finish(
-    figure: Figure, records: Sequence[Record], looks: Looks, heading: str, path: Path
+    figure: Figure,
+    records: Sequence[Record],
+    looks: Looks,
+    heading: str,
+    path: Path,
+    others: Sequence[Look] = (),
 ) -> None:
-    """Title, the devices, one legend for all panels; writes the file."""
+    """Title, the devices, one legend for all panels, of `others` too; writes the file."""
+    shown = [*looks.values(), *others]
     devices = [
         f"{title}: {', '.join(hardware(group[0])[:2])}"
         for title, group in group_by_device(records).items()
     ]
-    longest = max(len(look.label) for look in looks.values())
-    columns = min(len(looks), max(1, int(figure.get_figwidth() / (0.5 + 0.09 * longest))))
-    legend = 0.2 * math.ceil(len(looks) / columns)
+    longest = max(len(look.label) for look in shown)
+    columns = min(len(shown), max(1, int(figure.get_figwidth() / (0.5 + 0.09 * longest))))
+    legend = 0.2 * math.ceil(len(shown) / columns)
     top = 0.36 + 0.17 * len(devices)
     figure.set_figheight(figure.get_figheight() + top + legend + 0.1)
     height = figure.get_figheight()
     figure.text(0.02, 1 - 0.08 / height, heading, va="top", size=12, weight="bold")
     figure.text(0.02, 1 - 0.36 / height, "\n".join(devices), va="top", size=9, color="#666666")
     figure.legend(
-        [Line2D([], [], color=k.colour, marker=k.marker, linestyle=k.dash) for k in looks.values()],
+        list(map(_handle, shown)),
         # Matplotlib hides labels that start with an underscore.
-        [
-            "\N{ZERO WIDTH SPACE}" * look.label.startswith("_") + look.label
-            for look in looks.values()
-        ],
+        ["\N{ZERO WIDTH SPACE}" * look.label.startswith("_") + look.label for look in shown],
         loc="upper left",
         bbox_to_anchor=(0.01, 1 - top / height),
         ncols=columns,

@@ -8,10 +8,10 @@ from typing import Any
 
 from sqb_tf.page.page import printable
 
-from ..record import Failure, Missing, Record, Result
+from ..record import FLOAT_RECIPES, Delegation, Failure, Missing, Record, Result
 
-# Recipes that compute in floating point: they are compared with BERT-base in float32.
-FLOAT_RECIPES = ("float32", "fp16")
+USUAL_OUTSIDE_PERCENT = 10.0
+IDLE_LOAD = 0.5  # a machine at rest has up to 0.3
 
 
 def package_names(items: Iterable[Record | Failure | Missing]) -> dict[str, str]:
@@ -69,6 +69,22 @@ def device_titles(result: Result) -> dict[str, str]:
 def emulator_warning(hardware: Mapping[str, Any]) -> str | None:
     """The mark of a device that emulates a phone; None: it does not."""
     return "emulator: not a phone" if hardware.get("emulator") else None
+
+
+def runtime(record: Record) -> str:
+    """What ran the package: our runner's library, or the runtime within `benchmark_model`, with its age."""
+    tool = record.tool
+    if tool:
+        return f"that of {tool.name}" + (f", a file of {tool.date}" if tool.date else "")
+    return ", ".join(f"{name} {v}" for name, v in record.versions.items() if name != "python")
+
+
+def differing_runtimes(records: Iterable[Record]) -> dict[str, str]:
+    """{title of a device: its runtimes}; empty where all are of one name and age."""
+    groups = group_by_device(records)
+    runtimes = {title: dict.fromkeys(map(runtime, group)) for title, group in groups.items()}
+    differ = len({name for names in runtimes.values() for name in names}) > 1
+    return {title: " and ".join(names) for title, names in runtimes.items()} if differ else {}
 
 
 def text_records(records: Iterable[Record]) -> list[Record]:
@@ -133,14 +149,52 @@ def caveats(record: Record) -> list[str]:
         marks.append(f"padded to {record.padded_to}")
     if not record.has_median:
         marks.append("mean, not median")
+    if load := crowding_load(record):
+        marks.append(f"load {load:.1f} on {record.hardware['cores']} cores")
     delegated = record.delegated
     if delegated and delegated.extent == "none":
         marks.append("not delegated")
     if delegated and delegated.extent == "partial":
-        counted = delegated.nodes is not None and delegated.total is not None
-        nodes = f"{delegated.nodes}/{delegated.total}" if counted else "in part"
-        marks.append(f"delegated {nodes}")
+        marks.append(f"delegated {_delegated_part(delegated)}")
     return marks
+
+
+def crowding_load(record: Record) -> float | None:
+    """The load average at which a record's threads had to share cores; None: they had not, or unknown.
+
+    The device's was read before anything was measured: what it leaves of the cores must be enough for the
+    threads. Those around the starts have the threads in them.
+    """
+    cores = record.hardware.get("cores")
+    if not cores:
+        return None
+    before = record.hardware.get("load_average") or 0.0
+    during = max((state.get("load_average") or 0.0 for state in record.states), default=0.0)
+    crowded = before + record.threads > cores + IDLE_LOAD or during > cores + IDLE_LOAD
+    return max(before, during) if crowded else None
+
+
+def is_split(delegated: Delegation) -> bool:
+    """Whether a delegate took less of the graph than is usual, as far as is known.
+
+    Look-ups and ids stay outside in every package, in 2% of the time (int8 of base size, 128 tokens) to 8%
+    (the demo's, 64), and what remains is one piece.
+    """
+    if delegated.extent != "partial":
+        return False
+    if delegated.outside_percent is not None:
+        return delegated.outside_percent > USUAL_OUTSIDE_PERCENT
+    return delegated.kernels != 1
+
+
+def _delegated_part(delegated: Delegation) -> str:
+    """In the best words that the tool's figures allow: builds for Linux print no nodes."""
+    if delegated.outside is not None:
+        operations = f"{delegated.outside} operation" + ("" if delegated.outside == 1 else "s")
+        return f"but for {operations}, {delegated.outside_percent:.1f}% of the time"
+    if delegated.nodes is not None and delegated.total is not None:
+        return f"{delegated.nodes}/{delegated.total}"
+    return "as one piece" if delegated.kernels == 1 else "in part"
 
 
 def describe_setting(item: Any) -> str:

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from ..record import Record, Result
 from .records import (
     comparable_group,
+    crowding_load,
     describe_setting,
+    differing_runtimes,
     group_by_device,
+    is_split,
     result_package_names,
     speed_up,
 )
@@ -36,18 +39,22 @@ def findings(result: Result) -> list[str]:
 
 def warnings(result: Result) -> list[str]:
     """What makes a result incomplete or unfair, counted; empty: nothing does."""
-    return [f"{_plural(n, noun)} {state}." for n, noun, state in _counts(result) if n]
+    lines = [f"{_plural(n, noun)} {state}." for n, noun, state in _counts(result) if n]
+    if differing_runtimes(result.records):
+        lines.append("The devices ran different runtimes: their times do not compare the machines.")
+    return lines
 
 
 def _counts(result: Result) -> Iterator[tuple[int, str, str]]:
     records = result.records
-    extents = [record.delegated.extent for record in records if record.delegated]
+    delegated = [record.delegated for record in records if record.delegated]
     yield len(result.failures), "run", "failed"
     yield len(result.missing), "planned measurement", "missing"
     yield sum(bool(r.throttled) for r in records), "measurement", "throttled"
+    yield sum(crowding_load(r) is not None for r in records), "measurement", "on a busy machine"
     yield sum(not r.has_median for r in records), "measurement", "with a mean but no median"
-    yield extents.count("partial"), "measurement", "delegated in part"
-    yield extents.count("none"), "measurement", "not delegated at all"
+    yield sum(map(is_split, delegated)), "measurement", "delegated in part"
+    yield sum(d.extent == "none" for d in delegated), "measurement", "not delegated at all"
 
 
 def _time(record: Record) -> str:

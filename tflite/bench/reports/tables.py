@@ -13,8 +13,10 @@ from ..host import host_info
 from ..record import Record, Result
 from .records import (
     caveats,
+    crowding_load,
     describe_setting,
     device_titles,
+    differing_runtimes,
     group_by_device,
     ratio,
     result_package_names,
@@ -79,6 +81,7 @@ def latency_rows(records: Sequence[Record], names: Mapping[str, str], first: str
         ("runs", lambda r: number(r.latency_ms.count, 0)),
         ("ratio", lambda r: _times(_ratio_to(first, r, records))),
         ("over BERT-base", lambda r: _times(speed_up(r, records))),
+        ("answers off by", _answer_difference),
         ("marks", lambda r: ", ".join(caveats(r)) or NOTHING),
     ]
     return build_rows(columns, sorted(records, key=order))
@@ -123,12 +126,13 @@ def hardware(record: Record) -> list[str]:
 
 
 def software(record: Record) -> list[str]:
-    """What measured: versions, the tool with the start of its hash, and when."""
+    """What measured: versions, the tool with the start of its hash and its file's date, and when."""
     tool = record.tool
     parts = [f"{name} {version}" for name, version in record.versions.items()]
     if tool:
         digest = f" {tool.sha256[:12]}" if tool.sha256 else ""
-        parts.append(f"{tool.name}{digest} ({tool.mode})")
+        parts.append(f"{tool.name}{digest} ({tool.mode}) with a runtime of its own")
+        parts += [f"file of {tool.date}"] if tool.date else []
     return [*parts, str(record.date)] if record.date else parts
 
 
@@ -171,11 +175,46 @@ def notes(result: Result) -> list[str]:
                 else ""
             )
         )
-    if any("delegated" in mark for record in records for mark in caveats(record)):
+    lines += _conditions(records)
+    marks = [mark for record in records for mark in caveats(record)]
+    explained = {
+        "/": "nodes of the graph that the delegate took, out of all; the rest ran without it",
+        "but for": "operations that no delegate took, and their share of a run, from the profile",
+        "as one piece": "the delegate took a connected part of the graph: builds for Linux do not print "
+        "of how many nodes, --profile counts the operations outside",
+    }
+    for words, meaning in explained.items():
+        if any(mark.startswith("delegated") and words in mark for mark in marks):
+            lines.append(f"delegated {'N/M' if words == '/' else words}: {meaning}")
+    if any(record.profile for record in records):
         lines.append(
-            "delegated: nodes of the graph that the delegate took, out of all; the rest ran without it"
+            "profile: means over the runs of one start, slowed by timing each operation; a preempted run "
+            "counts in them"
         )
     return [*lines, *_throttling_reasons(devices, names)]
+
+
+def _conditions(records: Sequence[Record]) -> list[str]:
+    """What ran, whether it computed the same, and what else ran there."""
+    lines = []
+    if any(record.answer_difference is not None for record in records):
+        lines.append(
+            "answers off by: how far the outputs were from those of the machine that measured, for the same "
+            "inputs; what other kernels do not explain is a failure, wrong answers"
+        )
+    if runtimes := differing_runtimes(records):
+        lines.append(
+            "runtimes: "
+            + "; ".join(f"{title}: {name}" for title, name in runtimes.items())
+            + "; compare packages on one device: on one CPU, two runtimes a year apart took 18.7 and 27.1 ms "
+            "for one file"
+        )
+    if any(crowding_load(record) is not None for record in records):
+        lines.append(
+            "load: the average of tasks that ran or waited, over a minute, was above the cores left free by "
+            "the measured threads: other programs may have slowed them"
+        )
+    return lines
 
 
 def median(record: Record) -> str:
@@ -259,6 +298,13 @@ def _interval(record: Record) -> str:
         return NOTHING
     low, high = record.ci95_ms
     return f"± {50 * (high - low) / record.typical_ms:.1f}%"
+
+
+def _answer_difference(record: Record) -> str:
+    difference = record.answer_difference
+    if difference is None:
+        return NOTHING
+    return "<0.01%" if 0 < difference < 1e-4 else f"{100 * difference:.2g}%"
 
 
 def _spread(record: Record) -> str:
