@@ -6,6 +6,7 @@ The recordings are of LiteRT's tool on TFLite 2.20, Linux x86-64: `tool-output` 
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from sqb_tflite.bench.devices.targets import Target
 from sqb_tflite.bench.devices.tool_lines import ToolError
 from sqb_tflite.bench.devices.tool_profile import outside_delegates, time_by_kind
 from sqb_tflite.bench.record import Delegation, Record, Result
-from sqb_tflite.bench.reports import records, summary
+from sqb_tflite.bench.reports import records, summary, tables
 
 pytestmark = [pytest.mark.device]
 
@@ -153,9 +154,9 @@ RANDOM = ["--num_runs=2", "--min_secs=0", "--warmup_runs=2", "--warmup_min_secs=
         ("random-ids", RANDOM),
     ],
 )
-def test_the_stand_in_prints_what_the_tool_prints(recordings, converted, tmp_path, name, flags):
+def test_the_stand_in_prints_what_the_tool_prints(recordings, packages, tmp_path, name, flags):
     """Line by line, but for numbers and the rows of operations."""
-    (tmp_path / "demo-int8.tflite").write_bytes(converted("int8"))
+    shutil.copy(packages[1], tmp_path / "demo-int8.tflite")
     for file, value in (("ids64", 5), ("types64", 0), ("mask64", 1)):
         (tmp_path / file).write_bytes(value.to_bytes(4, "little") * 64)
     command = [str(tool(tmp_path)), "--graph=demo-int8.tflite", *RUN, *flags]
@@ -258,10 +259,10 @@ def odd_folder(tmp_path, monkeypatch) -> Iterator[Path]:
     return folder
 
 
-def test_names_with_blanks_commas_and_colons(odd_folder, converted, capsys):
+def test_names_with_blanks_commas_and_colons(odd_folder, packages, capsys):
     """From the package to the profile, on this machine."""
     package = odd_folder / "my, model: int8.tflite"
-    package.write_bytes(converted("int8"))
+    shutil.copy(packages[1], package)
     flags = ["--package", package, "--device", "local", "--tool", tool(odd_folder), "--profile"]
     flags += ["--lengths", 8, "--runs", 2, "--repeats", 1, "--min-seconds", 0.01]
     assert commands.call("benchmark", *flags, "--json", odd_folder / "a, b: c.json") == 0
@@ -314,3 +315,17 @@ def test_what_is_usual_is_no_warning(delegated, mark, warned):
     assert mark in records.caveats(entry)
     warnings = summary.warnings(Result([entry]))
     assert ("1 measurement delegated in part." in warnings) == warned
+
+
+@pytest.mark.parametrize(
+    ("delegated", "explained"),
+    [
+        ({"kernels": 1}, ["delegated as one piece"]),
+        ({"nodes": 168, "total": 191}, ["delegated N/M"]),
+        ({"outside": 23, "outside_percent": 8.17}, ["delegated but for"]),
+        ({"extent": "full"}, []),
+    ],
+)
+def test_words_on_delegates_are_explained_where_they_stand(delegated, explained):
+    notes = tables.notes(Result([record(**delegated)]))
+    assert [note.partition(":")[0] for note in notes if note.startswith("delegated")] == explained
