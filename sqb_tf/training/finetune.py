@@ -187,8 +187,9 @@ def _build_model(
         tokenizer = WordPieceTokenizer(vocabulary, options.lowercase)
         return heads.build(head, options.new_config(len(vocabulary)), len(labels)), tokenizer
     if data.is_of(init_model.info):
+        heads.order_labels(init_model, [init_model.labels.index(label) for label in labels])
         return init_model, init_model.tokenizer
-    # For another task only the encoder's weights are kept; the head is new.
+    # For another task only the encoder's weights are kept; the head is new, as `check_finetune` tells.
     model = heads.build(head, init_model.config, len(labels))
     encoder = getattr(init_model, "backbone", init_model)
     model.backbone.set_weights(encoder.get_weights())

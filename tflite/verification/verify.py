@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sqb_tf.data.example import Example, TextPair
+from sqb_tf.data.labels import shortened
 from sqb_tf.data.task_specs import TASKS
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Head, Outputs
@@ -101,8 +102,8 @@ def verify(
         raise InputError("no held-out examples to verify on: name a file of them with --data")
     if (runner.package.labels or []) != model.labels:
         raise InputError(
-            f"the package's labels {runner.package.labels} are not the model's {model.labels}: "
-            "it is not a conversion of this bundle"
+            f"the package's labels {shortened(runner.package.labels or ['none'])} are not the model's "
+            f"{shortened(model.labels or ['none'])}: it is not a conversion of this bundle"
         )
     if "recipe" not in runner.package.properties:
         raise InputError(

@@ -173,9 +173,12 @@ def _encoder(model: Any) -> Any:
 
 def _finish(squeezer: Squeezer, config: SqueezeBertConfig, teacher: Any, info: BundleInfo) -> Any:
     """The student with its teacher's head, or none."""
-    kind = info.task.kind if info.task.kind in registry.TEXT_NAMES else "encoder"
+    kind = info.task.kind
     has_weights = len(teacher.weights) > len(_encoder(teacher).weights)
-    if config.hidden_size < info.config.hidden_size and has_weights:
+    if kind in registry.TASK_NAMES:
+        kind = "encoder"
+        warn(f"the bundle has no {info.task.kind} head: the teacher's has learned from labels")
+    elif config.hidden_size < info.config.hidden_size and has_weights:
         kind = "encoder"
         warn(f"the bundle has no {info.task.kind} head: its weights are as wide as the teacher")
     model = heads.build(kind, config, settings=info.task.settings)
