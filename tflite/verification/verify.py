@@ -16,6 +16,7 @@ from sqb_tf.data.labels import shortened
 from sqb_tf.data.task_specs import TASKS
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Head, Outputs
+from sqb_tf.heads.metrics import FEWEST_EXAMPLES
 from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.progress import track
 
@@ -43,13 +44,19 @@ class Report:
     bounds: Bounds
     misses: list[str]
 
+    @property
+    def conclusive(self) -> bool:
+        """Whether there are enough examples for the figures to prove anything."""
+        return self.examples >= FEWEST_EXAMPLES
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, the contract's keys."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "conclusive": self.conclusive}
 
     def table(self) -> str:
         """The report for people."""
         metric, bounds = self.metric, self.bounds
+        remarks = self.misses if self.conclusive else [*self.misses, few_examples(self.examples)]
         rows = [("examples", f"{self.examples}", "")]
         if metric["name"] is not None:
             allowed = _allowed_drop(bounds, self.drop_standard_error, self.examples)
@@ -76,9 +83,16 @@ class Report:
                 for name, error in self.tensors.items()
             ),
             ("size", f"{self.size_bytes / 1e6:.2f} MB", f"recipe {self.recipe}"),
-            ("verdict", "missed" if self.misses else "within bounds", "; ".join(self.misses)),
+            ("verdict", "missed" if self.misses else "within bounds", "; ".join(remarks)),
         ]
         return "\n".join(f"{a:<22} {b:>14}  {c}".rstrip() for a, b, c in rows)
+
+
+def few_examples(count: int) -> str:
+    """What there is to say of a verification on fewer than `FEWEST_EXAMPLES`."""
+    return (
+        f"{count} examples prove nothing: name {FEWEST_EXAMPLES} or more held-out ones with --data"
+    )
 
 
 def verify(
