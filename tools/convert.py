@@ -18,7 +18,7 @@ from sqb_tflite.conversion.recipes import (
 )
 from sqb_tflite.verification.release_files import ReleaseFiles
 from sqb_tools import arguments, entry, results
-from sqb_tools.shared_options import HeldOutOptions
+from sqb_tools.shared_options import HeldOutOptions, no_samples
 
 DEMO_BUNDLE = Path("runs/demo")
 
@@ -142,6 +142,7 @@ def main(args: argparse.Namespace) -> int:
         make_demo_bundle()
 
     info = bundle.read_info(directory)
+    _check_samples(info, recipe, options, held_out)
     examples, source = held_out.examples(info)
     texts = read_texts(options.calibration, info.task.paired) if options.calibration else None
     from sqb_tf.progress import log, warn
@@ -172,6 +173,19 @@ def main(args: argparse.Namespace) -> int:
     table = f"{released.report.table()}\npackage {files.package}\nmanifest {files.manifest}"
     results.emit(args, table, released.manifest)
     return entry.DONE
+
+
+def _check_samples(
+    info: bundle.BundleInfo, recipe: RecipeSpec, options: ConvertOptions, held_out: HeldOutOptions
+) -> None:
+    """`InputError` if the bundle lacks texts that are neither named; it says all that must be."""
+    needed = []
+    if held_out.data is None and not info.sample("verification"):
+        needed.append(held_out.what(info))
+    if recipe.needs_calibration and not options.calibration and not info.sample("calibration"):
+        needed.append("texts to calibrate on with --calibration FILE, one per line")
+    if needed:
+        raise no_samples(info, needed)
 
 
 def make_demo_bundle() -> None:
