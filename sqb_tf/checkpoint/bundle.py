@@ -38,6 +38,7 @@ from sqb_tf.errors import InputError, one_line
 from sqb_tf.heads import registry
 from sqb_tf.heads.head import Head
 from sqb_tf.json_schema import Count, read_json_file
+from sqb_tf.json_text import to_json
 from sqb_tf.line_file import read_lines, write_lines
 from sqb_tf.text.encoder import check_seq_length
 
@@ -389,4 +390,4 @@ def _write_examples(path: Path, examples: Iterable[Example]) -> None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(to_json(value, indent=2) + "\n", encoding="utf-8")

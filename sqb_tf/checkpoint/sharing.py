@@ -6,7 +6,6 @@ What a model has learned stays: its labels, and a vocabulary that was learned fr
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from sqb_tf.atomic_write import staged_directory
 from sqb_tf.checkpoint import bundle, checksum, pretrained
 from sqb_tf.checkpoint.bundle import BundleContents, BundleInfo, TaskInfo
 from sqb_tf.json_schema import read_json_file
+from sqb_tf.json_text import to_json
 from sqb_tf.line_file import write_lines
 
 # Options of training that may name the maker's files; `metrics.json` has them all.
@@ -54,8 +54,9 @@ def copy_without_private(info: BundleInfo, output: str | Path) -> None:
             ("task", dataclasses.asdict(_public_task(info.task))),
             ("metrics", _public_metrics(metrics)),
         ):
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-            (staged / f"{name}.json").write_text(text, encoding="utf-8")
+            (staged / f"{name}.json").write_text(
+                to_json(content, indent=2) + "\n", encoding="utf-8"
+            )
         for sample in ("calibration", "verification"):
             write_lines(staged / f"{sample}.jsonl", ())
 

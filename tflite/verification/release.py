@@ -13,6 +13,7 @@ from sqb_tf.checkpoint.saving import check_sample
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.heads.metrics import FEWEST_EXAMPLES
+from sqb_tf.json_text import to_json
 from sqb_tf.progress import log, warn
 
 from ..conversion import converter
@@ -208,5 +209,5 @@ def _search_record(
 def _write(release: Release, files: ReleaseFiles) -> None:
     """Package and manifest; the manifest gets its name first, as the inner of the two."""
     with staged_file(files.package) as staged, staged_file(files.manifest) as staged_manifest:
-        staged_manifest.write_text(json.dumps(release.manifest, indent=2) + "\n", encoding="utf-8")
+        staged_manifest.write_text(to_json(release.manifest, indent=2) + "\n", encoding="utf-8")
         staged.write_bytes(release.content)
