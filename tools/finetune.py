@@ -46,7 +46,11 @@ def main(args: argparse.Namespace) -> int:
         data=data,
         samples=saving.samples,
     )
-    table = [*_table(output, metrics), outputs.privacy(saving.samples), _next_command(output)]
+    table = [
+        *_table(output, metrics),
+        outputs.privacy(saving.samples),
+        _next_command(output, args.data, saving.samples),
+    ]
     results.emit(args, "\n".join(table), metrics)
     return entry.DONE
 
@@ -78,10 +82,13 @@ def _table(output: str, metrics: dict[str, Any]) -> Iterator[str]:
     yield f"seconds          {metrics['seconds']}"
 
 
-def _next_command(output: str) -> str:
+def _next_command(output: str, data: str, samples: bool) -> str:
     """The command that they will want next."""
     package = shlex.quote(f"{output.rstrip('/')}.tflite")
-    return f"next: sqb convert --model {shlex.quote(output)} --quantize int8 --output {package}"
+    named = "" if samples else f" --data {shlex.quote(data)} --calibration TEXTS"
+    return (
+        f"next: sqb convert --model {shlex.quote(output)} --quantize int8 --output {package}{named}"
+    )
 
 
 def flags() -> arguments.Parser:

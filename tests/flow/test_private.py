@@ -63,7 +63,9 @@ def private(path, folder) -> set[str]:
 def test_a_bundle_holds_them_unless_asked_not_to(folder, capsys):
     assert private(folder / "whole", folder) == {"texts", "paths", "command", "logs"}
     assert call(*finetune(folder), "--output", folder / "none", "--no-samples") == 0
-    assert "private: no texts, command line or paths; to convert it" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "private: no texts, command line or paths; to convert it" in shown
+    assert f"none.tflite --data {folder} --calibration TEXTS" in shown
     assert not private(folder / "none", folder)
     assert sorted(file.name for file in (folder / "none").iterdir()) == sorted(PARTS)
     weights = [fingerprint(folder / name)["model.weights.h5"] for name in ("whole", "none")]
