@@ -15,7 +15,7 @@ from sqb_tools.arguments import BAD_INPUT
 NAMES = (
     *("survey", "pretrain", "squeeze", "finetune", "distill", "evaluate"),
     *("convert", "verify", "describe", "predict", "search", "benchmark"),
-    *("import_hf", "export_hf"),
+    *("import_hf", "export_hf", "share"),
 )
 
 

@@ -18,7 +18,7 @@ from sqb_tflite.conversion.recipes import (
 )
 from sqb_tflite.verification.release_files import ReleaseFiles
 from sqb_tools import arguments, entry, results
-from sqb_tools.shared_options import HeldOutOptions
+from sqb_tools.shared_options import HeldOutOptions, no_samples
 
 DEMO_BUNDLE = Path("runs/demo")
 
@@ -112,6 +112,12 @@ class ConvertOptions:
         metavar="FILE",
         fallback="DIR-RECIPE.tflite beside the model",
     )
+    overwrite: bool = option(
+        False,
+        "replace what is at --output; without it, only an earlier package of the same bundle and recipe is "
+        "replaced",
+        group="saving",
+    )
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -142,8 +148,11 @@ def main(args: argparse.Namespace) -> int:
         make_demo_bundle()
 
     info = bundle.read_info(directory)
+    _check_samples(info, recipe, options, held_out)
     examples, source = held_out.examples(info)
     texts = read_texts(options.calibration, info.task.paired) if options.calibration else None
+    if not options.overwrite:
+        _check_new(files, info, recipe.base.label)
     from sqb_tf.progress import log, warn
     from sqb_tflite.verification.release import BoundsMissed, release
 
@@ -172,6 +181,29 @@ def main(args: argparse.Namespace) -> int:
     table = f"{released.report.table()}\npackage {files.package}\nmanifest {files.manifest}"
     results.emit(args, table, released.manifest)
     return entry.DONE
+
+
+def _check_samples(
+    info: bundle.BundleInfo, recipe: RecipeSpec, options: ConvertOptions, held_out: HeldOutOptions
+) -> None:
+    """`InputError` if the bundle lacks texts that are neither named; it says all that must be."""
+    needed = []
+    if held_out.data is None and not info.sample("verification"):
+        needed.append(held_out.what(info))
+    if recipe.needs_calibration and not options.calibration and not info.sample("calibration"):
+        needed.append("texts to calibrate on with --calibration FILE, one per line")
+    if needed:
+        raise no_samples(info, needed)
+
+
+def _check_new(files: ReleaseFiles, info: bundle.BundleInfo, recipe: str) -> None:
+    """`InputError` if a file is there that is no earlier package of this bundle and recipe."""
+    assert info.directory is not None, "a bundle on disk has a folder"
+    if files.package.exists() and not files.is_earlier(info.directory, recipe):
+        raise InputError(
+            f"{files.package} is there already, and not as a {recipe} package of {info.directory}: "
+            "--overwrite replaces it"
+        )
 
 
 def make_demo_bundle() -> None:

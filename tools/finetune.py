@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from sqb_tf.data.task import Task
 from sqb_tf.options import option
 from sqb_tf.training.checks import check_finetune
 from sqb_tf.training.options import FinetuneOptions
@@ -42,14 +41,22 @@ def main(args: argparse.Namespace) -> int:
     from sqb_tf.training.finetune import finetune  # late: TensorFlow takes seconds to import
 
     metrics = finetune(
-        task, output, options, saving.resume, saving.save_every, results.command(), data
+        *(task, output, options, saving.resume, saving.save_every),
+        command=results.command(),
+        data=data,
+        samples=saving.samples,
     )
-    results.emit(args, "\n".join(_table(output, task, metrics)), metrics)
+    table = [
+        *_table(output, metrics),
+        outputs.privacy(saving.samples),
+        _next_command(output, args.data, saving.samples),
+    ]
+    results.emit(args, "\n".join(table), metrics)
     return entry.DONE
 
 
-def _table(output: str, task: Task, metrics: dict[str, Any]) -> Iterator[str]:
-    """The result for people, and the command that they will want next."""
+def _table(output: str, metrics: dict[str, Any]) -> Iterator[str]:
+    """The result for people."""
     metric, test = metrics["metric"], metrics["test"]
     yield f"bundle           {output}"
     yield (
@@ -73,8 +80,15 @@ def _table(output: str, task: Task, metrics: dict[str, Any]) -> Iterator[str]:
         )
     yield f"parameters       {metrics['parameters']:,}"
     yield f"seconds          {metrics['seconds']}"
+
+
+def _next_command(output: str, data: str, samples: bool) -> str:
+    """The command that they will want next."""
     package = shlex.quote(f"{output.rstrip('/')}.tflite")
-    yield f"next: sqb convert --model {shlex.quote(output)} --quantize int8 --output {package}"
+    named = "" if samples else f" --data {shlex.quote(data)} --calibration TEXTS"
+    return (
+        f"next: sqb convert --model {shlex.quote(output)} --quantize int8 --output {package}{named}"
+    )
 
 
 def flags() -> arguments.Parser:

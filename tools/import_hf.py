@@ -31,7 +31,8 @@ def main(args: argparse.Namespace) -> int:
         "paired": info.task.paired,
     }
     table = "\n".join(f"{name:<11} {value}" for name, value in result.items() if value != [])
-    results.emit(args, table, result)
+    private = "private: the command line and the source's path; `sqb share` writes a copy without"
+    results.emit(args, f"{table}\n{private}", result)
     return entry.DONE
 
 

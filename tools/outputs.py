@@ -35,7 +35,8 @@ def is_finished(
         return False
     if saving.resume and not saving.overwrite:
         metrics, expected = _metrics(output), json.loads(json.dumps(dataclasses.asdict(options)))
-        if metrics.get("options") == expected and metrics.get(CONTENT) == content:
+        same_data = metrics.get(CONTENT) == content and _has_samples(output) == saving.samples
+        if metrics.get("options") == expected and same_data:
             return True
     check_new(output, saving.overwrite)
     return False
@@ -45,6 +46,18 @@ def tell_finished(args: argparse.Namespace, output: str) -> int:
     """The result of a run that had ended before."""
     results.emit(args, f"bundle {output}\nfinished: nothing to resume", _metrics(output))
     return entry.DONE
+
+
+def privacy(samples: bool) -> str:
+    """A line for people: what of a bundle that was just written is not for everybody."""
+    if samples:
+        return "private: texts of your data, the command line and paths; `sqb share` writes a copy without"
+    return "private: no texts, command line or paths; to convert it, name --data and --calibration"
+
+
+def _has_samples(output: str) -> bool:
+    path = Path(output, "verification.jsonl")
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _metrics(output: str) -> dict[str, Any]:

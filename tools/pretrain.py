@@ -54,9 +54,13 @@ def main(args: argparse.Namespace) -> int:
     from sqb_tf.training.pretraining.pretrain import pretrain
 
     metrics = pretrain(
-        shards, run.output, options, run.resume, run.save_every, results.command(), run.head
+        *(shards, run.output, options, run.resume, run.save_every),
+        command=results.command(),
+        head=run.head,
+        samples=run.samples,
     )
-    results.emit(args, summary(run.output, metrics), metrics)
+    table = f"{summary(run.output, metrics)}\n{outputs.privacy(run.samples)}"
+    results.emit(args, table, metrics)
     return entry.DONE
 
 

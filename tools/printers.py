@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from sqb_tf.data.lines import half_character
 from sqb_tf.heads.head import Head
+from sqb_tf.json_text import to_json
 from sqb_tf.line_file import escape_breaks
 from sqb_tf.terminal import show
 from sqb_tools.prediction_rows import InputRow
@@ -37,9 +37,9 @@ class JsonPrinter:
     """An object for each row."""
 
     def print(self, row: InputRow, result: Any) -> None:
-        text = json.dumps(record(row, result), ensure_ascii=False)
+        text = to_json(record(row, result))
         if half_character(text):  # in a column that is not read
-            text = json.dumps(record(row, result))
+            text = to_json(record(row, result), ascii=True)
         sys.stdout.write(f"{text}\n")
 
 

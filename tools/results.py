@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from typing import Any
 
 from sqb_tf.atomic_write import staged_file
+from sqb_tf.json_text import to_json
 from sqb_tf.terminal import show
 from sqb_tools.entry import drop_stdout
 
@@ -26,7 +26,7 @@ def emit(args: argparse.Namespace, table: str, result: dict[str, Any]) -> None:
 
 def write_json(args: argparse.Namespace, result: dict[str, Any]) -> None:
     """The result to the file of `--json`, or to standard output for `-`."""
-    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    text = to_json(result, indent=2) + "\n"
     if args.json == "-":
         sys.stdout.write(text)
     elif args.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,13 @@ class HeldOutOptions(DataOptions):
         None, "use only the first N held-out examples", group="data", fallback="all"
     )
 
+    @staticmethod
+    def what(info: Any) -> str:
+        """What a bundle's `--data` has."""
+        if info.task.kind not in registry.TASK_NAMES:
+            return "held-out texts with --data FILE, one per line"
+        return "held-out examples with --data, in the form of its training data"
+
     def examples(self, info: Any) -> tuple[list[Example], str]:
         """The examples for a bundle, and where they are from.
 
@@ -124,6 +132,8 @@ class HeldOutOptions(DataOptions):
         """
         if self.data is None:
             sample = info.sample("verification")[: self.limit]
+            if not sample:
+                raise no_samples(info, [self.what(info)])
             return sample, f"{info.directory}/verification.jsonl"
         if info.task.kind not in registry.TASK_NAMES:  # a head without labels
             texts = read_texts(self.data, paired=info.task.paired)
@@ -131,6 +141,14 @@ class HeldOutOptions(DataOptions):
             return [Example(*row) for row in rows][: self.limit], self.data
         split = self.load_task(info.task.task).split(self.split)
         return list(split), split.name
+
+
+def no_samples(info: Any, needed: Sequence[str]) -> InputError:
+    """The error for a bundle without the samples that a conversion or verification takes by default."""
+    return InputError(
+        f"{info.directory}: no samples of texts in it (made with --no-samples, `sqb share` or an import): "
+        f"name {' and '.join(needed)}"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -218,6 +236,13 @@ class SavingOptions(ReplacingOptions):
     resume: bool = option(False, "resume from the last saved step", group="saving")
     save_every: int | None = option(
         None, "steps between saved states", group="saving", fallback="every 60 seconds"
+    )
+    samples: bool = option(
+        True,
+        "write the bundle without samples of the texts, command line, paths and logs; to convert it, name "
+        "--data and --calibration",
+        group="saving",
+        names="--no-samples",
     )
 
     def __post_init__(self) -> None:

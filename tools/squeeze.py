@@ -44,8 +44,13 @@ def main(args: argparse.Namespace) -> int:
     assert run.output is not None  # checked above: only --steps 0 does without
     from sqb_tf.training.squeezing.squeeze import squeeze
 
-    metrics = squeeze(shards, run.output, options, run.resume, run.save_every, results.command())
-    results.emit(args, summary(run.output, metrics), metrics)
+    metrics = squeeze(
+        *(shards, run.output, options, run.resume, run.save_every),
+        command=results.command(),
+        samples=run.samples,
+    )
+    table = f"{summary(run.output, metrics)}\n\n{outputs.privacy(run.samples)}"
+    results.emit(args, table, metrics)
     return entry.DONE
 
 

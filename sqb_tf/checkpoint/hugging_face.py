@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from sqb_tf.checkpoint.import_options import ImportOptions
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.checkpoint.saving import fill_vocabulary, real_tokens, warn_of_unused_rows
 from sqb_tf.checkpoint.sentence_transformers import SentenceModules
+from sqb_tf.checkpoint.tokenizer_files import with_added
 from sqb_tf.checkpoint.transformers_folder import Folder, fetch, read
 from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.data.labels import are_unnamed, clean_label, shortened
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
 from sqb_tf.heads.embedding import POOLINGS
@@ -27,7 +29,7 @@ from sqb_tf.heads.head import Head
 from sqb_tf.line_file import write_lines
 from sqb_tf.progress import warn
 from sqb_tf.text.encoder import check_seq_length
-from sqb_tf.text.vocabulary import read_vocabulary
+from sqb_tf.text.vocabulary import SPECIAL_TOKENS, read_vocabulary
 
 WEIGHTS = "model.safetensors"
 _HEAD_LAYERS = {
@@ -58,6 +60,11 @@ def import_bundle(options: ImportOptions, command: str = "") -> bundle.BundleInf
     info = folder_info(folder, options, command)
     model = build(folder, info.task.kind)
     warn_of_limits(folder, info)
+    if are_unnamed(info.labels):
+        warn(
+            f"{options.source}: its outputs have no names but {shortened(info.labels)}: --labels gives them "
+            "those of your data"
+        )
     contents = bundle.BundleContents(model, info.vocabulary, info.labels, info.task)
     bundle.write(options.output, contents)
     return bundle.read_info(options.output)
@@ -79,8 +86,10 @@ def folder_info(folder: Folder, options: ImportOptions, command: str = "") -> bu
         command=command,
         settings=folder.head_settings(head),
     )
-    vocabulary = _vocabulary(folder, options)
-    return bundle.BundleInfo(None, config, vocabulary, folder.labels(head), task)
+    labels = (
+        folder.labels(head) if options.labels is None else _labels(folder, head, options.labels)
+    )
+    return bundle.BundleInfo(None, config, _vocabulary(folder, options), labels, task)
 
 
 def warn_of_limits(folder: Folder, info: bundle.BundleInfo) -> None:
@@ -91,14 +100,38 @@ def warn_of_limits(folder: Folder, info: bundle.BundleInfo) -> None:
             f"{folder.path}: begin every text with its default prompt {folder.modules.prompt!r}: it is not "
             "added for you"
         )
+    added = [token for token in folder.tokenizer.added if token not in SPECIAL_TOKENS]
+    if unknown := [token for token in added if token not in info.vocabulary]:
+        warn(
+            f"{folder.path}: without its added tokens {shortened(unknown)}, which the vocabulary lacks"
+        )
+    elif added:
+        warn(
+            f"{folder.path}: its added tokens {shortened(added)} are found as whole words; transformers also "
+            "finds them inside words"
+        )
+
+
+def _labels(folder: Folder, head: str, names: Sequence[str]) -> list[str]:
+    """`names` for the outputs of a head; `InputError` unless each has one of its own."""
+    expected = folder.num_outputs(head)
+    labels = [clean_label(name) for name in names]
+    if not all(labels) or len(set(labels)) != len(labels) or len(labels) != expected:
+        raise InputError(
+            f"--labels {shortened(labels)}: expected {expected or 'none'}, "
+            f"{'each another name' if expected else f'a {head} has no labels'}"
+        )
+    return labels
 
 
 def _vocabulary(folder: Folder, options: ImportOptions) -> list[str]:
     """The tokens in id order, one for every row of the word embeddings."""
-    tokens, vocab_size = folder.tokenizer.vocabulary, folder.config.vocab_size
+    vocab_size = folder.config.vocab_size
     if options.vocabulary is not None:
         tokens = read_vocabulary(options.vocabulary)
-    if tokens is None:
+    elif folder.tokenizer.vocabulary is not None:
+        tokens = with_added(folder.path, folder.tokenizer)
+    else:
         raise InputError(
             f"{options.source}: no vocab.txt or tokenizer.json in it: name one with --vocab"
         )
@@ -208,7 +241,9 @@ def _check_values(path: Path, name: str, array: np.ndarray) -> None:
     """`InputError` unless a weight is of a float dtype and finite: integers are a quantized model's."""
     if array.dtype.name not in ("float16", "bfloat16", "float32", "float64"):
         raise InputError(f"{path}: {name} is {array.dtype.name}: expected float weights")
-    if not np.isfinite(array.astype(np.float32)).all():
+    with np.errstate(over="ignore"):  # of float64
+        is_finite = np.isfinite(array.astype(np.float32)).all()
+    if not is_finite:
         raise InputError(f"{path}: {name} has values that are not finite")
 
 

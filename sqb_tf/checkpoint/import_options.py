@@ -41,6 +41,13 @@ class ImportOptions:
         group="model",
         fallback="the longest that the source states",
     )
+    labels: tuple[str, ...] | None = option(
+        None,
+        "names of the outputs, as your data has them, in the order of the model's training",
+        group="model",
+        metavar="NAME",
+        fallback="the source's own",
+    )
     paired: bool = option(False, "the model takes two texts, as one for MNLI does", group="model")
     output: str = option(dataclasses.MISSING, "bundle to write", group="saving", metavar="DIR")
 

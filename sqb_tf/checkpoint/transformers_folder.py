@@ -35,6 +35,8 @@ from sqb_tf.heads.head import Head
 from sqb_tf.text.encoder import check_seq_length
 
 CLASSIFIER = "classifier.weight"
+# Names that modules around a model put before those of its weights; "" where there is none.
+_WRAPPER = re.compile(r"((module|model|base_model|_orig_mod)\.)*")
 # Also those of an encoder in a folder of its own, as sentence-transformers had it.
 HUB_FILES = ["*.json", "*vocab.txt", "*model*.safetensors", "*pytorch_model*.bin"]
 HUB_NAME = "squeezebert/squeezebert-uncased"
@@ -121,6 +123,10 @@ class Folder:
         """Rows of the classifier, 0 without one."""
         return next(iter(self.shapes.get(CLASSIFIER, ())), 0)
 
+    def num_outputs(self, head: str) -> int:
+        """How many labels of a head have names of their own: none of a head that fixes them."""
+        return self._num_labels if registry.get(head).fixed_labels is None else 0
+
     def labels(self, head: str) -> list[str]:
         """The label names of a head: the config's, or those that the head fixes.
 
@@ -195,12 +201,12 @@ def read(path: str | Path) -> Folder:
     path = path if modules is None else modules.encoder
     settings = read_json(path / "config.json")
     # A model of another type is refused before its weights are looked for.
-    shapes = {} if "model_type" in settings else weight_files.read_shapes(path)
+    shapes = {} if "model_type" in settings else _read_shapes(path)
     try:
         architecture = architectures.find(settings, shapes)
     except InputError as error:
         raise InputError(f"{path / 'config.json'}: {error}") from None
-    shapes = shapes or weight_files.read_shapes(path)
+    shapes = shapes or _read_shapes(path)
     tokenizer = tokenizer_files.read(path)
     if modules is not None and modules.lowercase and not tokenizer.lowercase:
         raise InputError(
@@ -209,6 +215,19 @@ def read(path: str | Path) -> Folder:
     folder = Folder(path, settings, shapes, tokenizer, architecture, modules)
     _check_size(folder)
     return folder
+
+
+def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights; `InputError` if all names begin with that of a module around the model."""
+    shapes = weight_files.read_shapes(path)
+    around = {_WRAPPER.match(name)[0] for name in shapes}  # type: ignore[index] # it matches nothing too
+    if len(around) == 1 and (prefix := around.pop()):
+        raise InputError(
+            f"{path}: the names of all weights begin with {prefix!r}: torch.nn.DataParallel, torch.compile "
+            "or a module around the model was saved: save the model inside "
+            "(`model.module.save_pretrained(DIR)`), or remove that from the names"
+        )
+    return shapes
 
 
 def _check_size(folder: Folder) -> None:

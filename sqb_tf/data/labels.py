@@ -1,12 +1,16 @@
-"""What a label may be: text of one line, without the spaces around it."""
+"""What a label may be: text of one line, without the spaces around it; and how messages list labels."""
 
 from __future__ import annotations
 
 import functools
+import re
+from collections.abc import Sequence
 
 from sqb_tf.data.lines import half_character
 from sqb_tf.errors import InputError
 from sqb_tf.line_file import breaks_lines
+
+_UNNAMED = re.compile(r"LABEL_\d+")
 
 
 # The rows of a file share a few labels: 0.05 us for one that was seen, 0.3 us for a new one.
@@ -25,3 +29,24 @@ def clean_label(label: str) -> str:
     if half_character(label):
         raise InputError(f"label {label!r:.80} holds half a character")
     return label.strip()
+
+
+def shortened(labels: Sequence[str], most: int = 5) -> str:
+    """Labels for a message: the first `most`, and how many more there are."""
+    more = f" and {len(labels) - most:,} more" if len(labels) > most else ""
+    return f"{', '.join(labels[:most])}{more}"
+
+
+def are_unnamed(labels: Sequence[str]) -> bool:
+    """Whether labels are `LABEL_0` and so on, as `transformers` calls outputs that nobody named."""
+    return bool(labels) and all(_UNNAMED.fullmatch(label) for label in labels)
+
+
+def unnamed_hint(labels: Sequence[str]) -> str:
+    """What to do about a model whose labels `are_unnamed`, for the end of a message; else nothing."""
+    if not are_unnamed(labels):
+        return ""
+    return (
+        f" ({shortened(labels, 2)} are outputs without names: give them the data's with "
+        "`sqb import_hf --labels`, or in the bundle's labels.txt, in the order of the model's training)"
+    )

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+# Of fewer examples a score proves nothing: of 100, an accuracy of 0.95 has a standard error of 2.2 points.
+FEWEST_EXAMPLES = 100
 # Texts whose rank is looked for at once: 256 by 100,000 cosines are 100 MB.
 _RANKED = 256
 

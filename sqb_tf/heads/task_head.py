@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sqb_tf.data.example import Example, TextPair
+from sqb_tf.data.labels import shortened, unnamed_hint
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Head, Outputs
 from sqb_tf.heads.judgement import Judgement
@@ -103,8 +104,8 @@ class TaskHead(Head, abc.ABC):
         unknown = sorted(labels - set(self.labels)) if self.fixed_labels is None else []
         if unknown:
             raise InputError(
-                f"labels that the model does not have: {', '.join(unknown)}; it has "
-                f"{', '.join(self.labels)}"
+                f"labels that the model does not have: {shortened(unknown)}; it has "
+                f"{shortened(self.labels, 20)}{unnamed_hint(self.labels)}"
             )
         return self._references(examples)
 

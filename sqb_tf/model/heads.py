@@ -8,7 +8,7 @@ class is in `sqb_tf.heads`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -349,3 +349,12 @@ def copy_heads(source: Any, target: Any) -> None:
         source_head, target_head = (getattr(model, name, None) for model in (source, target))
         if isinstance(source_head, layer_type) and isinstance(target_head, layer_type):
             target_head.set_weights(source_head.get_weights())
+
+
+def order_labels(model: Any, order: Sequence[int]) -> None:
+    """Gives the outputs of a head another order: the one at `order[i]` becomes number `i`.
+
+    Of a head without labels, `order` is empty and nothing changes.
+    """
+    if list(order) != sorted(order):
+        model.head.set_weights([weights[..., list(order)] for weights in model.head.get_weights()])

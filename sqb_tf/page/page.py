@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from sqb_tf.json_text import to_json
 
 _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 STYLE, SCRIPT = (
@@ -87,7 +88,7 @@ def card(facts: Mapping[str, str]) -> str:
 
 def download(title: str, file_name: str, data: Any) -> str:
     """JSON data in the page, and a link that saves it. Without `<` it cannot end its element."""
-    content = json.dumps(data).replace("<", "\\u003c")
+    content = to_json(data, ascii=True).replace("<", "\\u003c")
     return (
         f"<h2>{text(title)}</h2>\n"
         f'<p><a class="button" id="download" download="{file_name}" href="#data">Save {file_name}</a></p>\n'

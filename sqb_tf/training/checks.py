@@ -8,8 +8,10 @@ from sqb_tf.checkpoint import bundle, source
 from sqb_tf.checkpoint.bundle import BundleInfo
 from sqb_tf.checkpoint.saving import real_tokens
 from sqb_tf.config import SqueezeBertConfig
+from sqb_tf.data.labels import shortened, unnamed_hint
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
+from sqb_tf.heads import registry
 from sqb_tf.progress import log, warn
 from sqb_tf.survey import findings
 from sqb_tf.survey.survey import Survey
@@ -24,6 +26,9 @@ from sqb_tf.training.squeezing.options import SqueezeOptions
 from sqb_tf.training.teacher import HEADS as TEACHABLE
 from sqb_tf.training.teacher import find_teacher
 from sqb_tf.training.training_data import TrainingData
+
+# The heads whose weights a pretraining trains on.
+MASKED_LM_NAMES = ("masked_lm", "pretraining")
 
 
 def check_request(output: Path, save_every: int | None) -> None:
@@ -81,11 +86,29 @@ def _tell_findings(
     caveat = data.head.mediapipe_caveat(options.lowercase if init is None else init.task.lowercase)
     if caveat is not None:
         warn(caveat)
-    if init is not None and init.labels != data.labels and set(init.labels) == set(data.labels):
-        warn(
-            f"--init {options.init}: its labels are the data's in another order: a new head is trained in "
-            "place of its own"
+    if init is not None and not data.is_of(init):
+        _tell_new_head(data, init, f"--init {options.init}")
+
+
+def _tell_new_head(data: TrainingData, init: BundleInfo, name: str) -> None:
+    """Says that the head of an initial model is not trained on, where it has learned from labels."""
+    if init.task.kind not in registry.TASK_NAMES:
+        return
+    if init.task.kind != data.task.head:
+        log(f"{name}: a new {data.task.head} head takes the place of its {init.task.kind} head")
+        return
+    differences = [
+        f"{which} {shortened(labels)}"
+        for which, labels in (
+            ("the data lacks", [label for label in init.labels if label not in data.labels]),
+            ("the model lacks", [label for label in data.labels if label not in init.labels]),
         )
+        if labels
+    ]
+    warn(
+        f"{name}: a new head is trained in place of its own, which has other labels: "
+        f"{'; '.join(differences)}{unnamed_hint(init.labels)}"
+    )
 
 
 def check_pretrain(
@@ -110,6 +133,10 @@ def check_pretrain(
         raise InputError(
             f"{options.init}: type_vocab_size is {init.config.type_vocab_size}: pretraining is on pairs of "
             "texts: expected at least 2"
+        )
+    if init is not None and init.task.kind not in MASKED_LM_NAMES:
+        log(
+            f"--init {options.init}: a new masked-LM head is trained: the model is a {init.task.kind}"
         )
     if shard_options.vocabulary is not None:
         read_vocabulary(shard_options.vocabulary)

@@ -11,6 +11,7 @@ from typing import Any
 from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint import bundle, pretrained, source
 from sqb_tf.checkpoint.loaded_model import LoadedModel
+from sqb_tf.checkpoint.sharing import without_private
 from sqb_tf.config import SqueezeBertConfig
 from sqb_tf.data.example import texts_of
 from sqb_tf.data.task import Task
@@ -50,6 +51,7 @@ def finetune(
     save_every: int | None = None,
     command: str = "",
     data: TrainingData | None = None,
+    samples: bool = True,
 ) -> dict[str, Any]:
     """Fine-tunes on `task` and writes the bundle of the best step to `output`.
 
@@ -64,6 +66,7 @@ def finetune(
         save_every: steps between two saved states; None: once a minute.
         command: the command line, for the bundle's record.
         data: what `check_finetune` returned for `task`, `output` and `options`; None: checked and read here.
+        samples: whether the bundle keeps samples of the texts, the command line and paths, see `sharing.py`.
 
     Returns:
         The contents of the bundle's `metrics.json`.
@@ -76,7 +79,7 @@ def finetune(
     if data is None:
         data = check_finetune(task, output, options)
     with locked_run(output):
-        return _run(data, output, options, resume, save_every, command, start)
+        return _run(data, output, options, resume, save_every, command, start, samples)
 
 
 def _run(
@@ -87,6 +90,7 @@ def _run(
     save_every: int | None,
     command: str,
     start: float,
+    samples: bool,
 ) -> dict[str, Any]:
     """Trains and writes the bundle; see `finetune`."""
     with reproducible(options.seed):
@@ -117,7 +121,8 @@ def _run(
         "options": dataclasses.asdict(options),
         CONTENT: data.content,
     }
-    _write_bundle(output, trainer, model, metrics, settings, command)
+    contents = _contents(trainer, model, metrics, settings, command)
+    bundle.write(output, contents if samples else without_private(contents))
     remove_run_directory(trainer.directory)
     return metrics
 
@@ -187,8 +192,9 @@ def _build_model(
         tokenizer = WordPieceTokenizer(vocabulary, options.lowercase)
         return heads.build(head, options.new_config(len(vocabulary)), len(labels)), tokenizer
     if data.is_of(init_model.info):
+        heads.order_labels(init_model, [init_model.labels.index(label) for label in labels])
         return init_model, init_model.tokenizer
-    # For another task only the encoder's weights are kept; the head is new.
+    # For another task only the encoder's weights are kept; the head is new, as `check_finetune` tells.
     model = heads.build(head, init_model.config, len(labels))
     encoder = getattr(init_model, "backbone", init_model)
     model.backbone.set_weights(encoder.get_weights())
@@ -225,15 +231,14 @@ def _run_teacher(
         )
 
 
-def _write_bundle(
-    output: Path,
+def _contents(
     trainer: FinetuneTrainer,
     model: Any,
     metrics: dict[str, Any],
     settings: dict[str, Any],
     command: str,
-) -> None:
-    """Writes the bundle; `settings` are those of the head that dev decided."""
+) -> bundle.BundleContents:
+    """What the bundle holds; `settings` are those of the head that dev decided."""
     data, tokenizer = trainer.data, trainer.preprocessor.tokenizer
     settings = data.settings | data.head.settings_of(model) | settings
     info = bundle.TaskInfo(
@@ -247,7 +252,7 @@ def _write_bundle(
         command=command,
         settings=settings,
     )
-    contents = bundle.BundleContents(
+    return bundle.BundleContents(
         model,
         tokenizer.vocabulary,
         data.labels,
@@ -257,4 +262,3 @@ def _write_bundle(
         metrics=metrics,
         logs=trainer.directory / LOGS,
     )
-    bundle.write(output, contents)

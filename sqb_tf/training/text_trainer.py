@@ -12,6 +12,7 @@ import keras
 
 from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint import bundle
+from sqb_tf.checkpoint.sharing import without_private
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.json_schema import read_json_file
@@ -94,10 +95,11 @@ class TextTrainer(abc.ABC):
         vocabulary: Sequence[str],
         task: bundle.TaskInfo,
         metrics: Mapping[str, Any],
+        samples: bool,
     ) -> None:
-        """Writes what the run made of the text: `model`, with samples of the text and TensorBoard's files."""
+        """Writes what the run made of the text: `model`, with or `without_private` parts."""
         logs = self.directory / LOGS
-        samples = {
+        texts = {
             split: [Example(text, None, None) for text in self.shards.texts(split)]
             for split in ("train", "dev")
         }
@@ -106,12 +108,12 @@ class TextTrainer(abc.ABC):
             vocabulary,
             [],
             task,
-            calibration=samples["train"],
-            verification=samples["dev"],
+            calibration=texts["train"],
+            verification=texts["dev"],
             metrics=metrics,
             logs=logs if logs.is_dir() else None,
         )
-        bundle.write(output, contents)
+        bundle.write(output, contents if samples else without_private(contents))
 
     def _evaluate_if_due(self) -> None:
         """Evaluates every `evaluate_every` steps and at the end."""

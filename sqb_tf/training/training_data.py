@@ -86,8 +86,8 @@ class TrainingData:
         return data, surveyed
 
     def is_of(self, info: BundleInfo) -> bool:
-        """Whether a bundle has the data's own head and labels, so that a run trains its head on."""
-        return info.labels == self.labels and info.task.kind == self.task.head
+        """Whether a bundle has the data's head and labels, in any order, so that a run trains its head on."""
+        return info.task.kind == self.task.head and sorted(info.labels) == sorted(self.labels)
 
     def class_weights(self) -> list[float]:
         """The weight of each class by which all of them count the same; their mean over the rows is 1."""

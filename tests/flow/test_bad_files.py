@@ -260,7 +260,8 @@ def test_conversion_is_rejected(arguments, match, bundle_dir, outputs, converted
         monkeypatch.setattr(sqb_tflite, "convert", lambda *_: content, raising=False)
     with unchanged(folder):
         output = outputs / "out.tflite"
-        rejects(match, "convert", "--model", bundle_dir, "--output", output, *arguments)
+        flags = ["--model", bundle_dir, "--output", output, "--overwrite"]
+        rejects(match, "convert", *flags, *arguments)
 
 
 def test_calibration_of_pairs_needs_tabs(paired_bundle_dir, tmp_path):

@@ -124,7 +124,7 @@ def test_package_on_a_full_disk(leave, bundle_dir, converted, small_disk, monkey
     fill(disk, leave)
     with unchanged(disk):
         match = r"cannot write .*out.(tflite|json): No space left on device"
-        rejects(match, "convert", "--model", bundle_dir, "--output", package)
+        rejects(match, "convert", "--model", bundle_dir, "--output", package, "--overwrite")
 
 
 def test_conversion_without_temporary_space(bundle_dir, small_disk, monkeypatch, tmp_path):

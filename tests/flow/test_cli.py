@@ -180,7 +180,7 @@ def test_convert_as_a_process(bundle_dir, tmp_path):
     assert finished.stdout.splitlines()[-1] == f"manifest {tmp_path}/mine-int8.json"
     for line in finished.stderr.splitlines():
         assert re.match(
-            r"(converting|lowering|verifying on|calibration text|rounding|Keras model|verify) ",
+            r"(warning: 5|converting|lowering|verifying on|calibration text|rounding|Keras model|verify) ",
             line,
         )
     assert listing(tmp_path) == ["mine", "mine-int8.json", "mine-int8.tflite"]
@@ -203,7 +203,8 @@ def test_convert_that_misses_its_bounds_writes_nothing(
     output.write_text("earlier")
     output.with_suffix(".json").write_text("{}")
     before = fingerprint(tmp_path)
-    assert call("convert", "--model", bundle_dir, "--output", output, "--json", "-") == 1
+    flags = ["--model", bundle_dir, "--output", output, "--overwrite"]
+    assert call("convert", *flags, "--json", "-") == 1
     assert fingerprint(tmp_path) == before
     captured = capsys.readouterr()
     result = json.loads(captured.out)
@@ -211,7 +212,7 @@ def test_convert_that_misses_its_bounds_writes_nothing(
     assert any("dB < 1000 dB" in miss for miss in result["verification"]["misses"])
     assert re.search(r"x.tflite was not written: .* --allow-loss writes it anyway", captured.err)
 
-    assert call("convert", "--model", bundle_dir, "--output", output, "--allow-loss") == 0
+    assert call("convert", *flags, "--allow-loss") == 0
     assert unpack(output).labels == LABELS
     manifest = json.loads(output.with_suffix(".json").read_text())
     assert manifest["verification"]["misses"]
@@ -451,7 +452,7 @@ def test_stopped_conversion_leaves_the_earlier_package(
     (tmp_path / "tmp").mkdir()
     shutil.copy(package, tmp_path / "x.tflite")
     before = fingerprint(tmp_path)
-    arguments = ["--model", bundle_dir, "--output", tmp_path / "x.tflite"]
+    arguments = ["--model", bundle_dir, "--output", tmp_path / "x.tflite", "--overwrite"]
     process = start("convert", *arguments, env={**os.environ, "TMPDIR": str(tmp_path / "tmp")})
     for line in process.stderr:
         if line.startswith(after):

@@ -140,6 +140,8 @@ CASES = [
     (["import_hf", "--source", "x", "--output", "out", "--head", "spam"], "did you mean 'span'?"),
     (["export_hf", "--model", "gone", "--output", "out"], "gone: no such folder"),
     (["export_hf", "--model", "bundle", "--output", "data"], "cannot write data"),
+    (["share", "--model", "gone", "--output", "out"], "gone: no such folder"),
+    (["share", "--model", "bundle", "--output", "data"], "cannot write data"),
     (["benchmark", "--package", "p.tflite", "--baselines", "bert"], "did you mean 'bert-base'?"),
     (["benchmark", "--package", "p.tflite", "--data", "gone"], "gone: no such file or folder"),
     (["benchmark", "--package", "p.tflite", "--threads", "0"], "--threads 0: expected whole"),

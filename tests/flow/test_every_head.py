@@ -168,7 +168,10 @@ def test_an_imported_model_goes_to_a_verified_package(tmp_path):
         "--output",
         tmp_path / "m.tflite",
     ]
-    with pytest.raises(InputError, match=r"no held-out examples to verify on: give some \(--data"):
+    with pytest.raises(
+        InputError,
+        match=r"no samples of texts in it .*: name held-out texts with --data FILE, one per line$",
+    ):
         call("convert", *flags)
     assert call("convert", *flags, "--data", texts) == 0
     manifest = json.loads((tmp_path / "m.json").read_text())

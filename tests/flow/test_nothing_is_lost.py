@@ -43,6 +43,40 @@ def test_a_package_is_converted_again(bundle_dir, tmp_path):
     assert call(*command) == 0 == call(*command)
 
 
+def test_a_package_of_another_model_stays(bundle_dir, spoiled, converted, tmp_path):
+    package = tmp_path / "x.tflite"
+    command = ["convert", "--quantize", "float32", "--output", package]
+    assert call(*command, "--model", bundle_dir) == 0
+    again = [
+        [*command, "--model", spoiled],
+        [*command[:2], "int8", *command[3:], "--model", bundle_dir],
+    ]
+    for other in again:
+        with unchanged(tmp_path):
+            rejects(
+                r"x\.tflite is there already, and not as a \w+ package of .*--overwrite replaces",
+                *other,
+            )
+    assert call(*again[0], "--overwrite") == 0
+    assert json.loads((tmp_path / "x.json").read_text())["model"] == str(spoiled)
+    package.write_bytes(converted("float32", 16))  # no longer what the manifest describes
+    rejects(r"x\.tflite is there already", *again[0])
+
+
+def test_a_file_that_is_no_package_stays(bundle_dir, tmp_path):
+    package = tmp_path / "mobilenet.tflite"
+    package.write_bytes(b"mine")
+    with unchanged(tmp_path):
+        rejects(
+            r"mobilenet\.tflite is there already",
+            "convert",
+            "--model",
+            bundle_dir,
+            "--output",
+            package,
+        )
+
+
 @pytest.mark.parametrize("flag", ["--json", "--output"])
 def test_no_input_is_written(flag, bundle_dir, data, tmp_path):
     texts = tmp_path / "texts.txt"

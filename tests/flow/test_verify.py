@@ -15,6 +15,7 @@ from sqb_tf.heads.classification import Classification, ClassificationHead
 from sqb_tf.heads.tag_windows import TagWindow
 from sqb_tflite.conversion.recipes import Bounds, Recipe
 from sqb_tflite.runtime.runner import Runner
+from sqb_tflite.verification import release
 from sqb_tflite.verification.verify import (
     _drop_standard_error,
     _Error,
@@ -88,6 +89,24 @@ def test_table_shows_both_metrics_and_the_verdict(report):
         assert part in table
     missed = dataclasses.replace(report, misses=["agreement 0.1 < 0.9"])
     assert "missed  agreement 0.1 < 0.9" in missed.table()
+
+
+@pytest.mark.parametrize(("count", "proves"), [(1, False), (99, False), (100, True)])
+def test_a_handful_of_examples_proves_nothing(report, count, proves):
+    few = dataclasses.replace(report, examples=count)
+    note = f"{count} examples prove nothing: name 100 or more held-out ones with --data"
+    assert few.conclusive is few.to_dict()["conclusive"] is proves
+    assert (note in few.table()) is not proves
+    missed = dataclasses.replace(few, misses=["agreement 0.1 < 0.9"]).table()
+    assert "missed  agreement 0.1 < 0.9" in missed and (note in missed) is not proves
+
+
+def test_a_release_on_a_handful_of_examples_says_so(bundle_dir, examples, tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr(release, "warn", logged.append)
+    for count in (3, 100):
+        release.release(bundle_dir, tmp_path / "x.tflite", "float32", examples[:count])
+    assert [line.partition(":")[0] for line in logged] == ["3 examples prove nothing"]
 
 
 def test_package_of_another_model_misses(bundle_dir, converted, examples):

@@ -1,4 +1,8 @@
-"""What each form of input gives: the examples, or an error of one line that names the line at fault."""
+"""What each form of input gives: the examples, or an error of one line that names the line at fault.
+
+A text that swallows rows is in tests/unit/test_survey.py, folders of other libraries in
+tests/unit/test_checkpoint_inputs.py.
+"""
 
 import re
 import subprocess
@@ -14,8 +18,10 @@ from sqb_tf.data.conll import ConllFile
 from sqb_tf.data.delimited import DelimitedFile, find_split
 from sqb_tf.data.example import Columns
 from sqb_tf.data.rows import MOST_CELL
+from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
+from sqb_tf.survey.survey import survey
 from sqb_tf.text.encoder import TextEncoder
 
 LONG = "word " * 40_000  # 200,000 characters; Python's csv takes 131,072
@@ -186,6 +192,28 @@ def test_rows_after_a_bad_one_are_read(tmp_path):
     errors: list[InputError] = []
     assert [e.text for e in DelimitedFile(path, Columns(), skip=errors.append)] == ["fine"]
     assert [str(error).partition(": ")[0][-1] for error in errors] == ["2", "3", "5"]
+
+
+# name, the labels of single rows that stand in no class of many, and the order of all labels.
+LABELS = [
+    ("numbers", ["10", "2", "-3", "1.5"], ["-3", "1.5", "2", "10", "neg", "pos"]),
+    ("names", ["zero", "Zero"], ["Zero", "neg", "pos", "zero"]),
+    ("no numbers", ["1e", "nan"], ["1e", "nan", "neg", "pos"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("rare", "order"), [row[1:] for row in LABELS], ids=[row[0] for row in LABELS]
+)
+def test_labels_of_one_file_are_ordered_and_rare_ones_stay_in_train(rare, order, tmp_path):
+    """Also those of a single row: at ff36b52 dev had `labels that rare.csv lacks`."""
+    path = tmp_path / "rare.csv"
+    rows = [f"film {i},{label}" for i in range(40) for label in ("pos", "neg")]
+    rows += [f"rare film {label},{label}" for label in rare]
+    path.write_text("\n".join(["text,label", *rows]) + "\n")
+    found = survey(Task("classification", path))
+    assert found.labels == order
+    assert found.dev.labels.keys() == {"pos", "neg"}
 
 
 TAGGED = [

@@ -2,14 +2,21 @@
 
 import dataclasses
 import json
+import math
 import time
 import tracemalloc
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sqb_tf.errors import InputError
+from sqb_tf.heads.classification import Classification
+from sqb_tf.heads.embedding import Embedding
 from sqb_tf.json_schema import MAX_DEPTH, Count, read_json, read_json_file
+from sqb_tf.json_text import to_json
+from sqb_tools.prediction_rows import InputRow
+from sqb_tools.printers import JsonPrinter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,3 +106,28 @@ def test_files(tmp_path):
     path.write_text("[1, 2.5]")
     with pytest.raises(InputError, match=r"file.json: \[1\]: expected int, got float"):
         read_json_file(path, list[int])
+
+
+@pytest.mark.parametrize("ascii", [False, True])
+def test_what_is_written_is_json_whatever_the_numbers(ascii):
+    value = {"a": [math.nan, 1.5, (math.inf, "é")], "b": {"c": -math.inf}}
+    text = to_json(value, ascii=ascii)
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "a": [None, 1.5, [None, "é"]],
+        "b": {"c": None},
+    }
+    assert text.isascii() is ascii
+    assert read_json(text, dict[str, Any], "text") == json.loads(text)
+
+
+def test_no_line_of_predict_has_a_number_that_json_lacks(capsys):
+    """At ff36b52 `predict --jsonl` wrote NaN."""
+    row = InputRow({"text": "a"}, ("a", None))
+    JsonPrinter().print(row, Classification("good", {"good": math.nan, "bad": 0.5}))
+    printed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert printed["scores"] == {"good": None, "bad": 0.5}
+    JsonPrinter().print(row, Embedding(np.array([np.nan, 1.0], np.float32)))
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["embedding"] == [
+        None,
+        1.0,
+    ]

@@ -162,7 +162,7 @@ def convert_request(request: ConversionRequest) -> bytes:
     lowered = request.lower()
     samples: list[dict[str, tf.Tensor]] = []
     storage: dict[str, str] = {}
-    if request.recipe.weights is not None:
+    if request.recipe.needs_calibration:
         storage = request.recipe.storage_types(lowered.layers)
         check_convolutions(lowered, storage)
         samples = calibration_samples(request.model, request.calibration, _passages(request.recipe))

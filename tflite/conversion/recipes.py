@@ -196,6 +196,11 @@ class RecipeSpec:
         """The recipe's name, or a mixed recipe's file."""
         return self.origin if self.origin.endswith(".json") else self.base.label
 
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether weights are rounded here, by what texts make of them."""
+        return self.weights is not None
+
     def storage_types(self, layers: Sequence[str]) -> dict[str, str]:
         """The storage type of each layer's weights.
 

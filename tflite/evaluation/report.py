@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sqb_tf.atomic_write import staged_file
+from sqb_tf.json_text import to_json
 from sqb_tf.page.page import bullets, card, document, download, table
 
 from . import pictures
@@ -66,7 +66,7 @@ class Report:
                 write(folder / name)
         for name, text in (
             (PAGE, self.page()),
-            (JSON, json.dumps(self.summary, indent=2, ensure_ascii=False) + "\n"),
+            (JSON, to_json(self.summary, indent=2) + "\n"),
         ):
             with staged_file(folder / name) as staged:
                 staged.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -12,7 +12,9 @@ from sqb_tf.atomic_write import staged_file
 from sqb_tf.checkpoint.saving import check_sample
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
-from sqb_tf.progress import log
+from sqb_tf.heads.metrics import FEWEST_EXAMPLES
+from sqb_tf.json_text import to_json
+from sqb_tf.progress import log, warn
 
 from ..conversion import converter
 from ..conversion.converter import ConversionRequest
@@ -20,7 +22,7 @@ from ..conversion.recipes import LOWERINGS, RecipeSpec
 from ..package.info import PackageInfo
 from . import search as mixes
 from .release_files import ReleaseFiles
-from .verify import Report, verify
+from .verify import Report, few_examples, verify
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +167,8 @@ def _held_out(
             "no held-out examples to verify on: give some (--data; in Python, examples=, a list of "
             "sqb_tf.Example)"
         )
+    if len(examples) < FEWEST_EXAMPLES:
+        warn(few_examples(len(examples)))
     return examples, source or "examples="
 
 
@@ -205,5 +209,5 @@ def _search_record(
 def _write(release: Release, files: ReleaseFiles) -> None:
     """Package and manifest; the manifest gets its name first, as the inner of the two."""
     with staged_file(files.package) as staged, staged_file(files.manifest) as staged_manifest:
-        staged_manifest.write_text(json.dumps(release.manifest, indent=2) + "\n", encoding="utf-8")
+        staged_manifest.write_text(to_json(release.manifest, indent=2) + "\n", encoding="utf-8")
         staged.write_bytes(release.content)

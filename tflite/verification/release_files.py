@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from sqb_tf.atomic_write import check_writable
+from sqb_tf.checkpoint import checksum
 from sqb_tf.errors import InputError
 
 # In the metadata of a search's picture: it may be replaced.
@@ -68,6 +70,30 @@ class ReleaseFiles:
                     f"{path}: conversion writes a file of this name beside {self.package}, and did not write "
                     "that: name another --output, or move it"
                 )
+
+    def is_earlier(self, model: str | Path, recipe: str) -> bool:
+        """Whether the package that is there is an earlier conversion of this model by this recipe.
+
+        Args:
+            model: the bundle's folder.
+            recipe: the recipe's label, also of one that a search began with.
+        """
+        manifest = self._own_manifest() or {}
+        source, package, search = (manifest.get(name) for name in ("model", "package", "search"))
+        if not (isinstance(source, str) and isinstance(package, str)):
+            return False
+        recipes = [manifest.get("recipe"), search.get("for") if isinstance(search, dict) else None]
+        return (
+            os.path.realpath(self._folder_of_run(package) / source) == os.path.realpath(model)
+            and recipe in recipes
+            and manifest.get("sha256") == checksum.sha256(self.package)
+        )
+
+    def _folder_of_run(self, package: str) -> Path:
+        """The folder in which the run was that called this package `package`; else the current one."""
+        depth, folders = len(Path(package).parts), Path(os.path.realpath(self.package)).parents
+        is_told = not Path(package).is_absolute() and 0 < depth <= len(folders)
+        return folders[depth - 1] if is_told else Path.cwd()
 
     def _own_manifest(self) -> dict[str, Any] | None:
         """What an earlier conversion wrote, or an empty object; None: something else is there, or nothing."""

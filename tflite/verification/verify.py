@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from sqb_tf.data.example import Example, TextPair
+from sqb_tf.data.labels import shortened
 from sqb_tf.data.task_specs import TASKS
 from sqb_tf.errors import InputError
 from sqb_tf.heads.head import Head, Outputs
+from sqb_tf.heads.metrics import FEWEST_EXAMPLES
 from sqb_tf.heads.task_head import TaskHead
 from sqb_tf.progress import track
 
@@ -42,13 +44,19 @@ class Report:
     bounds: Bounds
     misses: list[str]
 
+    @property
+    def conclusive(self) -> bool:
+        """Whether there are enough examples for the figures to prove anything."""
+        return self.examples >= FEWEST_EXAMPLES
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, the contract's keys."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "conclusive": self.conclusive}
 
     def table(self) -> str:
         """The report for people."""
         metric, bounds = self.metric, self.bounds
+        remarks = self.misses if self.conclusive else [*self.misses, few_examples(self.examples)]
         rows = [("examples", f"{self.examples}", "")]
         if metric["name"] is not None:
             allowed = _allowed_drop(bounds, self.drop_standard_error, self.examples)
@@ -75,9 +83,16 @@ class Report:
                 for name, error in self.tensors.items()
             ),
             ("size", f"{self.size_bytes / 1e6:.2f} MB", f"recipe {self.recipe}"),
-            ("verdict", "missed" if self.misses else "within bounds", "; ".join(self.misses)),
+            ("verdict", "missed" if self.misses else "within bounds", "; ".join(remarks)),
         ]
         return "\n".join(f"{a:<22} {b:>14}  {c}".rstrip() for a, b, c in rows)
+
+
+def few_examples(count: int) -> str:
+    """What there is to say of a verification on fewer than `FEWEST_EXAMPLES`."""
+    return (
+        f"{count} examples prove nothing: name {FEWEST_EXAMPLES} or more held-out ones with --data"
+    )
 
 
 def verify(
@@ -101,8 +116,8 @@ def verify(
         raise InputError("no held-out examples to verify on: name a file of them with --data")
     if (runner.package.labels or []) != model.labels:
         raise InputError(
-            f"the package's labels {runner.package.labels} are not the model's {model.labels}: "
-            "it is not a conversion of this bundle"
+            f"the package's labels {shortened(runner.package.labels or ['none'])} are not the model's "
+            f"{shortened(model.labels or ['none'])}: it is not a conversion of this bundle"
         )
     if "recipe" not in runner.package.properties:
         raise InputError(

@@ -34,6 +34,7 @@ def pretrain(
     save_every: int | None = None,
     command: str = "",
     head: str = "masked_lm",
+    samples: bool = True,
 ) -> dict[str, Any]:
     """Pretrains on `shards` and writes the bundle to `output`.
 
@@ -47,6 +48,7 @@ def pretrain(
         save_every: steps between two saved states; None: once a minute.
         command: the command line, for the bundle's record.
         head: the bundle's head, one of `registry.TEXT_NAMES`.
+        samples: whether the bundle keeps samples of the texts, the command line and paths, see `sharing.py`.
 
     Returns:
         The contents of the bundle's `metrics.json`: the held-out masked-LM loss in nats, its perplexity,
@@ -68,7 +70,7 @@ def pretrain(
             model = heads.build(head, trainer.model.config)
         _copy_weights(trainer.model, model)
         metrics = _metrics(trainer, model)
-        _write_bundle(output, trainer, model, head, metrics, command)
+        _write_bundle(output, trainer, model, head, metrics, command, samples)
         remove_run_directory(trainer.directory)
         return metrics
 
@@ -167,6 +169,7 @@ def _write_bundle(
     head: str,
     metrics: dict[str, Any],
     command: str,
+    samples: bool,
 ) -> None:
     shards = trainer.shards
     task = bundle.TaskInfo(
@@ -179,4 +182,4 @@ def _write_bundle(
         command=command,
     )
     vocabulary = fill_vocabulary(shards.vocabulary, model.config.vocab_size)
-    trainer.write_bundle(output, model, vocabulary, task, metrics)
+    trainer.write_bundle(output, model, vocabulary, task, metrics, samples)

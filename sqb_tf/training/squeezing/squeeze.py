@@ -39,6 +39,7 @@ def squeeze(
     resume: bool = False,
     save_every: int | None = None,
     command: str = "",
+    samples: bool = True,
 ) -> dict[str, Any]:
     """Squeezes `options.teacher` on the text of `shards` and writes the student's bundle to `output`.
 
@@ -54,6 +55,7 @@ def squeeze(
         resume: continue exactly from the last state in `OUTPUT.training`.
         save_every: steps between two saved states; None: once a minute.
         command: the command line, for the bundle's record.
+        samples: whether the bundle keeps samples of the texts, the command line and paths, see `sharing.py`.
 
     Returns:
         The contents of the bundle's `metrics.json`: the last layer's held-out error, and the curve.
@@ -93,7 +95,7 @@ def squeeze(
             squeezer.train(save_every)
             model = _finish(squeezer, config, teacher, info)
         metrics = _metrics(squeezer, model, layers)
-        _write_bundle(output, squeezer, model, info, metrics, command)
+        _write_bundle(output, squeezer, model, info, metrics, command, samples)
         remove_run_directory(squeezer.directory)
         return metrics
 
@@ -173,9 +175,12 @@ def _encoder(model: Any) -> Any:
 
 def _finish(squeezer: Squeezer, config: SqueezeBertConfig, teacher: Any, info: BundleInfo) -> Any:
     """The student with its teacher's head, or none."""
-    kind = info.task.kind if info.task.kind in registry.TEXT_NAMES else "encoder"
+    kind = info.task.kind
     has_weights = len(teacher.weights) > len(_encoder(teacher).weights)
-    if config.hidden_size < info.config.hidden_size and has_weights:
+    if kind in registry.TASK_NAMES:
+        kind = "encoder"
+        warn(f"the bundle has no {info.task.kind} head: the teacher's has learned from labels")
+    elif config.hidden_size < info.config.hidden_size and has_weights:
         kind = "encoder"
         warn(f"the bundle has no {info.task.kind} head: its weights are as wide as the teacher")
     model = heads.build(kind, config, settings=info.task.settings)
@@ -204,6 +209,7 @@ def _write_bundle(
     teacher: BundleInfo,
     metrics: dict[str, Any],
     command: str,
+    samples: bool,
 ) -> None:
     kind = registry.names_of_model(model)[0]
     task = bundle.TaskInfo(
@@ -216,4 +222,4 @@ def _write_bundle(
         command=command,
         settings=teacher.task.settings if kind == teacher.task.kind else {},
     )
-    squeezer.write_bundle(output, model, teacher.vocabulary, task, metrics)
+    squeezer.write_bundle(output, model, teacher.vocabulary, task, metrics, samples)
