@@ -121,10 +121,16 @@ class Runner(Backend):
         fixed one.
         """
         chosen, inputs = self._fitted(inputs, signature)
-        with self._model() as model, _one_line(self.origin, "run it"):
-            outputs = model.runners[chosen.name](**inputs)
+        outputs = self._invoke(chosen, inputs)
         _check_shapes(outputs, chosen, self.origin)
         return {name: self._as_float(chosen, name, values) for name, values in outputs.items()}
+
+    def _invoke(
+        self, signature: Signature, inputs: Mapping[str, np.ndarray]
+    ) -> Mapping[str, np.ndarray]:
+        """The outputs of a signature as the file has them, for inputs of its length."""
+        with self._model() as model, _one_line(self.origin, "run it"):
+            return model.runners[signature.name](**inputs)
 
     @contextlib.contextmanager
     def _model(self) -> Iterator[_OpenedModel]:
