@@ -17,11 +17,15 @@ KEY = "accelerators"
 
 
 def checked(info: PackageInfo) -> Mapping[str, Any]:
-    """The checks of a package, by accelerator; those of another file of its name do not count."""
+    """The checks of a package, by accelerator, the verification being that of `cpu`.
+
+    Those of another file of its name do not count.
+    """
     manifest = _manifest(Path(info.path))
-    checks = manifest.get(KEY) if manifest.get("sha256") == info.sha256 else None
-    if not isinstance(checks, dict):
+    if manifest.get("sha256") != info.sha256:
         return {}
+    others = manifest.get(KEY)
+    checks = {"cpu": manifest.get("verification"), **(others if isinstance(others, dict) else {})}
     return {name: check for name, check in checks.items() if _is_check(check)}
 
 
@@ -37,7 +41,8 @@ def keep(path: str | Path, accelerator: str, check: Mapping[str, Any]) -> Path:
         raise InputError(
             f"{file}: no manifest of {package}: expected the one that `sqb convert` wrote beside it"
         )
-    checks = {**manifest.get(KEY, {}), accelerator: dict(check)}
+    others = manifest.get(KEY)
+    checks = {**(others if isinstance(others, dict) else {}), accelerator: dict(check)}
     with staged_file(file) as staged:
         staged.write_text(json.dumps({**manifest, KEY: checks}, indent=2) + "\n", encoding="utf-8")
     return file
