@@ -28,7 +28,8 @@ class Check:
         refused: why, in LiteRT's words, and how often it said so.
         agreement: the share of examples with the decision that the CPU makes with the same file.
         sqnr_db, max_abs_error: of the outputs, beside the CPU's.
-        metric: `name`, `cpu`, `gpu`, `drop`; None each where the head has none.
+        metric: `name`, `cpu`, `gpu`, `drop`; None each where the head has none, or examples have
+            no label.
     """
 
     accelerator: str
@@ -79,7 +80,9 @@ def check_gpu(path: str | Path, examples: Sequence[Example]) -> Check:
     info = PackageInfo.read(path)
     bounds = Recipe.named(info.recipe or "").bounds
     with GpuRunner(path) as gpu, Runner(path) as cpu:
-        compared = compare(cpu, gpu, str(info.properties.get("task")), examples)
+        labelled = all(example.label is not None for example in examples)
+        task = str(info.properties.get("task")) if labelled else None
+        compared = compare(cpu, gpu, task, examples)
         whole = gpu.whole and not gpu.left_to_cpu
         metric = compared.metric
         return Check(

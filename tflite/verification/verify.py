@@ -177,9 +177,9 @@ class Comparison:
 
 
 def compare(
-    expected: Backend, actual: Backend, task: str, examples: Sequence[Example]
+    expected: Backend, actual: Backend, task: str | None, examples: Sequence[Example]
 ) -> Comparison:
-    """Runs `examples` through both backends of a model; the metric is that of `task`."""
+    """Runs `examples` through both backends of a model; the metric is that of `task`, or none."""
     head = expected.head
     errors = {output.name: _Error(output.centered) for output in head.outputs}
     compared = _compare(expected, actual, [e.texts for e in examples], errors)
@@ -196,13 +196,13 @@ def compare(
 
 def _metric(
     head: Head,
-    task: str,
+    task: str | None,
     examples: Sequence[Example],
     expected: Sequence[Any],
     actual: Sequence[Any],
 ) -> dict[str, Any]:
     """That of the task, of an imported model's its head's, for both results; None each without one."""
-    if not isinstance(head, TaskHead):
+    if task is None or not isinstance(head, TaskHead):
         return dict.fromkeys(("name", "expected", "actual", "drop"))
     name = TASKS[task].metrics[0] if task in TASKS else next(iter(head.metrics))
     references = head.references(examples)
@@ -215,7 +215,7 @@ def _metric(
 
 def _drop_standard_error(
     head: Head,
-    task: str,
+    task: str | None,
     examples: Sequence[Example],
     expected: Sequence[Any],
     actual: Sequence[Any],
@@ -227,7 +227,7 @@ def _drop_standard_error(
     example of `n` is decided worse, it is 1 / n for accuracy.
     """
     blocks = min(JACKKNIFE_BLOCKS, len(examples))
-    if not isinstance(head, TaskHead) or blocks < 2:
+    if task is None or not isinstance(head, TaskHead) or blocks < 2:
         return 0.0
     drops = []
     for block in range(blocks):
