@@ -3,13 +3,14 @@
 Converts a bundle to every recipe of fixed length, also to those that `--for gpu` refuses, and runs each file
 on the CPU and on the accelerator, over SwiftShader where no Vulkan driver is named: no time is measured. The
 NPU's column is what `tflite/accelerators/rules.py` says of the file; Qualcomm's compiler is not asked here.
+Every row is kept in --results, so that the command goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
+import functools
 import sys
 import tempfile
 from pathlib import Path
@@ -118,6 +119,12 @@ def main() -> None:
     parser.add_argument("--model", default="runs/demo", help="bundle (default: %(default)s)")
     parser.add_argument("--length", type=int, default=64, help="tokens (default: %(default)s)")
     parser.add_argument("--limit", type=int, default=40, help="texts (default: %(default)s)")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("runs/accelerators/results.json"),
+        help="what was measured; what is there is not measured again (default: %(default)s)",
+    )
     output.add_flags(parser)
     args = parser.parse_args()
     output.check_markers(args.readme, MARKER)
@@ -127,10 +134,15 @@ def main() -> None:
 
     vulkan.find()
     model = sqb_tf.load(args.model)
-    results = {}
-    for row in rows():
-        results[f"{row.name} | {row.lowering}"] = measure(row, model, args.length, args.limit)
-        print(json.dumps(results[f"{row.name} | {row.lowering}"]), file=sys.stderr)
+    kept, settings = output.Results(args.results), (args.length, args.limit)
+    results = {
+        f"{row.name} | {row.lowering}": kept.get(
+            f"{row.name} | {row.lowering}",
+            output.digest(dataclasses.astuple(row), *settings),
+            functools.partial(measure, row, model, *settings),
+        )
+        for row in rows()
+    }
     output.publish(args, MARKER, results, table(results, args.length))
 
 

@@ -92,13 +92,12 @@ def _runs_on(graph: Graph, info: PackageInfo) -> dict[str, dict[str, Any]]:
 
 
 def _answers(place: str, found: dict[str, Any]) -> str:
-    """Whether the answers there are right, and how that is known."""
-    if found["wrong"]:
-        return "wrong"
+    """Whether the answers there are right: what a check found, else what the rules say."""
     if (check := found["checked"]) is None:
-        return "not checked"
-    how = f"{check['agreement']:.1%} of {check['examples']} decisions"
-    return f"wrong: {how}" if check["misses"] else f"right: {how}"
+        return "wrong" if found["wrong"] else "not checked"
+    verdict = "wrong" if check["misses"] else "right"
+    reference = "Keras" if place == "cpu" else "the CPU"
+    return f"{verdict}: {check['agreement']:.1%} of {check['examples']} decisions as {reference}"
 
 
 def _purpose(properties: dict[str, Any]) -> str:
