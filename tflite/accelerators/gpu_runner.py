@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -68,6 +69,8 @@ class GpuRunner(Runner):
             raise
 
     def close(self) -> None:
+        if self._closed:
+            return
         super().close()
         self._process.kill()
         self._process.communicate()
@@ -110,15 +113,14 @@ class GpuRunner(Runner):
         return self._receive("run it")[1]
 
     def _receive(self, what: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        timer = threading.Timer(self._limit, self._process.kill)
+        timer, started = threading.Timer(self._limit, self._process.kill), time.monotonic()
         timer.start()
         answer = messages.receive(cast(BinaryIO, self._process.stdout))
         timer.cancel()
         if answer is not None:
             return answer
         code = self._process.wait()
-        # Nothing but the timer kills it.
-        if code == -signal.SIGKILL:
+        if time.monotonic() - started >= self._limit:
             reason = f"no answer in {self._limit:g} s"
         else:
             end = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -129,8 +131,11 @@ class GpuRunner(Runner):
 
     def _messages(self) -> list[str]:
         """LiteRT's lines so far."""
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace").splitlines()
+        file = (
+            self._log.fileno()
+        )  # read without moving to its beginning, from where LiteRT would write on
+        log = os.pread(file, os.fstat(file).st_size, 0)
+        return log.decode(errors="replace").splitlines()
 
     def _last_message(self) -> str:
         """Where it says why it ended: its last warning or error that is no report of its end."""
