@@ -41,6 +41,8 @@ class _Signature:
     def _read(self, name: str) -> np.ndarray:
         shape = self._details[name]["shape"]
         dtype = np.dtype(self._details[name]["dtype"])
+        if dtype == np.int16:
+            sys.exit(f"ERROR: output {name} is int16, which LiteRT's buffers do not read in Python")
         return self._outputs[name].read(int(np.prod(shape)), dtype.type).reshape(shape)
 
 
