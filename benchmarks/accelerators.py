@@ -98,7 +98,8 @@ def table(results: dict[str, dict[str, Any]], length: int) -> str:
 def gpu_cells(record: dict[str, Any]) -> tuple[str, str]:
     """What is taken, and whether it is right."""
     if "refused" in record:
-        return "not at all", record["refused"]
+        reason = record["refused"].split("ERROR: ")[-1].split("; convert it")[0]
+        return record["rules"]["gpu"]["extent"], f"not checked: {reason}"
     check = record["check"]
     taken = f"{record['operations'] - check['left_to_cpu']} of {record['operations']}"
     same = round(check["agreement"] * check["examples"])
