@@ -9,13 +9,8 @@ from sqb_tf.checkpoint import bundle
 from sqb_tf.data.texts import read_texts
 from sqb_tf.errors import InputError
 from sqb_tf.options import check_choices, option
-from sqb_tflite.conversion.recipes import (
-    LOWERINGS,
-    TARGETS,
-    Recipe,
-    RecipeSpec,
-    choose_lowering,
-)
+from sqb_tflite.conversion.recipes import LOWERINGS, Recipe, RecipeSpec
+from sqb_tflite.conversion.targets import TARGETS, choose
 from sqb_tflite.verification.release_files import ReleaseFiles
 from sqb_tools import arguments, entry, results
 from sqb_tools.shared_options import HeldOutOptions, no_samples
@@ -41,7 +36,7 @@ EPILOG = (
 examples:
   sqb convert --quantize int8
   sqb convert --model runs/sst2 --quantize int8 --output sst2.tflite
-  sqb convert --model runs/sst2 --quantize fp16 --seq-lengths 64,128
+  sqb convert --model runs/sst2 --quantize fp16 --seq-lengths 64,128 --for gpu
   sqb convert --model runs/sst2 --quantize int4-all --search
   sqb convert --model runs/sst2 --quantize mixed.json
 with mixed.json such as {"*": "int8", "block_0/*": "float32", "*/intermediate": "int4"}; `sqb describe`
@@ -86,14 +81,16 @@ class ConvertOptions:
     )
     lowering: str = option(
         "auto",
-        "how the graph is built, with the same results; auto is group-fused",
+        "how the graph is built, with the same results; auto is group-fused, or what suits --for",
         group="conversion",
         choices=("auto", *LOWERINGS),
     )
     target: str = option(
         "cpu",
-        "deprecated: gpu means --lowering grouped-conv where that is auto",
+        "the processor that the package is for: gpu and npu need --seq-lengths, and refuse what LiteRT's GPU "
+        "accelerator or Qualcomm's compiler would not take whole, or answer wrongly",
         group="conversion",
+        names=("--for", "--target"),
         choices=TARGETS,
     )
     search: bool = option(
@@ -129,7 +126,6 @@ def main(args: argparse.Namespace) -> int:
     options = arguments.read(ConvertOptions, args)
     held_out = arguments.read(HeldOutOptions, args)
     recipe = RecipeSpec.read(options.quantize)
-    lowering = choose_lowering(options.lowering, options.target)
     if options.search:
         recipe.check_searchable()
     seq_lengths = (
@@ -137,6 +133,7 @@ def main(args: argparse.Namespace) -> int:
         if options.seq_lengths
         else None
     )
+    choose(options.target, recipe, options.lowering, seq_lengths)
     directory = options.model or str(DEMO_BUNDLE)  # a string may name a checkpoint that ships
     files = ReleaseFiles(
         Path(options.output or f"{_named(Path(directory))}-{recipe.base.label}.tflite")
@@ -169,16 +166,17 @@ def main(args: argparse.Namespace) -> int:
             search_budget=options.search_budget,
             seq_lengths=seq_lengths,
             calibration=texts,
-            lowering=lowering,
+            lowering=options.lowering,
+            target=options.target,
             source=source,
         )
     except BoundsMissed as missed:
         report = missed.release.report
-        results.emit(args, report.table(), missed.release.manifest)
+        results.emit(args, missed.release.table(), missed.release.manifest)
         misses = "; ".join(report.misses)
         log(f"{files.package} was not written: {misses}. --allow-loss writes it anyway")
         return entry.MISSED
-    table = f"{released.report.table()}\npackage {files.package}\nmanifest {files.manifest}"
+    table = f"{released.table()}\npackage {files.package}\nmanifest {files.manifest}"
     results.emit(args, table, released.manifest)
     return entry.DONE
 

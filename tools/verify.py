@@ -3,12 +3,15 @@
 import argparse
 import dataclasses
 
+from sqb_tf.errors import InputError
 from sqb_tf.options import option
+from sqb_tflite.accelerators import records, vulkan
 from sqb_tools import arguments, entry, results
 from sqb_tools.shared_options import HeldOutOptions
 
 EPILOG = """example:
   sqb verify --model runs/sst2 --package sst2.tflite --data GLUE/SST-2
+  sqb verify --model runs/sst2 --package sst2-fp16.tflite --gpu --limit 100
 
 Exit code 1 if the package misses its recipe's bounds."""
 
@@ -21,6 +24,21 @@ class VerifyOptions:
     package: str = option(
         dataclasses.MISSING, "the packaged .tflite", group="model", metavar="FILE"
     )
+    gpu: bool = option(
+        False,
+        "also run it on LiteRT's GPU accelerator, over SwiftShader or the Vulkan driver of VK_DRIVER_FILES: "
+        "whether it is taken whole, and answers as on the CPU",
+        group="verification",
+    )
+    record: bool = option(
+        False,
+        "with --gpu: keep what it found in the manifest beside the package, where sqb describe reads it",
+        group="verification",
+    )
+
+    def __post_init__(self) -> None:
+        if self.record and not self.gpu:
+            raise InputError("--record: expected with --gpu, whose result it keeps")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -32,11 +50,23 @@ def main(args: argparse.Namespace) -> int:
     # Files that may be wrong are read before TensorFlow is imported.
     examples, source = held_out.examples(bundle.read_info(options.model))
     unpack(options.package)
+    if options.gpu:
+        vulkan.find()
     from sqb_tflite.verification.verify import verify
 
     report = verify(bundle.load(options.model), options.package, examples)
-    results.emit(args, report.table(), {**report.to_dict(), "data": source})
-    return entry.MISSED if report.misses else entry.DONE
+    table, values, misses = report.table(), {**report.to_dict(), "data": source}, report.misses
+    if options.gpu:
+        from sqb_tflite.accelerators.check import check_gpu
+
+        checked = check_gpu(options.package, examples)
+        table, misses = f"{table}\n{checked.table()}", [*misses, *checked.misses]
+        values |= {"misses": misses, records.KEY: {checked.accelerator: checked.to_dict()}}
+        if options.record:
+            kept = records.keep(options.package, checked.accelerator, checked.to_dict())
+            table = f"{table}\nkept in {kept}"
+    results.emit(args, table, values)
+    return entry.MISSED if misses else entry.DONE
 
 
 def flags() -> arguments.Parser:

@@ -192,13 +192,13 @@ def test_package_says_how_it_was_made(converted, vocabulary):
 
 def test_auto_chooses_the_lowering_by_the_target(bundle_dir, converted):
     for target, lowering in (("cpu", "group-fused"), ("gpu", "grouped-conv")):
-        content = sqb_tflite.convert(bundle_dir, "float32", target=target)
+        content = sqb_tflite.convert(bundle_dir, "float32", [16], target=target)
         properties = unpack(content).properties
         assert (
             properties["lowering"] == lowering
             and properties["lowering_reason"] == LOWERINGS[lowering]
         )
-        assert content == converted("float32", lowering=lowering)
+        assert content == converted("float32", 16, lowering=lowering)
 
 
 def test_grouped_convolutions_are_whole_and_attention_is_one(converted):
@@ -250,7 +250,7 @@ def test_length_over_the_training_length_raises_the_limit(converted):
     [
         (dict(recipe="int2"), "unknown recipe 'int2': expected one of float32"),
         (dict(lowering="conv"), "unknown lowering 'conv': expected one of auto, group-fused, gr"),
-        (dict(target="npu"), "unknown target 'npu': expected one of cpu, gpu"),
+        (dict(target="tpu"), "unknown target 'tpu': expected one of cpu, gpu, npu"),
         (dict(seq_lengths=[65]), "seq_length 65: expected 5 to 64"),
         (dict(seq_lengths=[2]), "seq_length 2"),
         (dict(calibration=[]), "calibration text is empty"),

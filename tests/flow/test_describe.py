@@ -49,6 +49,30 @@ def test_weights_are_what_the_recipe_says(described, recipe, dtypes):
     assert {layer["kind"] for layer in described(recipe)["layers"]} == dtypes
 
 
+@pytest.mark.parametrize(
+    ("recipe", "lengths", "gpu", "npu"),
+    [
+        ("int8", (), "not at all", "not at all"),
+        ("int8", (16,), "whole", "in part"),
+        ("int8-full", (16,), "in part", "whole"),
+    ],
+)
+def test_says_where_it_runs_whole_and_that_nobody_checked(recipe, lengths, gpu, npu, described):
+    description = described(recipe, *lengths)
+    places = description["runs_on"]
+    assert {name: place["extent"] for name, place in places.items()} == {
+        "cpu": "whole",
+        "gpu": gpu,
+        "npu": npu,
+    }
+    for name in ("gpu", "npu"):
+        assert bool(places[name]["refused"]) == (places[name]["extent"] != "whole")
+    assert all(place["checked"] is None for place in places.values())  # there is no manifest
+    lines = describe.table(description).splitlines()
+    (line,) = [line for line in lines if line.startswith("GPU ")]
+    assert gpu in line and "not checked" in line
+
+
 def test_layers_have_their_names_groups_and_scales(described):
     layers = {layer["name"]: layer for layer in described("int4")["layers"]}
     assert layers["block_0/intermediate"] == {

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs adb, sshd and Chromium for the tests with devices and with a browser, if apt-get can.
+# Installs adb, sshd and Chromium for the tests with devices and with a browser, if apt-get can. With the
+# Vulkan loader, Chromium's SwiftShader runs LiteRT's GPU accelerator.
 # If it cannot, it says so and exits with 0: those tests are then skipped with their reason.
 set -eu
 command -v apt-get >/dev/null || {
@@ -19,6 +20,7 @@ for name in chromium-headless-shell chromium google-chrome; do
     ! command -v "$name" >/dev/null || browser=$name
 done
 [ -n "$browser" ] || packages="$packages chromium-headless-shell"
+ldconfig -p | grep -q libvulkan.so.1 || packages="$packages libvulkan1"
 [ -n "$packages" ] || exit 0
 $sudo apt-get update -q || true
 if ! apt-cache show chromium-headless-shell >/dev/null 2>&1; then

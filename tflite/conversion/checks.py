@@ -13,6 +13,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from sqb_tf.errors import InputError
 
+from ..accelerators import rules
+from ..package.graph import Graph
 from .lowering.model import LoweredModel
 
 # Memory that a conversion takes beside the loaded model: bytes in all, and bytes for each byte of its
@@ -74,6 +76,21 @@ def check_operations(content: bytes) -> None:
             foreign.add(code.CustomCode().decode())
     if foreign:
         raise not_built_in(foreign)
+
+
+def check_verdict(content: bytes, target: str) -> None:
+    """`InputError` for a flatbuffer that its target would not take whole, or answer wrongly.
+
+    `target` is a key of `accelerators.rules.RULES`, or `cpu`, which takes everything.
+    """
+    if target not in rules.RULES:
+        return
+    verdict = rules.judge(Graph.read(content, "the model"), target)
+    if verdict.problems:
+        raise InputError(
+            f"--for {target}: {verdict.problems[0]}: change the recipe's patterns, or take a recipe by its "
+            "name"
+        )
 
 
 def not_built_in(names: Iterable[str]) -> InputError:

@@ -16,6 +16,7 @@ from sqb_tf.atomic_write import writing
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.checkpoint.saving import as_loaded
 from sqb_tf.progress import warn
+from sqb_tf.quantization import MAX_CODES
 from sqb_tf.text.encoder import check_seq_length
 
 from ..package import container
@@ -33,12 +34,14 @@ from .checks import (
     check_finite,
     check_memory,
     check_operations,
+    check_verdict,
     not_built_in,
 )
 from .equalize import equalize
 from .lowering.model import LoweredModel
 from .quantize import quantize_activations, quantize_weights
-from .recipes import LOWERINGS, Recipe, RecipeSpec, choose_lowering
+from .recipes import LOWERINGS, Recipe, RecipeSpec
+from .targets import choose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,7 @@ class ConversionRequest:
         lowering: a key of `recipes.LOWERINGS`.
         seq_lengths: input lengths in tokens, ascending, one signature each; empty: one dynamic length.
         calibration: texts or pairs of texts; None: the model's own sample.
+        target: the processor that it is for, one of `targets.TARGETS`.
     """
 
     model: LoadedModel
@@ -58,6 +62,7 @@ class ConversionRequest:
     lowering: str
     seq_lengths: tuple[int, ...] = ()
     calibration: Sequence[str] | Sequence[tuple[str, str]] | None = None
+    target: str = "cpu"
 
     @classmethod
     def read(
@@ -67,6 +72,7 @@ class ConversionRequest:
         seq_lengths: Sequence[int] | None = None,
         calibration: Sequence[str] | Sequence[tuple[str, str]] | None = None,
         lowering: str = "auto",
+        target: str = "cpu",
         **fields: Any,
     ) -> ConversionRequest:
         """From the arguments of `convert`; `fields` are those for a plain Keras model.
@@ -74,8 +80,7 @@ class ConversionRequest:
         Raises:
             InputError: as `convert`.
         """
-        spec = RecipeSpec.read(recipe)
-        lowering = choose_lowering(lowering)
+        spec, lowering = choose(target, RecipeSpec.read(recipe), lowering, seq_lengths)
         if any(value is not None for value in fields.values()):
             fields["calibration"] = calibration  # which also says whether a Keras model takes pairs
         model = as_loaded(model_or_directory, **fields)
@@ -89,7 +94,8 @@ class ConversionRequest:
                 f"length {max(untrained)}: the model was trained on at most {trained} tokens; "
                 "the positions after them are as they were before training"
             )
-        return cls(model, spec, lowering, tuple(sorted(seq_lengths or ())), calibration)
+        lengths = tuple(sorted(seq_lengths or ()))
+        return cls(model, spec, lowering, lengths, calibration, target)
 
     @property
     def max_length(self) -> int:
@@ -134,7 +140,8 @@ def convert(
             length of training.
         calibration: texts, or pairs of them; default: the bundle's own sample.
         lowering: `auto` or a key of `sqb_tflite.conversion.recipes.LOWERINGS`.
-        target: deprecated: what `auto` chooses for; "gpu" is `lowering="grouped-conv"`.
+        target: the processor that the package is for, one of `sqb_tflite.conversion.targets.TARGETS`. For
+            "gpu" and "npu", fixed lengths, and what those take whole and answer rightly.
         tokenizer: for a Keras model, as of `sqb_tf.save`.
         labels: for a Keras model, as of `sqb_tf.save`.
         task: for a Keras model, as of `sqb_tf.save`.
@@ -144,13 +151,12 @@ def convert(
 
     Raises:
         InputError: bad arguments; a bad bundle; weights that are NaN or infinite; no calibration text for a
-            recipe that needs it; a lowering that does not suit the recipe; an operation that is not a LiteRT
-            built-in.
+            recipe that needs it; a lowering that does not suit the recipe; a target that would not take the
+            package whole, or answer wrongly; an operation that is not a LiteRT built-in.
     """
     fields = {"tokenizer": tokenizer, "labels": labels, "task": task}
-    lowering = choose_lowering(lowering, target)
     request = ConversionRequest.read(
-        model_or_directory, recipe, seq_lengths, calibration, lowering, **fields
+        model_or_directory, recipe, seq_lengths, calibration, lowering, target, **fields
     )
     return convert_request(request)
 
@@ -165,6 +171,7 @@ def convert_request(request: ConversionRequest) -> bytes:
     if request.recipe.needs_calibration:
         storage = request.recipe.storage_types(lowered.layers)
         check_convolutions(lowered, storage)
+    if MAX_CODES.keys() & set(storage.values()):  # else nothing is rounded to integers
         samples = calibration_samples(request.model, request.calibration, _passages(request.recipe))
         if request.recipe.base.activation_bits:
             equalize(lowered, samples)
@@ -172,6 +179,7 @@ def convert_request(request: ConversionRequest) -> bytes:
     content = _flatbuffer(request, lowered)
     content = _quantize(request, content, storage, samples)
     check_operations(content)
+    check_verdict(content, request.target)
     return _pack(request, content, samples)
 
 
@@ -245,9 +253,11 @@ def _flatbuffer(request: ConversionRequest, lowered: LoweredModel) -> bytes:
             folder, signature_keys=list(signatures)
         )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if recipe in (Recipe.DYNAMIC, Recipe.FP16):
+        # Where weights are given, `quantize_weights` stores them.
+        stock = request.recipe.weights is None
+        if stock and recipe in (Recipe.DYNAMIC, Recipe.FP16):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if recipe is Recipe.FP16:
+        if stock and recipe is Recipe.FP16:
             converter.target_spec.supported_types = [tf.float16]
         return _run(converter)
 

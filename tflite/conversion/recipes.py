@@ -13,32 +13,15 @@ from sqb_tf.errors import InputError, suggest
 from sqb_tf.json_schema import read_json_file
 from sqb_tf.quantization import BITS, STORAGE, Storage, storage_type
 
-TARGETS = ("cpu", "gpu")
-# How the model is shaped, and why that suits the target for which `auto` chooses it.
+# How the model is shaped, and why; the first is that of CPUs.
 LOWERINGS = {
     "group-fused": "every matmul is a FULLY_CONNECTED, which XNNPACK runs with float, int8 and int4 "
     "weights and quantizes per token; the channels of a group stay separate through each half of a block",
     "grouped-conv": "each grouped projection is one CONV_2D and attention covers all heads at once: 40% "
-    "fewer operations and no splits; meant for GPU delegates, not measured on one",
+    "fewer operations and no splits; meant for GPUs, whose speed was not measured",
 }
-_LOWERING_FOR = {"cpu": "group-fused", "gpu": "grouped-conv"}
 # The masked LM's output matmul uses the embedding table, which the file holds once: one storage type.
 SHARED_TABLE = ("embeddings", "head/decoder")
-
-
-def choose_lowering(name: str, target: str = "cpu") -> str:
-    """A key of `LOWERINGS`: `name` itself, or for `auto` the one that suits `target`.
-
-    Raises:
-        InputError: no such lowering or target.
-    """
-    if target not in TARGETS:
-        raise InputError(f"unknown target {target!r}: expected one of {', '.join(TARGETS)}")
-    if name not in ("auto", *LOWERINGS):
-        raise InputError(
-            f"unknown lowering {name!r}: expected one of {', '.join(('auto', *LOWERINGS))}"
-        )
-    return _LOWERING_FOR[target] if name == "auto" else name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from ..accelerators import rules
+from ..accelerators.records import checked
 from ..package.graph import Graph, Operation, Tensor
 from ..package.info import PackageInfo
 from ..text_table import align
@@ -50,7 +52,8 @@ def describe(path: str | Path) -> dict[str, Any]:
         InputError: not a package, or damaged.
     """
     info = PackageInfo.read(path)
-    weights = _Weights(Graph.read(Path(path).read_bytes(), str(path)))
+    graph = Graph.read(Path(path).read_bytes(), str(path))
+    weights = _Weights(graph)
     operations: dict[str, dict[str, int]] = {}
     for name, delegated in Runner(path).operations():
         counts = operations.setdefault(name, {"xnnpack": 0, "litert": 0})
@@ -64,10 +67,37 @@ def describe(path: str | Path) -> dict[str, Any]:
         "vocabulary_size": len(info.vocabulary),
         "signatures": [{"name": s.name, **s.to_json()} for s in info.signatures],
         "operations": operations,
+        "runs_on": _runs_on(graph, info),
         "bytes": weights.sizes(info.size_bytes),
         "layers": [dataclasses.asdict(layer) for layer in weights.layers()],
         "model_explorer": f"model-explorer {path}",
     }
+
+
+def _runs_on(graph: Graph, info: PackageInfo) -> dict[str, dict[str, Any]]:
+    """Where the package runs whole, in part or not, why, and what a check there found (None: not checked)."""
+    places: dict[str, dict[str, Any]] = {
+        "cpu": {"extent": rules.WHOLE, "wrong": [], "refused": [], "chips": []}
+    }
+    for accelerator in rules.RULES:
+        verdict = rules.judge(graph, accelerator)
+        places[accelerator] = {
+            "extent": verdict.extent,
+            "wrong": list(verdict.wrong),
+            "refused": list(verdict.refused),
+            "chips": list(verdict.chips),
+        }
+    checks = checked(info)
+    return {place: {**found, "checked": checks.get(place)} for place, found in places.items()}
+
+
+def _answers(place: str, found: dict[str, Any]) -> str:
+    """Whether the answers there are right: what a check found, else what the rules say."""
+    if (check := found["checked"]) is None:
+        return "wrong" if found["wrong"] else "not checked"
+    verdict = "wrong" if check["misses"] else "right"
+    reference = "Keras" if place == "cpu" else "the CPU"
+    return f"{verdict}: {check['agreement']:.1%} of {check['examples']} decisions as {reference}"
 
 
 def _purpose(properties: dict[str, Any]) -> str:
@@ -94,6 +124,10 @@ def table(description: dict[str, Any]) -> str:
     operations: list[tuple[str, ...]] = [("operation", "XNNPACK", "LiteRT")]
     ranked = sorted(description["operations"].items(), key=lambda item: -sum(item[1].values()))
     operations += [(name, str(n["xnnpack"] or ""), str(n["litert"] or "")) for name, n in ranked]
+    places: list[tuple[str, ...]] = [("runs on", "taken", "answers", "why")]
+    for place, found in description["runs_on"].items():
+        reasons = "; ".join([*found["wrong"], *found["refused"], *found["chips"]])
+        places.append((place.upper(), found["extent"], _answers(place, found), reasons))
     sizes: list[tuple[str, ...]] = [("bytes", "MB", "share")]
     sizes += [
         (name, f"{count / 1e6:.3f}", f"{count / size:.1%}")
@@ -104,7 +138,7 @@ def table(description: dict[str, Any]) -> str:
         (x["name"], str(x["tensors"]), x["kind"], str(x["scales"]), f"{x['size_bytes'] / 1e6:.3f}")
         for x in description["layers"]
     ]
-    tables: list[list[tuple[str, ...]]] = [signatures, operations, sizes, layers]
+    tables: list[list[tuple[str, ...]]] = [signatures, operations, places, sizes, layers]
     parts = ["\n".join(head), *map(align, tables)]
     explorer = f"as a picture: pip install ai-edge-model-explorer; {description['model_explorer']}"
     return "\n\n".join([*parts, explorer])

@@ -15,6 +15,7 @@ from sqb_tf.data.example import Example, TextPair
 from sqb_tf.data.labels import shortened
 from sqb_tf.data.task_specs import TASKS
 from sqb_tf.errors import InputError
+from sqb_tf.heads.backend import Backend
 from sqb_tf.heads.head import Head, Outputs
 from sqb_tf.heads.metrics import FEWEST_EXAMPLES
 from sqb_tf.heads.task_head import TaskHead
@@ -124,59 +125,112 @@ def verify(
             "the package does not name its recipe, which sets its bounds: expected one "
             "that `sqb convert` wrote"
         )
-    head: Head = model.info.head
     recipe = Recipe.named(runner.package.properties["recipe"])
     bounds = (bounds_of or recipe).bounds
-    keras = BundleBackend(model, head.verification_batch)
-    errors = {output.name: _Error(output.centered) for output in head.outputs}
-    compared = _compare(keras, runner, [e.texts for e in examples], errors)
-    results = {index: pair for index, *pair in track(compared, "verify", len(examples))}
-    expected, actual = ([results[i][side] for i in range(len(examples))] for side in (0, 1))
-    compared_results = head, model.info.task.task, examples, expected, actual
-    metric = _metric(*compared_results)
-    drop_error = _drop_standard_error(*compared_results)
-    tensors = {name: error.summary() for name, error in errors.items()}
-    agreement = head.agreement(expected, actual)
-    sqnr_db = float(np.min([error["sqnr_db"] for error in tensors.values()]))
+    task = model.info.task.task
+    keras = BundleBackend(model, model.info.head.verification_batch)
+    compared = compare(keras, runner, task, examples)
+    metric = compared.metric
     return Report(
         examples=len(examples),
-        metric=metric,
-        drop_standard_error=drop_error,
-        agreement=agreement,
-        max_abs_error=float(np.max([error["max_abs_error"] for error in tensors.values()])),
-        sqnr_db=sqnr_db,
+        metric={
+            "name": metric["name"],
+            "keras": metric["expected"],
+            "package": metric["actual"],
+            "drop": metric["drop"],
+        },
+        drop_standard_error=compared.drop_standard_error,
+        agreement=compared.agreement,
+        max_abs_error=compared.max_abs_error,
+        sqnr_db=compared.sqnr_db,
         size_bytes=len(path) if isinstance(path, bytes) else Path(path).stat().st_size,
         recipe=recipe.label,
         bounds=bounds,
-        tensors=tensors,
-        misses=_misses(
-            bounds, len(examples), metric["drop"] or 0.0, drop_error, agreement, sqnr_db
-        ),
+        tensors=compared.tensors,
+        misses=compared.misses(bounds),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """How far one backend is from another on the same examples.
+
+    Attributes:
+        examples: their number.
+        metric: `name`, `expected`, `actual`, `drop` of the task's metric; None each where the head has none.
+        drop_standard_error: of the drop, over the examples.
+        agreement: the share of examples with the same decision.
+        tensors: the error of each output.
+    """
+
+    examples: int
+    metric: dict[str, Any]
+    drop_standard_error: float
+    agreement: float
+    tensors: dict[str, dict[str, float]]
+
+    @property
+    def max_abs_error(self) -> float:
+        """The largest of any output."""
+        return float(np.max([error["max_abs_error"] for error in self.tensors.values()]))
+
+    @property
+    def sqnr_db(self) -> float:
+        """The lowest of any output."""
+        return float(np.min([error["sqnr_db"] for error in self.tensors.values()]))
+
+    def misses(self, bounds: Bounds) -> list[str]:
+        """The bounds that were missed, each with both figures."""
+        return _misses(
+            bounds,
+            self.examples,
+            self.metric["drop"] or 0.0,
+            self.drop_standard_error,
+            self.agreement,
+            self.sqnr_db,
+        )
+
+
+def compare(
+    expected: Backend, actual: Backend, task: str | None, examples: Sequence[Example]
+) -> Comparison:
+    """Runs `examples` through both backends of a model; the metric is that of `task`, or none."""
+    head = expected.head
+    errors = {output.name: _Error(output.centered) for output in head.outputs}
+    compared = _compare(expected, actual, [e.texts for e in examples], errors)
+    results = {index: pair for index, *pair in track(compared, "verify", len(examples))}
+    both = [[results[i][side] for i in range(len(examples))] for side in (0, 1)]
+    return Comparison(
+        examples=len(examples),
+        metric=_metric(head, task, examples, *both),
+        drop_standard_error=_drop_standard_error(head, task, examples, *both),
+        agreement=head.agreement(*both),
+        tensors={name: error.summary() for name, error in errors.items()},
     )
 
 
 def _metric(
     head: Head,
-    task: str,
+    task: str | None,
     examples: Sequence[Example],
     expected: Sequence[Any],
     actual: Sequence[Any],
 ) -> dict[str, Any]:
-    """The report's `metric`: that of the task, of an imported model's its head's."""
-    if not isinstance(head, TaskHead):
-        return dict.fromkeys(("name", "keras", "package", "drop"))
+    """That of the task, of an imported model's its head's, for both results; None each without one."""
+    if task is None or not isinstance(head, TaskHead):
+        return dict.fromkeys(("name", "expected", "actual", "drop"))
     name = TASKS[task].metrics[0] if task in TASKS else next(iter(head.metrics))
     references = head.references(examples)
-    keras, package = (
+    before, after = (
         head.scores([name], head.metric_inputs(results), references)[name]
         for results in (expected, actual)
     )
-    return {"name": name, "keras": keras, "package": package, "drop": keras - package}
+    return {"name": name, "expected": before, "actual": after, "drop": before - after}
 
 
 def _drop_standard_error(
     head: Head,
-    task: str,
+    task: str | None,
     examples: Sequence[Example],
     expected: Sequence[Any],
     actual: Sequence[Any],
@@ -188,7 +242,7 @@ def _drop_standard_error(
     example of `n` is decided worse, it is 1 / n for accuracy.
     """
     blocks = min(JACKKNIFE_BLOCKS, len(examples))
-    if not isinstance(head, TaskHead) or blocks < 2:
+    if task is None or not isinstance(head, TaskHead) or blocks < 2:
         return 0.0
     drops = []
     for block in range(blocks):
@@ -200,28 +254,33 @@ def _drop_standard_error(
 
 
 def _compare(
-    keras: BundleBackend, runner: Runner, rows: Sequence[TextPair], errors: dict[str, _Error]
+    expecting: Backend, actual: Backend, rows: Sequence[TextPair], errors: dict[str, _Error]
 ) -> Iterator[tuple[int, Any, Any]]:
-    """(index, Keras' result, the package's) of every row, shortest rows first; adds to `errors`."""
-    head = keras.head
-    package_requests = head.encode(rows, runner.encoder)
+    """(index, the expected result, the actual one) of every row, shortest rows first; adds to `errors`."""
+    head = expecting.head
+    requests_of_actual = head.encode(rows, actual.encoder)
     # A fixed length may truncate a text, or cut it into more windows. Outputs per token are compared on what
     # is left of it, those of windows by window; any other output is compared with that of the whole text.
     same_inputs = head.cuts_windows or any(output.per_token for output in head.outputs)
-    keras_requests = package_requests if same_inputs else head.encode(rows, keras.encoder)
+    requests_of_expected = (
+        requests_of_actual if same_inputs else head.encode(rows, expecting.encoder)
+    )
     # By length, so that Keras pads little.
-    order = sorted(range(len(rows)), key=lambda i: max(map(len, keras_requests[i])))
+    order = sorted(range(len(rows)), key=lambda i: max(map(len, requests_of_expected[i])))
     streams = [
         backend.run(request for i in order for request in requests[i])
-        for backend, requests in ((keras, keras_requests), (runner, package_requests))
+        for backend, requests in (
+            (expecting, requests_of_expected),
+            (actual, requests_of_actual),
+        )
     ]
     for i in order:
-        expected, actual = (list(itertools.islice(s, len(package_requests[i]))) for s in streams)
-        _add_errors(errors, expected, actual)
+        outputs = [list(itertools.islice(s, len(requests_of_actual[i]))) for s in streams]
+        _add_errors(errors, *outputs)
         yield (
             i,
-            head.decode(rows[i], keras_requests[i], expected),
-            head.decode(rows[i], package_requests[i], actual),
+            head.decode(rows[i], requests_of_expected[i], outputs[0]),
+            head.decode(rows[i], requests_of_actual[i], outputs[1]),
         )
 
 
