@@ -147,7 +147,7 @@ $(VENV)/.devices: tests/simulators/setup.sh $(VENV)/.installed
 	sh tests/simulators/setup.sh
 	touch $@
 
-# torch of PyPI wants the libraries of CUDA, torch for CPUs, which PyTorch's own index has, does not.
+# torch of PyPI wants the libraries of CUDA. torch for CPUs does not: one that is there before is kept.
 $(TORCH)/.installed: locks/torch.txt locks/torch-cuda.txt locks/build.txt
 	$(call install,$(TORCH),torch)
 	$(TORCH)/bin/python -m pip check || $(TORCH)/bin/python -m pip install --require-hashes --no-deps -r locks/torch-cuda.txt

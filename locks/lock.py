@@ -23,22 +23,13 @@ PINS = {
     "jax": REPOSITORY / "tests/peers/jax_backend/requirements.txt",
     "audit": LOCKS / "audit.in",
 }
-# What torch of PyPI wants on Linux, and torch for CPUs does not: 3 GB, in a lock of its own.
+# What torch of PyPI wants on Linux, and torch for CPUs does not, in a lock of its own.
 CUDA = re.compile("nvidia-|cuda-|triton")
-# torch 2.13.0+cpu for Python 3.11 on x86-64 is on PyTorch's own index, where no other tool than pip looks.
-CPU_WHEEL = "sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
 
 
 def entries(lock: str) -> list[str]:
     """The distributions of a lock, each with its hashes."""
     return re.findall(r"^[^\s#].*\n(?:[ \t].*\n)*", lock, re.MULTILINE)
-
-
-def with_cpu_wheel(entry: str) -> str:
-    """The entry of torch with the hash of its wheel for CPUs; any other as it is."""
-    if not entry.startswith("torch==2.13.0 ") or CPU_WHEEL in entry:
-        return entry
-    return f"{entry.rstrip()} \\\n    --hash={CPU_WHEEL}\n"
 
 
 def compile_lock(pins: Path, lock: Path) -> list[str]:
@@ -58,7 +49,7 @@ def main() -> None:
             lock.write_text(lock.read_text() + cuda_lock.read_text())
         locked = compile_lock(pins, lock)
         cuda = [entry for entry in locked if CUDA.match(entry)]
-        lock.write_text("".join(with_cpu_wheel(entry) for entry in locked if entry not in cuda))
+        lock.write_text("".join(entry for entry in locked if entry not in cuda))
         if cuda:
             cuda_lock.write_text("".join(cuda))
         print(f"{lock.relative_to(REPOSITORY)}: {len(locked) - len(cuda)} distributions")
