@@ -12,11 +12,11 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from sqb_tf.errors import InputError, suggest
 from sqb_tf.options import Flag, flags, option
-from sqb_tf.terminal import printable
+from sqb_tf.terminal import show
 
 BAD_INPUT = 2  # the exit code
 # The headings of `--help`, in order; those that are not listed come between.
@@ -95,6 +95,11 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"unrecognized arguments: {flag}{suggest(name, known)}")
         return super().parse_args(args, namespace)
 
+    def _print_message(self, message: str, file: TextIO | None = None) -> None:
+        """Help and errors, to any encoding."""
+        if message:
+            show(message, file or sys.stderr, end="")
+
     def flag_names(self) -> list[str]:
         """Every flag of this parser, without those of its commands."""
         return list(self._option_string_actions)
@@ -107,7 +112,7 @@ class Parser(argparse.ArgumentParser):
             message = (
                 f"unknown command {match[1]!r}: expected one of {', '.join(self.commands)}{hint}"
             )
-        self.exit(BAD_INPUT, f"error: {printable(message)}\n")
+        self.exit(BAD_INPUT, f"error: {message}\n")
 
     def _add(
         self, name: str, field: dataclasses.Field, flag: Flag, annotation: Any, required: bool

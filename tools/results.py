@@ -9,8 +9,7 @@ import sys
 from typing import Any
 
 from sqb_tf.atomic_write import staged_file
-from sqb_tf.terminal import show
-from sqb_tools.entry import drop_stdout
+from sqb_tf.terminal import data_output, discard, show
 
 
 def emit(args: argparse.Namespace, table: str, result: dict[str, Any]) -> None:
@@ -21,14 +20,14 @@ def emit(args: argparse.Namespace, table: str, result: dict[str, Any]) -> None:
         write_json(args, result)
         sys.stdout.flush()
     except BrokenPipeError:  # nobody reads it: the exit code still tells the outcome
-        drop_stdout()
+        discard(sys.stdout)
 
 
 def write_json(args: argparse.Namespace, result: dict[str, Any]) -> None:
     """The result to the file of `--json`, or to standard output for `-`."""
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     if args.json == "-":
-        sys.stdout.write(text)
+        data_output().write(text)
     elif args.json:
         with staged_file(args.json) as staged:
             staged.write_text(text, encoding="utf-8")
