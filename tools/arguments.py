@@ -12,7 +12,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, NoReturn, TextIO, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from sqb_tf.errors import InputError, suggest
 from sqb_tf.options import Flag, flags, option
@@ -95,7 +95,7 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"unrecognized arguments: {flag}{suggest(name, known)}")
         return super().parse_args(args, namespace)
 
-    def _print_message(self, message: str, file: TextIO | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         """Help and errors, to any encoding."""
         if message:
             show(message, file or sys.stderr, end="")
