@@ -14,6 +14,7 @@ import typing
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from sqb_tf.data.lines import half_character
 from sqb_tf.errors import InputError, suggest
 from sqb_tf.options import Flag, flags, option
 from sqb_tf.terminal import show
@@ -215,6 +216,24 @@ def _converter(convert: Callable[[str], Any], expected: str) -> Callable[[str], 
 
 _CONVERTERS = {int: _converter(int, "a whole number"), float: _converter(float, "a number")}
 _METAVARS = {int: "N", float: "X"}
+
+
+def check_characters(
+    arguments: Sequence[str], args: argparse.Namespace, parser: argparse.ArgumentParser
+) -> None:
+    """`InputError` for an argument that is not UTF-8: nothing prints, tokenizes or writes it.
+
+    Only the name of a file that is read may be such, and none where `--output` is written, which keeps them.
+    """
+    paths = () if getattr(args, "output", None) else _paths(args, parser)
+    read = {path for flag, path in paths if flag not in WRITTEN}
+    for argument in arguments:
+        name = argument.partition("=")[2] if argument.startswith("--") else argument
+        if half_character(argument) and name not in read:
+            raise InputError(
+                f"argument {argument!r}: not UTF-8: write it as UTF-8; of names only those of files that are "
+                "read may be another encoding, and with --output none"
+            )
 
 
 def check_inputs(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

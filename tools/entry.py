@@ -13,11 +13,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 from sqb_tf.atomic_write import check_writable
-from sqb_tf.data.lines import half_character
 from sqb_tf.errors import InputError
 from sqb_tf.terminal import discard, open_closed_streams, show
 from sqb_tools import logs, memory_guard
-from sqb_tools.arguments import BAD_INPUT, Parser, check_inputs
+from sqb_tools.arguments import BAD_INPUT, Parser, check_characters, check_inputs
 
 DONE, MISSED, INTERRUPTED = 0, 1, 130  # the other exit codes
 # The extra of pyproject.toml that installs a module, and the one that has all a command needs.
@@ -45,10 +44,7 @@ def run(
     `arguments` are by default those of the process.
     """
     open_closed_streams()
-    for argument in sys.argv[1:] if arguments is None else arguments:
-        if half_character(argument):  # which nothing prints, writes or tokenizes
-            show(f"error: argument {argument!r}: not UTF-8: write it as UTF-8", sys.stderr)
-            sys.exit(BAD_INPUT)
+    arguments = sys.argv[1:] if arguments is None else arguments
     with written_output():
         args = parser.parse_args(arguments)
     # TensorFlow uses oneDNN by default only where the CPU has AVX-512 VNNI. With AVX2 alone a training step
@@ -61,6 +57,7 @@ def run(
     faulthandler.enable(sys.stderr, all_threads=False)  # a crash of native code says where
     logs.start(args.verbose, args.quiet)
     try:
+        check_characters(arguments, args, parser)
         check_inputs(args, parser)
         if args.json and args.json != "-":
             check_writable(args.json)

@@ -9,7 +9,8 @@ import sys
 from typing import Any
 
 from sqb_tf.atomic_write import staged_file
-from sqb_tf.terminal import data_output, discard, show
+from sqb_tf.data.lines import half_character
+from sqb_tf.terminal import data_output, discard, printable, show
 
 
 def emit(args: argparse.Namespace, table: str, result: dict[str, Any]) -> None:
@@ -26,6 +27,8 @@ def emit(args: argparse.Namespace, table: str, result: dict[str, Any]) -> None:
 def write_json(args: argparse.Namespace, result: dict[str, Any]) -> None:
     """The result to the file of `--json`, or to standard output for `-`."""
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    if half_character(text):  # the name of a file that is not UTF-8
+        text = json.dumps(result, indent=2) + "\n"
     if args.json == "-":
         data_output().write(text)
     elif args.json:
@@ -34,7 +37,7 @@ def write_json(args: argparse.Namespace, result: dict[str, Any]) -> None:
 
 
 def command() -> str:
-    """The command line as typed, for the records."""
+    """The command line as typed, for the records; what is not UTF-8 in it as escapes."""
     if sys.argv[0].endswith(".py") and not sys.argv[0].endswith("__main__.py"):
-        return shlex.join(["python", *sys.argv])
-    return shlex.join(["sqb", *sys.argv[1:]])
+        return printable(shlex.join(["python", *sys.argv]))
+    return printable(shlex.join(["sqb", *sys.argv[1:]]))

@@ -11,6 +11,8 @@ from fixtures.models import LABELS
 
 from sqb_tf.data.delimited import DelimitedFile
 from sqb_tf.data.example import Columns
+from sqb_tf.errors import InputError
+from sqb_tools import arguments, predict
 
 
 def rows_of(out: str) -> list[dict]:
@@ -176,3 +178,22 @@ def test_what_is_printed_to_a_closed_stream_is_in_no_file(package, tmp_path):
     process = start_shell(command, cwd=tmp_path)
     assert (process.communicate(), process.returncode) == (("", ""), 0)
     assert json.loads((tmp_path / "x.json").read_text())["package"] == str(package)
+
+
+def test_a_file_whose_name_is_not_utf_8(package, tmp_path, monkeypatch, capsysbinary):
+    """In a folder whose name is none either."""
+    folder = tmp_path / "d\udcff"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "p\udcff.tflite").write_bytes(package.read_bytes())
+    (folder / "t\udcff.csv").write_text("text\na film\n")
+    flags = ["--package", "p\udcff.tflite", "--input=t\udcff.csv", "--text-column", "text"]
+    arguments.check_characters(flags, predict.flags().parse_args(flags), predict.flags())
+    assert call("predict", *flags, "--json", "x.json") == 0
+    assert capsysbinary.readouterr().out.startswith(b"text,label,score\na film,")
+    assert call("describe", *flags[:2], "--json", "d.json") == 0
+    assert json.loads((folder / "d.json").read_text())["package"] == "p\udcff.tflite"
+    for more in (["--output", "v.npy"], ["--json", "\udcff"], ["--context", "gone\udcff"]):
+        with pytest.raises(InputError, match=r"argument '.*\\udcff.*': not UTF-8"):
+            args = predict.flags().parse_args([*flags, *more])
+            arguments.check_characters([*flags, *more], args, predict.flags())
