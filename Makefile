@@ -5,6 +5,7 @@ VENV := .venv
 MEDIAPIPE := .venv-mediapipe
 TORCH := .venv-torch
 JAX := .venv-jax
+AUDIT := .venv-audit
 RUN := $(VENV)/bin/python
 export CUDA_VISIBLE_DEVICES ?= -1
 
@@ -15,7 +16,7 @@ MAKEFLAGS += --jobs=3
 endif
 PYTEST := $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-all bench accuracy docs golden lint types clean
+.PHONY: help demo test test-all bench accuracy docs golden lint types lock audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -30,8 +31,9 @@ demo: ## fine-tune, convert, verify, MediaPipe, benchmark; says first what it in
 test: lint types $(MEDIAPIPE)/.libraries $(JAX)/.installed $(VENV)/.devices ## everything but the slow tests; .ci/run calls it
 	$(PYTEST) -m "not slow"
 
-test-all: lint types $(MEDIAPIPE)/.libraries $(JAX)/.installed $(TORCH)/.installed $(VENV)/.devices ## the slow tests too, and those against PyTorch
+test-all: lint types $(MEDIAPIPE)/.libraries $(JAX)/.installed $(TORCH)/.installed $(VENV)/.devices $(AUDIT)/.installed ## the slow tests too, those against PyTorch, and the audit
 	$(PYTEST)
+	$(AUDIT)/bin/python locks/audit.py
 
 # The page that `make bench` writes its tables into. For another CPU or date: copy it, and give the copy's name.
 RESULTS ?= docs/results/2026-11-28-epyc-avx512-vnni.md
@@ -105,20 +107,34 @@ types: $(VENV)/.installed ## types of the three packages
 	ln -sfn ../../tools .build/types/sqb_tools
 	$(VENV)/bin/mypy
 
+lock: $(AUDIT)/.installed ## the hashes of every environment in locks/, after a pin has changed
+	PATH="$(CURDIR)/$(AUDIT)/bin:$$PATH" $(AUDIT)/bin/python locks/lock.py
+
+audit: $(AUDIT)/.installed ## known vulnerabilities of what is pinned, where the network has their list
+	$(AUDIT)/bin/python locks/audit.py
+
 clean: ## removes environments, runs and caches
-	rm -rf $(VENV) $(MEDIAPIPE) $(TORCH) $(JAX) runs build dist .build .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf $(VENV) $(MEDIAPIPE) $(TORCH) $(JAX) $(AUDIT) runs build dist .build .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-$(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
+# An environment of what a lock names: pip refuses a file whose hash is not there. What builds the distributions
+# that have no wheel comes first, from a lock too: pip checks no hash of what it fetches for a build by itself.
+define install
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --require-hashes -r locks/build.txt
+	$(1)/bin/python -m pip install --require-hashes --no-deps --no-build-isolation -r locks/$(2).txt
+endef
+
+# The project itself has no hash: it is installed in place, so that `python tools/convert.py` finds its packages.
+$(VENV)/.installed: locks/main.txt locks/build.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v[:2] <= (3, 13) and f"Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install -r requirements.txt
+	$(call install,$(VENV),main)
+	$(VENV)/bin/python -m pip install --no-deps --no-build-isolation -e .
 	$(VENV)/bin/python -m pip check
 	touch $@
 
-$(MEDIAPIPE)/.installed: tests/peers/mediapipe/requirements.txt
-	$(PYTHON) -m venv $(MEDIAPIPE)
-	$(MEDIAPIPE)/bin/python -m pip install -r tests/peers/mediapipe/requirements.txt
+$(MEDIAPIPE)/.installed: locks/mediapipe.txt locks/build.txt
+	$(call install,$(MEDIAPIPE),mediapipe)
 	touch $@
 
 # Libraries of the system that MediaPipe loads, for the tests; `make demo` goes without.
@@ -131,12 +147,17 @@ $(VENV)/.devices: tests/simulators/setup.sh $(VENV)/.installed
 	sh tests/simulators/setup.sh
 	touch $@
 
-$(TORCH)/.installed: benchmarks/torch-requirements.txt
-	$(PYTHON) -m venv $(TORCH)
-	$(TORCH)/bin/python -m pip install -r benchmarks/torch-requirements.txt
+# torch of PyPI wants the libraries of CUDA. torch for CPUs does not: one that is there before is kept.
+$(TORCH)/.installed: locks/torch.txt locks/torch-cuda.txt locks/build.txt
+	$(call install,$(TORCH),torch)
+	$(TORCH)/bin/python -m pip check || $(TORCH)/bin/python -m pip install --require-hashes --no-deps -r locks/torch-cuda.txt
+	$(TORCH)/bin/python -m pip check
 	touch $@
 
-$(JAX)/.installed: tests/peers/jax_backend/requirements.txt
-	$(PYTHON) -m venv $(JAX)
-	$(JAX)/bin/python -m pip install -r tests/peers/jax_backend/requirements.txt
+$(JAX)/.installed: locks/jax.txt locks/build.txt
+	$(call install,$(JAX),jax)
+	touch $@
+
+$(AUDIT)/.installed: locks/audit.txt locks/build.txt
+	$(call install,$(AUDIT),audit)
 	touch $@

@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from sqb_tf.errors import suggest
-from sqb_tf.terminal import show
+from sqb_tf.terminal import open_closed_streams, show
 from sqb_tools import entry
 from sqb_tools.arguments import BAD_INPUT
 
@@ -21,18 +21,20 @@ NAMES = (
 
 def main() -> None:
     """Runs the tool that the first argument names, with the others."""
+    open_closed_streams()
     name, *arguments = sys.argv[1:] or ["--help"]
-    if name in ("-h", "--help"):
-        show(usage())
-        return
-    if name == "--version":
-        show(f"squeezebert-mobile {version()}")
-        return
     tool = name.replace("-", "_")
-    if tool not in NAMES:
-        hint = suggest(name, NAMES) or "; see sqb --help"
-        show(f"error: unknown command {name!r}{hint}", sys.stderr)
-        sys.exit(BAD_INPUT)
+    with entry.written_output():
+        if name in ("-h", "--help"):
+            show(usage())
+            return
+        if name == "--version":
+            show(f"squeezebert-mobile {version()}")
+            return
+        if tool not in NAMES:
+            hint = suggest(name, NAMES) or "; see sqb --help"
+            show(f"error: unknown command {name!r}{hint}", sys.stderr)
+            sys.exit(BAD_INPUT)
     module = importlib.import_module(f"sqb_tools.{tool}")
     entry.run(module.main, module.flags(), arguments)
 

@@ -14,9 +14,10 @@ import typing
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from sqb_tf.data.lines import half_character
 from sqb_tf.errors import InputError, suggest
 from sqb_tf.options import Flag, flags, option
-from sqb_tf.terminal import printable
+from sqb_tf.terminal import show
 
 BAD_INPUT = 2  # the exit code
 # The headings of `--help`, in order; those that are not listed come between.
@@ -95,6 +96,11 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"unrecognized arguments: {flag}{suggest(name, known)}")
         return super().parse_args(args, namespace)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Help and errors, to any encoding."""
+        if message:
+            show(message, file or sys.stderr, end="")
+
     def flag_names(self) -> list[str]:
         """Every flag of this parser, without those of its commands."""
         return list(self._option_string_actions)
@@ -107,7 +113,7 @@ class Parser(argparse.ArgumentParser):
             message = (
                 f"unknown command {match[1]!r}: expected one of {', '.join(self.commands)}{hint}"
             )
-        self.exit(BAD_INPUT, f"error: {printable(message)}\n")
+        self.exit(BAD_INPUT, f"error: {message}\n")
 
     def _add(
         self, name: str, field: dataclasses.Field, flag: Flag, annotation: Any, required: bool
@@ -210,6 +216,24 @@ def _converter(convert: Callable[[str], Any], expected: str) -> Callable[[str], 
 
 _CONVERTERS = {int: _converter(int, "a whole number"), float: _converter(float, "a number")}
 _METAVARS = {int: "N", float: "X"}
+
+
+def check_characters(
+    arguments: Sequence[str], args: argparse.Namespace, parser: argparse.ArgumentParser
+) -> None:
+    """`InputError` for an argument that is not UTF-8: nothing prints, tokenizes or writes it.
+
+    Only the name of a file that is read may be such, and none where `--output` is written, which keeps them.
+    """
+    paths = () if getattr(args, "output", None) else _paths(args, parser)
+    read = {path for flag, path in paths if flag not in WRITTEN}
+    for argument in arguments:
+        name = argument.partition("=")[2] if argument.startswith("--") else argument
+        if half_character(argument) and name not in read:
+            raise InputError(
+                f"argument {argument!r}: not UTF-8: write it as UTF-8; of names only those of files that are "
+                "read may be another encoding, and with --output none"
+            )
 
 
 def check_inputs(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
 import logging
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from sqb_tf.atomic_write import check_writable
-from sqb_tf.data.lines import half_character
 from sqb_tf.errors import InputError
-from sqb_tf.terminal import show
+from sqb_tf.terminal import discard, open_closed_streams, show
 from sqb_tools import logs, memory_guard
-from sqb_tools.arguments import BAD_INPUT, Parser, check_inputs
+from sqb_tools.arguments import BAD_INPUT, Parser, check_characters, check_inputs
 
 DONE, MISSED, INTERRUPTED = 0, 1, 130  # the other exit codes
 # The extra of pyproject.toml that installs a module, and the one that has all a command needs.
@@ -43,20 +43,21 @@ def run(
 
     `arguments` are by default those of the process.
     """
-    for argument in sys.argv[1:] if arguments is None else arguments:
-        if half_character(argument):  # which nothing prints, writes or tokenizes
-            show(f"error: argument {argument!r}: not UTF-8: write it as UTF-8", sys.stderr)
-            sys.exit(BAD_INPUT)
-    args = parser.parse_args(arguments)
+    open_closed_streams()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    with written_output():
+        args = parser.parse_args(arguments)
     # TensorFlow uses oneDNN by default only where the CPU has AVX-512 VNNI. With AVX2 alone a training step
     # of squeezebert-base took 4.91 s without it and 3.99 with it (benchmarks/training_step.py).
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    _settle_keras(args)
     memory_guard.install()
     if not args.verbose:
         _silence_native_code()
     faulthandler.enable(sys.stderr, all_threads=False)  # a crash of native code says where
     logs.start(args.verbose, args.quiet)
     try:
+        check_characters(arguments, args, parser)
         check_inputs(args, parser)
         if args.json and args.json != "-":
             check_writable(args.json)
@@ -82,24 +83,44 @@ def run(
         _fail(args, f"interrupted{hint}")
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         code = DONE
-        drop_stdout()
+        discard(sys.stdout)
     except OSError as error:  # such as standard output on a full disk
         code = BAD_INPUT
-        drop_stdout()
+        discard(sys.stdout)
         path = error.filename or "standard input or output"
         _fail(args, f"error: {path}: {error.strerror or error}")
     try:
         sys.stdout.flush()
     except OSError:
-        drop_stdout()
+        discard(sys.stdout)
     sys.exit(code)
 
 
-def drop_stdout() -> None:
-    """Discards what is still to be written to standard output."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
+@contextlib.contextmanager
+def written_output() -> Iterator[None]:
+    """What is printed within is written when it ends; what cannot be ends the process."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        discard(sys.stdout)
+        sys.exit(DONE)
+    except OSError as error:
+        discard(sys.stdout)
+        _complain(f"error: standard output or error: {error.strerror}")
+        sys.exit(BAD_INPUT)
+
+
+def _settle_keras(args: argparse.Namespace) -> None:
+    """Keras as the tools need it, whatever the user's other projects have set for it.
+
+    They compute with TensorFlow, but for `--backend`, and set precision by flags. A `keras.json` with another
+    backend or `channels_first` ended in a traceback; in the null device Keras finds none, and writes none.
+    """
+    os.environ["KERAS_BACKEND"] = getattr(args, "backend", "tensorflow")
+    os.environ["KERAS_HOME"] = os.devnull
 
 
 def _silence_native_code() -> None:
@@ -109,7 +130,8 @@ def _silence_native_code() -> None:
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    encoding = sys.stderr.encoding
+    sys.stderr = os.fdopen(os.dup(2), "w", 1, encoding=encoding, errors="backslashreplace")
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
@@ -117,5 +139,13 @@ def _silence_native_code() -> None:
 
 def _fail(args: argparse.Namespace, message: str) -> None:
     if args.verbose:
-        show(traceback.format_exc(), sys.stderr)
-    show(message, sys.stderr)
+        _complain(traceback.format_exc())
+    _complain(message)
+
+
+def _complain(message: str) -> None:
+    """Prints to standard error; if it is full, the exit code alone tells."""
+    try:
+        show(message, sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr)

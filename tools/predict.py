@@ -25,7 +25,7 @@ from sqb_tools.backends import BackendOptions, warn_of_truncation
 from sqb_tools.prediction_rows import InputRow, line_rows, table_rows
 from sqb_tools.printers import printer_for, record
 from sqb_tools.shared_options import AnswerOptions
-from sqb_tools.text_lines import text_lines
+from sqb_tools.text_lines import check_source, text_lines
 
 EPILOG = """examples:
   sqb predict --package sst2.tflite "a charming journey" "a tedious mess"
@@ -101,6 +101,7 @@ class PredictOptions(BackendOptions):
             raise InputError(f"--threads {self.threads}: expected at least 1")
         if self.texts and self.input:
             raise InputError("give texts as arguments or --input FILE, not both")
+        check_source(self.texts, self.input)
         if self.text_column is None and self.pair_column is not None:
             raise InputError(f"--pair-column {self.pair_column}: goes with --text-column")
         if self.text_column is not None:

@@ -66,9 +66,12 @@ def table_rows(
     """The rows of a TSV, CSV or JSONL file. Arguments as for `line_rows`.
 
     Raises (while iterating):
-        InputError: as `DelimitedFile`; that of an empty or missing text only if `strict`.
+        InputError: as `DelimitedFile`; that of an empty or missing text only if `strict`, or if no row has a
+            column.
     """
     file = DelimitedFile(Path(path), columns)
+    if file.is_json:
+        _check_keys(file)
     for line, row in file.rows():
         cells = {
             name: "" if cell is None and not file.is_json else cell for name, cell in row.items()
@@ -84,3 +87,14 @@ def table_rows(
             yield InputRow(cells, None, str(error))
         else:
             yield InputRow(cells, (example.text, example.pair if context is None else context))
+
+
+def _check_keys(file: DelimitedFile) -> None:
+    """`InputError` for a column that no row of JSONL has; reads up to the first row that has it."""
+    for column in (file.columns.text, file.columns.pair):
+        rows = file.rows()
+        first = next(rows, None)
+        if column is None or first is None or column in first[1]:
+            continue
+        if not any(column in row for _, row in rows):
+            file.cell(*first, column)

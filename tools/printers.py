@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import sys
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +13,7 @@ from sqb_tf.data.lines import half_character
 from sqb_tf.heads.head import Head
 from sqb_tf.json_text import to_json
 from sqb_tf.line_file import escape_breaks
-from sqb_tf.terminal import show
+from sqb_tf.terminal import data_output, show
 from sqb_tools.prediction_rows import InputRow
 
 # In place of a label.
@@ -40,7 +39,7 @@ class JsonPrinter:
         text = to_json(record(row, result))
         if half_character(text):  # in a column that is not read
             text = to_json(record(row, result), ascii=True)
-        sys.stdout.write(f"{text}\n")
+        data_output().write(f"{text}\n")
 
 
 class TablePrinter:
@@ -52,8 +51,7 @@ class TablePrinter:
     """
 
     def __init__(self, suffix: str, head: Head) -> None:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        self._write = writer.writerow if suffix == ".csv" else _print_tabs
+        self._line = _csv_line if suffix == ".csv" else "\t".join
         self._head = head
         self._has_header = False
 
@@ -61,10 +59,9 @@ class TablePrinter:
         columns = self._head.table_columns
         cells = [""] * len(columns) if row.texts is None else self._head.table_cells(result)
         whole = row.record(dict(zip(columns, cells, strict=True)))
-        if not self._has_header:
-            self._write(whole)
-            self._has_header = True
-        self._write(whole.values())
+        lines = [whole.values()] if self._has_header else [whole, whole.values()]
+        self._has_header = True
+        data_output().writelines(f"{self._line(cells)}\n" for cells in lines)
 
 
 Printer = LinePrinter | JsonPrinter | TablePrinter
@@ -77,8 +74,12 @@ def printer_for(suffix: str, jsonl: bool, head: Head) -> Printer:
     return TablePrinter(suffix, head) if suffix else LinePrinter()
 
 
-def _print_tabs(cells: Iterable[str]) -> None:
-    sys.stdout.write("\t".join(cells) + "\n")
+def _csv_line(cells: Iterable[str]) -> str:
+    """A row of CSV. `csv.writer` of Python 3.11 writes a cell with a carriage return without quotes."""
+    return ",".join(
+        '"{}"'.format(cell.replace('"', '""')) if re.search('[",\r\n]', cell) else cell
+        for cell in cells
+    )
 
 
 def record(row: InputRow, result: Any) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import sys
 from typing import Any
 
 from sqb_tf.atomic_write import staged_file
+from sqb_tf.data.lines import half_character
 from sqb_tf.json_text import to_json
-from sqb_tf.terminal import show
-from sqb_tools.entry import drop_stdout
+from sqb_tf.terminal import data_output, discard, printable, show
 
 
 def emit(args: argparse.Namespace, table: str, result: dict[str, Any]) -> None:
@@ -21,21 +21,23 @@ def emit(args: argparse.Namespace, table: str, result: dict[str, Any]) -> None:
         write_json(args, result)
         sys.stdout.flush()
     except BrokenPipeError:  # nobody reads it: the exit code still tells the outcome
-        drop_stdout()
+        discard(sys.stdout)
 
 
 def write_json(args: argparse.Namespace, result: dict[str, Any]) -> None:
     """The result to the file of `--json`, or to standard output for `-`."""
     text = to_json(result, indent=2) + "\n"
+    if half_character(text):  # the name of a file that is not UTF-8
+        text = to_json(result, indent=2, ascii=True) + "\n"
     if args.json == "-":
-        sys.stdout.write(text)
+        data_output().write(text)
     elif args.json:
         with staged_file(args.json) as staged:
             staged.write_text(text, encoding="utf-8")
 
 
 def command() -> str:
-    """The command line as typed, for the records."""
+    """The command line as typed, for the records; what is not UTF-8 in it as escapes."""
     if sys.argv[0].endswith(".py") and not sys.argv[0].endswith("__main__.py"):
-        return shlex.join(["python", *sys.argv])
-    return shlex.join(["sqb", *sys.argv[1:]])
+        return printable(shlex.join(["python", *sys.argv]))
+    return printable(shlex.join(["sqb", *sys.argv[1:]]))

@@ -16,7 +16,7 @@ from sqb_tf.terminal import show
 from sqb_tflite.runtime.vector_index import Corpus, VectorIndex, nearest
 from sqb_tools import arguments, entry, results
 from sqb_tools.backends import BackendOptions
-from sqb_tools.text_lines import text_lines
+from sqb_tools.text_lines import check_source, text_lines
 
 EPILOG = """examples:
   sqb search --package embedder.tflite --corpus questions.txt "my card does not work"
@@ -66,6 +66,7 @@ class SearchOptions(BackendOptions):
             raise InputError(f"--threads {self.threads}: expected at least 1")
         if self.queries and self.input:
             raise InputError("give queries as arguments or --input FILE, not both")
+        check_source(self.queries, self.input)
 
     def open_index(self) -> VectorIndex:
         """The corpus and where its vectors are kept; no model is loaded."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,8 +61,7 @@ def check(args: argparse.Namespace) -> None:
 def open_shards(
     run: ShardRunOptions, options: ShardOptions, vocabulary: Sequence[str] | None = None
 ) -> Shards:
-    """The shards of a run, made first if there is text, on the Keras backend that it names."""
-    os.environ["KERAS_BACKEND"] = run.backend
+    """The shards of a run, made first if there is text."""
     if options.text is not None:
         from sqb_tf.training.pretraining.shard_writer import make_shards
 

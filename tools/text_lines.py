@@ -6,7 +6,14 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from sqb_tf.data.lines import decoded_lines, numbered_lines
+from sqb_tf.errors import InputError
 from sqb_tf.progress import log
+
+
+def check_source(texts: Sequence[str], path: str | None) -> None:
+    """`InputError` if the lines are those of standard input, and it is closed."""
+    if not texts and path is None and sys.stdin is None:
+        raise InputError("standard input is closed: give texts as arguments, or --input FILE")
 
 
 def text_lines(texts: Sequence[str], path: str | None) -> Iterator[tuple[str, str]]:

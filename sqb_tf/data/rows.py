@@ -35,8 +35,7 @@ def tsv_rows(path: Path, header: tuple[str, ...] | None, refuse: Refuse) -> Iter
     lines = numbered_lines(path)
     if header is None:
         number, line = next(((n, line) for n, line in lines if line.strip("\r\n")), (1, ""))
-        header = tuple(line.rstrip("\r\n").split("\t"))
-        _check_header(path, number, header)
+        header = _named(path, number, line.rstrip("\r\n").split("\t"))
     width = len(header)
     for number, line in lines:
         cells = line.rstrip("\r\n").split("\t")
@@ -84,8 +83,7 @@ def csv_rows(path: Path, refuse: Refuse) -> Iterator[Row]:
         lines.clear()
         if header is None:
             if cells:
-                header = tuple(cells)
-                _check_header(path, first, header)
+                header = _named(path, first, cells)
         elif len(cells) == len(header):
             yield first, dict(zip(header, cells))
         elif len(cells) > len(header):
@@ -133,11 +131,16 @@ def other_separator(path: Path, header: Iterable[str]) -> str:
     return f"; {path.suffix} files separate columns by {expected}, this one by {separators[0]!r}"
 
 
-def _check_header(path: Path, line: int, header: Sequence[str]) -> None:
-    """`InputError` for two columns of one name. Columns without a name, as spreadsheets add, are not read."""
-    for name in filter(None, header):
-        if header.count(name) > 1:
-            raise InputError(f"{path}:{line}: two columns are called {name!r}: rename one of them")
+def _named(path: Path, line: int, header: Sequence[str]) -> tuple[str, ...]:
+    """The columns of a header; one without a name, as spreadsheets add, is called by its place: `column 3`.
+
+    `InputError` for two columns of one name.
+    """
+    names = [name or f"column {place}" for place, name in enumerate(header, 1)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path}:{line}: two columns are called {twice!r}: rename one of them")
+    return tuple(names)
 
 
 def _too_many(cells: Sequence[str], header: Sequence[str]) -> str:

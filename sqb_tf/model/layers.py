@@ -108,6 +108,7 @@ def projection(
     return GroupedConv1D(
         filters,
         kernel_size=1,
+        data_format="channels_last",  # whatever the user's keras.json says, here and below
         groups=groups,
         kernel_initializer=initializer(config),
         name=name,
@@ -272,6 +273,7 @@ class EncoderBlock(_ConfiguredLayer):
             self.squeeze = keras.layers.DepthwiseConv1D(
                 config.mixer_kernel_size,
                 padding="same",
+                data_format="channels_last",
                 use_bias=False,
                 depthwise_initializer=initializer(config),
                 name="squeeze",

@@ -106,6 +106,31 @@ def test_tensorflow_multiplies_by_onednn_by_default(setting):
     assert (out, error) == (f"{setting or 1}\n", "")
 
 
+@pytest.mark.parametrize("backend", ["torch", "nonsense", None])
+def test_keras_is_as_the_tools_need_it(backend, tmp_path):
+    """What Keras would read of the user's settings: its own module, alone."""
+    code = (
+        "import importlib.util, pathlib, runpy, sys, unittest.mock\n"
+        "from sqb_tools import arguments, entry\n"
+        "def tool(_):\n"
+        "    keras = pathlib.Path(importlib.util.find_spec('keras').origin).parent\n"
+        "    stub = unittest.mock.MagicMock()\n"
+        "    stub.keras_export = lambda *_: lambda function: function\n"
+        "    names = ('', '.src', '.src.api_export', '.src.backend', '.src.backend.common')\n"
+        "    sys.modules.update({f'keras{name}': stub for name in names})\n"
+        "    config = runpy.run_path(str(keras / 'src' / 'backend' / 'config.py'))\n"
+        "    print(config['backend'](), config['image_data_format'](), config['floatx']())\n"
+        "    return 0\n"
+        "entry.run(tool, arguments.parser('show', '', ''))"
+    )
+    settings = {"backend": "jax", "image_data_format": "channels_first", "floatx": "float16"}
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    environment |= {"KERAS_HOME": str(tmp_path)} | ({"KERAS_BACKEND": backend} if backend else {})
+    out, error = start_python("-c", code, env=environment).communicate()
+    assert (out, error) == ("tensorflow channels_last float32\n", "")
+
+
 @pytest.mark.parametrize(
     ("flags", "shown"),
     [

@@ -3,13 +3,16 @@
 import csv
 import io
 import json
+import sys
 
 import pytest
-from fixtures.commands import call, rejects
+from fixtures.commands import call, rejects, start_shell
 from fixtures.models import LABELS
 
 from sqb_tf.data.delimited import DelimitedFile
 from sqb_tf.data.example import Columns
+from sqb_tf.errors import InputError
+from sqb_tools import arguments, predict
 
 
 def rows_of(out: str) -> list[dict]:
@@ -92,6 +95,51 @@ def test_tsv_of_pairs_and_jsonl(paired_bundle_dir, package, tmp_path, capsys):
     assert other["n"] == 2 and other["error"].startswith(f"{path}:2: no column 'body'")
 
 
+def test_columns_without_a_name_and_cells_of_several_lines_come_back(package, tmp_path, capsys):
+    path, again = tmp_path / "t.csv", tmp_path / "again.csv"
+    path.write_bytes(b'text,,,n\na film,b,c,1\n"a ""b"", c","d\re",,"f\ng"\n')
+    flags = ["--text-column", "text"]
+    assert call("predict", "--package", package, "--input", path, *flags) == 0
+    again.write_bytes(capsys.readouterr().out.encode())
+    header, *rows = csv.reader(io.StringIO(again.read_bytes().decode(), newline=""))
+    assert header == ["text", "column 2", "column 3", "n", "label", "score"]
+    assert [row[:4] for row in rows] == [
+        ["a film", "b", "c", "1"],
+        ['a "b", c', "d\re", "", "f\ng"],
+    ]
+    assert b'"d\re",,"f\ng",' in again.read_bytes()
+    assert len(list(DelimitedFile(again, Columns("column 2", None, "label")))) == 2
+
+
+def test_a_column_that_no_row_of_jsonl_has(package, tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    flags = ["predict", "--package", package, "--input", path, "--text-column"]
+    path.write_text('{"txet": "a film"}\n{"body": null}\n')
+    rejects(r"rows\.jsonl:1: no column 'text'; found: txet; did you mean 'txet'", *flags, "text")
+    assert capsys.readouterr().out == ""
+    assert call(*flags, "body") == 0  # a row has it, if without a text
+    assert [row["error"].partition(": ")[2] for row in rows_of(capsys.readouterr().out)] == [
+        "no column 'body'; found: txet (--text-column, --pair-column and --label-column name the columns)",
+        "'body' is null: expected text",
+    ]
+    path.write_text("")
+    assert call(*flags, "text") == 0 and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl"])
+def test_data_is_utf_8_and_lines_for_people_have_escapes(name, package, tmp_path, monkeypatch):
+    """On a terminal of another encoding, as that of Windows."""
+    path = tmp_path / name
+    path.write_text('{"text": "日"}\n' if name == "t.jsonl" else "text\n日\n", encoding="utf-8")
+    for flags, shown in ((["--input", path, "--text-column", "text"], "日"), (["日"], "\\u65e5")):
+        content = io.BytesIO()
+        with monkeypatch.context() as patched:
+            stream = io.TextIOWrapper(content, "cp1252", write_through=True)
+            patched.setattr(sys, "stdout", stream)
+            assert call("predict", "--package", package, *flags) == 0
+        assert shown in content.getvalue().decode("utf-8")
+
+
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
@@ -122,3 +170,30 @@ def test_columns_go_with_a_file(package):
         "--text-column",
         "text",
     )
+
+
+def test_what_is_printed_to_a_closed_stream_is_in_no_file(package, tmp_path):
+    """The first file that is opened would have the stream's descriptor."""
+    command = f"-m sqb_tools describe --package {package} --json x.json <&- >&- 2>&-"
+    process = start_shell(command, cwd=tmp_path)
+    assert (process.communicate(), process.returncode) == (("", ""), 0)
+    assert json.loads((tmp_path / "x.json").read_text())["package"] == str(package)
+
+
+def test_a_file_whose_name_is_not_utf_8(package, tmp_path, monkeypatch, capsysbinary):
+    """In a folder whose name is none either."""
+    folder = tmp_path / "d\udcff"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "p\udcff.tflite").write_bytes(package.read_bytes())
+    (folder / "t\udcff.csv").write_text("text\na film\n")
+    flags = ["--package", "p\udcff.tflite", "--input=t\udcff.csv", "--text-column", "text"]
+    arguments.check_characters(flags, predict.flags().parse_args(flags), predict.flags())
+    assert call("predict", *flags, "--json", "x.json") == 0
+    assert capsysbinary.readouterr().out.startswith(b"text,label,score\na film,")
+    assert call("describe", *flags[:2], "--json", "d.json") == 0
+    assert json.loads((folder / "d.json").read_text())["package"] == "p\udcff.tflite"
+    for more in (["--output", "v.npy"], ["--json", "\udcff"], ["--context", "gone\udcff"]):
+        with pytest.raises(InputError, match=r"argument '.*\\udcff.*': not UTF-8"):
+            args = predict.flags().parse_args([*flags, *more])
+            arguments.check_characters([*flags, *more], args, predict.flags())

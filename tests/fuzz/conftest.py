@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fixtures import reports, tool_logs
+from fixtures.device_answers import ANSWERS, SEPARATOR
 from fixtures.hostile import unsummed
 from fixtures.models import VOCABULARY, documents
 from fixtures.paths import GOLDEN
@@ -127,3 +128,24 @@ def fuzz_conll() -> list[bytes]:
 @pytest.fixture(scope="session")
 def fuzz_tool_output() -> list[bytes]:
     return [log.encode() for log in (tool_logs.LOG, tool_logs.LITERT)]
+
+
+@pytest.fixture(scope="session")
+def fuzz_device_answers() -> list[bytes]:
+    """The number of a question, and its answer."""
+    return [
+        f"{number}\n{SEPARATOR.join(parts)}".encode() for number, (_, parts) in enumerate(ANSWERS)
+    ]
+
+
+@pytest.fixture(scope="session")
+def fuzz_journals(tmp_path_factory) -> list[bytes]:
+    """Each kind of line alone, which mutants change as JSON, and both."""
+    from sqb_tflite.bench.devices.journal import FILE, Journal
+
+    path = tmp_path_factory.mktemp("journal") / FILE
+    Journal(path).add_repeat("a", reports.record(reports.HOST, 1, None, "int8").to_json())
+    repeat = path.read_bytes()
+    Journal(path).add_failure(reports.result().failures[0])
+    both = path.read_bytes()
+    return [repeat, both.removeprefix(repeat), both]

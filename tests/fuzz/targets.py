@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+import json
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sqb_tf.errors import InputError
+from sqb_tflite.bench.devices.shells import DeviceError
 from sqb_tflite.bench.devices.tool_lines import ToolError
 from sqb_tflite.package.flatbuffer import Damaged
 
@@ -162,6 +164,25 @@ def read_tool_output(content: bytes) -> None:
     tool_output.parse(content.decode(errors="replace"))
 
 
+def read_device_answer(content: bytes) -> None:
+    """Reads a device's answer to a question, whose number is the first line."""
+    from fixtures.device_answers import ANSWERS, Device
+
+    number, _, answer = content.decode(errors="replace").partition("\n")
+    questions = {str(number): question for number, (question, _) in enumerate(ANSWERS)}
+    if number not in questions:
+        raise InputError("no question")
+    json.dumps(questions[number](Device(answer)), allow_nan=False)
+
+
+def read_journal(content: bytes) -> None:
+    """Reads what an unfinished benchmark has kept."""
+    from sqb_tflite.bench.devices.journal import Journal
+
+    with _file(content, ".jsonl") as path:
+        Journal(path)
+
+
 class _folder:
     """A temporary folder with the files of a zip; `with` gives its path. A zip that is none is refused."""
 
@@ -220,6 +241,8 @@ TARGETS = {
     "squad": Target(read_squad, "fuzz_squad"),
     "conll": Target(read_conll, "fuzz_conll"),
     "tool output": Target(read_tool_output, "fuzz_tool_output", (ToolError,)),
+    "device answer": Target(read_device_answer, "fuzz_device_answers", (InputError, DeviceError)),
+    "journal": Target(read_journal, "fuzz_journals"),
 }
 
 

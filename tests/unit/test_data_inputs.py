@@ -264,7 +264,7 @@ def test_questions_that_cannot_be_read(line, message):
 
 
 @pytest.mark.parametrize(
-    "flags", [["predict", b"a \xff film"], ["survey", "--text-column", b"\xff"]]
+    "flags", [["predict", b"a \xff film"], ["survey", "--data", "x", "--text-column", b"\xff"]]
 )
 def test_an_argument_that_is_not_utf_8(flags, tmp_path):
     command = [sys.executable, str(TOOLS / f"{flags[0]}.py"), *flags[1:]]

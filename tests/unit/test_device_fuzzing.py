@@ -5,47 +5,19 @@ import random
 import threading
 
 import pytest
+from fixtures.device_answers import ANSWERS, BATTERY, SEPARATOR, THERMAL, Device
 from fixtures.tool_logs import LITERT, LOG, PROFILE, message
 
 from sqb_tf.errors import InputError
 from sqb_tflite.bench.devices import android, binaries, linux, tool_output, tool_result
-from sqb_tflite.bench.devices.shells import CommandResult, DeviceError, LocalShell, SshShell
+from sqb_tflite.bench.devices.shells import DeviceError, SshShell
 from sqb_tflite.bench.devices.tool_lines import ToolError
 
-CORES = "".join(f"cpu{core} 1766400\n" for core in range(4))
-CLOCKS = "".join(f"cpu{core} 1766400 1766400 2803200\n" for core in range(4))
-PROPERTIES = """[ro.product.manufacturer]: [Google]
-[ro.product.model]: [Pixel 3]
-[ro.product.cpu.abilist]: [arm64-v8a,armeabi-v7a]
-[ro.build.version.sdk]: [31]"""
-BATTERY = "Current Battery Service state:\n  AC powered: false\n  level: 77\n  temperature: 287"
-THERMAL = """Thermal Status: 1
-\tTemperature{mValue=36.5, mType=0, mName=CPU0, mStatus=0}
-\tTemperature{mValue=41.25, mType=3, mName=VIRTUAL-SKIN, mStatus=1}"""
-LOAD = "0.50 0.40 0.30 1/99 1234"
-MEMORY, INFO = "MemTotal:        3730000 kB\n", "model name : Cortex\nFeatures : fp asimd\n"
-# What each question is answered with by a healthy device.
-ANSWERS = [
-    (android.describe, (PROPERTIES, MEMORY, CORES, "schedutil", INFO)),
-    (android.state, (BATTERY, THERMAL, CLOCKS, "  mWakefulness=Awake", "0c7e-boot")),
-    (linux.describe, ("Linux board 6.1.0 aarch64", MEMORY, CORES, "performance", LOAD, INFO)),
-    (linux.state, ("41250\n38000", LOAD, CLOCKS, "0c7e-boot")),
-]
 # Digits that `int` refuses or takes as others, floats that are none, too many digits, markup, escapes.
 SPLICES = (
     *("²", "٣", "31..", "-", "--5", "1e999", "nan", "inf", "9" * 5000, "", " ", "\n", "\n@@\n"),
     *("[/x]", "[bold]", "\x1b]0;t\x07", "$(touch PWNED)", "\0", "\ud800", "mValue=31.., mType=3"),
 )
-
-
-class Device(LocalShell):
-    """Answers every command with the same text."""
-
-    def __init__(self, text: str) -> None:
-        self.stop, self.text = threading.Event(), text
-
-    def run(self, script: str, *arguments: str, timeout_s: float = 30.0) -> CommandResult:
-        return CommandResult(0, self.text)
 
 
 def damaged(text: str, chance: random.Random) -> str:
@@ -67,10 +39,10 @@ def damaged(text: str, chance: random.Random) -> str:
 def test_answers_are_read_or_are_an_error_of_the_device(question, parts):
     """1,000 damaged answers in all."""
     chance, read = random.Random(f"{question.__module__} {question.__name__}"), 0
-    intact = question(Device("\n@@\n".join(parts)))
+    intact = question(Device(SEPARATOR.join(parts)))
     for _ in range(250):
         try:
-            answer = question(Device(damaged("\n@@\n".join(parts), chance)))
+            answer = question(Device(damaged(SEPARATOR.join(parts), chance)))
         except DeviceError as error:
             assert error.cause == "unreadable" and not error.lost
             continue
@@ -121,8 +93,8 @@ def test_three_words_of_uname_and_odd_numbers():
     """The answers that ended everything before."""
     _, parts = ANSWERS[2]
     with pytest.raises(DeviceError, match="does not say what it is: Linux 6 x"):
-        linux.describe(Device("\n@@\n".join(("Linux 6 x", *parts[1:]))))
+        linux.describe(Device(SEPARATOR.join(("Linux 6 x", *parts[1:]))))
     assert linux.state(Device("²\n@@\nmany\n@@\n\n@@\nboot"))["temperature_c"] is None
     thermal = THERMAL.replace("41.25", "31..")
-    hot = android.state(Device("\n@@\n".join((BATTERY, thermal, "", "", "boot"))))
+    hot = android.state(Device(SEPARATOR.join((BATTERY, thermal, "", "", "boot"))))
     assert hot["temperature_c"] == 28.7  # the battery's

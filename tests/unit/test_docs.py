@@ -22,6 +22,7 @@ from sqb_tools.__main__ import NAMES
 PAGES = [
     ROOT / "README.md",
     ROOT / "WORKSPACE.md",
+    ROOT / "SECURITY.md",
     ROOT / "sqb_tf" / "demo" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
@@ -30,7 +31,7 @@ REGISTRIES = re.compile(
     r"pypi\.org|pythonhosted\.org|registry\.npmjs\.org|npmjs\.com|repo1?\.maven|anaconda\.org|crates\.io"
 )
 # What a path in backticks begins with if it is one of the repository's, and what stands for a name.
-FOLDERS = ("sqb_tf", "tflite", "tools", "tests", "benchmarks", "examples", "docs", ".ci")
+FOLDERS = ("sqb_tf", "tflite", "tools", "tests", "benchmarks", "examples", "docs", "locks", ".ci")
 PLACEHOLDER = re.compile(r"NAME|NNN|\*|\{|<")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE_SPAN = re.compile(r"`([^`\n]+)`")

@@ -94,6 +94,18 @@ def test_configured_layer_round_trips_through_its_config(layer_class, tiny_confi
     assert copy.name == "layer"
 
 
+@pytest.mark.parametrize("mixer", ["self_attention", "separable_conv"])
+def test_the_model_ignores_the_users_image_data_format(mixer):
+    """`keras.json` may have channels_first, for images of another project."""
+    config = tiny_config(token_mixer=mixer)
+    keras.config.set_image_data_format("channels_first")
+    try:
+        hidden = SqueezeBertBackbone(config)(random_inputs(config, 2, 5))["sequence_output"]
+        assert hidden.shape == (2, 5, config.hidden_size)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_embeddings_differ_by_position_and_type():
     config = tiny_config(max_position_embeddings=6)
     layer = Embeddings(config)

@@ -46,7 +46,7 @@ class _OpenedModel:
             self.interpreter = (
                 Interpreter(model_content=path, num_threads=num_threads)
                 if isinstance(path, bytes)
-                else Interpreter(model_path=str(path), num_threads=num_threads)
+                else Interpreter(model_path=os.fsencode(path), num_threads=num_threads)
             )
             self.runners = {
                 key: self.interpreter.get_signature_runner(key)

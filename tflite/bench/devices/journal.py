@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
 
 from sqb_tf.atomic_write import writing
 from sqb_tf.errors import InputError
+from sqb_tf.json_schema import read_json
 
 from ..record import Failure
 
 FILE = "unfinished.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    """A line of the file: a failure, or a repeat with the key of its measurement."""
+
+    key: str | None = None
+    repeat: dict[str, Any] | None = None
+    failure: Failure | None = None
 
 
 class Journal:
@@ -40,39 +51,46 @@ class Journal:
 
     def add_repeat(self, key: str, repeat: dict[str, Any]) -> None:
         """Keeps a repeat."""
-        self._keep({"key": key, "repeat": repeat})
+        self._keep(_Line(key=key, repeat=repeat), {"key": key, "repeat": repeat})
 
     def add_failure(self, failure: Failure) -> None:
         """Keeps a failure."""
-        self._keep({"failure": dataclasses.asdict(failure)})
+        self._keep(_Line(failure=failure), {"failure": dataclasses.asdict(failure)})
 
     def finish(self) -> None:
         """Deletes the file: everything is measured, and the same command measures again next time."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
-    def _keep(self, entry: dict[str, Any]) -> None:
+    def _keep(self, line: _Line, entry: dict[str, Any]) -> None:
         with self._lock:
-            self._take(entry)
+            self._take(line)
             if self.path is not None:
                 with writing(self.path):
                     self.path.parent.mkdir(parents=True, exist_ok=True)
                     with self.path.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(entry) + "\n")
 
-    def _take(self, entry: dict[str, Any]) -> None:
-        if "failure" in entry:
-            self.failures.append(Failure(**entry["failure"]))
+    def _take(self, line: _Line) -> None:
+        if line.failure is not None:
+            self.failures.append(line.failure)
+        elif line.key is not None and line.repeat is not None:
+            self._repeats.setdefault(line.key, []).append(line.repeat)
         else:
-            self._repeats.setdefault(entry["key"], []).append(entry["repeat"])
+            raise InputError("neither a repeat nor a failure")
 
     def _read(self, path: Path) -> None:
-        whole, _, cut = path.read_text(encoding="utf-8").rpartition("\n")
+        whole = 0  # bytes of lines with an end
         try:
-            for line in whole.split("\n") if whole else ():
-                self._take(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise InputError(f"{path}: damaged: delete it to measure again") from None
-        if cut:  # the process died while writing this line
+            with path.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    if line.endswith(b"\n"):
+                        self._take(read_json(line, _Line, f"line {number}"))
+                        whole += len(line)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        except InputError as error:
+            raise InputError(f"{path}: damaged: delete it to measure again ({error})") from None
+        if whole < path.stat().st_size:  # the process died while writing the last line
             with writing(path):
-                path.write_text(whole + "\n" if whole else "", encoding="utf-8")
+                os.truncate(path, whole)

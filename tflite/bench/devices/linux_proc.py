@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 
+from sqb_tf.line_file import escape_breaks
+
 from .shells import DeviceError
 
 # Shell commands whose output the functions below read.
@@ -56,7 +58,7 @@ def sections(text: str, count: int) -> list[str]:
 def unreadable(answer: str) -> DeviceError:
     """The error for an answer of another form than expected."""
     last = (answer.strip().split("\n") or [""])[-1][:200]
-    return DeviceError("unreadable", f"the device does not say what it is: {last}")
+    return DeviceError("unreadable", f"the device does not say what it is: {escape_breaks(last)}")
 
 
 def whole(word: str) -> int | None:
