@@ -5,6 +5,7 @@ VENV := .venv
 MEDIAPIPE := .venv-mediapipe
 TORCH := .venv-torch
 JAX := .venv-jax
+NPU := .venv-npu
 RUN := $(VENV)/bin/python
 export CUDA_VISIBLE_DEVICES ?= -1
 
@@ -30,7 +31,7 @@ demo: ## fine-tune, convert, verify, MediaPipe, benchmark; says first what it in
 test: lint types $(MEDIAPIPE)/.libraries $(JAX)/.installed $(VENV)/.devices ## everything but the slow tests; .ci/run calls it
 	$(PYTEST) -m "not slow"
 
-test-all: lint types $(MEDIAPIPE)/.libraries $(JAX)/.installed $(TORCH)/.installed $(VENV)/.devices ## the slow tests too, and those against PyTorch
+test-all: lint types $(MEDIAPIPE)/.libraries $(JAX)/.installed $(TORCH)/.installed $(NPU)/.installed $(VENV)/.devices ## the slow tests too, and those against PyTorch and an NPU's emulator
 	$(PYTEST)
 
 # The page that `make bench` writes its tables into. For another CPU or date: copy it, and give the copy's name.
@@ -106,7 +107,7 @@ types: $(VENV)/.installed ## types of the three packages
 	$(VENV)/bin/mypy
 
 clean: ## removes environments, runs and caches
-	rm -rf $(VENV) $(MEDIAPIPE) $(TORCH) $(JAX) runs build dist .build .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf $(VENV) $(MEDIAPIPE) $(TORCH) $(JAX) $(NPU) runs build dist .build .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
@@ -139,4 +140,9 @@ $(TORCH)/.installed: benchmarks/torch-requirements.txt
 $(JAX)/.installed: tests/peers/jax_backend/requirements.txt
 	$(PYTHON) -m venv $(JAX)
 	$(JAX)/bin/python -m pip install -r tests/peers/jax_backend/requirements.txt
+	touch $@
+
+$(NPU)/.installed: tests/peers/npu/requirements.txt
+	$(PYTHON) -m venv $(NPU)
+	$(NPU)/bin/python -m pip install -r tests/peers/npu/requirements.txt
 	touch $@

@@ -12,6 +12,8 @@ from sqb_tf.text.encoder import MIN_SEQ_LENGTH
 
 # The key of the sha256 of the model's bytes.
 MODEL_SUM = "model_sha256"
+# The key of what a package was compiled for: chip, SDK and how much of it the NPU runs.
+NPU = "npu"
 # The longest inputs of a known encoder are Longformer's, 16,384 tokens.
 MAX_SEQ_LENGTH = 1 << 16
 
@@ -34,6 +36,7 @@ class _Properties:
     calibration: dict[str, Any] | None = None
     versions: dict[str, str] | None = None
     baseline: str | None = None
+    npu: dict[str, Any] | None = None
     model_sha256: str | None = None
 
 
