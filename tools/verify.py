@@ -2,8 +2,8 @@
 
 import argparse
 import dataclasses
-from typing import Any
 
+from sqb_tf.data.example import Example
 from sqb_tf.options import option
 from sqb_tools import arguments, entry, results
 from sqb_tools.shared_options import HeldOutOptions, NpuOptions
@@ -35,33 +35,36 @@ def main(args: argparse.Namespace) -> int:
     held_out = arguments.read(HeldOutOptions, args)
     from sqb_tf.checkpoint import bundle
     from sqb_tflite.package.container import unpack
+    from sqb_tflite.package.properties import check_for_cpu
 
     # Files that may be wrong are read before TensorFlow is imported.
     examples, source = held_out.examples(bundle.read_info(options.model))
-    unpack(options.package)
-    with _runner(options) as runner:
-        from sqb_tflite.verification.verify import verify
-
-        report = verify(bundle.load(options.model), options.package, examples, runner=runner)
-    table, result = report.table(), {**report.to_dict(), "data": source}
+    package = unpack(options.package)
     if options.npu:
-        result["emulator"] = runner.chip
-        table = (
-            f"on Qualcomm's emulator of {runner.chip}, whose times say nothing of a phone\n{table}"
-        )
-    results.emit(args, table, result)
+        return _verify_compiled(args, options, examples, source)
+    check_for_cpu(package.properties, options.package)
+    from sqb_tflite.verification.verify import verify
+
+    report = verify(bundle.load(options.model), options.package, examples)
+    results.emit(args, report.table(), {**report.to_dict(), "data": source})
     return entry.MISSED if report.misses else entry.DONE
 
 
-def _runner(options: VerifyOptions) -> Any:
-    """What runs the package: the CPU, or the emulator of the chip that it was compiled for."""
-    if options.npu:
-        from sqb_tflite.npu.emulator import EmulatedRunner
+def _verify_compiled(
+    args: argparse.Namespace, options: VerifyOptions, examples: list[Example], source: str
+) -> int:
+    """Judges the binary in a compiled package as any package."""
+    from sqb_tf.checkpoint import bundle
+    from sqb_tflite.npu.emulator import EmulatedRunner
 
-        return EmulatedRunner(options.package, options.npu_python)
-    from sqb_tflite.runtime.runner import Runner
+    with EmulatedRunner(options.package, options.npu_python) as runner:
+        from sqb_tflite.verification.verify import verify
 
-    return Runner(options.package)
+        report = verify(bundle.load(options.model), options.package, examples, runner=runner)
+    note = f"on Qualcomm's emulator of {runner.chip}, whose times say nothing of a phone"
+    result = {**report.to_dict(), "data": source, "emulator": runner.chip}
+    results.emit(args, f"{note}\n{report.table()}", result)
+    return entry.MISSED if report.misses else entry.DONE
 
 
 def flags() -> arguments.Parser:

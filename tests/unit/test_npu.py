@@ -6,11 +6,16 @@ tests/peers/test_npu.py runs Qualcomm's.
 import json
 import os
 import re
+import sys
 import time
 from pathlib import Path
 
+import flatbuffers
+import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from fixtures.commands import call, listing, rejects, unchanged
+from flatbuffers import flexbuffers
 
 from sqb_tf.errors import InputError
 from sqb_tflite.npu import ai_pack, chips, compiled, compiler, compiler_log, emulator, sdk
@@ -82,6 +87,29 @@ def compiled_file(fixed) -> Path:
 
 def _model_size(path: Path) -> int:
     return path.read_bytes().index(b"PK\3\4")
+
+
+@pytest.fixture(scope="module")
+def dispatched(fixed) -> Path:
+    """What LiteRT's compiler writes of `fixed`: one operation, and a binary of 8 bytes after the model."""
+    graph = container.parse(fixed.read_bytes(), "fixed")
+    (subgraph,) = graph.subgraphs
+    graph.operatorCodes = [
+        schema.OperatorCodeT(
+            builtinCode=schema.BuiltinOperator.CUSTOM,
+            deprecatedBuiltinCode=schema.BuiltinOperator.CUSTOM,
+            customCode=b"DISPATCH_OP",
+        )
+    ]
+    place = {"name": "qnn_partition_0", "bytecode_offset": 1, "bytecode_size": 8}
+    call = schema.OperatorT(opcodeIndex=0, inputs=subgraph.inputs, outputs=subgraph.outputs)
+    call.customOptions = np.frombuffer(flexbuffers.Dumps(place), np.uint8)
+    subgraph.operators = [call]
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(graph.Pack(builder), b"TFL3")
+    path = fixed.with_name("dispatched.tflite")
+    path.write_bytes(bytes(builder.Output()) + b"BYTECODE")
+    return path
 
 
 @pytest.fixture
@@ -269,6 +297,98 @@ def test_a_compiler_that_gives_nothing_is_one_line_and_no_file(
     assert re.search(message, chip["failure"]), chip["failure"]
     assert "\n" not in chip["failure"]
     assert listing(output.parent) == [] and result["ai_pack"] is None and not pack.exists()
+
+
+def test_a_compiled_package_is_written_with_its_report(
+    program, dispatched, fixed, tmp_path, capsys
+):
+    program(f"cp {dispatched} \"$o\"; cat >&2 <<'EOF'\n{MESSAGES}EOF")
+    command = ("compile", "--package", fixed, "--output", tmp_path / "a.tflite", "--json", "-")
+    pack = tmp_path / "pack"
+    assert call(*command, "--npu", "qualcomm:SM8750,qualcomm:SM8650", "--ai-pack", pack) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [chip["chip"] for chip in result["chips"]] == [str(SM8750), str(SM8650)]
+    for chip in result["chips"]:
+        assert chip["taken"] == chip["operations"] > 50
+        assert (chip["partitions"], chip["refused"], chip["failure"]) == (1, [], None)
+        assert chip["sdk"].startswith("v2.51.0") and len(chip["remarks"]) == 2
+        assert chip["size_bytes"] == Path(chip["file"]).stat().st_size
+        assert container.unpack(chip["file"]).properties["npu"]["chip"] == chip["chip"]
+    assert len(result["ai_pack"]["groups"]) == 3
+    names = ["a-qualcomm-SM8650.tflite", "a-qualcomm-SM8750.tflite"]
+    assert [name for name in listing(tmp_path) if name.startswith("a")] == sorted(
+        [*names, "apply_plugin_main"]
+    )
+    program(f'cp {dispatched} "$o"')
+    assert call(*command[:-2], "--npu", "qualcomm:SM8750", "--overwrite", "--ai-pack", pack) == 0
+    table = capsys.readouterr().out
+    taken = f"{result['chips'][0]['taken']}/{result['chips'][0]['operations']}"
+    assert f"qualcomm:SM8750  {taken} " in table and "AI pack" in table
+    assert not (pack / "pack/src/main/assets/model#group_Qualcomm_SM8650").exists()
+
+
+# In place of `emulator_process.py`: answers with the first bytes of what it reads, until `die`.
+EMULATOR = """
+import json, os, sys
+from pathlib import Path
+binary = json.loads(Path(sys.argv[1]).read_text())["binaries"][0]
+sizes = [4 * t["shape"][0] * t["shape"][-1] for t in binary["inputs"]]
+answers = os.fdopen(1, "wb")
+answers.write(b"0")
+answers.flush()
+while sys.stdin.buffer.read(1):
+    words = [sys.stdin.buffer.read(size) for size in sizes]
+    if {die!r} in words[0]:
+        sys.exit("the emulator gave up")
+    size = 4 * binary["outputs"][0]["shape"][-1]
+    answers.write(words[0][:size])
+    answers.flush()
+"""
+
+
+@pytest.fixture
+def emulated(monkeypatch, tmp_path, dispatched, fixed):
+    """`emulated(die)`: a runner of a compiled package whose emulator ends when it reads the bytes `die`."""
+
+    def runner(die: bytes) -> emulator.EmulatedRunner:
+        program = tmp_path / "emulator.py"
+        program.write_text(EMULATOR.replace("{die!r}", repr(die)))
+        monkeypatch.setattr(emulator, "_PROGRAM", program)
+        python = sdk.QnnPython(sys.executable, "")
+        monkeypatch.setattr(emulator, "qnn_python", lambda executable: python)
+        npu = {"chip": str(SM8750), "operations": 9, "taken": 9}
+        package = container.unpack(fixed)
+        path = tmp_path / "whole.tflite"
+        path.write_bytes(compiled.with_files(dispatched.read_bytes(), package, npu))
+        return emulator.EmulatedRunner(path)
+
+    return runner
+
+
+def test_the_emulator_gets_ids_in_the_files_order_and_gives_outputs(emulated):
+    """Three labels: the first three ids come back, as the bits of floats."""
+    ids = np.arange(1, 17, dtype=np.int32)[np.newaxis]
+    inputs = {"input_word_ids": ids, "input_mask": 0 * ids + 100, "input_type_ids": 0 * ids + 200}
+    with emulated(b"never") as runner:
+        assert runner.chip == "qualcomm:SM8750"
+        (name,) = next(iter(runner.signatures.values())).outputs
+        first = runner._emulated.runners["serving_default"].binary["inputs"][0]["name"]
+        sent = next(key for key in inputs if key in first)
+        for _ in range(2):
+            output = runner(inputs)[name]
+            assert output.shape == (1, 3)
+            assert output.view(np.int32).tolist() == inputs[sent][:, :3].tolist()
+        assert runner.classify(["a film"])[0].label in runner.package.labels
+
+
+def test_an_emulator_that_ends_is_one_line(emulated):
+    ids = np.full((1, 16), 0x41414141, np.int32)
+    with emulated(b"AAAA") as runner:
+        inputs = dict.fromkeys(("input_word_ids", "input_mask", "input_type_ids"), ids)
+        with pytest.raises(InputError, match=r"emulator failed: the emulator gave up$"):
+            runner(inputs)
+        with pytest.raises(InputError, match="emulator failed"):
+            runner(inputs)
 
 
 def test_what_is_there_is_replaced_with_overwrite_only(program, fixed, tmp_path):
