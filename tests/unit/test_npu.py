@@ -276,9 +276,10 @@ def test_a_failure_is_the_last_errors_else_the_last_line():
         ("echo composing >&2; kill -SEGV $$", r"crashed \(SIGSEGV\): composing"),
         ("echo composing >&2; sleep 60", r"stopped after 1 s \(--time-limit\): composing"),
         (': > "$o"', "the compiler wrote no model"),
+        ('echo TFL3 > "$o"', "not a TFLite model"),
         ('cp "$model" "$o"', "it took none of \\d+ operations"),
     ],
-    ids=["fails", "crashes", "hangs", "empty", "takes nothing"],
+    ids=["fails", "crashes", "hangs", "empty", "garbage", "takes nothing"],
 )
 def test_a_compiler_that_gives_nothing_is_one_line_and_no_file(
     script, message, program, fixed, tmp_path, capsys

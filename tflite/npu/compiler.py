@@ -126,14 +126,14 @@ def compile_package(
         time_limit: seconds for one chip.
 
     Raises:
-        InputError: an SDK is missing, or a file cannot be written.
+        InputError: a compiler is missing, or a file cannot be written.
     """
-    info = check_package(path)
+    info, binary = check_package(path), _binary()
     folders = {
         maker: sdk.library_folders(maker, npu_python) for maker in {chip.maker for chip in outputs}
     }
     return [
-        _compile(chip, output, info, _Compiler(folders[chip.maker], time_limit))
+        _compile(chip, output, info, _Compiler(binary, folders[chip.maker], time_limit))
         for chip, output in track(outputs.items(), "compile", len(outputs))
     ]
 
@@ -146,7 +146,7 @@ def _compile(chip: Chip, output: Path, info: PackageInfo, compiler: _Compiler) -
         result = _result(chip, compiler, container.parse(model, str(output)), total)
         if not result.taken:
             raise CompilerFailure(f"it took none of {total} operations")
-    except CompilerFailure as error:
+    except (CompilerFailure, InputError) as error:  # or a model that cannot be read
         seconds = time.monotonic() - start
         return Compilation(chip, total, **_versions(compiler), seconds=seconds, failure=str(error))
     npu = {
@@ -198,8 +198,8 @@ class _Compiler(components.ApplyPluginT):
     refused, and leaves a file in the temporary folder for one that fails.
     """
 
-    def __init__(self, folders: Sequence[str], time_limit: float) -> None:
-        self._folders, self._time_limit = folders, time_limit
+    def __init__(self, binary: Path, folders: Sequence[str], time_limit: float) -> None:
+        self._binary, self._folders, self._time_limit = binary, folders, time_limit
         self.messages = self.log = ""
 
     def compile(self, chip: Chip, path: str | Path) -> bytes:
@@ -232,7 +232,7 @@ class _Compiler(components.ApplyPluginT):
             "err": "--",
             **flags,
         }
-        command = [str(_binary()), *(f"--{name}={value}" for name, value in flags.items())]
+        command = [str(self._binary), *(f"--{name}={value}" for name, value in flags.items())]
         with sdk.unused_libraries() as unused:
             own = [sdk_libs_path] if sdk_libs_path else self._folders
             libraries = [*own, unused, common.construct_ld_library_path()]

@@ -52,7 +52,11 @@ class EmulatedRunner(Runner):
         chip = check_emulated(path)
         self.chip, self._npu_python = chip, qnn_python(npu_python)
         self._emulated: EmulatedModel | None = None
-        super().__init__(path, num_threads=os.cpu_count() or 1)  # so that there is one emulator
+        try:
+            super().__init__(path, num_threads=os.cpu_count() or 1)  # so that there is one emulator
+        except BaseException:
+            self._end()
+            raise
 
     def _opened(self) -> Any:
         assert isinstance(self._path, str)
@@ -62,6 +66,9 @@ class EmulatedRunner(Runner):
     def close(self) -> None:
         """Ends the emulator."""
         super().close()
+        self._end()
+
+    def _end(self) -> None:
         if self._emulated is not None:
             self._emulated.close()
 
@@ -117,7 +124,11 @@ class EmulatedModel:
             stderr=self._log,
             env=environment,
         )
-        self._read(1)
+        try:
+            self._read(1)
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, number: int, inputs: bytes, size: int) -> bytes:
         """The outputs' bytes, `size` of them, of one of the binaries."""

@@ -42,6 +42,7 @@ _HOW = (
     "make .venv-npu/.installed, or python3 -m venv .venv-npu && .venv-npu/bin/pip install onnxruntime onnx "
     "onnxruntime-qnn (Linux on x86-64, Qualcomm's licence)"
 )
+_LOOK_LIMIT = 60
 _LOOK = f"""
 import importlib.util, json
 specs = {{name: importlib.util.find_spec(name) for name in {_NEEDED}}}
@@ -135,10 +136,13 @@ def _c_library() -> str | None:
 
 def _looked_up(executable: str) -> QnnPython:
     try:
-        process = subprocess.run([executable, "-c", _LOOK], capture_output=True, text=True)
-    except OSError as error:
+        process = subprocess.run(
+            [executable, "-c", _LOOK], capture_output=True, text=True, timeout=_LOOK_LIMIT
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = getattr(error, "strerror", None) or f"no answer in {_LOOK_LIMIT} s"
         raise InputError(
-            f"--npu-python {executable}: {error.strerror}: expected a Python with "
+            f"--npu-python {executable}: {reason}: expected a Python with "
             f"{', '.join(_NEEDED)}: {_HOW}"
         ) from None
     try:
