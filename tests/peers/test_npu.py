@@ -22,7 +22,8 @@ from sqb_tflite.runtime.runner import Runner
 
 PYTHON = REPOSITORY / ".venv-npu" / "bin" / "python"
 SM8750 = Chip("qualcomm", "SM8750")
-# dB between the NPU and the CPU of the same file; measured on every head: 25 to 38, and 43 to 55.
+# dB between the NPU and the CPU of the same file. Measured on every head: 29 to 43, and 38 to 56; on the
+# classifier with the largest random weights 24 and 37.
 LEAST_DB = {"int8-full": 20.0, "fp16": 30.0}
 every_recipe = pytest.mark.parametrize("recipe", LEAST_DB)
 
