@@ -6,6 +6,7 @@ MEDIAPIPE := .venv-mediapipe
 TORCH := .venv-torch
 JAX := .venv-jax
 AUDIT := .venv-audit
+NPU := .venv-npu
 RUN := $(VENV)/bin/python
 export CUDA_VISIBLE_DEVICES ?= -1
 
@@ -31,7 +32,7 @@ demo: ## fine-tune, convert, verify, MediaPipe, benchmark; says first what it in
 test: lint types $(MEDIAPIPE)/.libraries $(JAX)/.installed $(VENV)/.devices ## everything but the slow tests; .ci/run calls it
 	$(PYTEST) -m "not slow"
 
-test-all: lint types $(MEDIAPIPE)/.libraries $(JAX)/.installed $(TORCH)/.installed $(VENV)/.devices $(AUDIT)/.installed ## the slow tests too, those against PyTorch, and the audit
+test-all: lint types $(MEDIAPIPE)/.libraries $(JAX)/.installed $(TORCH)/.installed $(NPU)/.installed $(VENV)/.devices $(AUDIT)/.installed ## the slow tests too, those against PyTorch and an NPU's emulator, and the audit
 	$(PYTEST)
 	$(AUDIT)/bin/python locks/audit.py
 
@@ -114,7 +115,7 @@ audit: $(AUDIT)/.installed ## known vulnerabilities of what is pinned, where the
 	$(AUDIT)/bin/python locks/audit.py
 
 clean: ## removes environments, runs and caches
-	rm -rf $(VENV) $(MEDIAPIPE) $(TORCH) $(JAX) $(AUDIT) runs build dist .build .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf $(VENV) $(MEDIAPIPE) $(TORCH) $(JAX) $(NPU) $(AUDIT) runs build dist .build .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # An environment of what a lock names: pip refuses a file whose hash is not there. What builds the distributions
@@ -160,4 +161,8 @@ $(JAX)/.installed: locks/jax.txt locks/build.txt
 
 $(AUDIT)/.installed: locks/audit.txt locks/build.txt
 	$(call install,$(AUDIT),audit)
+	touch $@
+
+$(NPU)/.installed: locks/npu.txt locks/build.txt
+	$(call install,$(NPU),npu)
 	touch $@

@@ -21,6 +21,7 @@ PINS = {
     "mediapipe": REPOSITORY / "tests/peers/mediapipe/requirements.txt",
     "torch": REPOSITORY / "benchmarks/torch-requirements.txt",
     "jax": REPOSITORY / "tests/peers/jax_backend/requirements.txt",
+    "npu": REPOSITORY / "tests/peers/npu/requirements.txt",
     "audit": LOCKS / "audit.in",
 }
 # What torch of PyPI wants on Linux, and torch for CPUs does not, in a lock of its own.

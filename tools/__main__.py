@@ -14,7 +14,7 @@ from sqb_tools.arguments import BAD_INPUT
 # In the order of use.
 NAMES = (
     *("survey", "pretrain", "squeeze", "finetune", "distill", "evaluate"),
-    *("convert", "verify", "describe", "predict", "search", "benchmark"),
+    *("convert", "compile", "verify", "describe", "predict", "search", "benchmark"),
     *("import_hf", "export_hf", "share"),
 )
 

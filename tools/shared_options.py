@@ -248,3 +248,17 @@ class SavingOptions(ReplacingOptions):
     def __post_init__(self) -> None:
         if self.save_every is not None and self.save_every < 1:
             raise InputError(f"save_every {self.save_every}: expected at least 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NpuOptions:
+    """Where Qualcomm's software is."""
+
+    npu_python: str | None = option(
+        None,
+        "Python of an environment that has onnxruntime, onnx and onnxruntime-qnn: Qualcomm's compiler and "
+        "emulator",
+        group="compilation",
+        metavar="FILE",
+        fallback=".venv-npu/bin/python, here or beside the environment that runs",
+    )

@@ -142,6 +142,7 @@ def runs(inputs) -> list[Run]:
         ),
         Run("import_hf", ["--source", inputs / "transformers", *out], ("out",), overwrite=True),
         Run("export_hf", [*model, *out], ("out",), overwrite=True),
+        Run("share", [*model, *out], ("out",), overwrite=True),
     ]
 
 
@@ -192,7 +193,7 @@ def is_whole(content: Any, expected: Any, report: bool) -> bool:
 
 def test_killed_at_any_moment(runs, server, tmp_path):
     """Half of the runs find an earlier output, which is there, whole, until the new one replaces it."""
-    assert {run.tool for run in runs} == set(NAMES)
+    assert {run.tool for run in runs} == set(NAMES) - {"compile"}  # whose compilers are not ours
     rng, faults, seconds, expected = random.Random(0), [], {}, {}
     for run in runs:
         folder = tmp_path / run.tool

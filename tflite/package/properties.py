@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 
+from sqb_tf.errors import InputError
 from sqb_tf.json_schema import Count, read_json
 from sqb_tf.text.encoder import MIN_SEQ_LENGTH
 
 # The key of the sha256 of the model's bytes.
 MODEL_SUM = "model_sha256"
+# The key of what a package was compiled for: chip, SDK and how much of it the NPU runs.
+NPU = "npu"
 # The longest inputs of a known encoder are Longformer's, 16,384 tokens.
 MAX_SEQ_LENGTH = 1 << 16
 
@@ -34,6 +38,7 @@ class _Properties:
     calibration: dict[str, Any] | None = None
     versions: dict[str, str] | None = None
     baseline: str | None = None
+    npu: dict[str, Any] | None = None
     model_sha256: str | None = None
 
 
@@ -46,3 +51,17 @@ def read(content: bytes, name: str) -> dict[str, Any]:
     """
     read_json(content, _Properties, name)
     return read_json(content, dict[str, Any], name)
+
+
+def check_for_cpu(properties: Mapping[str, Any], name: str) -> None:
+    """`InputError` for a package with these properties that was compiled for an NPU.
+
+    Args:
+        properties: of the package.
+        name: of the package, for the message.
+    """
+    if NPU in properties:
+        raise InputError(
+            f"{name}: compiled for {properties[NPU].get('chip')}, which alone runs it: name the package that "
+            "it was compiled from, or run it on Qualcomm's emulator: sqb verify --npu"
+        )

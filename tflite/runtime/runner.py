@@ -32,6 +32,7 @@ from sqb_tf.text.encoder import TextEncoder
 from ..package import container
 from ..package.info import fitting_length
 from ..package.metadata import PROPERTIES_FILE
+from ..package.properties import check_for_cpu
 from .signatures import Signature, check_signatures, read_signature
 
 
@@ -133,6 +134,7 @@ class Runner(Backend):
 
     def _opened(self) -> _OpenedModel:
         """Another interpreter of the same file; `InputError` if another one has taken its name."""
+        check_for_cpu(self.package.properties, self.origin)
         if _identity(self._path) != self._file:
             raise InputError(
                 f"{self.origin} is another file since its runner was opened: open it again"
@@ -335,6 +337,8 @@ def _one_line(origin: str, what: str) -> Iterator[None]:
     """LiteRT's errors as one line that names the package."""
     try:
         yield
+    except InputError:  # says what is wrong already
+        raise
     except (ValueError, RuntimeError, LookupError) as error:
         raise _failure(origin, what, error) from None
 

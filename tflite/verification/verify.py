@@ -101,18 +101,20 @@ def verify(
     path: str | Path | bytes,
     examples: Sequence[Example],
     bounds_of: Recipe | None = None,
+    runner: Runner | None = None,
 ) -> Report:
     """Runs `examples` through `model` (of `sqb_tf.load`) and through the packaged bytes.
 
     Agreement is the share of decisions that are the same, by the head's `agreement`: the label of a text, the
     tag of a word, the span of an answer (ties count as the same), the choice, the token at a position; for
     embeddings, which other text is the nearest. Heads without labels are evaluated by agreement and by the
-    outputs alone. The bounds are those of the package's recipe, or of `bounds_of`.
+    outputs alone. The bounds are those of the package's recipe, or of `bounds_of`; `runner` runs the package
+    in place of the CPU.
 
     Raises:
         InputError: no examples, a package that cannot be opened or that holds another model's labels.
     """
-    runner = Runner(path)
+    runner = runner or Runner(path)
     if not examples:
         raise InputError("no held-out examples to verify on: name a file of them with --data")
     if (runner.package.labels or []) != model.labels:
