@@ -13,12 +13,14 @@ import dataclasses
 import functools
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
 from benchmarks import output
+from benchmarks.pareto_tasks import weights_digest
 
 MARKER = "accelerators"
 FLOAT_TABLES, INT8_TABLES = ({"*": "fp16", "embeddings": kind} for kind in ("float32", "int8"))
@@ -136,10 +138,11 @@ def main() -> None:
     vulkan.find()
     model = sqb_tf.load(args.model)
     kept, settings = output.Results(args.results), (args.length, args.limit)
+    weights = weights_digest(args.model)
     results = {
         f"{row.name} | {row.lowering}": kept.get(
             f"{row.name} | {row.lowering}",
-            output.digest(dataclasses.astuple(row), *settings),
+            output.digest(dataclasses.astuple(row), *settings, weights, version("ai-edge-litert")),
             functools.partial(measure, row, model, *settings),
         )
         for row in rows()

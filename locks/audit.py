@@ -15,25 +15,32 @@ PIP_AUDIT = Path(sys.executable).with_name("pip-audit")
 
 
 def audited(lock: Path) -> list[dict]:
-    """What pip-audit says of each distribution of a lock; nothing if it cannot reach the list."""
+    """What pip-audit says of each distribution of a lock.
+
+    Raises:
+        OSError: it has no list of vulnerabilities; the last line that it said.
+    """
     command = [PIP_AUDIT, "--requirement", lock, "--no-deps", "--disable-pip", "--format", "json"]
-    answer = subprocess.run(
-        [*command, "--progress-spinner", "off"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    command += ["--progress-spinner", "off"]
+    answer = subprocess.run(command, capture_output=True, text=True)
     if not answer.stdout:
-        return []
+        raise OSError((answer.stderr.strip() or "pip-audit said nothing").splitlines()[-1])
     distributions = json.loads(answer.stdout)["dependencies"]
-    return [distribution for distribution in distributions if "vulns" in distribution]
+    known = [distribution for distribution in distributions if "vulns" in distribution]
+    if not known:
+        raise OSError("it knows none of the distributions")
+    return known
 
 
 def main() -> int:
     vulnerable = 0
     # The smallest first: a network without the list is found at a few distributions.
     for lock in sorted(LOCKS.glob("*.txt"), key=lambda path: path.stat().st_size):
-        distributions = audited(lock)
-        if not distributions:
-            print("audit skipped: the list of known vulnerabilities cannot be reached from here")
-            return 0
+        try:
+            distributions = audited(lock)
+        except OSError as error:
+            print(f"audit skipped: the list of known vulnerabilities cannot be reached: {error}")
+            break
         for distribution in distributions:
             for vulnerability in distribution["vulns"]:
                 vulnerable += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 LOCKS = Path(__file__).parent
@@ -33,12 +34,15 @@ def entries(lock: str) -> list[str]:
     return re.findall(r"^[^\s#].*\n(?:[ \t].*\n)*", lock, re.MULTILINE)
 
 
-def compile_lock(pins: Path, lock: Path) -> list[str]:
-    """The entries of the lock for these pins; what `lock` has is kept as far as they allow it."""
+def compile_lock(pins: Path, earlier: str) -> list[str]:
+    """The entries of the lock for these pins; what the earlier lock has is kept as far as they allow it."""
     command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
     command += ["--generate-hashes", "--no-header", "--no-annotate", "--constraint", str(BUILD)]
-    subprocess.run([*command, str(pins), "--output-file", str(lock)], check=True)
-    return entries(lock.read_text())
+    with tempfile.TemporaryDirectory() as folder:
+        lock = Path(folder, "lock.txt")
+        lock.write_text(earlier)
+        subprocess.run([*command, str(pins), "--output-file", str(lock)], check=True)
+        return entries(lock.read_text())
 
 
 def main() -> None:
@@ -46,9 +50,8 @@ def main() -> None:
         raise SystemExit("uv is not on the path: make lock installs it and runs this")
     for name, pins in PINS.items():
         lock, cuda_lock = LOCKS / f"{name}.txt", LOCKS / f"{name}-cuda.txt"
-        if cuda_lock.exists():
-            lock.write_text(lock.read_text() + cuda_lock.read_text())
-        locked = compile_lock(pins, lock)
+        earlier = (path.read_text() for path in (lock, cuda_lock) if path.exists())
+        locked = compile_lock(pins, "".join(earlier))
         cuda = [entry for entry in locked if CUDA.match(entry)]
         lock.write_text("".join(entry for entry in locked if entry not in cuda))
         if cuda:

@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
 
     wanted = chips.parse(options.npu)
     compiler.check_package(options.package)
-    if options.npu == chips.ALL:
+    if chips.ALL in map(str.strip, options.npu.split(",")):
         wanted = sdk.with_compiler(wanted, options.npu_python)
     outputs = compiler.output_paths(options.output or options.package, wanted)
     for output in outputs.values():
@@ -82,7 +82,8 @@ def main(args: argparse.Namespace) -> int:
             raise InputError(f"{output} is there already: --overwrite replaces it")
         check_writable(output)
     if options.ai_pack:
-        ai_pack.check_new(options.ai_pack, options.overwrite)
+        others = [options.package, *outputs.values(), *filter(None, [args.json])]
+        ai_pack.check_new(options.ai_pack, options.overwrite, others)
     compilations = compiler.compile_package(
         options.package, outputs, npu_python=options.npu_python, time_limit=options.time_limit
     )

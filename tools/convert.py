@@ -142,6 +142,8 @@ def main(args: argparse.Namespace) -> int:
         bundle.read_info(directory)
     files.check_writable(options.search)
     if not options.model:
+        if not options.overwrite:
+            _check_new(files, DEMO_BUNDLE, recipe)
         make_demo_bundle()
 
     info = bundle.read_info(directory)
@@ -149,7 +151,7 @@ def main(args: argparse.Namespace) -> int:
     examples, source = held_out.examples(info)
     texts = read_texts(options.calibration, info.task.paired) if options.calibration else None
     if not options.overwrite:
-        _check_new(files, info, recipe.base.label)
+        _check_new(files, info.directory, recipe)
     from sqb_tf.progress import log, warn
     from sqb_tflite.verification.release import BoundsMissed, release
 
@@ -194,13 +196,13 @@ def _check_samples(
         raise no_samples(info, needed)
 
 
-def _check_new(files: ReleaseFiles, info: bundle.BundleInfo, recipe: str) -> None:
+def _check_new(files: ReleaseFiles, directory: Path | None, recipe: RecipeSpec) -> None:
     """`InputError` if a file is there that is no earlier package of this bundle and recipe."""
-    assert info.directory is not None, "a bundle on disk has a folder"
-    if files.package.exists() and not files.is_earlier(info.directory, recipe):
+    assert directory is not None, "a bundle on disk has a folder"
+    if files.package.exists() and not files.is_earlier(directory, recipe):
         raise InputError(
-            f"{files.package} is there already, and not as a {recipe} package of {info.directory}: "
-            "--overwrite replaces it"
+            f"{files.package} is there already, and not as the package of {directory} with recipe "
+            f"{recipe.name}: --overwrite replaces it"
         )
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from sqb_tf.errors import InputError
 from sqb_tf.json_schema import read_json_file
-from sqb_tf.training.run_directory import CONTENT, check_unlocked, has_state
+from sqb_tf.training.run_directory import (
+    CONTENT,
+    OPTIONS_SUM,
+    check_unlocked,
+    has_state,
+    options_sum,
+)
 from sqb_tools import entry, results
 from sqb_tools.shared_options import SavingOptions
 
@@ -34,9 +38,9 @@ def is_finished(
     if saving.resume and has_state(Path(output)):
         return False
     if saving.resume and not saving.overwrite:
-        metrics, expected = _metrics(output), json.loads(json.dumps(dataclasses.asdict(options)))
+        metrics = _metrics(output)
         same_data = metrics.get(CONTENT) == content and _has_samples(output) == saving.samples
-        if metrics.get("options") == expected and same_data:
+        if metrics.get(OPTIONS_SUM) == options_sum(options) and same_data:
             return True
     check_new(output, saving.overwrite)
     return False

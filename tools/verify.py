@@ -46,6 +46,8 @@ class VerifyOptions(NpuOptions):
     def __post_init__(self) -> None:
         if self.record and not self.gpu:
             raise InputError("--record: expected with --gpu, whose result it keeps")
+        if self.npu_python and not self.npu:
+            raise InputError("--npu-python: expected with --npu, which runs it")
         if self.gpu and self.npu:
             raise InputError(
                 "--gpu and --npu: a package compiled for an NPU runs nowhere else: give one"
@@ -57,6 +59,7 @@ def main(args: argparse.Namespace) -> int:
     held_out = arguments.read(HeldOutOptions, args)
     from sqb_tf.checkpoint import bundle
     from sqb_tflite.package.container import unpack
+    from sqb_tflite.package.info import PackageInfo
     from sqb_tflite.package.properties import check_for_cpu
 
     # Files that may be wrong are read before TensorFlow is imported.
@@ -67,6 +70,13 @@ def main(args: argparse.Namespace) -> int:
     check_for_cpu(package.properties, options.package)
     if options.gpu:
         vulkan.find()
+        if any(s.seq_length is None for s in PackageInfo.read(options.package).signatures):
+            raise InputError(
+                f"{options.package}: takes texts of any length, a GPU those of fixed ones: convert it with "
+                "--seq-lengths"
+            )
+        if options.record:
+            records.check_manifest(options.package)
     from sqb_tflite.verification.verify import verify
 
     report = verify(bundle.load(options.model), options.package, examples)

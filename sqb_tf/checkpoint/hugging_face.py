@@ -118,8 +118,8 @@ def _labels(folder: Folder, head: str, names: Sequence[str]) -> list[str]:
     labels = [clean_label(name) for name in names]
     if not all(labels) or len(set(labels)) != len(labels) or len(labels) != expected:
         raise InputError(
-            f"--labels {shortened(labels)}: expected {expected or 'none'}, "
-            f"{'each another name' if expected else f'a {head} has no labels'}"
+            f"--labels {shortened(labels)}: expected {expected or 'none'} "
+            f"{'different names' if expected else f'as the head {head} has no labels'}"
         )
     return labels
 

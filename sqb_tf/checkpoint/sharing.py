@@ -44,6 +44,9 @@ def copy_without_private(info: BundleInfo, output: str | Path) -> None:
     """
     assert info.directory is not None, "a bundle on disk has a folder"
     bundle.check_target(output)
+    weights = info.directory / bundle.WEIGHTS
+    pretrained.check_weights(weights)
+    checksum.check(weights)
     metrics_path = info.directory / "metrics.json"
     metrics = read_json_file(metrics_path, dict[str, Any]) if metrics_path.is_file() else {}
     with staged_directory(output) as staged:
@@ -76,4 +79,5 @@ def _is_path(name: str, value: Any) -> bool:
     """Whether the value of an option may name a file or a folder."""
     if name not in _MAY_BE_PATHS or not isinstance(value, str):
         return False
-    return not (pretrained.is_name(value) or _SHARE.fullmatch(value))
+    is_share = name == "abstain" and _SHARE.fullmatch(value)
+    return not (is_share or pretrained.is_name(value))

@@ -92,10 +92,11 @@ def with_added(folder: Path, files: TokenizerFiles) -> list[str]:
     encoder = TextEncoder(tokens, files.lowercase, MIN_SEQ_LENGTH)
     own = {token: index for token, index in files.added.items() if token not in SPECIAL_TOKENS}
     if split := [token for token, index in own.items() if encoder.ids(token) != [index]]:
+        lowercased = ", and lowercased" if files.lowercase else ""
         raise InputError(
-            f"{folder}: its tokenizer has the added tokens {shortened(split)}, which are no words here: they "
-            "are split at their marks. If your texts do not have them, import it without: "
-            "`sqb import_hf --vocab FILE`"
+            f"{folder}: its tokenizer has the added tokens {shortened(split)}, which are not one word "
+            f"here: text is split at blanks and marks{lowercased}. If your texts do not have them, import it "
+            "without: `sqb import_hf --vocab FILE`"
         )
     return tokens
 

@@ -37,6 +37,15 @@ def shortened(labels: Sequence[str], most: int = 5) -> str:
     return f"{', '.join(labels[:most])}{more}"
 
 
+def differences(data: Sequence[str], model: Sequence[str]) -> str:
+    """Which labels the data or a model lacks, for a message; empty if only their order differs."""
+    sides = (
+        ("the data lacks", [label for label in model if label not in data]),
+        ("the model lacks", [label for label in data if label not in model]),
+    )
+    return "; ".join(f"{which} {shortened(labels)}" for which, labels in sides if labels)
+
+
 def are_unnamed(labels: Sequence[str]) -> bool:
     """Whether labels are `LABEL_0` and so on, as `transformers` calls outputs that nobody named."""
     return bool(labels) and all(_UNNAMED.fullmatch(label) for label in labels)

@@ -136,11 +136,19 @@ def _named(path: Path, line: int, header: Sequence[str]) -> tuple[str, ...]:
 
     `InputError` for two columns of one name.
     """
-    names = [name or f"column {place}" for place, name in enumerate(header, 1)]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    own = [name for name in header if name]
+    if len(set(own)) < len(own):
+        twice = next(name for name in own if own.count(name) > 1)
         raise InputError(f"{path}:{line}: two columns are called {twice!r}: rename one of them")
-    return tuple(names)
+    # By a later place where the file has a column of that name.
+    places = {place: name for place, name in enumerate(header, 1) if name}
+    for place, name in enumerate(header, 1):
+        if not name:
+            number = place
+            while f"column {number}" in places.values():
+                number += 1
+            places[place] = f"column {number}"
+    return tuple(places[place] for place in range(1, len(header) + 1))
 
 
 def _too_many(cells: Sequence[str], header: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from sqb_tf.checkpoint import bundle, source
 from sqb_tf.checkpoint.bundle import BundleInfo
 from sqb_tf.checkpoint.saving import real_tokens
 from sqb_tf.config import SqueezeBertConfig
-from sqb_tf.data.labels import shortened, unnamed_hint
+from sqb_tf.data.labels import differences, unnamed_hint
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
@@ -97,17 +97,9 @@ def _tell_new_head(data: TrainingData, init: BundleInfo, name: str) -> None:
     if init.task.kind != data.task.head:
         log(f"{name}: a new {data.task.head} head takes the place of its {init.task.kind} head")
         return
-    differences = [
-        f"{which} {shortened(labels)}"
-        for which, labels in (
-            ("the data lacks", [label for label in init.labels if label not in data.labels]),
-            ("the model lacks", [label for label in data.labels if label not in init.labels]),
-        )
-        if labels
-    ]
     warn(
         f"{name}: a new head is trained in place of its own, which has other labels: "
-        f"{'; '.join(differences)}{unnamed_hint(init.labels)}"
+        f"{differences(data.labels, init.labels)}{unnamed_hint(init.labels)}"
     )
 
 

@@ -29,8 +29,10 @@ from sqb_tf.training.options import VOCAB_SIZE, FinetuneOptions
 from sqb_tf.training.run_directory import (
     CONTENT,
     LOGS,
+    OPTIONS_SUM,
     locked_run,
     open_run_directory,
+    options_sum,
     remove_run_directory,
 )
 from sqb_tf.training.teacher import Teacher, find_teacher
@@ -119,6 +121,7 @@ def _run(
         "trimmed_vocabulary": None if trimmed is None else dataclasses.asdict(trimmed),
         "seconds": round(time.monotonic() - start, 1),
         "options": dataclasses.asdict(options),
+        OPTIONS_SUM: options_sum(options),
         CONTENT: data.content,
     }
     contents = _contents(trainer, model, metrics, settings, command)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -21,7 +23,15 @@ from sqb_tf.progress import log
 RUN_RECORD, OWNER = "run.json", "owner.json"
 # The part of a run's identity that is a sum of its data.
 CONTENT = "content"
+# In the metrics of a bundle: a sum of all options, also of those that `--no-samples` leaves out.
+OPTIONS_SUM = "options_sha256"
 LOGS = "logs"  # TensorBoard's, which the bundle keeps
+
+
+def options_sum(options: Any) -> str:
+    """The sha256 of the options of a run, a dataclass."""
+    text = json.dumps(dataclasses.asdict(options), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_directory(output: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqb_tf.checkpoint import bundle, model_garden
-from sqb_tf.data.labels import shortened
+from sqb_tf.data.labels import differences, shortened
 from sqb_tf.data.task import Task
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
@@ -46,9 +46,11 @@ class Teacher:
     def check(self, task: Task, labels: Sequence[str]) -> None:
         """`InputError` if it has another head or other labels than the data; their order may differ."""
         if self.head != task.head or set(self.labels) != set(labels):
+            others = differences(labels, self.labels)
             raise InputError(
                 f"{self.directory}: a teacher for {self.head} into {shortened(self.labels)}; the data is for "
-                f"{task.head} into {shortened(labels)}: if these name the same classes, edit its labels.txt"
+                f"{task.head} into {shortened(labels)}{others and f' ({others})'}: if these name the same "
+                "classes, edit its labels.txt"
             )
         if self.paired not in (None, task.paired):
             takes, has = ("pairs", "single texts") if self.paired else ("single texts", "pairs")

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,13 +55,32 @@ def test_a_package_of_another_model_stays(bundle_dir, spoiled, converted, tmp_pa
     for other in again:
         with unchanged(tmp_path):
             rejects(
-                r"x\.tflite is there already, and not as a \w+ package of .*--overwrite replaces",
+                r"already, and not as the package of .* with recipe \w+: --overwrite replaces",
                 *other,
             )
     assert call(*again[0], "--overwrite") == 0
     assert json.loads((tmp_path / "x.json").read_text())["model"] == str(spoiled)
     package.write_bytes(converted("float32", 16))  # no longer what the manifest describes
     rejects(r"x\.tflite is there already", *again[0])
+
+
+def test_an_earlier_package_is_known_from_any_folder(bundle_dir, tmp_path, monkeypatch):
+    """By the bundle's folder, whatever the run called it and the package."""
+    for name in ("one", "two"):
+        shutil.copytree(bundle_dir, tmp_path / name / "model")
+    command = ["convert", "--model", "model", "--quantize", "float32", "--output"]
+    monkeypatch.chdir(tmp_path / "one")
+    assert call(*command, "../x.tflite") == 0 == call(*command, tmp_path / "x.tflite")
+    monkeypatch.chdir(tmp_path / "two")
+    rejects(r"x\.tflite is there already", *command, tmp_path / "x.tflite")
+
+
+def test_a_package_of_another_file_of_patterns_stays(bundle_dir, tmp_path):
+    for name, storage in (("a", "int8"), ("b", "fp16")):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"*": storage}))
+    command = ["convert", "--model", bundle_dir, "--allow-loss", "--output", tmp_path / "x.tflite"]
+    assert call(*command, "--quantize", tmp_path / "a.json") == 0
+    rejects(r"with recipe .*b\.json: --overwrite", *command, "--quantize", tmp_path / "b.json")
 
 
 def test_a_file_that_is_no_package_stays(bundle_dir, tmp_path):

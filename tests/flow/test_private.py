@@ -9,6 +9,10 @@ from fixtures.commands import call, fingerprint, rejects, unchanged
 from fixtures.models import SEQ_LENGTH, random_texts
 
 from sqb_tf.checkpoint import bundle
+from sqb_tf.options import flags
+from sqb_tf.training.options import FinetuneOptions
+from sqb_tf.training.pretraining.options import PretrainOptions
+from sqb_tf.training.squeezing.options import SqueezeOptions
 from sqb_tools import outputs
 
 SECRET = "thesecretpath"
@@ -70,14 +74,17 @@ def test_a_bundle_holds_them_unless_asked_not_to(folder, capsys):
     assert sorted(file.name for file in (folder / "none").iterdir()) == sorted(PARTS)
     weights = [fingerprint(folder / name)["model.weights.h5"] for name in ("whole", "none")]
     assert weights[0] == weights[1]
+    with unchanged(folder / "none"):
+        again = ["--output", folder / "none", "--no-samples", "--resume"]
+        assert call(*finetune(folder), *again) == 0  # finished, though its record lacks the paths
     assert outputs.privacy(samples=True).startswith("private: texts of your data, the command line")
 
 
 def test_a_finished_run_with_samples_is_none_without(folder):
-    flags = ["--output", folder / "whole", "--resume"]
+    again = ["--output", folder / "whole", "--resume"]
     with unchanged(folder / "whole"):
-        assert call(*finetune(folder), *flags) == 0
-        rejects(r"whole is there already: --overwrite", *finetune(folder), *flags, "--no-samples")
+        assert call(*finetune(folder), *again) == 0
+        rejects(r"whole is there already: --overwrite", *finetune(folder), *again, "--no-samples")
 
 
 def test_a_bundle_is_shared(folder, tmp_path, capsys):
@@ -108,6 +115,31 @@ def test_a_bundle_is_shared(folder, tmp_path, capsys):
         "--output",
         output,
     )
+
+
+def test_damaged_weights_are_not_shared(folder, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(folder / "whole", model)
+    content = bytearray((model / "model.weights.h5").read_bytes())
+    content[-9] ^= 1
+    (model / "model.weights.h5").write_bytes(content)
+    rejects(
+        r"model\.weights\.h5: .*sha256", "share", "--model", model, "--output", tmp_path / "out"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_option_that_names_a_file_may_be_a_path():
+    from sqb_tf.checkpoint.sharing import _MAY_BE_PATHS
+
+    every = (FinetuneOptions, PretrainOptions, SqueezeOptions)
+    paths = {
+        field.name
+        for options in every
+        for field, flag in flags(options).values()
+        if any(word in (flag.metavar or "") for word in ("DIR", "FILE", "PATH"))
+    }
+    assert {"init", "teacher"} <= paths <= set(_MAY_BE_PATHS)
 
 
 def test_what_ships_and_shares_are_no_paths(tmp_path):

@@ -17,6 +17,7 @@ from simulators.harness import quick
 from simulators.phone import tool
 
 from sqb_tflite.bench.devices import fleet, tool_output
+from sqb_tflite.bench.devices.journal import FILE, Journal
 from sqb_tflite.bench.devices.shells import LocalShell
 from sqb_tflite.bench.devices.targets import Target
 from sqb_tflite.bench.devices.tool_lines import ToolError
@@ -57,9 +58,11 @@ def starts(monkeypatch, tmp_path) -> list[str]:
     return printed
 
 
-def measure_here(packages: list[str], binary: Path, **settings) -> Result:
+def measure_here(
+    packages: list[str], binary: Path, journal: Journal | None = None, **settings
+) -> Result:
     options = fleet.ConnectionOptions([str(binary)])
-    return fleet.measure([Target("local", "local")], quick(packages, **settings), options)
+    return fleet.measure([Target("local", "local")], quick(packages, **settings), options, journal)
 
 
 def test_a_recorded_run(recordings):
@@ -172,6 +175,13 @@ def masked(text: str) -> list[str]:
     rows = re.compile(r"\t *[^\t\[]+\t +[0-9.]+\t.*")
     numbers = re.compile(r"[0-9]+(?:\.[0-9]+)?")
     return [numbers.sub("N", line) for line in text.splitlines() if not rows.fullmatch(line)]
+
+
+def test_a_run_with_a_setting_that_the_device_lacks_is_finished(packages, starts, tmp_path):
+    """The same command measures again, and does not tell the old times."""
+    journal = Journal(tmp_path / FILE)
+    measure_here(packages[:1], tool(tmp_path), journal, delegates=["xnnpack", "nnapi"])
+    assert len(starts) == 1 and not journal.path.exists()
 
 
 def test_a_delegate_that_the_build_lacks_costs_no_start(packages, starts, tmp_path):

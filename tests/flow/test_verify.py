@@ -94,7 +94,8 @@ def test_table_shows_both_metrics_and_the_verdict(report):
 @pytest.mark.parametrize(("count", "proves"), [(1, False), (99, False), (100, True)])
 def test_a_handful_of_examples_proves_nothing(report, count, proves):
     few = dataclasses.replace(report, examples=count)
-    note = f"{count} examples prove nothing: name 100 or more held-out ones with --data"
+    number = "1 example proves" if count == 1 else f"{count} examples prove"
+    note = f"{number} nothing: name 100 or more held-out ones with --data"
     assert few.conclusive is few.to_dict()["conclusive"] is proves
     assert (note in few.table()) is not proves
     missed = dataclasses.replace(few, misses=["agreement 0.1 < 0.9"]).table()

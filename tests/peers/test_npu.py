@@ -15,9 +15,10 @@ from sqb_tf.heads import registry
 from sqb_tflite.conversion.recipes import LOWERINGS
 from sqb_tflite.npu import chips, compiler, sdk
 from sqb_tflite.npu.chips import Chip
+from sqb_tflite.npu.compiled import partitions, with_files
 from sqb_tflite.npu.compiler import Compilation
 from sqb_tflite.npu.emulator import EmulatedRunner
-from sqb_tflite.package.container import unpack
+from sqb_tflite.package import container
 from sqb_tflite.runtime.runner import Runner
 
 PYTHON = REPOSITORY / ".venv-npu" / "bin" / "python"
@@ -100,7 +101,7 @@ def test_a_classifier_is_taken_whole_and_answers_as_on_the_cpu(
     assert compilation.partitions == 1
     assert compilation.sdk is not None and compilation.sdk.startswith("v")
     file = _whole(compilation)
-    npu = unpack(file).properties["npu"]
+    npu = container.unpack(file).properties["npu"]
     assert (npu["chip"], npu["taken"]) == ("qualcomm:SM8750", compilation.operations)
     _compare(content, file, recipe)
 
@@ -172,10 +173,13 @@ def test_verification_judges_the_compiled_binary(recipe, converted, bundle_dir, 
 
 def test_a_binary_that_the_emulator_cannot_open_is_one_line(converted, compiled, tmp_path):
     (compilation,) = compiled(converted("int8-full", 32))
-    content = bytearray(_whole(compilation).read_bytes())
-    files = content.rindex(b"PK\3\4")
-    damaged = tmp_path / "damaged.tflite"
-    damaged.write_bytes(content[:files].replace(b"\x02", b"\x03") + content[files:])
-    with pytest.raises(InputError, match=r"damaged\.tflite: ") as caught:
+    path, damaged = _whole(compilation), tmp_path / "damaged.tflite"
+    content, package = bytearray(path.read_bytes()), container.unpack(path)
+    (part,) = partitions(container.parse(bytes(content), "damaged"), 0, "damaged")
+    end = part.offset + part.size
+    content[part.offset : end] = bytes(part.size)
+    model = bytes(content[: content.index(b"PK\3\4", end)])
+    damaged.write_bytes(with_files(model, package, package.properties["npu"]))
+    with pytest.raises(InputError, match=r"damaged\.tflite: Qualcomm's emulator failed") as caught:
         EmulatedRunner(damaged, str(PYTHON))
     assert "\n" not in str(caught.value)

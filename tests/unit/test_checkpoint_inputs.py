@@ -86,7 +86,7 @@ ADDED = [
     (
         "a marker",
         {"[E1]": 0},
-        r"has the added tokens \[E1\], which are no words here: .* --vocab FILE`$",
+        r"has the added tokens \[E1\], which are not one word here: .* --vocab FILE`$",
     ),
     (
         "one of the vocabulary's ids",
@@ -197,9 +197,9 @@ def test_outputs_without_names_get_those_of_the_data(hf_folder, tmp_path, warnin
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["a", "b"], "--labels a, b: expected 3, each another name"),
-        (["a", "b", "a"], "--labels a, b, a: expected 3, each another name"),
-        (["a", "b", " "], "expected 3, each another name"),
+        (["a", "b"], "--labels a, b: expected 3 different names"),
+        (["a", "b", "a"], "--labels a, b, a: expected 3 different names"),
+        (["a", "b", " "], "expected 3 different names"),
         (["a", "b", "c\u2028d"], "remove the line break in it"),
     ],
 )

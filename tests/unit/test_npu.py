@@ -418,10 +418,15 @@ def test_an_ai_pack_replaces_an_ai_pack_alone(program, fixed, tmp_path):
         tmp_path / "a.tflite",
     )
     with unchanged(folder):
-        rejects("the folder holds something else", *command, "--ai-pack", folder, "--overwrite")
+        rejects(
+            "a.txt is no part of an AI pack: move it", *command, "--ai-pack", folder, "--overwrite"
+        )
         rejects("it is a file: name a folder", *command, "--ai-pack", folder / "a.txt")
-    (folder / ai_pack.TARGETS_FILE).touch()
-    rejects("mine is there already: --overwrite", *command, "--ai-pack", folder)
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    (pack / ai_pack.TARGETS_FILE).touch()
+    rejects("pack is there already: --overwrite", *command, "--ai-pack", pack)
+    rejects(r"a-qualcomm-SM8750.tflite is in it", *command, "--ai-pack", tmp_path, "--overwrite")
 
 
 def test_an_ai_pack_has_a_file_for_each_chip_and_one_for_other_phones(

@@ -56,7 +56,7 @@ class GpuRunner(Runner):
         self._indices = {name: index for index, name in enumerate(self.signatures)}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
         self._process = subprocess.Popen(
-            [sys.executable, "-m", _PROCESS, os.path.abspath(path)],
+            [sys.executable, "-P", "-m", _PROCESS, os.path.abspath(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -115,8 +115,10 @@ class GpuRunner(Runner):
     def _receive(self, what: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         timer, started = threading.Timer(self._limit, self._process.kill), time.monotonic()
         timer.start()
-        answer = messages.receive(cast(BinaryIO, self._process.stdout))
-        timer.cancel()
+        try:
+            answer = messages.receive(cast(BinaryIO, self._process.stdout))
+        finally:
+            timer.cancel()
         if answer is not None:
             return answer
         code = self._process.wait()

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqb_tf.atomic_write import staged_file
 from sqb_tf.errors import InputError
+from sqb_tf.json_text import to_json
 
 from ..package.info import PackageInfo
 
@@ -29,22 +30,29 @@ def checked(info: PackageInfo) -> Mapping[str, Any]:
     return {name: check for name, check in checks.items() if _is_check(check)}
 
 
+def check_manifest(path: str | Path) -> None:
+    """`InputError` unless the manifest beside a package is that of this file."""
+    package = Path(path)
+    if _manifest(package).get("sha256") != PackageInfo.read(package).sha256:
+        raise InputError(
+            f"{package.with_suffix('.json')}: no manifest of {package}: expected the one that `sqb convert` "
+            "wrote beside it"
+        )
+
+
 def keep(path: str | Path, accelerator: str, check: Mapping[str, Any]) -> Path:
     """Writes a check into the manifest beside a package, in place of an earlier one; returns the manifest.
 
     Raises:
         InputError: no manifest of this file; it cannot be written.
     """
+    check_manifest(path)
     package = Path(path)
     manifest, file = _manifest(package), package.with_suffix(".json")
-    if manifest.get("sha256") != PackageInfo.read(package).sha256:
-        raise InputError(
-            f"{file}: no manifest of {package}: expected the one that `sqb convert` wrote beside it"
-        )
     others = manifest.get(KEY)
     checks = {**(others if isinstance(others, dict) else {}), accelerator: dict(check)}
     with staged_file(file) as staged:
-        staged.write_text(json.dumps({**manifest, KEY: checks}, indent=2) + "\n", encoding="utf-8")
+        staged.write_text(to_json({**manifest, KEY: checks}, indent=2) + "\n", encoding="utf-8")
     return file
 
 

@@ -1,7 +1,7 @@
 """What accelerators do with a package, by its operations and types: a table of reasons for each accelerator.
 
 Each rule was seen with the vendors' own software (docs/accelerators.md): LiteRT's GPU accelerator over
-SwiftShader, and Qualcomm's compiler for seven Snapdragon chips, both with ai-edge-litert 2.3.0. Whether
+SwiftShader, and Qualcomm's compiler for ten of its chips, both with ai-edge-litert 2.3.0. Whether
 answers are right is another question than whether operations are taken: rules with `wrong` are about
 operations that LiteRT takes without a word.
 """
@@ -203,7 +203,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(
             "16-bit integers",
             lambda node: node.name == "BATCH_MATMUL" and node.inputs[0].kind == _INT16,
-            only=("SM8350", "SM8450", "SA8295"),
+            only=("SM8350", "SM8450", "SM8475", "SA8295"),
         ),
         Rule(
             "float arithmetic",

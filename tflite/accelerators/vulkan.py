@@ -58,17 +58,22 @@ def find() -> Driver:
         )
     if ctypes.util.find_library("vulkan") is None:
         raise InputError(f"no Vulkan loader (libvulkan.so.1): {HOW}")
-    for path in _candidates():
-        if all(Path(part).is_file() for part in path.split(os.pathsep)):
+    for variable in _VARIABLES:
+        if named := os.environ.get(variable):
+            for part in named.split(os.pathsep):
+                if not Path(part).exists():
+                    raise InputError(
+                        f"{variable}={named}: there is no {part}: name a driver's .json"
+                    )
+            return Driver(named)
+    for path in _swiftshaders():
+        if Path(path).is_file():
             return Driver(path)
     raise InputError(f"no Vulkan driver ({_SWIFTSHADER} of Chromium, which needs no GPU): {HOW}")
 
 
-def _candidates() -> Iterator[str]:
-    for variable in _VARIABLES:
-        if named := os.environ.get(variable):
-            yield named
-            return
+def _swiftshaders() -> Iterator[str]:
+    """Where browsers may have put it."""
     binaries = filter(None, map(shutil.which, _BROWSERS))
     folders = [str(Path(binary).resolve().parent) for binary in binaries]
     yield from (str(Path(folder, _SWIFTSHADER)) for folder in (*folders, *_FOLDERS))

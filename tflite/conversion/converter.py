@@ -16,7 +16,6 @@ from sqb_tf.atomic_write import writing
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.checkpoint.saving import as_loaded
 from sqb_tf.progress import warn
-from sqb_tf.quantization import MAX_CODES
 from sqb_tf.text.encoder import check_seq_length
 
 from ..package import container
@@ -168,10 +167,10 @@ def convert_request(request: ConversionRequest) -> bytes:
     lowered = request.lower()
     samples: list[dict[str, tf.Tensor]] = []
     storage: dict[str, str] = {}
-    if request.recipe.needs_calibration:
+    if request.recipe.weights is not None:
         storage = request.recipe.storage_types(lowered.layers)
         check_convolutions(lowered, storage)
-    if MAX_CODES.keys() & set(storage.values()):  # else nothing is rounded to integers
+    if request.recipe.needs_calibration:
         samples = calibration_samples(request.model, request.calibration, _passages(request.recipe))
         if request.recipe.base.activation_bits:
             equalize(lowered, samples)

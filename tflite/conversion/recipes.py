@@ -11,7 +11,7 @@ from typing import Any
 
 from sqb_tf.errors import InputError, suggest
 from sqb_tf.json_schema import read_json_file
-from sqb_tf.quantization import BITS, STORAGE, Storage, storage_type
+from sqb_tf.quantization import BITS, MAX_CODES, STORAGE, Storage, storage_type
 
 # How the model is shaped, and why; the first is that of CPUs.
 LOWERINGS = {
@@ -181,8 +181,8 @@ class RecipeSpec:
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether weights are rounded here, by what texts make of them."""
-        return self.weights is not None
+        """Whether weights are rounded to integers here, by what texts make of them."""
+        return bool(MAX_CODES.keys() & set((self.weights or {}).values()))
 
     def storage_types(self, layers: Sequence[str]) -> dict[str, str]:
         """The storage type of each layer's weights.

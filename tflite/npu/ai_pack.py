@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from ai_edge_litert.aot.ai_pack import export_lib
 from ai_edge_litert.aot.core import aot_types
 from ai_edge_litert.aot.vendors import import_vendor
 
-from sqb_tf.atomic_write import staged_directory
+from sqb_tf.atomic_write import check_writable, staged_directory
 from sqb_tf.errors import InputError
 
 from .compiler import Compilation
@@ -23,15 +24,36 @@ _NOT_IN_PHONES = {"intel"}
 TARGETS_FILE = "device_targeting_configuration.xml"  # in the folder, which chip gets which file
 
 
-def check_new(folder: str | Path, overwrite: bool) -> None:
-    """`InputError` if a pack is there that may not be replaced; other folders never are."""
-    folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / TARGETS_FILE).is_file():
-        raise InputError(f"cannot write {folder}: the folder holds something else than an AI pack")
-    if folder.exists() and not folder.is_dir():
+def check_new(folder: str | Path, overwrite: bool, others: Sequence[str | Path] = ()) -> None:
+    """Checks that a pack can be written, before hours of compiling.
+
+    Args:
+        folder: of the pack.
+        overwrite: whether an earlier pack may be replaced. What else is in the folder never is.
+        others: what the run reads and writes besides.
+
+    Raises:
+        InputError: a pack is there, or something else, or one of `others` is in the folder.
+    """
+    root = Path(os.path.realpath(folder))
+    if root.exists() and not root.is_dir():
         raise InputError(f"cannot write {folder}: it is a file: name a folder")
-    if (folder / TARGETS_FILE).is_file() and not overwrite:
+    for other in others:
+        if root in Path(os.path.realpath(other)).parents:
+            raise InputError(
+                f"--ai-pack {folder}: {other} is in it, and the pack replaces the folder: name another one"
+            )
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and path.name != TARGETS_FILE and not _is_model(path.relative_to(root)):
+            raise InputError(f"cannot write {folder}: {path} is no part of an AI pack: move it")
+    if (root / TARGETS_FILE).is_file() and not overwrite:
         raise InputError(f"{folder} is there already: --overwrite replaces it")
+    check_writable(root.with_name(f"{root.name}.xml"))  # beside it, where it is staged
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a path in the folder is where LiteRT puts a model: `NAME/src/main/assets/`."""
+    return path.parts[1:4] == ("src", "main", "assets")
 
 
 def write(folder: str | Path, package: str | Path, results: Sequence[Compilation]) -> list[str]:
@@ -42,7 +64,7 @@ def write(folder: str | Path, package: str | Path, results: Sequence[Compilation
         package: the package that was compiled.
         results: those that failed are left out: such phones get the package.
     """
-    name = re.sub(r"\W", "_", Path(folder).name)
+    name = re.sub(r"\W", "_", Path(folder).resolve().name)
     fallback = import_vendor.import_vendor("fallback").create({"backend_id": "fallback"})
     models: list[tuple[Any, Any]] = [(fallback, _model(package))]
     for result in results:

@@ -10,13 +10,14 @@ import collections
 import dataclasses
 import hashlib
 import json
+import struct
 from collections.abc import Mapping
 from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
-from sqb_tf.errors import InputError
+from sqb_tf.errors import InputError, one_line
 from sqb_tf.line_file import join_lines
 
 from ..package import container
@@ -73,11 +74,6 @@ def partitions(graph: schema.ModelT, subgraph: int, origin: str) -> list[Partiti
     return [_partition(call, origin) for call in calls]
 
 
-def is_compiled(properties: Mapping[str, Any]) -> bool:
-    """Whether a package with these properties is for an NPU."""
-    return NPU in properties
-
-
 def with_files(model: bytes, package: container.Package, npu: Mapping[str, Any]) -> bytes:
     """The compiled model as a package, with the files of the one that it is of.
 
@@ -100,9 +96,11 @@ def _partition(call: schema.OperatorT, origin: str) -> Partition:
     try:
         options = flexbuffers.Loads(bytes(call.customOptions))
         name, offset, size = (options[f] for f in ("name", "bytecode_offset", "bytecode_size"))
-    except (ValueError, LookupError, TypeError) as error:
+        if not (type(name) is str and type(offset) is type(size) is int and min(offset, size) >= 0):
+            raise ValueError(f"a name and two sizes, not {name!r}, {offset!r}, {size!r}")
+    except (ValueError, LookupError, TypeError, AssertionError, struct.error) as error:
         raise InputError(
-            f"{origin}: damaged {_DISPATCH.decode()}: {error}; compile it again"
+            f"{origin}: damaged {_DISPATCH.decode()}: {one_line(error)}; compile it again"
         ) from None
     return Partition(name, offset, size, tuple(call.inputs), tuple(call.outputs))
 

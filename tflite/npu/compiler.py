@@ -24,12 +24,15 @@ from sqb_tf.progress import track
 from ..bench.devices.guarded_process import guarded_process
 from ..package import container
 from ..package.info import PackageInfo
+from ..package.properties import NPU, is_compiled
 from . import compiled, compiler_log, sdk
 from .chips import Chip
 
 _BINARY = Path("tools", "apply_plugin_main")
 # LiteRT's messages and the maker's log apart: in one stream they break into each other's lines.
-_TWO_FILES = 'exec "$@" >"$0.log" 2>"$0.messages"'
+_TWO_FILES = (
+    'LD_LIBRARY_PATH=$1; export LD_LIBRARY_PATH; shift; exec "$@" >"$0.log" 2>"$0.messages"'
+)
 # Exit codes of a shell: above this one that of a program which a signal ended; and ours for the time limit.
 _SIGNALLED, _TOO_LONG = 128, -1
 
@@ -85,9 +88,9 @@ def check_package(path: str | Path) -> PackageInfo:
             converter put in its place; one that is compiled already.
     """
     info = PackageInfo.read(path)
-    if compiled.is_compiled(info.properties):
+    if is_compiled(info.properties):
         raise InputError(
-            f"{path}: compiled for {info.properties['npu'].get('chip')} already: name the package that "
+            f"{path}: compiled for {info.properties[NPU].get('chip')} already: name the package that "
             "`sqb convert` wrote"
         )
     if any(signature.seq_length is None for signature in info.signatures):
@@ -243,19 +246,18 @@ class _Compiler(components.ApplyPluginT):
 
     def _run(self, command: Sequence[str], libraries: str, output: Path) -> int:
         """The exit code, `_TOO_LONG` of a process that was stopped; keeps what it said."""
-        prefix = str(output)
-        environment = ["env", f"LD_LIBRARY_PATH={libraries}"]
+        files = [Path(f"{output}.{name}") for name in ("messages", "log")]
+        for file in files:
+            file.touch()  # a shell that is stopped at once has made none
         try:
             with guarded_process(
-                ["sh", "-c", _TWO_FILES, prefix, *environment, *command]
+                ["sh", "-c", _TWO_FILES, str(output), libraries, *command]
             ) as process:
                 return process.wait(self._time_limit)
         except subprocess.TimeoutExpired:
             return _TOO_LONG
         finally:
-            self.messages, self.log = (
-                Path(f"{prefix}.{name}").read_text(errors="replace") for name in ("messages", "log")
-            )
+            self.messages, self.log = (file.read_text(errors="replace") for file in files)
 
     def _ending(self, code: int) -> str:
         """How a shell's exit code says that a program ended."""

@@ -19,7 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 from sqb_tf.errors import InputError, last_line
 
 from ..package import container
-from ..package.properties import NPU
+from ..package.properties import NPU, is_compiled
 from ..runtime.runner import Runner
 from . import compiled
 from .sdk import QnnPython, qnn_python
@@ -81,7 +81,7 @@ def check_emulated(path: str | Path) -> str:
             a part.
     """
     properties = container.unpack(path).properties
-    if not compiled.is_compiled(properties):
+    if not is_compiled(properties):
         raise InputError(
             f"{path}: not compiled for an NPU: name the file that sqb compile --package {path} "
             "--npu qualcomm:SM8750 writes"
@@ -187,6 +187,9 @@ class _Signature:
                 "compile it again"
             )
         (self._part,) = parts
+        for index in (*self._part.inputs, *self._part.outputs):
+            if not 0 <= index < len(self._tensors) or self._tensors[index].type not in _DTYPES:
+                raise InputError(f"{path}: tensor {index} has no known type: compile it again")
         self._inputs = {tensor.name.decode(): tensor.tensorIndex for tensor in entry.inputs}
         self._outputs = {tensor.name.decode(): tensor.tensorIndex for tensor in entry.outputs}
 

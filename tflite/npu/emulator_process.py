@@ -12,6 +12,8 @@ import json
 import math
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -92,5 +94,18 @@ class _Tensor:
         return onnx.helper.make_tensor_value_info(self.name, kind, self._shape)
 
 
+def end_with_parent() -> None:
+    """Ends this process when its parent has: after kill -9 too, and in the middle of a run that hangs."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 if __name__ == "__main__":
+    end_with_parent()
     main(sys.argv[1])

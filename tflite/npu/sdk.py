@@ -137,7 +137,11 @@ def _c_library() -> str | None:
 def _looked_up(executable: str) -> QnnPython:
     try:
         process = subprocess.run(
-            [executable, "-c", _LOOK], capture_output=True, text=True, timeout=_LOOK_LIMIT
+            [executable, "-c", _LOOK],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LOOK_LIMIT,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = getattr(error, "strerror", None) or f"no answer in {_LOOK_LIMIT} s"
@@ -147,6 +151,8 @@ def _looked_up(executable: str) -> QnnPython:
         ) from None
     try:
         folders = json.loads(process.stdout)
+        if not isinstance(folders, dict):
+            raise ValueError
     except ValueError:
         raise InputError(
             f"--npu-python {executable}: not a Python: {last_line(process.stderr)}"

@@ -38,7 +38,7 @@ class _Properties:
     calibration: dict[str, Any] | None = None
     versions: dict[str, str] | None = None
     baseline: str | None = None
-    npu: dict[str, Any] | None = None
+    npu: dict[str, Any] = dataclasses.field(default_factory=dict)  # null is none of its values
     model_sha256: str | None = None
 
 
@@ -53,6 +53,11 @@ def read(content: bytes, name: str) -> dict[str, Any]:
     return read_json(content, dict[str, Any], name)
 
 
+def is_compiled(properties: Mapping[str, Any]) -> bool:
+    """Whether a package with these properties is for an NPU."""
+    return NPU in properties
+
+
 def check_for_cpu(properties: Mapping[str, Any], name: str) -> None:
     """`InputError` for a package with these properties that was compiled for an NPU.
 
@@ -60,8 +65,10 @@ def check_for_cpu(properties: Mapping[str, Any], name: str) -> None:
         properties: of the package.
         name: of the package, for the message.
     """
-    if NPU in properties:
+    if is_compiled(properties):
+        chip = str(properties[NPU].get("chip"))
+        emulator = ", or run it on Qualcomm's emulator: sqb verify --npu"
         raise InputError(
-            f"{name}: compiled for {properties[NPU].get('chip')}, which alone runs it: name the package that "
-            "it was compiled from, or run it on Qualcomm's emulator: sqb verify --npu"
+            f"{name}: compiled for {chip}, which alone runs it: name the package that it was compiled from"
+            + (emulator if chip.startswith("qualcomm:") else "")
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from ..conversion.converter import ConversionRequest
 from ..conversion.recipes import LOWERINGS, RecipeSpec
 from ..package.info import PackageInfo
 from . import search as mixes
-from .release_files import ReleaseFiles
+from .release_files import MODEL_PATH, ReleaseFiles
 from .verify import Report, few_examples, verify
 
 # Examples that a package for GPUs is checked on: over SwiftShader, squeezebert-base takes 2.3 s for each.
@@ -157,6 +158,7 @@ def release(
         manifest={
             "package": None if written is None else str(written),
             "model": name,
+            MODEL_PATH: None if directory is None else os.path.realpath(directory),
             **_package_record(content, report, source),
             **_search_record(spec, tried),
             **({} if check is None else {records.KEY: {check.accelerator: check.to_dict()}}),

@@ -12,8 +12,12 @@ from sqb_tf.atomic_write import check_writable
 from sqb_tf.checkpoint import checksum
 from sqb_tf.errors import InputError
 
+from ..conversion.recipes import Recipe, RecipeSpec
+
 # In the metadata of a search's picture: it may be replaced.
 PICTURE_MARK = "sqb convert --search"
+# In the manifest: the bundle's folder without links, by which an earlier package of it is known.
+MODEL_PATH = "model_path"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,29 +75,26 @@ class ReleaseFiles:
                     "that: name another --output, or move it"
                 )
 
-    def is_earlier(self, model: str | Path, recipe: str) -> bool:
+    def is_earlier(self, model: str | Path, spec: RecipeSpec) -> bool:
         """Whether the package that is there is an earlier conversion of this model by this recipe.
 
         Args:
             model: the bundle's folder.
-            recipe: the recipe's label, also of one that a search began with.
+            spec: the recipe, or the one that a search begins with.
         """
         manifest = self._own_manifest() or {}
-        source, package, search = (manifest.get(name) for name in ("model", "package", "search"))
-        if not (isinstance(source, str) and isinstance(package, str)):
-            return False
-        recipes = [manifest.get("recipe"), search.get("for") if isinstance(search, dict) else None]
+        search = manifest.get("search")
+        if isinstance(search, dict):
+            is_same = search.get("for") == spec.name
+        else:
+            is_same = manifest.get("recipe") == spec.base.label
+            if spec.base is Recipe.MIXED:  # which every file of patterns is
+                is_same = is_same and manifest.get("weights") == spec.weights
         return (
-            os.path.realpath(self._folder_of_run(package) / source) == os.path.realpath(model)
-            and recipe in recipes
+            is_same
+            and manifest.get(MODEL_PATH) == os.path.realpath(model)
             and manifest.get("sha256") == checksum.sha256(self.package)
         )
-
-    def _folder_of_run(self, package: str) -> Path:
-        """The folder in which the run was that called this package `package`; else the current one."""
-        depth, folders = len(Path(package).parts), Path(os.path.realpath(self.package)).parents
-        is_told = not Path(package).is_absolute() and 0 < depth <= len(folders)
-        return folders[depth - 1] if is_told else Path.cwd()
 
     def _own_manifest(self) -> dict[str, Any] | None:
         """What an earlier conversion wrote, or an empty object; None: something else is there, or nothing."""

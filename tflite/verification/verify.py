@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sqb_tf.data.example import Example, TextPair
-from sqb_tf.data.labels import shortened
+from sqb_tf.data.labels import differences, shortened
 from sqb_tf.data.task_specs import TASKS
 from sqb_tf.errors import InputError
 from sqb_tf.heads.backend import Backend
@@ -91,9 +91,8 @@ class Report:
 
 def few_examples(count: int) -> str:
     """What there is to say of a verification on fewer than `FEWEST_EXAMPLES`."""
-    return (
-        f"{count} examples prove nothing: name {FEWEST_EXAMPLES} or more held-out ones with --data"
-    )
+    number = "1 example proves" if count == 1 else f"{count} examples prove"
+    return f"{number} nothing: name {FEWEST_EXAMPLES} or more held-out ones with --data"
 
 
 def verify(
@@ -118,9 +117,11 @@ def verify(
     if not examples:
         raise InputError("no held-out examples to verify on: name a file of them with --data")
     if (runner.package.labels or []) != model.labels:
+        others = differences(runner.package.labels or [], model.labels) or "their order is another"
         raise InputError(
             f"the package's labels {shortened(runner.package.labels or ['none'])} are not the model's "
-            f"{shortened(model.labels or ['none'])}: it is not a conversion of this bundle"
+            f"{shortened(model.labels or ['none'])} ({others.replace('the data', 'the package')}): it "
+            "is not a conversion of this bundle"
         )
     if "recipe" not in runner.package.properties:
         raise InputError(

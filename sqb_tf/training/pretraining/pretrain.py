@@ -23,7 +23,13 @@ from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.pretraining.options import PretrainOptions
 from sqb_tf.training.pretraining.pretrainer import Pretrainer
 from sqb_tf.training.pretraining.shards import Shards
-from sqb_tf.training.run_directory import locked_run, open_run_directory, remove_run_directory
+from sqb_tf.training.run_directory import (
+    OPTIONS_SUM,
+    locked_run,
+    open_run_directory,
+    options_sum,
+    remove_run_directory,
+)
 
 
 def pretrain(
@@ -159,6 +165,7 @@ def _metrics(trainer: Pretrainer, model: keras.Model) -> dict[str, Any]:
         "seconds": round(trainer.state.seconds, 1),
         "curve": trainer.curve,
         "options": dataclasses.asdict(trainer.options),
+        OPTIONS_SUM: options_sum(trainer.options),
     }
 
 

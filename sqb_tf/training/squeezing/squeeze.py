@@ -23,7 +23,13 @@ from sqb_tf.training.checks import check_request, check_shards, check_student
 from sqb_tf.training.determinism import reproducible
 from sqb_tf.training.dtype_policy import dtype_policy
 from sqb_tf.training.pretraining.shards import Shards
-from sqb_tf.training.run_directory import locked_run, open_run_directory, remove_run_directory
+from sqb_tf.training.run_directory import (
+    OPTIONS_SUM,
+    locked_run,
+    open_run_directory,
+    options_sum,
+    remove_run_directory,
+)
 from sqb_tf.training.squeezing.options import SqueezeOptions
 from sqb_tf.training.squeezing.squeezer import Squeezer, principal_directions
 from sqb_tf.training.squeezing.student import copy_weights, taught_layers
@@ -199,6 +205,7 @@ def _metrics(squeezer: Squeezer, model: Any, layers: list[int]) -> dict[str, Any
         "seconds": round(squeezer.state.seconds, 1),
         "curve": squeezer.curve,
         "options": dataclasses.asdict(squeezer.options),
+        OPTIONS_SUM: options_sum(squeezer.options),
     }
 
 

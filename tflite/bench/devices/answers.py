@@ -83,6 +83,8 @@ class Answers:
         for part in self.parts:
             values = np.frombuffer(data, part.values.dtype, part.values.size, start)
             start += values.nbytes
+            if not np.isfinite(part.values).all():
+                continue  # which no device can be judged by
             if not np.isfinite(values).all():
                 raise DeviceError("wrong answers", f"{part.name} has values that are not finite")
             answer = part.scaled(part.values)
@@ -100,7 +102,7 @@ def check(expected: Answers, data: bytes, recipe: str | None, delegate: str) -> 
     difference = expected.difference(data)
     on_cpu = delegate in ("xnnpack", "none")
     bound = FLOAT_BOUND if recipe in FLOAT_RECIPES and on_cpu else BOUND
-    if difference > bound:
+    if not difference <= bound:  # nor where it is not a number
         raise DeviceError(
             "wrong answers",
             f"its outputs differ by {difference:.1%} from this machine's for the same inputs; other kernels "

@@ -17,7 +17,7 @@ from sqb_tf.progress import warn
 from ...package.info import PackageInfo
 from ..host import session
 from ..plan import Plan
-from ..record import Missing, Record, Result
+from ..record import Failure, Missing, Record, Result
 from . import android, binaries, linux
 from .adb import AdbShell
 from .device_inputs import PreparedPackage, prepare_package
@@ -62,9 +62,20 @@ def measure(
             _measure_remote(remote, plan, prepared, options, journal, result, folder, copies)
     if len(remote) < len(targets):
         result.records += _measure_host(plan, packages, journal)
-    if not result.missing:
+    if all(_is_left_out(missing, result.failures) for missing in result.missing):
         journal.finish()
     return result
+
+
+def _is_left_out(missing: Missing, failures: Sequence[Failure]) -> bool:
+    """Whether a measurement has a setting that its device lacks: a second run would not have it either."""
+    values = dataclasses.asdict(missing)
+    settings = (
+        {name: value for name in ("delegate", "core_mask") if (value := getattr(failure, name))}
+        for failure in failures
+        if failure.device == missing.device and failure.package is None
+    )
+    return any(setting and setting.items() <= values.items() for setting in settings)
 
 
 def _local_folder(targets: Sequence[Target]) -> contextlib.AbstractContextManager[Path | None]:

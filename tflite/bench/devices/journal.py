@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from sqb_tf.atomic_write import writing
 from sqb_tf.errors import InputError
-from sqb_tf.json_schema import read_json
+from sqb_tf.json_schema import Count, check_json, read_json
+from sqb_tf.json_text import to_json
 
-from ..record import Failure
+from ..record import Failure, Record
 
 FILE = "unfinished.jsonl"
 
@@ -25,6 +27,31 @@ class _Line:
     key: str | None = None
     repeat: dict[str, Any] | None = None
     failure: Failure | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+    """What a record needs of a device's state around a start."""
+
+    at: str
+    throttled: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Repeat:
+    """What a record needs of a start of the tool, see `repeats.repeat_from_output`."""
+
+    count: Count
+    min: float
+    mean: float
+    std: float
+    median: float | None
+    p5: float | None
+    p95: float | None
+    delegated: dict[str, Any] | None
+    profile: list[Any] | None
+    profiled: bool
+    states: Annotated[list[_State], msgspec.Meta(min_length=1)]
 
 
 class Journal:
@@ -54,7 +81,10 @@ class Journal:
         self._keep(_Line(key=key, repeat=repeat), {"key": key, "repeat": repeat})
 
     def add_failure(self, failure: Failure) -> None:
-        """Keeps a failure."""
+        """Keeps a failure, unless it is known from an earlier run."""
+        with self._lock:
+            if any(dataclasses.replace(f, at=failure.at) == failure for f in self.failures):
+                return
         self._keep(_Line(failure=failure), {"failure": dataclasses.asdict(failure)})
 
     def finish(self) -> None:
@@ -69,7 +99,7 @@ class Journal:
                 with writing(self.path):
                     self.path.parent.mkdir(parents=True, exist_ok=True)
                     with self.path.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(entry) + "\n")
+                        file.write(to_json(entry) + "\n")
 
     def _take(self, line: _Line) -> None:
         if line.failure is not None:
@@ -85,7 +115,7 @@ class Journal:
             with path.open("rb") as file:
                 for number, line in enumerate(file, 1):
                     if line.endswith(b"\n"):
-                        self._take(read_json(line, _Line, f"line {number}"))
+                        self._take(_checked(read_json(line, _Line, f"line {number}"), number))
                         whole += len(line)
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
@@ -94,3 +124,14 @@ class Journal:
         if whole < path.stat().st_size:  # the process died while writing the last line
             with writing(path):
                 os.truncate(path, whole)
+
+
+def _checked(line: _Line, number: int) -> _Line:
+    """The line if its repeat, a start of the tool or this machine's whole record, has what is read of it."""
+    if line.repeat is not None:
+        name = f"line {number}: repeat"
+        if "latency_ms" in line.repeat:
+            Record.from_json(line.repeat, name)
+        else:
+            check_json(line.repeat, _Repeat, name)
+    return line

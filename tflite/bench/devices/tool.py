@@ -68,7 +68,8 @@ _RUN = f"""cd "$1" && rm -f {_RESULT} {_ANSWERS} || exit
 lines=$2
 shift 2
 exec 4>&1
-code=$({{ {{ "$@"; echo $? >&3; }} 2>&1 | head -n "$lines" >&4; }} 3>&1)
+first() {{ if command -v head >/dev/null; then head -n "$1"; else cat; fi; }}
+code=$({{ {{ "$@"; echo $? >&3; }} 2>&1 | first "$lines" >&4; }} 3>&1)
 echo; echo {_RESULT_MARK}; [ -f {_RESULT} ] && base64 {_RESULT} 2>/dev/null
 echo; echo {_ANSWERS_MARK}; [ -f {_ANSWERS} ] && head -c {answers.MAX_BYTES} {_ANSWERS} | base64 2>/dev/null
 rm -f {_ANSWERS}

@@ -149,7 +149,7 @@ def caveats(record: Record) -> list[str]:
         marks.append(f"padded to {record.padded_to}")
     if not record.has_median:
         marks.append("mean, not median")
-    if load := crowding_load(record):
+    if (load := crowding_load(record)) is not None:
         marks.append(f"load {load:.1f} on {record.hardware['cores']} cores")
     delegated = record.delegated
     if delegated and delegated.extent == "none":
@@ -170,7 +170,8 @@ def crowding_load(record: Record) -> float | None:
         return None
     before = record.hardware.get("load_average") or 0.0
     during = max((state.get("load_average") or 0.0 for state in record.states), default=0.0)
-    crowded = before + record.threads > cores + IDLE_LOAD or during > cores + IDLE_LOAD
+    free = max(cores - record.threads, 0)
+    crowded = before > free + IDLE_LOAD or during > max(cores, record.threads) + IDLE_LOAD
     return max(before, during) if crowded else None
 
 
@@ -189,7 +190,7 @@ def is_split(delegated: Delegation) -> bool:
 
 def _delegated_part(delegated: Delegation) -> str:
     """In the best words that the tool's figures allow: builds for Linux print no nodes."""
-    if delegated.outside is not None:
+    if delegated.outside is not None and delegated.outside_percent is not None:
         operations = f"{delegated.outside} operation" + ("" if delegated.outside == 1 else "s")
         return f"but for {operations}, {delegated.outside_percent:.1f}% of the time"
     if delegated.nodes is not None and delegated.total is not None:
