@@ -6,7 +6,6 @@ import dataclasses
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.options import option
-from sqb_tflite.accelerators import records, vulkan
 from sqb_tools import arguments, entry, results
 from sqb_tools.shared_options import HeldOutOptions, NpuOptions
 
@@ -58,6 +57,7 @@ def main(args: argparse.Namespace) -> int:
     options = arguments.read(VerifyOptions, args)
     held_out = arguments.read(HeldOutOptions, args)
     from sqb_tf.checkpoint import bundle
+    from sqb_tflite.accelerators import records, vulkan
     from sqb_tflite.package.container import unpack
     from sqb_tflite.package.info import PackageInfo
     from sqb_tflite.package.properties import check_for_cpu

@@ -1,6 +1,6 @@
 """Compiling for NPUs without a maker's compiler: what is refused, what is said of a compiler that fails.
 
-tests/peers/test_npu.py runs Qualcomm's.
+tests/peers/test_npu_emulator.py runs Qualcomm's.
 """
 
 import json
