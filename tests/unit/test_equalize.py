@@ -9,6 +9,7 @@ from fixtures.tiers import tiered
 import sqb_tf
 from sqb_tflite.conversion.calibration import calibration_samples
 from sqb_tflite.conversion.equalize import equalize
+from sqb_tflite.conversion.lowering.layers import Dense
 from sqb_tflite.conversion.lowering.model import LoweredModel
 
 
@@ -32,7 +33,7 @@ def test_equalized_model_is_the_model(overrides):
     model = uneven(overrides)
     inputs = random_inputs(model.config, batch=4, length=13)
     expected = softmax(model(inputs, training=False).numpy())
-    lowered = LoweredModel(model, "classification", 64)
+    lowered = LoweredModel(model, "classification", 64, integer=True)
     before = [dense.kernel.numpy() for dense in lowered.dense_layers]
     equalize(lowered, [row(inputs, index) for index in range(4)])
     for index in range(4):
@@ -48,11 +49,13 @@ def test_equalized_model_is_the_model(overrides):
 def test_queries_and_keys_have_equal_ranges(bundle_dir):
     model = sqb_tf.load(bundle_dir)
     inputs = calibration_samples(model, random_texts(8), 32)
-    lowered = LoweredModel(model, "classification", 32)
+    lowered = LoweredModel(model, "classification", 32, integer=True)
     equalize(lowered, inputs)
     ranges: dict = {}
 
     def observe(dense, x):
+        if not isinstance(dense, Dense):
+            return
         outputs = np.abs(x.numpy() @ dense.kernel.numpy().T + dense.bias.numpy())
         ranges[dense] = np.maximum(ranges.get(dense, 0), outputs.max(axis=(0, 1)))
 
