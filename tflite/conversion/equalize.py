@@ -21,7 +21,7 @@ from .lowering.model import LoweredModel
 # A range below this is a channel that no text activates: it stays as it is.
 _SMALLEST_RANGE = 1e-6
 # A channel of a norm's input this many times as wide as the median one is an outlier.
-_OUTLIER = 4.0
+_OUTLIER = 8.0
 Rows = Sequence[tuple[Dense, slice]]
 
 
@@ -53,7 +53,7 @@ def equalize(lowered: LoweredModel, samples: Sequence[dict[str, tf.Tensor]]) -> 
     ranges = _Ranges(lowered, samples)
     _equalize_words(lowered)
     for norm, centred in ranges.centred.items():
-        norm.mean_square = _mean_square(centred)
+        norm.mean_square = mean_square_of_classes(centred)
     for block in lowered.blocks:
         if isinstance(block.mixer, Attention):
             _equalize_attention(block, ranges.outputs)
@@ -70,8 +70,8 @@ def _equalize_words(lowered: LoweredModel) -> None:
     lowered.table_scale = tf.Variable(scale, trainable=False)
 
 
-def _mean_square(ranges: np.ndarray) -> MeanSquareOfClasses | None:
-    """What sums the squares of outliers by themselves; None: there are none."""
+def mean_square_of_classes(ranges: np.ndarray) -> MeanSquareOfClasses | None:
+    """What sums the squares of outliers by themselves, from each channel's range; None: there are none."""
     outliers = ranges > _OUTLIER * np.median(ranges)
     if not outliers.any():
         return None

@@ -79,9 +79,9 @@ class LayerNorm(tf.Module):
 class MeanSquareOfClasses(tf.Module):
     """The mean square over the channels, in which each class of channels has a scale of its own.
 
-    One scale for all squares leaves ordinary channels no levels beside an outlier: in a MiniLM one reaches 212
-    where others have 0.4, and 16 bits have a step of 1.4 for its squares. Here the squares of each class are
-    at most 1, and a matmul sums each class by itself.
+    One scale for all squares leaves ordinary channels no levels beside an outlier: in a MiniLM one reaches
+    212 where others have 0.4, and 16 bits have a step of 1.4 for its squares. Here the squares of each class
+    are at most 1, and a matmul sums each class by itself.
 
     Args:
         ranges: the largest absolute value in each channel's class, `[channels]`.

@@ -115,7 +115,7 @@ class LoweredModel(tf.Module):
     def observed_by(
         self, observer: Callable[[Dense | LayerNorm, tf.Tensor], None]
     ) -> Iterator[None]:
-        """Calls `observer` with each matmul and its input, each norm and its centred input, in eager calls."""
+        """Calls `observer` with each matmul and its input, each norm and its centred one, in eager calls."""
         observed = [*self.dense_layers, *self.norms]
         for module in observed:
             module.observer = observer
@@ -175,7 +175,7 @@ class LoweredModel(tf.Module):
     def _integer_sum(self, word_ids: tf.Tensor, type_ids: tf.Tensor) -> tf.Tensor:
         """The embeddings of an integer-only model; its length is fixed, so the positions are constants.
 
-        Ids keep their batch axis: one added to the rows is a RESHAPE in 8 bits, and its scale that of the sum.
+        Ids keep their batch axis: adding it to the rows is a RESHAPE in 8 bits, and so is the sum then.
         """
         tokens = tf.gather(self.word_table, word_ids) + tf.gather(self.type_table, type_ids)
         if self.table_scale is not None:
