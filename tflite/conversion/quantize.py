@@ -16,6 +16,8 @@ from ai_edge_quantizer.utils import qsv_utils
 
 from sqb_tf.quantization import BITS, MAX_CODES, small_table_type
 
+from ..package.graph import Graph
+from .lowering.layers import MEAN_SQUARE
 from .lowering.model import EMBEDDINGS
 
 _MATMULS = (qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.TFLOperationName.CONV_2D)
@@ -23,6 +25,13 @@ _EMBEDDING_LOOKUP = qtyping.TFLOperationName.EMBEDDING_LOOKUP
 _NORM_OPERATIONS = [
     qtyping.TFLOperationName(name) for name in ("ADD", "SUB", "MUL", "MEAN", "RSQRT")
 ]
+_KINDS = {
+    getattr(schema.BuiltinOperator, kind.value): kind
+    for kind in qtyping.TFLOperationName
+    if hasattr(schema.BuiltinOperator, kind.value)
+}
+# The matmuls of a feed-forward layer, by their layers' names.
+_FEED_FORWARD = re.compile("/(intermediate|output_projection)/")
 _STATIC_RECIPES = {8: recipe.static_wi8_ai8, 16: recipe.static_wi8_ai16}
 
 
@@ -79,11 +88,38 @@ def quantize_activations(
     # no levels.
     for operation in _NORM_OPERATIONS:
         rules.add_static_config(".*", operation, 16, 8)
+    for operation in (_MATMULS[0], qtyping.TFLOperationName.SUM):
+        rules.add_static_config(f"{MEAN_SQUARE}/", operation, 16, 8)
+    # Feed-forward layers too: GELU leaves values of 23 among others of 0.2, for which 8 bits are too few. In a
+    # MiniLM that raises the last states' median from 24.5 to 34.9 dB.
+    for output, operation in _feed_forward(content):
+        rules.add_static_config(f"^{re.escape(output)};", operation, 16, 8)
     # The widest range observed: the library's default, a moving average, clips.
     with _quiet():
         ranges = calibrator.Calibrator(content, qsv_update_func=qsv_utils.min_max_update)
         ranges.calibrate(samples, rules)
     return _run(content, rules.get_quantization_recipe(), ranges.get_model_qsvs())
+
+
+def _feed_forward(content: bytes) -> Iterator[tuple[str, qtyping.TFLOperationName]]:
+    """The first output and the kind of each operation of feed-forward layers.
+
+    Those are matmuls and, so that nothing between is in 8 bits, what writes their inputs and reads their
+    outputs. Only FULLY_CONNECTEDs: those that are CONV_2Ds stay in 8 bits.
+    """
+    for subgraph in Graph.read(content, "the model").subgraphs:
+        operations = [x for x in subgraph.operations if x.code in _KINDS]
+        matmuls = [
+            operation
+            for operation in operations
+            if _KINDS[operation.code] is _MATMULS[0]
+            and _FEED_FORWARD.search(subgraph.tensors[operation.outputs[0]].name)
+        ]
+        read = {index for matmul in matmuls for index in matmul.inputs}
+        written = {index for matmul in matmuls for index in matmul.outputs}
+        for operation in operations:
+            if operation in matmuls or read & {*operation.outputs} or written & {*operation.inputs}:
+                yield subgraph.tensors[operation.outputs[0]].name, _KINDS[operation.code]
 
 
 def _add_rule(

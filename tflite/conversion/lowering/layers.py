@@ -11,6 +11,9 @@ import tensorflow as tf
 
 from sqb_tf.model.layers import GroupedConv1D
 
+# The name, in the file, of the operations of `MeanSquareOfClasses`, by which the quantizer finds them.
+MEAN_SQUARE = "mean_square"
+
 
 class Dense(tf.Module):
     """One FULLY_CONNECTED: kernel `[out, in]`, bias `[out]`.
@@ -48,13 +51,22 @@ class LayerNorm(tf.Module):
         self.gain = tf.Variable(to_numpy(layer.gamma), trainable=False)
         self.offset = tf.Variable(to_numpy(layer.beta), trainable=False)
         self.epsilon = layer.epsilon
+        # What computes the mean square in place of the plain mean, see `equalize`.
+        self.mean_square: MeanSquareOfClasses | None = None
+        self.observer: Callable[[LayerNorm, tf.Tensor], None] | None = None
 
     def normalize(self, x: tf.Tensor) -> tf.Tensor:
         """Mean 0 and variance 1 over the channels."""
         centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+        if self.observer is not None:
+            self.observer(self, centred)
+        return centred * tf.math.rsqrt(self._variance(centred) + self.epsilon)
+
+    def _variance(self, centred: tf.Tensor) -> tf.Tensor:
+        if self.mean_square is not None:
+            return self.mean_square(centred)
         # x * x and not tf.square, for which ai-edge-quantizer has no integer form.
-        variance = tf.reduce_mean(centred * centred, axis=-1, keepdims=True)
-        return centred * tf.math.rsqrt(variance + self.epsilon)
+        return tf.reduce_mean(centred * centred, axis=-1, keepdims=True)
 
     def finish(self, normal: tf.Tensor) -> tf.Tensor:
         """Gain and offset."""
@@ -62,6 +74,32 @@ class LayerNorm(tf.Module):
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         return self.finish(self.normalize(x))
+
+
+class MeanSquareOfClasses(tf.Module):
+    """The mean square over the channels, in which each class of channels has a scale of its own.
+
+    One scale for all squares leaves ordinary channels no levels beside an outlier: in a MiniLM one reaches
+    212 where others have 0.4, and 16 bits have a step of 1.4 for its squares. Here the squares of each class
+    are at most 1, and a matmul sums each class by itself.
+
+    Args:
+        ranges: the largest absolute value in each channel's class, `[channels]`.
+    """
+
+    def __init__(self, ranges: np.ndarray) -> None:
+        super().__init__()
+        self.scale = tf.Variable(1 / ranges, trainable=False)
+        # Each row has one value other than 0, which int8 weights hold exactly.
+        classes = np.unique(ranges)[:, np.newaxis]
+        weights = np.where(ranges == classes, np.square(ranges) / len(ranges), 0)
+        self.weights = tf.Variable(weights.astype(np.float32), trainable=False)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        with tf.name_scope(f"{MEAN_SQUARE}/"):
+            scaled = x * self.scale
+            by_class = tf.matmul(scaled * scaled, self.weights, transpose_b=True)
+            return tf.reduce_sum(by_class, axis=-1, keepdims=True)
 
 
 class Projection(tf.Module):

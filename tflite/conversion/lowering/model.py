@@ -75,6 +75,8 @@ class LoweredModel(tf.Module):
         self.type_table = tf.Variable(
             to_numpy(tables.token_type_embeddings.embeddings), trainable=False
         )
+        # What the words and types are divided by, for each channel, see `equalize`.
+        self.table_scale: tf.Variable | None = None
         self.embedding_norm = LayerNorm(tables.layer_norm)
         self.attends = backbone.config.token_mixer == "self_attention"
         first_only = registry.get(head).pooled_only and backbone.config.pools_first_token
@@ -104,16 +106,24 @@ class LoweredModel(tf.Module):
         projections = (module for module in self.submodules if isinstance(module, Projection))
         return [projection.layer for projection in projections if projection.as_convolution]
 
+    @property
+    def norms(self) -> list[LayerNorm]:
+        """Every norm of the model."""
+        return [module for module in self.submodules if isinstance(module, LayerNorm)]
+
     @contextlib.contextmanager
-    def observed_by(self, observer: Callable[[Dense, tf.Tensor], None]) -> Iterator[None]:
-        """Calls `observer` with each matmul and its input, in eager calls."""
-        for dense in self.dense_layers:
-            dense.observer = observer
+    def observed_by(
+        self, observer: Callable[[Dense | LayerNorm, tf.Tensor], None]
+    ) -> Iterator[None]:
+        """Calls `observer` with each matmul and its input, each norm and its centred one, in eager calls."""
+        observed = [*self.dense_layers, *self.norms]
+        for module in observed:
+            module.observer = observer
         try:
             yield
         finally:
-            for dense in self.dense_layers:
-                dense.observer = None
+            for module in observed:
+                module.observer = None
 
     @property
     def layers(self) -> list[str]:
@@ -148,18 +158,29 @@ class LoweredModel(tf.Module):
         return tuple(tf.concat([x[:, :kept], x[:, -1:]], axis=1) for x in inputs)
 
     def _embed(self, word_ids: tf.Tensor, type_ids: tf.Tensor) -> tf.Tensor:
-        rows = tf.gather if self.integer else look_up
+        if self.integer:
+            return self.embedding_norm.normalize(self._integer_sum(word_ids, type_ids))
         length = word_ids.shape[1]
-        words = rows(self.word_table, tf.reshape(word_ids, [-1]))
-        types = rows(self.type_table, tf.reshape(type_ids, [-1]))
+        words = look_up(self.word_table, tf.reshape(word_ids, [-1]))
+        types = look_up(self.type_table, tf.reshape(type_ids, [-1]))
         if length is None:
-            positions = rows(self.position_table, tf.range(tf.shape(word_ids)[1]))
+            positions = look_up(self.position_table, tf.range(tf.shape(word_ids)[1]))
             return self.embedding_norm.normalize((words + positions + types)[tf.newaxis])
         # The positions of a fixed length are constant, and LiteRT's GPU accelerator adds a constant
         # [length, channels] to a computed one right in row 0 alone (164 of 200 labels kept), [1, length,
         # channels] in all (200 of 200). The axis is that of the sum: the converter drops one of each look-up.
-        positions = rows(self.position_table, tf.range(length))
+        positions = look_up(self.position_table, tf.range(length))
         return self.embedding_norm.normalize((words + types)[tf.newaxis] + positions[tf.newaxis])
+
+    def _integer_sum(self, word_ids: tf.Tensor, type_ids: tf.Tensor) -> tf.Tensor:
+        """The embeddings of an integer-only model; its length is fixed, so the positions are constants.
+
+        Ids keep their batch axis: adding it to the rows is a RESHAPE in 8 bits, and so is the sum then.
+        """
+        tokens = tf.gather(self.word_table, word_ids) + tf.gather(self.type_table, type_ids)
+        if self.table_scale is not None:
+            tokens = tokens * self.table_scale
+        return tokens + self.position_table[tf.newaxis, : word_ids.shape[1]]
 
     def signature(self, seq_length: int | None) -> tf.types.experimental.PolymorphicFunction:
         """The traced function for inputs `[1, seq_length]`; None: a dynamic length."""
