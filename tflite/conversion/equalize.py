@@ -90,7 +90,7 @@ def _equalize_attention(block: Block, ranges: dict[Dense, np.ndarray]) -> None:
     readers = block.post_attention.groups_dense
     weights = np.concatenate([np.abs(dense.kernel).max(axis=0) for dense in readers])
     factors = _balance(values, weights)
-    if (widest := np.max(values * factors)) > _SMALLEST_RANGE:
+    if (widest := float(np.max(values * factors))) > _SMALLEST_RANGE:
         # As wide as the keys: both are rows of one matmul, whose output has one scale.
         factors *= np.sqrt(np.max(queries * keys)) / widest
     _rescale(value, factors)

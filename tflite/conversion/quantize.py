@@ -90,8 +90,8 @@ def quantize_activations(
         rules.add_static_config(".*", operation, 16, 8)
     for operation in (_MATMULS[0], qtyping.TFLOperationName.SUM):
         rules.add_static_config(f"{MEAN_SQUARE}/", operation, 16, 8)
-    # Feed-forward layers too: GELU leaves values of 23 among others of 0.2, for which 8 bits are too few. In a
-    # MiniLM that raises the last states' median from 24.5 to 34.9 dB.
+    # Feed-forward layers too: GELU leaves values of 23 among others of 0.2, for which 8 bits are too few. In
+    # a MiniLM that raises the last states' median from 24.5 to 34.9 dB.
     for output, operation in _feed_forward(content):
         rules.add_static_config(f"^{re.escape(output)};", operation, 16, 8)
     # The widest range observed: the library's default, a moving average, clips.

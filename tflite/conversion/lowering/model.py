@@ -116,7 +116,7 @@ class LoweredModel(tf.Module):
         self, observer: Callable[[Dense | LayerNorm, tf.Tensor], None]
     ) -> Iterator[None]:
         """Calls `observer` with each matmul and its input, each norm and its centred one, in eager calls."""
-        observed = [*self.dense_layers, *self.norms]
+        observed: list[Dense | LayerNorm] = [*self.dense_layers, *self.norms]
         for module in observed:
             module.observer = observer
         try:
