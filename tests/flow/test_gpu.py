@@ -104,9 +104,13 @@ def test_a_recipe_of_ones_own_is_judged_by_its_file(bundle_dir):
 
 
 def test_without_a_driver_one_line_says_what_to_install(monkeypatch, bundle_dir, package):
-    monkeypatch.setenv("VK_DRIVER_FILES", "/no/driver.json")
+    for variable in ("VK_DRIVER_FILES", "VK_ICD_FILENAMES"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(vulkan, "_swiftshaders", lambda: iter(()))
     flags = ["--model", bundle_dir, "--package", package]
     rejects("apt-get install libvulkan1 chromium-common", "verify", *flags, "--gpu")
+    monkeypatch.setenv("VK_DRIVER_FILES", "/no/driver.json")
+    rejects("VK_DRIVER_FILES=.*there is no /no/driver.json", "verify", *flags, "--gpu")
     rejects("--record: expected with --gpu", "verify", *flags, "--record")
 
 
