@@ -16,7 +16,7 @@ import sqb_tflite
 from sqb_tf.data.example import Example
 from sqb_tf.errors import InputError
 from sqb_tf.heads import registry
-from sqb_tflite.accelerators import records, rules
+from sqb_tflite.accelerators import records, rules, vulkan
 from sqb_tflite.accelerators.check import Check, check_gpu
 from sqb_tflite.accelerators.gpu_runner import GpuRunner
 from sqb_tflite.conversion.recipes import LOWERINGS, Recipe, RecipeSpec
