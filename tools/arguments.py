@@ -231,8 +231,8 @@ def check_characters(
         name = argument.partition("=")[2] if argument.startswith("--") else argument
         if half_character(argument) and name not in read:
             raise InputError(
-                f"argument {argument!r}: not UTF-8: write it as UTF-8; of names only those of files that are "
-                "read may be another encoding, and with --output none"
+                f"argument {argument!r}: not UTF-8: write it as UTF-8 (the name of a file that is read may "
+                "have another encoding, unless --output is written)"
             )
 
 
