@@ -14,11 +14,21 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from fixtures.commands import call, listing, rejects, unchanged
+from fixtures.commands import call, listing, rejects, start_python, unchanged
+from fixtures.devices import wait
 from flatbuffers import flexbuffers
 
 from sqb_tf.errors import InputError
-from sqb_tflite.npu import ai_pack, chips, compiled, compiler, compiler_log, emulator, sdk
+from sqb_tflite.npu import (
+    ai_pack,
+    chips,
+    compiled,
+    compiler,
+    compiler_log,
+    emulator,
+    end_with_parent,
+    sdk,
+)
 from sqb_tflite.npu.chips import Chip
 from sqb_tflite.package import container
 from sqb_tflite.package.info import PackageInfo
@@ -380,6 +390,8 @@ def test_the_emulator_gets_ids_in_the_files_order_and_gives_outputs(emulated):
             assert output.shape == (1, 3)
             assert output.view(np.int32).tolist() == inputs[sent][:, :3].tolist()
         assert runner.classify(["a film"])[0].label in runner.package.labels
+        with pytest.raises(InputError, match="cannot be timed: an emulator's times say nothing"):
+            runner.prepare(inputs)
 
 
 def test_an_emulator_that_ends_is_one_line(emulated):
@@ -390,6 +402,25 @@ def test_an_emulator_that_ends_is_one_line(emulated):
             runner(inputs)
         with pytest.raises(InputError, match="emulator failed"):
             runner(inputs)
+
+
+PARENT = """
+import subprocess, sys
+code = "import time, end_with_parent as e; e.end_with_parent(); print('on'); time.sleep(60)"
+child = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_child_ends_with_a_parent_that_is_killed():
+    folder = str(Path(end_with_parent.__file__).parent)
+    parent = start_python("-c", PARENT, stdin=-1, env={**os.environ, "PYTHONPATH": folder})
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    wait(lambda: not Path(f"/proc/{child}").exists(), 10)
 
 
 def test_what_is_there_is_replaced_with_overwrite_only(program, fixed, tmp_path):

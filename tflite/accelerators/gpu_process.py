@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -18,6 +16,7 @@ import numpy as np
 from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.hardware_accelerator import HardwareAccelerator
 
+from ..npu.end_with_parent import end_with_parent
 from . import messages
 
 
@@ -60,18 +59,6 @@ def main(package: str, requests: BinaryIO, answers: BinaryIO) -> None:
         if index not in signatures:
             signatures[index] = _Signature(model, index)
         messages.send(answers, {}, signatures[index].run(inputs))
-
-
-def end_with_parent() -> None:
-    """Ends this process when its parent has: after kill -9 too, and in the middle of a run that hangs."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

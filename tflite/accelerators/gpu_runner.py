@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -49,6 +49,8 @@ class GpuRunner(Runner):
             than `time_limit`.
     """
 
+    untimed = "its time on the GPU accelerator would be that of messages between processes"
+
     def __init__(self, path: str | Path, time_limit: float = TIME_LIMIT) -> None:
         super().__init__(path)
         self.driver, self._limit = vulkan.find(), time_limit
@@ -75,12 +77,6 @@ class GpuRunner(Runner):
         self._process.kill()
         self._process.communicate()
         self._log.close()
-
-    def prepare(
-        self, inputs: Mapping[str, np.ndarray], signature: str | None = None
-    ) -> Callable[[], None]:
-        """Not here: a run's time would be that of the messages, and over SwiftShader of a CPU."""
-        raise NotImplementedError
 
     @property
     def refused(self) -> dict[str, int]:

@@ -12,8 +12,6 @@ import json
 import math
 import os
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +19,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import onnxruntime_qnn
+from end_with_parent import end_with_parent  # beside this program
 
 _PROVIDER = "QNN"
 
@@ -92,18 +91,6 @@ class _Tensor:
     def described(self) -> Any:
         kind = onnx.helper.np_dtype_to_tensor_dtype(self._dtype)
         return onnx.helper.make_tensor_value_info(self.name, kind, self._shape)
-
-
-def end_with_parent() -> None:
-    """Ends this process when its parent has: after kill -9 too, and in the middle of a run that hangs."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -67,6 +67,8 @@ class Runner(Backend):
             a runner that was closed.
     """
 
+    untimed = ""  # why `prepare` refuses; nothing: a run may be timed
+
     def __init__(self, path: str | Path | bytes, num_threads: int = 1) -> None:
         if num_threads < 1:
             raise InputError(f"num_threads {num_threads}: expected at least 1")
@@ -153,7 +155,12 @@ class Runner(Backend):
 
         The returned function is valid until `prepare` is called again; neither is for threads that share the
         runner.
+
+        Raises:
+            InputError: a runner whose times would say nothing of the hardware, see `untimed`.
         """
+        if self.untimed:
+            raise InputError(f"{self.origin} cannot be timed: {self.untimed}")
         chosen, inputs = self._fitted(inputs, signature)
         if self._prepared is None:
             with self._model() as self._prepared:
