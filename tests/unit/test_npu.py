@@ -406,17 +406,17 @@ def test_an_emulator_that_ends_is_one_line(emulated):
 
 PARENT = """
 import subprocess, sys
-code = "import time, end_with_parent as e; e.end_with_parent(); print('on'); time.sleep(60)"
-child = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE)
+child = subprocess.Popen([sys.executable, "-u", *sys.argv[1:]], stdout=subprocess.PIPE)
 child.stdout.readline()
 print(child.pid, flush=True)
 sys.stdin.read()
 """
 
 
-def test_a_child_ends_with_a_parent_that_is_killed():
-    folder = str(Path(end_with_parent.__file__).parent)
-    parent = start_python("-c", PARENT, stdin=-1, env={**os.environ, "PYTHONPATH": folder})
+def test_a_child_ends_with_a_parent_that_is_killed(tmp_path):
+    program = tmp_path / "endless.py"
+    program.write_text("import sys, time; print(sys.argv[1]); time.sleep(60)")
+    parent = start_python("-c", PARENT, end_with_parent.__file__, str(program), "on", stdin=-1)
     child = int(parent.stdout.readline())
     parent.kill()
     parent.communicate()

@@ -21,7 +21,7 @@ from sqb_tf.errors import InputError, last_line
 from ..package import container
 from ..package.properties import NPU, is_compiled
 from ..runtime.runner import Runner
-from . import compiled
+from . import compiled, end_with_parent
 from .sdk import QnnPython, qnn_python
 
 # Seconds of a run after which the emulator hangs: fp16 of squeezebert-base takes 29 for a text.
@@ -120,7 +120,7 @@ class EmulatedModel:
         self._log = open(Path(self._folder.name, "log"), "w+", errors="replace")  # noqa: SIM115
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         self._process = subprocess.Popen(
-            [python.executable, str(_PROGRAM), str(request)],
+            [python.executable, end_with_parent.__file__, str(_PROGRAM), str(request)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -19,7 +19,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import onnxruntime_qnn
-from end_with_parent import end_with_parent  # beside this program
 
 _PROVIDER = "QNN"
 
@@ -94,5 +93,4 @@ class _Tensor:
 
 
 if __name__ == "__main__":
-    end_with_parent()
     main(sys.argv[1])

@@ -1,8 +1,13 @@
-"""A child process that ends with its parent. It imports nothing of this project."""
+"""A child process that ends with its parent.
+
+As a program, `end_with_parent.py PROGRAM ARGUMENT...` runs another one so, in a Python without this project.
+"""
 
 from __future__ import annotations
 
 import os
+import runpy
+import sys
 import threading
 import time
 
@@ -17,3 +22,9 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    del sys.argv[0]
+    runpy.run_path(sys.argv[0], run_name="__main__")
