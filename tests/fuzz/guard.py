@@ -1,12 +1,12 @@
 """Runs a target on inputs, each in a fork: a crash, no end, or too much memory is an outcome as others are.
 
-`Guard` is the test's side. The forks are made by a process of its own, which has no TensorFlow and no
-threads: `python guard.py TARGET` reads inputs from standard input, each after its size, and writes a line of
-JSON for each.
+`Guard` is the test's side. The forks are made by a process of its own, which has no threads: `python guard.py
+TARGET` reads inputs from standard input, each after its size, and writes a line of JSON for each.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -63,16 +63,16 @@ class Guard:
 
 
 def _main(name: str) -> None:
-    from fuzz.targets import MISBEHAVING, TARGETS
+    from fuzz.targets import LOADED, MISBEHAVING, TARGETS
 
-    target = TARGETS.get(name, MISBEHAVING)
+    target = {**TARGETS, **LOADED}.get(name, MISBEHAVING)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     first = True
     while size := sys.stdin.buffer.read(8):
         content = sys.stdin.buffer.read(*struct.unpack("<q", size))
         if first:
             # In this process, so that no fork imports again. The first input is a valid one.
-            target.read(content)
+            (target.prepare or functools.partial(target.read, content))()
             first = False
         print(json.dumps(_forked(target, content)), flush=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import io
 import json
 import os
@@ -28,14 +29,17 @@ class Target:
     """A reader.
 
     Attributes:
-        read: reads a file's bytes. Imports what it needs inside, and no TensorFlow: it runs in forks.
+        read: reads a file's bytes. Imports what it needs inside.
         seeds: the fixture that gives valid files, as a list of bytes.
         refusals: the exceptions by which it refuses a file, with a message of one line.
+        prepare: imports what it needs, before the forks; None: by reading a valid file. TensorFlow must have
+            computed nothing before a fork, where its threads are missing.
     """
 
     read: Callable[[bytes], None]
     seeds: str
     refusals: tuple[type[Exception], ...] = (InputError,)
+    prepare: Callable[[], None] | None = None
 
 
 def read_package(content: bytes) -> None:
@@ -98,6 +102,20 @@ def read_transformers_folder(content: bytes) -> None:
     with _folder(content) as path:
         folder = transformers_folder.read(path)
         _ = (folder.config, folder.seq_length, folder.labels(folder.head), folder.arrays)
+
+
+def load(content: bytes) -> None:
+    """Makes the Keras model of a bundle or a folder of transformers."""
+    import sqb_tf
+
+    with _folder(content) as folder:
+        sqb_tf.load(folder)
+
+
+def import_keras() -> None:
+    """All that `load` imports."""
+    for name in ("sqb_tf.checkpoint.source", "sqb_tf.model.heads", "sqb_tf.text.tokenizer"):
+        importlib.import_module(name)
 
 
 def read_shards(content: bytes) -> None:
@@ -243,6 +261,12 @@ TARGETS = {
     "tool output": Target(read_tool_output, "fuzz_tool_output", (ToolError,)),
     "device answer": Target(read_device_answer, "fuzz_device_answers", (InputError, DeviceError)),
     "journal": Target(read_journal, "fuzz_journals"),
+}
+
+# Slow: TensorFlow has 1 s for each mutant.
+LOADED = {
+    "loaded bundle": Target(load, "fuzz_bundles", prepare=import_keras),
+    "loaded transformers folder": Target(load, "fuzz_transformers_folders", prepare=import_keras),
 }
 
 

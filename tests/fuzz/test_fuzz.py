@@ -12,7 +12,7 @@ import pytest
 from fixtures.paths import REPOSITORY
 from fuzz.guard import Guard, Outcome
 from fuzz.mutate import mutant
-from fuzz.targets import TARGETS
+from fuzz.targets import LOADED, TARGETS
 
 QUICK = 300
 SLOW_SECONDS = float(os.environ.get("SQB_FUZZ_SECONDS", 60))  # of each target
@@ -55,10 +55,10 @@ def test_mutants(target, request):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [*TARGETS, *LOADED])
 def test_more_mutants(target, request):
-    numbers = range(QUICK, 10**9)
-    fuzz(target, request.getfixturevalue(TARGETS[target].seeds), numbers, SLOW_SECONDS)
+    seeds = request.getfixturevalue({**TARGETS, **LOADED}[target].seeds)
+    fuzz(target, seeds, range(QUICK, 10**9), SLOW_SECONDS)
 
 
 @pytest.mark.parametrize("target", TARGETS)
