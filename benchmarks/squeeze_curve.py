@@ -1,7 +1,8 @@
 """Which layers, groups and widths earn their place: accuracy over latency of students of one teacher.
 
-Squeezes each setting on the same number of tokens, fine-tunes it on CLINC150 like its teacher, converts it to
-int8, and times all of them in one interleaved run. One student is squeezed with other weights of the loss.
+Squeezes each setting on the same number of tokens, fine-tunes it on CLINC150 (--tasks: on others too) like
+its teacher, converts it to int8, and times all of them in one interleaved run. One student is squeezed with
+other weights of the loss.
 Every result is kept in --results, so that the same command goes on where it stopped, on another machine too.
 Writes the tables of a results page, and a picture.
 """
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from sqb_tf.training.squeezing.options import SqueezeOptions
 
 MARKER = "squeeze-curve"
-TASK = "CLINC150"
+TASK = "CLINC150"  # which decides what is faster and better
+TASKS = (TASK, "BANKING77", "SST-2")
 # Names of results that are no student's.
 TEACHER, LATENCY = "teacher", "latency"
 
@@ -114,8 +116,8 @@ def squeeze_options(setting: Setting, args: argparse.Namespace) -> SqueezeOption
     )
 
 
-def measure_student(setting: Setting, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Squeezes a student and fine-tunes it; a killed run is resumed."""
+def squeeze_student(setting: Setting, args: argparse.Namespace, folder: Path) -> str:
+    """Squeezes a student, unless the folder has it, and returns where it is; a killed run is resumed."""
     from sqb_tf.training.pretraining.shards import Shards
     from sqb_tf.training.squeezing.squeeze import squeeze
 
@@ -124,20 +126,31 @@ def measure_student(setting: Setting, args: argparse.Namespace, folder: Path) ->
     if not (student / "metrics.json").is_file():
         print(f"squeezing to {setting.name}", file=sys.stderr)
         squeeze(Shards(args.shards), student, squeeze_options(setting, args), resume=True)
-    metrics = json.loads((student / "metrics.json").read_text(encoding="utf-8"))
-    result = fine_tune(setting.name, str(student), args, folder)
+    return str(student)
+
+
+def measure(
+    setting: Setting | None, task: str, args: argparse.Namespace, folder: Path
+) -> dict[str, Any]:
+    """A student's accuracy on a task, and what squeezing it gave; the teacher's without a setting."""
+    source = args.teacher if setting is None else squeeze_student(setting, args, folder)
+    result = fine_tune(source, task, args, folder)
+    if setting is None:
+        return result
+    metrics = json.loads((folder / "student" / "metrics.json").read_text(encoding="utf-8"))
     result |= {name: metrics[name] for name in ("metric", "seconds", "parameters")}
     return {**result, "held_out": metrics["curve"][-1]}
 
 
-def fine_tune(name: str, source: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def fine_tune(source: str, task: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Fine-tunes a student or the teacher, converts it to int8, and evaluates the package."""
     from sqb_tflite import Runner, convert
 
-    print(f"fine-tuning {name}", file=sys.stderr)
-    Contender(init=source, precision=args.precision).train(BENCHMARKS[TASK], 0, folder / "tuned")
-    package = convert(folder / "tuned", "int8")
-    return {"accuracy": score(Runner(package), BENCHMARKS[TASK]), "bytes": len(package)}
+    print(f"fine-tuning {folder.name} on {task}", file=sys.stderr)
+    tuned = folder / ("tuned" if task == TASK else f"tuned-{task}")
+    Contender(init=source, precision=args.precision).train(BENCHMARKS[task], 0, tuned)
+    package = convert(tuned, "int8")
+    return {"accuracy": score(Runner(package), BENCHMARKS[task]), "bytes": len(package)}
 
 
 def measure_latency(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -151,26 +164,39 @@ def measure_latency(args: argparse.Namespace) -> list[dict[str, Any]]:
     return package_latency.measure(packages, args.output, args.runs)
 
 
-def collect(args: argparse.Namespace) -> dict[str, Any]:
-    """Everything measured."""
+def result_digest(
+    setting: Setting | None, task: str, teacher: str, args: argparse.Namespace
+) -> str:
+    """Of all that a result depends on; `teacher`: the digest of its weights."""
     from sqb_tf.training.pretraining.shards import Shards
 
-    results = output.Results(args.results)
+    training = (teacher, args.precision, BENCHMARKS[task].epochs)
+    if setting is None:
+        return output.digest(training)
     index = Shards(args.shards).index
-    teacher = weights_digest(args.teacher)
-    training = (teacher, args.precision, BENCHMARKS[TASK].epochs)
-    digest = output.digest(training)
-    folder = args.output / f"{TEACHER}-{digest}"
-    tuned = functools.partial(fine_tune, TEACHER, args.teacher, args, folder)
-    rows = {TEACHER: results.get(TEACHER, digest, tuned)}
     text = (index.seq_length, index.records, index.unigrams)
-    for name, setting in STUDENTS.items():
-        squeezing = (setting.options, args.tokens, args.batch_size, args.learning_rate)
-        digest = output.digest(training, text, squeezing)
-        folder = args.output / f"{name}-{digest}".replace(", ", "-").replace(" ", "-")
-        student = functools.partial(measure_student, setting, args, folder)
-        if name in args.students or results.has(name, digest):
-            rows[name] = results.get(name, digest, student)
+    squeezing = (setting.options, args.tokens, args.batch_size, args.learning_rate)
+    return output.digest(training, text, squeezing)
+
+
+def collect(args: argparse.Namespace) -> dict[str, Any]:
+    """Everything measured."""
+    results, teacher = output.Results(args.results), weights_digest(args.teacher)
+    rows: dict[str, Any] = {}
+    for name, setting in {TEACHER: None, **STUDENTS}.items():
+        digests = {task: result_digest(setting, task, teacher, args) for task in TASKS}
+        folder = args.output / f"{name}-{digests[TASK]}".replace(", ", "-").replace(" ", "-")
+        for task, digest in digests.items():
+            if setting is None:  # on other tasks: `pareto.py`
+                requested = task == TASK
+            else:
+                requested = task in args.tasks and name in args.students
+            key = name if task == TASK else f"{name}/{task}"
+            if requested or results.has(key, digest):
+                run = functools.partial(measure, setting, task, args, folder)
+                result = results.get(key, digest, run)
+                row = rows.setdefault(name, {**result, "accuracies": {}})
+                row["accuracies"][task] = result["accuracy"]
     timed = output.digest(teacher, [s.options for s in SETTINGS], args.runs, output.processor())
     return {
         "tokens": args.tokens,
@@ -197,7 +223,7 @@ def table(report: dict[str, Any]) -> str:
     """A row for each setting, in bold if none is faster and better."""
     rows, times = report["rows"], medians(report["records"])
     titles = [
-        f"{TASK}, %",
+        *(f"{task}, %" for task in TASKS),
         *(f"{n} tokens, ms" for n in LENGTHS),
         "MB",
         "last layer's error",
@@ -207,7 +233,9 @@ def table(report: dict[str, Any]) -> str:
     front = set(best(rows, times, LENGTHS[0])) & set(best(rows, times, LENGTHS[1]))
     for name in [name for name in times if name in rows]:
         row = rows[name]
-        cells = [f"{100 * row['accuracy']:.1f}", *(f"{times[name][n]:.2f}" for n in LENGTHS)]
+        accuracies = [row["accuracies"].get(task) for task in TASKS]
+        cells = ["" if value is None else f"{100 * value:.1f}" for value in accuracies]
+        cells += [f"{times[name][n]:.2f}" for n in LENGTHS]
         cells += [f"{row['bytes'] / 1e6:.1f}"]
         if name != TEACHER:
             cells += [f"{row['metric']['value']:.3f}", f"{row['seconds'] / 60:.0f}"]
@@ -215,7 +243,7 @@ def table(report: dict[str, Any]) -> str:
         lines.append([title, *cells, *[""] * (len(titles) - len(cells))])
     foot = (
         f"Each student after {report['tokens'] / 1e6:.1f} million tokens, one seed, trained in "
-        f"{report['precision']}; bold: no other is faster and better at "
+        f"{report['precision']}; bold: no other is faster and better on {TASK} at "
         f"{' nor at '.join(map(str, LENGTHS))} tokens. int8, {measured_on(report['records'])}"
     )
     missing = ", ".join(name for name in STUDENTS if name not in rows)
@@ -269,6 +297,13 @@ def main() -> None:
         default=list(STUDENTS),
         metavar="STUDENT",
         help=f"some of: {'; '.join(STUDENTS)} (default: all); the tables also have what is kept",
+    )
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        choices=TASKS,
+        default=[TASK],
+        help="what the students are fine-tuned on (default: %(default)s)",
     )
     parser.add_argument("--tokens", type=float, default=2e6, help="tokens that each student reads")
     parser.add_argument("--batch-size", type=int, default=16, help="instances of a step")
