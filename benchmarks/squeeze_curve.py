@@ -305,7 +305,9 @@ def main() -> None:
         default=[TASK],
         help="what the students are fine-tuned on (default: %(default)s)",
     )
-    parser.add_argument("--tokens", type=float, default=2e6, help="tokens that each student reads")
+    parser.add_argument(
+        "--tokens", type=float, default=5e5, help="that each student reads (default: 500,000)"
+    )
     parser.add_argument("--batch-size", type=int, default=16, help="instances of a step")
     parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="peak rate")
     output.add_results(parser, "squeeze-curve")
