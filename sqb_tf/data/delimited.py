@@ -12,7 +12,7 @@ from typing import Any
 
 from sqb_tf.data.data_format import DataFormat, Skip, find_file
 from sqb_tf.data.example import Columns, Example
-from sqb_tf.data.labels import clean_label
+from sqb_tf.data.labels import clean_label, shortened
 from sqb_tf.data.lines import half_character
 from sqb_tf.data.rows import Row, csv_rows, json_rows, other_separator, tsv_rows
 from sqb_tf.errors import InputError, suggest
@@ -145,7 +145,8 @@ class DelimitedFile:
             return InputError(
                 f"{self.path}:{line}: {column!r} is missing: the row has {cells}, the header {len(row)}"
             )
-        present = ", ".join(repr(key)[1:-1] for key in row if key) or "none"  # on one line
+        names = [repr(key)[1:-1] for key in row if key]  # on one line
+        present = shortened(names or ["none"], 20)
         hint = other_separator(self.path, row) or suggest(column, row) or self._unlabelled(column)
         return InputError(
             f"{self.path}:{line}: no column {column!r}; found: {present}{hint} "

@@ -32,9 +32,10 @@ def clean_label(label: str) -> str:
 
 
 def shortened(labels: Sequence[str], most: int = 5) -> str:
-    """Labels for a message: the first `most`, and how many more there are."""
+    """Labels for a message: the first `most`, each up to 80 characters, and how many more there are."""
     more = f" and {len(labels) - most:,} more" if len(labels) > most else ""
-    return f"{', '.join(labels[:most])}{more}"
+    first = (label if len(label) <= 80 else f"{label[:80]}..." for label in labels[:most])
+    return f"{', '.join(first)}{more}"
 
 
 def differences(data: Sequence[str], model: Sequence[str]) -> str:
