@@ -110,6 +110,8 @@ def _summary(result: dict[str, Any]) -> Iterator[str]:
         yield f"expected calibration error {error:.4f}"
     if "comparison" in result:
         counts = result["comparison"]
+        figures = ", ".join(f"{name} {v:.4f}" for name, v in counts["other"]["metrics"].items())
+        yield f"the other model: {figures}"
         yield (
             f"decided differently: {counts['changed']}; right here alone: {counts['only_this_right']}, "
             f"there alone: {counts['only_other_right']}"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -157,13 +158,20 @@ def test_two_models_side_by_side(backend, task, decisions, tmp_path):
     with open(tmp_path / "changes.csv", newline="") as file:
         who = [row["right"] for row in csv.DictReader(file)]
     assert len(who) == counts["changed"] and who[0] == "the other"
+    alone = evaluate(other, task, "dev", report=tmp_path / "other")
+    assert counts["other"]["metrics"] == alone["metrics"]
+    assert counts["other"]["classes"] == alone["classes"]
+    ours, theirs = sum(right) / 500, len(right[::3]) / 500
+    row = re.search(r"<tr><td[^>]*>accuracy</td>.*?</tr>", (tmp_path / "report.html").read_text())
+    cells = re.findall(r">([^<]*)</td>", row[0])
+    assert cells == ["accuracy", f"{ours:.4f}", f"{theirs:.4f}", f"{ours - theirs:+.4f}"]
     evaluate(backend, task, "dev", report=tmp_path)
     assert not (tmp_path / "changes.csv").exists()  # it would be taken for this one's
 
 
 def test_the_same_model_changes_nothing():
-    comparison = Comparison()
     head = registry.get_task_head("classification")(LABELS)
+    comparison = Comparison(head)
     example = Example("text", label="a")
     judgements = list(head.judge(example, classified(LABELS, "b", 0.5)))
     comparison.add(example, judgements, judgements)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ MOST_CLASSES = 1000
 WORDS = {
     **dict.fromkeys(("class", "gold", "predicted", "part", "right", "other", "group"), "words"),
     **dict.fromkeys(("text", "pair"), "words sentence"),
+    "figure": "words",
 }
+Figures = Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,8 +181,35 @@ class Report:
                 f"right in both: {counts['both_right']:,}; in neither: {counts['neither_right']:,}",
             ],
         )
+        other = self.summary["comparison"]["other"]
+        both = (self.summary, other)
+        yield table("Both models", _side_by_side("figure", *map(_figures, both)), WORDS)
+        if "classes" in other:
+            f1 = ({name: score["f1"] for name, score in of["classes"].items()} for of in both)
+            yield table("F1 by class of both models", _side_by_side("class", *f1), WORDS)
         if self.comparison.changes:
             yield _ranked_table(self.comparison.changes)
+
+
+def _figures(result: dict[str, Any]) -> dict[str, float]:
+    """The figures of one model that are compared."""
+    figures = dict(result["metrics"])
+    if abstention := result.get("abstention"):
+        figures |= {"answered": abstention["answered"], "of those right": abstention["precision"]}
+    if calibration := result.get("calibration"):
+        figures["expected calibration error"] = calibration["expected_calibration_error"]
+    return figures
+
+
+def _side_by_side(header: str, ours: Figures, theirs: Figures) -> list[list[str]]:
+    """A table of both models' figures and their difference; no cell where a model has none."""
+    rows = [[header, "this model", "the other", "difference"]]
+    for name in dict.fromkeys([*ours, *theirs]):
+        figures = [side[name] for side in (ours, theirs) if name in side]
+        difference = f"{figures[0] - figures[1]:+.4f}" if len(figures) == 2 else ""
+        cells = [f"{side[name]:.4f}" if name in side else "" for side in (ours, theirs)]
+        rows.append([name, *cells, difference])
+    return rows
 
 
 def _ranked_table(ranked: RankedRows) -> str:
