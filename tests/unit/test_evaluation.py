@@ -96,16 +96,24 @@ def test_entities_are_scored_as_the_metric_does():
     rows = [
         ("a b c d", "B-X I-X O B-Y", "B-X I-X O B-X"),  # right; of another type
         ("a b c d", "B-X O B-Y O", "O O B-Y B-X"),  # missed; right; invented
+        ("a b c d", "O O O O", "O B-X I-X O"),  # invented
     ]
+    scores = [(0.9, 0.9, 0.9, 0.4), (0.8, 1.0, 1.0, 0.5), (1.0, 0.5, 0.9, 1.0)]
     assessment, results, examples = Assessment(head), [], []
-    for text, gold, said in rows:
+    for (text, gold, said), sure in zip(rows, scores, strict=True):
         examples.append(Example(text, label=gold))
-        results.append(Tagging(tuple(text.split()), tuple(said.split())))
+        results.append(Tagging(tuple(text.split()), tuple(said.split()), sure))
         assessment.add(examples[-1], head.judge(examples[-1], results[-1]))
     expected = head.scores(["entity_f1"], head.metric_inputs(results), head.references(examples))
     assert assessment.averages()["micro"]["f1"] == pytest.approx(expected["entity_f1"])
-    assert sorted(assessment.confusions()) == [("", "X", 1), ("X", "", 1), ("Y", "X", 1)]
-    assert {row[2] for row in assessment.errors.rows()} == {"d", "a"}
+    assert sorted(assessment.confusions()) == [("", "X", 2), ("X", "", 1), ("Y", "X", 1)]
+    # Part, gold, predicted, score: the surest first, by the mean over an entity's words.
+    assert [row[2:] for row in assessment.errors.rows()] == [
+        ["a", "X", "", "0.8000"],
+        ["b c", "", "X", "0.7000"],
+        ["d", "", "X", "0.5000"],
+        ["d", "Y", "X", "0.4000"],
+    ]
     assert assessment.confidence.to_json() is None
 
 
@@ -202,7 +210,7 @@ def test_a_long_text_and_half_a_character_are_kept(tmp_path):
 def test_entities_that_are_invented_alone_have_averages(tmp_path):
     head = registry.get_task_head("token_classification")(["O", "B-X"])
     (tmp_path / "dev.conll").write_text("a\tO\n")
-    backend = Answering(head, {"a": Tagging(("a",), ("B-X",))})
+    backend = Answering(head, {"a": Tagging(("a",), ("B-X",), (0.9,))})
     evaluate(backend, Task("conll", tmp_path), "dev", report=tmp_path / "report")
     text = (tmp_path / "report" / "evaluation.json").read_text()
     result = json.loads(text, parse_constant=pytest.fail)

@@ -103,8 +103,7 @@ class Report:
 
     def _findings(self) -> Iterator[str]:
         wrong = len(self.assessment.errors)
-        order = ", the surest first" if self.assessment.head.judges_probabilities else ""
-        yield f"{wrong:,} decisions are wrong; {ERRORS} has all of them{order}"
+        yield f"{wrong:,} decisions are wrong; {ERRORS} has all of them, the highest scores first"
         scores = self.assessment.classes()
         weak = sorted((s for s in scores.items() if s[1].gold), key=lambda item: item[1].f1)[:3]
         if len(scores) > 3:
