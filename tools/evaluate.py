@@ -104,7 +104,10 @@ def _summary(result: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: {shares}"
     if "abstention" in result:
         shares = result["abstention"]
-        yield f"answered {shares['answered']:.4f}, of those right {shares['precision']:.4f}"
+        yield (
+            f"answered {shares['answered']:.4f}, of those right {shares['precision']:.4f}; in the metrics, a "
+            "text without a label is wrong (--abstain-below 0 labels every text)"
+        )
     if "calibration" in result:
         error = result["calibration"]["expected_calibration_error"]
         yield f"expected calibration error {error:.4f}"

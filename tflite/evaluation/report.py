@@ -116,7 +116,8 @@ class Report:
             )
         if abstention := self.summary.get("abstention"):
             yield (
-                f"{abstention['answered']:.1%} are answered, of those {abstention['precision']:.1%} are right"
+                f"{abstention['answered']:.1%} are answered, of those {abstention['precision']:.1%} are "
+                "right; in the metrics and below, a text without a label is wrong"
             )
         if calibration := self.assessment.confidence.to_json():
             yield f"expected calibration error: {calibration['expected_calibration_error']:.3f}"
