@@ -170,9 +170,17 @@ def test_two_models_side_by_side(backend, task, decisions, tmp_path):
     assert counts["other"]["metrics"] == alone["metrics"]
     assert counts["other"]["classes"] == alone["classes"]
     ours, theirs = sum(right) / 500, len(right[::3]) / 500
-    row = re.search(r"<tr><td[^>]*>accuracy</td>.*?</tr>", (tmp_path / "report.html").read_text())
+    page = (tmp_path / "report.html").read_text()
+    row = re.search(r"<tr><td[^>]*>accuracy</td>.*?</tr>", page)
     cells = re.findall(r">([^<]*)</td>", row[0])
     assert cells == ["accuracy", f"{ours:.4f}", f"{theirs:.4f}", f"{ours - theirs:+.4f}"]
+    differ = re.search(r"<caption>F1 of the classes that differ</caption>.*?</table>", page, re.S)
+    differences = re.findall(r">([+-][\d.]+)</td>", differ[0])
+    assert len(differences) == 3 and differences == sorted(
+        differences, key=lambda cell: -abs(float(cell))
+    )
+    evaluate(backend, task, "dev", report=tmp_path / "same", against=backend)
+    assert "classes that differ" not in (tmp_path / "same" / "report.html").read_text()
     evaluate(backend, task, "dev", report=tmp_path)
     assert not (tmp_path / "changes.csv").exists()  # it would be taken for this one's
 

@@ -170,7 +170,7 @@ class Report:
     def _comparison_parts(self) -> Iterator[str]:
         if self.comparison is None:
             return
-        counts = self.comparison.to_json()
+        counts = self.summary["comparison"]
         yield "<h2>Beside the other model</h2>"
         yield bullets(
             "summary",
@@ -181,12 +181,11 @@ class Report:
                 f"right in both: {counts['both_right']:,}; in neither: {counts['neither_right']:,}",
             ],
         )
-        other = self.summary["comparison"]["other"]
-        both = (self.summary, other)
+        both = (self.summary, counts["other"])
         yield table("Both models", _side_by_side("figure", *map(_figures, both)), WORDS)
-        if "classes" in other:
-            f1 = ({name: score["f1"] for name, score in of["classes"].items()} for of in both)
-            yield table("F1 by class of both models", _side_by_side("class", *f1), WORDS)
+        if differing := _differing_classes(*both):
+            rows = _side_by_side("class", *differing)
+            yield table("F1 of the classes that differ", rows, WORDS)
         if self.comparison.changes:
             yield _ranked_table(self.comparison.changes)
 
@@ -199,6 +198,15 @@ def _figures(result: dict[str, Any]) -> dict[str, float]:
     if calibration := result.get("calibration"):
         figures["expected calibration error"] = calibration["expected_calibration_error"]
     return figures
+
+
+def _differing_classes(*results: dict[str, Any]) -> list[Figures]:
+    """The F1 of the classes that two models tell differently well, the largest difference first."""
+    ours, theirs = ({n: c["f1"] for n, c in of.get("classes", {}).items()} for of in results)
+    # A class that one model alone predicts, never rightly, has an F1 of 0 in both.
+    differences = {name: abs(f1 - theirs.get(name, 0.0)) for name, f1 in ours.items()}
+    names = sorted(filter(differences.get, differences), key=lambda name: -differences[name])
+    return [{name: of[name] for name in names} for of in (ours, theirs)] if names else []
 
 
 def _side_by_side(header: str, ours: Figures, theirs: Figures) -> list[list[str]]:
