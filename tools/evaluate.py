@@ -104,12 +104,17 @@ def _summary(result: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: {shares}"
     if "abstention" in result:
         shares = result["abstention"]
-        yield f"answered {shares['answered']:.4f}, of those right {shares['precision']:.4f}"
+        yield (
+            f"answered {shares['answered']:.4f}, of those right {shares['precision']:.4f}; in the metrics, a "
+            "text without a label is wrong (--abstain-below 0 labels every text)"
+        )
     if "calibration" in result:
         error = result["calibration"]["expected_calibration_error"]
         yield f"expected calibration error {error:.4f}"
     if "comparison" in result:
         counts = result["comparison"]
+        figures = ", ".join(f"{name} {v:.4f}" for name, v in counts["other"]["metrics"].items())
+        yield f"the other model: {figures}"
         yield (
             f"decided differently: {counts['changed']}; right here alone: {counts['only_this_right']}, "
             f"there alone: {counts['only_other_right']}"

@@ -193,10 +193,21 @@ class MultiLabelHead(IndexedHead):
         return float(-np.log(np.maximum(scores, np.finfo(np.float32).tiny)).mean())
 
     def baseline(self, metric: str, references: Any) -> tuple[str, float] | None:
-        most = int(references.sum(0).argmax())
+        """The best of always giving the most frequent labels, one or more.
+
+        Where a model gives every text the same scores, fitted thresholds give the labels that score best.
+        """
         constant = np.zeros_like(references)
-        constant[:, most] = True
-        return f"always giving {self.labels[most]!r}", self.metrics[metric](constant, references)
+        best, answer = -1.0, ""
+        for count, label in enumerate(np.argsort(-references.sum(0), kind="stable"), 1):
+            constant[:, label] = True
+            score = self.metrics[metric](constant, references)
+            if score > best:
+                names = (
+                    f"the {count} most frequent labels" if count > 1 else repr(self.labels[label])
+                )
+                best, answer = score, f"always giving {names}"
+        return answer, best
 
     def format_prediction(self, result: MultiLabel, names: Mapping[str, str]) -> str:
         """A list in JSON: any separator may be in a label."""

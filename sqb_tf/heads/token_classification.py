@@ -30,10 +30,14 @@ from sqb_tf.text.plain_words import plain_words
 
 @dataclasses.dataclass(frozen=True)
 class Tagging:
-    """The result for one text of tagged words: each word with its tag."""
+    """The result for one text of tagged words: each word with its tag, and the tag's probability.
+
+    A word of invisible characters has no token: it is surely no entity.
+    """
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
+    scores: tuple[float, ...]
 
     def line(self, text: str, pair: str | None) -> str:
         """For people: every word with its tag."""
@@ -86,11 +90,11 @@ class TokenClassificationHead(TaskHead):
 
     def decode(self, row: TextPair, requests: Sequence[Any], outputs: Sequence[Outputs]) -> Any:
         words = _words(row[0])
-        tags = [outside_tag(self.labels)] * len(words)
+        tags, sure = [outside_tag(self.labels)] * len(words), [1.0] * len(words)
         read, scores = word_scores(requests, outputs)
-        for word, best in zip(read, scores.argmax(-1), strict=True):
-            tags[word] = self.labels[best]
-        return Tagging(words, tuple(tags))
+        for word, best, score in zip(read, scores.argmax(-1), scores.max(-1).tolist(), strict=True):
+            tags[word], sure[word] = self.labels[best], score
+        return Tagging(words, tuple(tags), tuple(sure))
 
     def table_cells(self, result: Any) -> tuple[str, ...]:
         """A tag for each word, separated by spaces."""
@@ -100,15 +104,20 @@ class TokenClassificationHead(TaskHead):
         return result.tags
 
     def judge(self, example: Example, result: Tagging) -> Iterator[Judgement]:
-        """Each entity by its type: one that is right, missed, invented, or of another type."""
+        """Each entity by its type: one that is right, missed, invented, or of another type.
+
+        Its score is the mean probability of its words' tags, as in `find_entities`.
+        """
         gold, predicted = (
             {(first, last): kind for kind, first, last in tag_spans(tags)}
             for tags in (example.label_text.split(" "), result.tags)
         )
         for span in sorted(gold.keys() | predicted.keys()):
             right, said = gold.get(span, ""), predicted.get(span, "")
-            words = " ".join(result.words[span[0] : span[1] + 1])
-            yield Judgement(right, said, right == said, part=words)
+            place = slice(span[0], span[1] + 1)
+            score = float(np.mean(result.scores[place]))
+            words = " ".join(result.words[place])
+            yield Judgement(right, said, right == said, score, part=words)
 
     def metric_inputs(self, results: Sequence[Tagging]) -> list[list[str]]:
         return [list(result.tags) for result in results]

@@ -52,7 +52,9 @@ class Finding:
     shown: Sequence[str] = ()
 
 
-def find(survey: Survey, tokens: Tokens | None, seq_length: int, origin: str) -> list[Finding]:
+def find(
+    survey: Survey, tokens: Tokens | None, seq_length: int, origin: str, weighted: bool = False
+) -> list[Finding]:
     """What a survey shows, errors first.
 
     Args:
@@ -60,6 +62,7 @@ def find(survey: Survey, tokens: Tokens | None, seq_length: int, origin: str) ->
         tokens: its training texts in the tokens of a vocabulary, if there is one.
         seq_length: of the inputs, in tokens.
         origin: whose vocabulary it is, for messages.
+        weighted: whether all classes count the same already, so that nobody is told to.
     """
     findings = [
         *_errors(survey),
@@ -68,7 +71,7 @@ def find(survey: Survey, tokens: Tokens | None, seq_length: int, origin: str) ->
     ]
     if has_classes(survey.task):
         one_class = _one_class(survey.task)
-        findings += [*_classes(survey, one_class), *_label_names(survey.train, one_class)]
+        findings += [*_classes(survey, one_class, weighted), *_label_names(survey.train, one_class)]
     if tokens is not None:
         head = survey.task.learner
         can_window = LONG_TEXTS in head.decoding_settings and not survey.task.paired
@@ -161,7 +164,7 @@ def _shared(survey: Survey) -> Iterator[Finding]:
             )
 
 
-def _classes(survey: Survey, one_class: bool) -> Iterator[Finding]:
+def _classes(survey: Survey, one_class: bool, weighted: bool) -> Iterator[Finding]:
     train, dev = survey.train.labels, survey.dev.labels
     few = [label for label, count in train.items() if count < FEW_ROWS]
     if few:
@@ -180,7 +183,7 @@ def _classes(survey: Survey, one_class: bool) -> Iterator[Finding]:
     if not train or not one_class:
         return
     (most, count), least = train.most_common(1)[0], min(train.values())
-    if count > MOST_IMBALANCE * least:
+    if count > MOST_IMBALANCE * least and not weighted:
         yield Finding(
             WARNING,
             f"{most} has {count / least:.0f} times as many rows in train as the rarest class: "

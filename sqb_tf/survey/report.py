@@ -127,6 +127,15 @@ class Report:
             bar = "#" * round(40 * count / most)
             yield f"{f'{low} to {high}':<12} {count:>9,}  {bar}".rstrip()
         yield ", ".join(f"{p}% have at most {tokens.percentile(p)}" for p in PERCENTILES)
+        yield self._vocabulary_line(tokens)
+
+    def _vocabulary_line(self, tokens: Tokens) -> str:
+        """How the texts fit the inputs and the vocabulary, whether or not there is a finding."""
+        return (
+            f"{tokens.longer_than(self.seq_length):.1%} are longer than --seq-length {self.seq_length}; "
+            f"{tokens.per_word:.2f} tokens a word, {tokens.unknown:.2%} of them unknown to the vocabulary of "
+            f"{' '.join(self.start)}"
+        )
 
     def page(self) -> str:
         """One HTML file."""
@@ -154,6 +163,7 @@ class Report:
                 "<h2>Lengths</h2>",
                 _bars(histogram(self.tokens.lengths)),
                 table("Tokens of a text", self._length_rows(self.tokens), CLASSES),
+                f'<p class="quiet">{as_html(self._vocabulary_line(self.tokens))}.</p>',
             ]
         for finding in self.findings:
             if finding.shown:

@@ -36,7 +36,7 @@ class SeenTexts:
     def offer(self, text: str, label: str | None) -> Occurrences | None:
         """Counts a text; its occurrences, this one included, or None if it is new or not in the sample."""
         key = self._key(text)
-        if key % self.scale:
+        if key is None:
             return None
         if key not in self._first_labels:
             self._first_labels[key] = label
@@ -61,10 +61,14 @@ class SeenTexts:
         """Texts with different labels; an estimate if `scale` is above 1."""
         return self.scale * sum(seen.conflicts for seen in self._again.values())
 
-    def _key(self, text: str) -> int:
-        """Two hashes: the low bits choose the sample, in every process alike; above them are 64 others."""
-        content = text.strip().lower().encode("utf-8", "surrogatepass")
-        return hash(content) << CRC_BITS | zlib.crc32(content)
+    def _key(self, text: str) -> int | None:
+        """Two hashes: the low bits choose the sample, in every process alike; above them are 64 others.
+
+        None for a text that is not in the sample: most texts of a large file, so the other hash is spared.
+        """
+        content = text.strip().lower()
+        low = zlib.crc32(content.encode("utf-8", "surrogatepass"))
+        return None if low % self.scale else hash(content) << CRC_BITS | low
 
     def _halve(self) -> None:
         self.scale *= 2

@@ -80,7 +80,8 @@ def _tell_findings(
         encoder = TextEncoder(init.vocabulary, init.task.lowercase, MIN_SEQ_LENGTH)
         tokens = measure(data.calibration, data.head, encoder)
     log(findings.summary(surveyed, tokens))
-    for finding in findings.find(surveyed, tokens, options.seq_length, f"--init {options.init}"):
+    origin, weighted = f"--init {options.init}", options.class_weights is not None
+    for finding in findings.find(surveyed, tokens, options.seq_length, origin, weighted):
         if finding.severity == findings.WARNING:
             warn(finding.text)
     caveat = data.head.mediapipe_caveat(options.lowercase if init is None else init.task.lowercase)

@@ -204,6 +204,9 @@ def test_the_page_of_an_evaluation(open_page, tmp_path):
     shown = {row["class"]: row for row in rows(page, "Precision, recall and F1 by class")}
     assert shown[HARMFUL]["recall"] == "0.750" and shown["good"]["in the data"] == "20"
     assert len(rows(page, "All 15")) == 15
+    both = {row["figure"]: list(row.values()) for row in rows(page, "Both models")}
+    assert both["accuracy"] == ["accuracy", "0.7500", "1.0000", "-0.2500"]
+    assert len(rows(page, "F1 of the classes that differ")) == 3
     assert page.locator("svg rect[opacity]").count() == 6  # three right, three wrong
     assert "right there: 15" in page.locator("main").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360

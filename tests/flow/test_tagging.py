@@ -220,7 +220,8 @@ def test_predict_gives_entities_of_plain_text_or_tags_of_words(tagger, package, 
 
         assert call("predict", *source, "--words", "the film was in rome", "--jsonl") == 0
         row = json.loads(capsys.readouterr().out)
-        assert list(row) == ["text", "words", "tags"]
+        assert list(row) == ["text", "words", "tags", "scores"]
+        assert len(row["scores"]) == 5 and 0.2 < min(row["scores"]) <= max(row["scores"]) <= 1
         assert row["words"] == ["the", "film", "was", "in", "rome"]
         assert row["tags"] == ["O", "O", "O", "O", "B-LOC"]
         assert call("predict", *source, "--words", "ann eve was good") == 0
@@ -236,7 +237,9 @@ def test_a_text_of_5000_words(tagger, package, tmp_path):
     fixed.write_bytes(sqb_tflite.convert(tagger, "float32", (8, 10)))
     (tagging,) = sqb_tflite.Runner(fixed).tag([text])
     assert tagging.words == words and metrics.tag_accuracy([tagging.tags], [tags]) > 0.95
-    assert [((text, None), tagging)] == list(BundleBackend(tagger).stream([(text, None)]))
+    ((_, keras),) = BundleBackend(tagger).stream([(text, None)])
+    assert (tagging.words, tagging.tags) == (keras.words, keras.tags)
+    np.testing.assert_allclose(tagging.scores, keras.scores, atol=1e-4)
 
     (entities,) = sqb_tflite.Runner(package).entities([text])
     assert all(text[e.start : e.end] == e.text for e in entities)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -95,16 +96,24 @@ def test_entities_are_scored_as_the_metric_does():
     rows = [
         ("a b c d", "B-X I-X O B-Y", "B-X I-X O B-X"),  # right; of another type
         ("a b c d", "B-X O B-Y O", "O O B-Y B-X"),  # missed; right; invented
+        ("a b c d", "O O O O", "O B-X I-X O"),  # invented
     ]
+    scores = [(0.9, 0.9, 0.9, 0.4), (0.8, 1.0, 1.0, 0.5), (1.0, 0.5, 0.9, 1.0)]
     assessment, results, examples = Assessment(head), [], []
-    for text, gold, said in rows:
+    for (text, gold, said), sure in zip(rows, scores, strict=True):
         examples.append(Example(text, label=gold))
-        results.append(Tagging(tuple(text.split()), tuple(said.split())))
+        results.append(Tagging(tuple(text.split()), tuple(said.split()), sure))
         assessment.add(examples[-1], head.judge(examples[-1], results[-1]))
     expected = head.scores(["entity_f1"], head.metric_inputs(results), head.references(examples))
     assert assessment.averages()["micro"]["f1"] == pytest.approx(expected["entity_f1"])
-    assert sorted(assessment.confusions()) == [("", "X", 1), ("X", "", 1), ("Y", "X", 1)]
-    assert {row[2] for row in assessment.errors.rows()} == {"d", "a"}
+    assert sorted(assessment.confusions()) == [("", "X", 2), ("X", "", 1), ("Y", "X", 1)]
+    # Part, gold, predicted, score: the surest first, by the mean over an entity's words.
+    assert [row[2:] for row in assessment.errors.rows()] == [
+        ["a", "X", "", "0.8000"],
+        ["b c", "", "X", "0.7000"],
+        ["d", "", "X", "0.5000"],
+        ["d", "Y", "X", "0.4000"],
+    ]
     assert assessment.confidence.to_json() is None
 
 
@@ -157,13 +166,28 @@ def test_two_models_side_by_side(backend, task, decisions, tmp_path):
     with open(tmp_path / "changes.csv", newline="") as file:
         who = [row["right"] for row in csv.DictReader(file)]
     assert len(who) == counts["changed"] and who[0] == "the other"
+    alone = evaluate(other, task, "dev", report=tmp_path / "other")
+    assert counts["other"]["metrics"] == alone["metrics"]
+    assert counts["other"]["classes"] == alone["classes"]
+    ours, theirs = sum(right) / 500, len(right[::3]) / 500
+    page = (tmp_path / "report.html").read_text()
+    row = re.search(r"<tr><td[^>]*>accuracy</td>.*?</tr>", page)
+    cells = re.findall(r">([^<]*)</td>", row[0])
+    assert cells == ["accuracy", f"{ours:.4f}", f"{theirs:.4f}", f"{ours - theirs:+.4f}"]
+    differ = re.search(r"<caption>F1 of the classes that differ</caption>.*?</table>", page, re.S)
+    differences = re.findall(r">([+-][\d.]+)</td>", differ[0])
+    assert len(differences) == 3 and differences == sorted(
+        differences, key=lambda cell: -abs(float(cell))
+    )
+    evaluate(backend, task, "dev", report=tmp_path / "same", against=backend)
+    assert "classes that differ" not in (tmp_path / "same" / "report.html").read_text()
     evaluate(backend, task, "dev", report=tmp_path)
     assert not (tmp_path / "changes.csv").exists()  # it would be taken for this one's
 
 
 def test_the_same_model_changes_nothing():
-    comparison = Comparison()
     head = registry.get_task_head("classification")(LABELS)
+    comparison = Comparison(head)
     example = Example("text", label="a")
     judgements = list(head.judge(example, classified(LABELS, "b", 0.5)))
     comparison.add(example, judgements, judgements)
@@ -194,7 +218,7 @@ def test_a_long_text_and_half_a_character_are_kept(tmp_path):
 def test_entities_that_are_invented_alone_have_averages(tmp_path):
     head = registry.get_task_head("token_classification")(["O", "B-X"])
     (tmp_path / "dev.conll").write_text("a\tO\n")
-    backend = Answering(head, {"a": Tagging(("a",), ("B-X",))})
+    backend = Answering(head, {"a": Tagging(("a",), ("B-X",), (0.9,))})
     evaluate(backend, Task("conll", tmp_path), "dev", report=tmp_path / "report")
     text = (tmp_path / "report" / "evaluation.json").read_text()
     result = json.loads(text, parse_constant=pytest.fail)

@@ -184,5 +184,18 @@ def test_each_label_is_judged_and_agreement_is_of_those_that_are_given():
         "thanks",
     ]
     references = head.references([example] * 3 + [Example("b", label="late")])
+    assert head.baseline("micro_f1", references[-1:]) == ("always giving 'late'", 1)
     answer, value = head.baseline("micro_f1", references)
-    assert "late" in answer and value == pytest.approx(2 * 4 / (4 + 7))
+    assert answer == "always giving the 2 most frequent labels"
+    assert value == pytest.approx(2 * 7 / (7 + 8))
+
+
+@pytest.mark.parametrize("metric", ["micro_f1", "macro_f1"])
+def test_equal_scores_for_every_text_are_no_better_than_the_baseline(metric):
+    rng = np.random.default_rng(0)
+    references = rng.random((200, 3)) < (0.5, 0.4, 0.02)
+    scores = dict(zip(LABELS, (0.3, 0.2, 0.1), strict=True))
+    results = [MultiLabel((), scores)] * 200
+    fitted = HEAD(LABELS).fitted(results, references, metric)
+    value = fitted.scores([metric], fitted.metric_inputs(results), references)[metric]
+    assert 0 < value <= fitted.baseline(metric, references)[1]

@@ -225,6 +225,16 @@ def test_a_fine_tuning_says_so_before_it_starts(start, warned, tmp_path, caplog,
     assert "100.0% of dev's texts stand in train too" in caplog.text
 
 
+@pytest.mark.parametrize(("class_weights", "advised"), [(None, True), ("balanced", False)])
+def test_what_a_run_does_already_is_not_advised(class_weights, advised, tmp_path, caplog):
+    rows = [f"a {i} = common" for i in range(30)] + ["b 1 = rare", "b 2 = rare"]
+    task = write(tmp_path, train=rows, dev=["c = common", "d = rare"])
+    options = FinetuneOptions(preset="squeezebert-tiny", class_weights=class_weights)
+    checks.check_finetune(task, tmp_path / "output", options)
+    assert ("--class-weights balanced lets" in caplog.text) == advised
+    assert "rare (2): add rows" in caplog.text
+
+
 def test_the_command_counts_what_training_refuses(tmp_path, capsys):
     path = tmp_path / "reviews.csv"
     rows = [f'"review {i} is {word}",{word}' for i in range(40) for word in ("good", "bad")]
@@ -241,6 +251,8 @@ def test_the_command_counts_what_training_refuses(tmp_path, capsys):
     assert train["rows"] + dev["rows"] == 81 and (train["unreadable"], dev["unreadable"]) == (1, 0)
     assert result["findings"][0]["shown"] == [f"{path}:82: 'body' is empty: expected text"]
     assert f"next: {result['command']}" in printed
+    fits = "0.0% are longer than --seq-length 128; 1.00 tokens a word, 0.00% of them unknown to"
+    assert fits in printed and fits in page.read_text()
     html = page.read_text()
     assert "<script>alert" not in html and "1 row cannot be read" in html
 

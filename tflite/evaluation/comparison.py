@@ -8,7 +8,9 @@ from typing import Any
 
 from sqb_tf.data.example import Example
 from sqb_tf.heads.judgement import Judgement
+from sqb_tf.heads.task_head import TaskHead
 
+from .assessment import Assessment
 from .ranked_rows import RankedRows
 
 COLUMNS = ("text", "pair", "gold", "predicted", "other", "right")
@@ -23,9 +25,11 @@ class Comparison:
         right: who is right -> examples.
         changed: examples whose decisions differ.
         changes: those examples; what the other model alone gets right comes first.
+        other: what is counted of the other model.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, other_head: TaskHead) -> None:
+        self.other = Assessment(other_head)
         self.right: Counter[str] = Counter()
         self.changes = RankedRows(COLUMNS)
 
@@ -38,6 +42,7 @@ class Comparison:
         self, example: Example, judgements: Sequence[Judgement], others: Sequence[Judgement]
     ) -> None:
         """One more example, as both models decide it."""
+        self.other.add(example, others)
         ours, theirs = (all(j.right for j in side) for side in (judgements, others))
         who = {(True, True): BOTH_RIGHT, (True, False): THIS, (False, True): OTHER}.get(
             (ours, theirs), NEITHER
@@ -50,7 +55,7 @@ class Comparison:
             self.changes.add([example.text, example.pair or "", gold, *said, who], place)
 
     def to_json(self) -> dict[str, Any]:
-        """Counts of examples."""
+        """Counts of examples, and what `Assessment.to_json` says of the other model."""
         return {
             "examples": self.right.total(),
             "changed": self.changed,
@@ -58,6 +63,7 @@ class Comparison:
             "only_this_right": self.right[THIS],
             "only_other_right": self.right[OTHER],
             "neither_right": self.right[NEITHER],
+            "other": self.other.to_json(),
         }
 
 

@@ -64,19 +64,15 @@ def evaluate(
     head = _check(backend.head, task, split, predictions, nbest, report)
     if report is not None:
         check_writable(Path(report) / PAGE)
+    comparison = other_scores = None
     if against is not None:
         if report is None:
             raise InputError("against goes with report, which shows the comparison")
         against = _for_task(against, task)
-        other_head = against.head
-        if (other_head.name, set(other_head.labels)) != (head.name, set(head.labels)):
-            raise InputError(
-                f"against: a {other_head.name} of {len(other_head.labels)} labels: expected a {head.name} "
-                f"with the {len(head.labels)} labels of the model that is evaluated"
-            )
+        other_head = _check_other(against.head, head)
+        comparison, other_scores = Comparison(other_head), _Scores(other_head, task)
     scores = None if task.is_unlabelled(split) else _Scores(head, task)
     assessment = Assessment(head) if report is not None else None
-    comparison = Comparison() if against is not None else None
     kept: list[tuple[Example, Any]] = []
     count = truncated = 0
     for example, result, other in _results(task.split(split), backend, against):
@@ -87,7 +83,8 @@ def evaluate(
         if assessment is not None:
             judgements = list(head.judge(example, result))
             assessment.add(example, judgements)
-            if comparison is not None:
+            if comparison is not None and other_scores is not None:
+                other_scores.add(example, other)
                 comparison.add(example, judgements, list(head.judge(example, other)))
         if predictions is not None or nbest is not None:
             kept.append((example, result))
@@ -106,8 +103,9 @@ def evaluate(
         summary["nbest"] = _write(nbest, json.dumps(answers, ensure_ascii=False, indent=1))
     if report is not None and assessment is not None:
         summary |= assessment.to_json()
-        if comparison is not None:
+        if comparison is not None and other_scores is not None:
             summary["comparison"] = comparison.to_json()
+            summary["comparison"]["other"]["metrics"] = other_scores.values()
         summary["report"] = str(report)
         Report(task.split(split).name, summary, assessment, comparison).write(Path(report))
     return summary
@@ -149,6 +147,19 @@ def _check(
                 f"the split {split} of {task.name} has no labels: name a file with --predictions"
             )
     return head
+
+
+def _check_other(other: Head, head: TaskHead) -> TaskHead:
+    """The head of the model to compare with."""
+    if not isinstance(other, TaskHead) or (other.name, set(other.labels)) != (
+        head.name,
+        set(head.labels),
+    ):
+        raise InputError(
+            f"against: a {other.name} of {len(other.labels)} labels: expected a {head.name} "
+            f"with the {len(head.labels)} labels of the model that is evaluated"
+        )
+    return other
 
 
 def _results(

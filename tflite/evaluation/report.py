@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ MOST_CLASSES = 1000
 WORDS = {
     **dict.fromkeys(("class", "gold", "predicted", "part", "right", "other", "group"), "words"),
     **dict.fromkeys(("text", "pair"), "words sentence"),
+    "figure": "words",
 }
+Figures = Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +103,7 @@ class Report:
 
     def _findings(self) -> Iterator[str]:
         wrong = len(self.assessment.errors)
-        order = ", the surest first" if self.assessment.head.judges_probabilities else ""
-        yield f"{wrong:,} decisions are wrong; {ERRORS} has all of them{order}"
+        yield f"{wrong:,} decisions are wrong; {ERRORS} has all of them, the highest scores first"
         scores = self.assessment.classes()
         weak = sorted((s for s in scores.items() if s[1].gold), key=lambda item: item[1].f1)[:3]
         if len(scores) > 3:
@@ -115,7 +116,8 @@ class Report:
             )
         if abstention := self.summary.get("abstention"):
             yield (
-                f"{abstention['answered']:.1%} are answered, of those {abstention['precision']:.1%} are right"
+                f"{abstention['answered']:.1%} are answered, of those {abstention['precision']:.1%} are "
+                "right; in the metrics and below, a text without a label is wrong"
             )
         if calibration := self.assessment.confidence.to_json():
             yield f"expected calibration error: {calibration['expected_calibration_error']:.3f}"
@@ -168,7 +170,7 @@ class Report:
     def _comparison_parts(self) -> Iterator[str]:
         if self.comparison is None:
             return
-        counts = self.comparison.to_json()
+        counts = self.summary["comparison"]
         yield "<h2>Beside the other model</h2>"
         yield bullets(
             "summary",
@@ -179,8 +181,43 @@ class Report:
                 f"right in both: {counts['both_right']:,}; in neither: {counts['neither_right']:,}",
             ],
         )
+        both = (self.summary, counts["other"])
+        yield table("Both models", _side_by_side("figure", *map(_figures, both)), WORDS)
+        if differing := _differing_classes(*both):
+            rows = _side_by_side("class", *differing)
+            yield table("F1 of the classes that differ", rows, WORDS)
         if self.comparison.changes:
             yield _ranked_table(self.comparison.changes)
+
+
+def _figures(result: dict[str, Any]) -> dict[str, float]:
+    """The figures of one model that are compared."""
+    figures = dict(result["metrics"])
+    if abstention := result.get("abstention"):
+        figures |= {"answered": abstention["answered"], "of those right": abstention["precision"]}
+    if calibration := result.get("calibration"):
+        figures["expected calibration error"] = calibration["expected_calibration_error"]
+    return figures
+
+
+def _differing_classes(*results: dict[str, Any]) -> list[Figures]:
+    """The F1 of the classes that two models tell differently well, the largest difference first."""
+    ours, theirs = ({n: c["f1"] for n, c in of.get("classes", {}).items()} for of in results)
+    # A class that one model alone predicts, never rightly, has an F1 of 0 in both.
+    differences = {name: abs(f1 - theirs.get(name, 0.0)) for name, f1 in ours.items()}
+    names = sorted(filter(differences.get, differences), key=lambda name: -differences[name])
+    return [{name: of[name] for name in names} for of in (ours, theirs)] if names else []
+
+
+def _side_by_side(header: str, ours: Figures, theirs: Figures) -> list[list[str]]:
+    """A table of both models' figures and their difference; no cell where a model has none."""
+    rows = [[header, "this model", "the other", "difference"]]
+    for name in dict.fromkeys([*ours, *theirs]):
+        figures = [side[name] for side in (ours, theirs) if name in side]
+        difference = f"{figures[0] - figures[1]:+.4f}" if len(figures) == 2 else ""
+        cells = [f"{side[name]:.4f}" if name in side else "" for side in (ours, theirs)]
+        rows.append([name, *cells, difference])
+    return rows
 
 
 def _ranked_table(ranked: RankedRows) -> str:
