@@ -180,3 +180,26 @@ def test_german_with_a_vocabulary_of_its_own(shared_data, tmp_path):
     assert errors and set(evaluation["classes"]) == {"OFFENSE", "OTHER"}
     vocabulary = Runner(tmp_path / "model.tflite").package.vocabulary
     assert "und" in vocabulary and "nicht" in vocabulary
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["de", "es"])
+def test_questions_in_another_language(shared_data, tmp_path, capsys, language):
+    """XQuAD's paragraphs; answers are cut from the context, accents and capitals as they stand there."""
+    content = json.loads((shared_data / "squad" / f"xquad.{language}.json").read_text("utf-8"))
+    data = tmp_path / "data.json"
+    content["data"] = content["data"][:16]
+    data.write_text(json.dumps(content), encoding="utf-8")
+    task = ["--task", "squad"]
+    flags = ["--preset", "squeezebert-tiny", "--vocab-size", 4000, "--cased", "--epochs", 1]
+    metrics = make_package(tmp_path, data, *task, *flags, "--seq-length", 128)
+    assert metrics["metric"]["name"] == "f1"
+    evaluation, errors = report(tmp_path, data, *task)
+    assert errors and {"f1", "exact_match"} <= set(evaluation["metrics"])
+    context = content["data"][0]["paragraphs"][0]["context"]
+    capsys.readouterr()
+    question = content["data"][0]["paragraphs"][0]["qas"][0]["question"]
+    ask = ["--package", tmp_path / "model.tflite", "--context", context, "--jsonl", question]
+    assert call("predict", *ask) == 0
+    answer = json.loads(capsys.readouterr().out)["answers"][0]
+    assert answer["text"] and answer["text"] == context[answer["start"] : answer["end"]]
