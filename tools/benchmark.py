@@ -92,12 +92,27 @@ class DeviceOptions:
     tool: tuple[str, ...] = option(
         (),
         "benchmark_model executables, one for each processor, or its .apk; without it "
-        "the published nightly build is downloaded once",
+        "the published nightly build of TFLite's is downloaded once",
         group="on devices",
         metavar="FILE",
     )
     delegates: str = option(
-        "xnnpack", "of xnnpack, gpu, nnapi, none", group="on devices", metavar="NAME,NAME"
+        "xnnpack",
+        "of xnnpack, gpu, nnapi, npu, none; npu runs packages of sqb compile, with LiteRT's tool",
+        group="on devices",
+        metavar="NAME,NAME",
+    )
+    gpu_precision: str = option(
+        "fp16",
+        "what a GPU may compute in, of fp16, fp32",
+        group="on devices",
+        metavar="NAME,NAME",
+    )
+    npu_libraries: str | None = option(
+        None,
+        "folder with LiteRT's dispatch library and the NPU's own libraries, which are copied to the device",
+        group="on devices",
+        metavar="DIR",
     )
     core_masks: str | None = option(
         None,
@@ -235,6 +250,7 @@ def measure(args: argparse.Namespace) -> int:
         each_text=bool(options.data or options.text),
         seed=options.seed,
         delegates=on_devices.delegates.split(","),
+        gpu_precisions=on_devices.gpu_precision.split(","),
         core_masks=on_devices.core_masks.split(",") if on_devices.core_masks else [None],
         repeats=on_devices.repeats,
         precision=arguments.share(on_devices.confidence_width, "--confidence-width"),
@@ -247,7 +263,9 @@ def measure(args: argparse.Namespace) -> int:
         profile=on_devices.profile,
     )
     journal_path = Path(options.report) / journal.FILE if options.report else None
-    connection = fleet.ConnectionOptions(on_devices.tool, on_devices.ssh_config)
+    connection = fleet.ConnectionOptions(
+        on_devices.tool, on_devices.ssh_config, on_devices.npu_libraries
+    )
     result = fleet.measure(devices, plan, connection, journal.Journal(journal_path))
     return _show(args, result)
 
