@@ -231,6 +231,13 @@ def measure(args: argparse.Namespace) -> int:
     for tool in on_devices.tool:
         if not Path(tool).is_file():
             raise InputError(f"--tool {tool}: no such file: expected benchmark_model or its .apk")
+    delegates = on_devices.delegates.split(",")
+    for flag, delegate, value in (
+        ("--gpu-precision", "gpu", on_devices.gpu_precision != "fp16"),
+        ("--npu-libraries", "npu", on_devices.npu_libraries),
+    ):
+        if value and delegate not in delegates:
+            raise InputError(f"{flag}: for --delegates {delegate}, which is not in --delegates")
     from sqb_tflite.bench.devices import fleet, journal, targets
     from sqb_tflite.bench.plan import Plan
     from sqb_tflite.bench.reports import report
@@ -249,7 +256,7 @@ def measure(args: argparse.Namespace) -> int:
         text=_text(options),
         each_text=bool(options.data or options.text),
         seed=options.seed,
-        delegates=on_devices.delegates.split(","),
+        delegates=delegates,
         gpu_precisions=on_devices.gpu_precision.split(","),
         core_masks=on_devices.core_masks.split(",") if on_devices.core_masks else [None],
         repeats=on_devices.repeats,

@@ -288,11 +288,10 @@ def test_what_a_plan_lacks_is_said_before_a_device_is_touched(fixed, compiled, l
             *("--package", compiled, *npu, *here, "--tool", binary, "--npu-libraries", "none"),
         ],
         "--gpu-precision fp8: expected some of fp16, fp32": [
-            "--package",
-            fixed,
-            "--gpu-precision",
-            "fp8",
+            *("--package", fixed, "--delegates", "gpu", "--gpu-precision", "fp8"),
         ],
+        "--gpu-precision: for --delegates gpu": ["--package", fixed, "--gpu-precision", "fp32"],
+        "--npu-libraries: for --delegates npu": ["--package", fixed, "--npu-libraries", libraries],
         "--delegates npus: expected some of .*; did you mean 'npu'": [
             *("--package", fixed, "--delegates", "npus"),
         ],

@@ -14,11 +14,12 @@ from typing import Any
 from sqb_tf.errors import last_line
 
 from ..plan import Measurement, Plan
-from . import answers, npu_libraries, tool_output, tool_result
+from . import answers, tool_output, tool_result
 from .adb import AdbShell
 from .binaries import Binary
 from .delegation import find_delegation
 from .device_inputs import DeviceInputs
+from .npu_libraries import folder_name
 from .shells import (
     PROBE_S,
     DeviceError,
@@ -115,7 +116,7 @@ class Tool:
     @property
     def npu_folder(self) -> str:
         """On the device: the tool, LiteRT and the NPU's own processor each look for their libraries there."""
-        return f"{self.shell.folder}/{npu_libraries.folder_name(self.npu_libraries or '')}"
+        return f"{self.shell.folder}/{folder_name(self.npu_libraries or '')}"
 
     def identify(self) -> None:
         """Reads the executable's flavor and flags from its help. The app has no --help, and is TFLite's.
