@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -40,8 +41,8 @@ class Row:
     lowering: str
 
 
-def rows() -> list[Row]:
-    """Every recipe in both lowerings, and the mixes that accelerators need."""
+def rows(only: str | None = None) -> list[Row]:
+    """Every recipe in both lowerings, or in the `only` one, and the mixes that accelerators need."""
     from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
 
     recipes: dict[str, Any] = {name: name for name in Recipe.names()}
@@ -54,7 +55,8 @@ def rows() -> list[Row]:
         Row(name, recipe, lowering)
         for name, recipe in recipes.items()
         for lowering in LOWERINGS
-        if not (name.startswith("int4") and lowering == "grouped-conv")  # which `convert` refuses
+        if only in (None, lowering)
+        and not (name.startswith("int4") and lowering == "grouped-conv")  # which `convert` refuses
     ]
 
 
@@ -145,7 +147,7 @@ def chip_table(results: dict[str, dict[str, Any]], length: int) -> str:
     for row, *cells in zip(rows, *columns):
         row += cells
     refused = (
-        (record["failure"],) if record["failure"] else map(_refusal, record["refused"])
+        (_failure(record),) if record["failure"] else map(_refusal, record["refused"])
         for by_chip in results.values()
         for record in by_chip.values()
     )
@@ -164,6 +166,11 @@ def chip_cell(record: dict[str, Any]) -> str:
     return f"{record['taken']} of {record['operations']} in {record['partitions']}"
 
 
+def _failure(record: dict[str, Any]) -> str:
+    """Without the name of the operation in this package, which no other has."""
+    return "refused: " + re.sub(r'"[^"]*_\d+" ', "", record["failure"])
+
+
 def _refusal(refused: dict[str, Any]) -> str:
     reasons = "; ".join(refused["reasons"]) or "the compiler does not say why"
     return f"`{refused['operation']}` on the CPU: {reasons}"
@@ -180,6 +187,7 @@ def main() -> None:
         default=Path("runs/accelerators/results.json"),
         help="what was measured; what is there is not measured again (default: %(default)s)",
     )
+    parser.add_argument("--lowering", help="only this one (default: all)")
     parser.add_argument(
         "--npu",
         metavar="CHIPS",
@@ -209,7 +217,7 @@ def main() -> None:
             output.digest(dataclasses.astuple(row), *settings, weights, version("ai-edge-litert")),
             functools.partial(work, row, model, *settings),
         )
-        for row in rows()
+        for row in rows(args.lowering)
     }
     if args.npu:
         output.publish(args, NPU_MARKER, results, chip_table(results, args.length))

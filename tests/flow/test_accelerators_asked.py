@@ -160,6 +160,7 @@ def test_a_compiled_package_runs_on_the_npu_with_the_libraries_that_are_named(
     record = made["npu"]
     assert (record["accelerator"], record["accelerator_share"]) == ("npu", 1.0)
     assert record["npu"] == NPU and record["delegated"]["name"] == "DispatchDelegate"
+    assert record["text"]["texts"] == 0 and "drawn from a range" in record["text"]["source"]
     assert record["answer_difference"] is None and record["latency_ms"]["median"] >= 1.0
     assert Record.from_json(json.loads(json.dumps(record))).to_json() == record
     digest = npu_libraries.read(libraries, ["qualcomm"]).sha256

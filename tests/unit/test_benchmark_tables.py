@@ -129,7 +129,7 @@ def test_chips_that_take_the_same_of_every_package_share_a_column():
     whole = {"failure": None, "taken": 9, "operations": 9, "partitions": 1, "refused": []}
     refusal = {"operation": "GATHER", "count": 2, "reasons": ["rows become float"]}
     part = {**whole, "taken": 7, "partitions": 2, "refused": [refusal]}
-    failed = {**whole, "taken": 0, "failure": "the compiler failed with exit code 1: no float"}
+    failed = {**whole, "taken": 0, "failure": 'code 6: "a/Gather_27_LiteRt_OpId_3" generated: no'}
     results = {
         "fp16 | group-fused": {"qualcomm:A": whole, "qualcomm:B": failed, "qualcomm:C": whole},
         "int8 | grouped-conv": {"qualcomm:A": part, "qualcomm:B": part, "qualcomm:C": part},
@@ -140,6 +140,6 @@ def test_chips_that_take_the_same_of_every_package_share_a_column():
         "| fp16 | group-fused | whole | refused |",
         "| int8 | grouped-conv | 7 of 9 in 2 | 7 of 9 in 2 |",
         "",
-        "- the compiler failed with exit code 1: no float",
+        "- refused: code 6: generated: no",
         "- `GATHER` on the CPU: rows become float",
     ]

@@ -15,7 +15,7 @@ from typing import Any
 from sqb_tf.errors import InputError, last_line
 
 from ..plan import Measurement, Plan
-from ..record import Failure, Record
+from ..record import Failure, Record, TextSource
 from . import android, answers, reconnect, tool
 from .adb import AdbShell
 from .binaries import Binary
@@ -146,7 +146,9 @@ class RemoteDevice:
         repeats = self._repeats(measurement)
         if self.tool is None or not self._policy.settled(repeats):
             return None
-        text = self.plan.text
+        text = TextSource(self.plan.text.source, len(self.plan.text.examples))
+        if self.tool.flavor == "litert":
+            text = TextSource("ids drawn from a range: LiteRT's tool takes no text", 0)
         return build_record(
             measurement,
             self.packages[measurement.package],
@@ -154,7 +156,7 @@ class RemoteDevice:
             device=self.name,
             hardware=self.hardware,
             tool=self.tool.to_json(),
-            text={"source": text.source, "texts": len(text.examples)},
+            text=dataclasses.asdict(text),
         )
 
     def _check_settings(self, opened: Tool) -> None:
