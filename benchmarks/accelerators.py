@@ -1,9 +1,12 @@
-"""What LiteRT's GPU accelerator takes of each recipe and lowering, and whether it answers as the CPU does.
+"""What accelerators take of each recipe and lowering, and whether a GPU answers as the CPU does.
 
 Converts a bundle to every recipe of fixed length, also to those that `--for gpu` refuses, and runs each file
-on the CPU and on the accelerator, over SwiftShader where no Vulkan driver is named: no time is measured. The
-NPU's column is what `tflite/accelerators/rules.py` says of the file; Qualcomm's compiler is not asked here.
-Every row is kept in --results, so that the command goes on where it stopped.
+on the CPU and on LiteRT's GPU accelerator, over SwiftShader where no Vulkan driver is named: no time is
+measured. The NPU's column is what `tflite/accelerators/rules.py` says of the file.
+
+With --npu the makers' compilers are asked instead: each file is compiled for each chip, and the table says
+how much of it each takes. Nothing runs. Every row is kept in --results, so that the command goes on where it
+stopped.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +27,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when 
 from benchmarks import output
 from benchmarks.pareto_tasks import weights_digest
 
-MARKER = "accelerators"
+MARKER, NPU_MARKER = "accelerators", "npu chips"
 FLOAT_TABLES, INT8_TABLES = ({"*": "fp16", "embeddings": kind} for kind in ("float32", "int8"))
 FP16_CONVOLUTIONS = {"*": "int8", "block_*": "fp16"}
 
@@ -36,8 +41,8 @@ class Row:
     lowering: str
 
 
-def rows() -> list[Row]:
-    """Every recipe in both lowerings, and the mixes that accelerators need."""
+def rows(only: str | None = None) -> list[Row]:
+    """Every recipe in both lowerings, or in the `only` one, and the mixes that accelerators need."""
     from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
 
     recipes: dict[str, Any] = {name: name for name in Recipe.names()}
@@ -50,7 +55,8 @@ def rows() -> list[Row]:
         Row(name, recipe, lowering)
         for name, recipe in recipes.items()
         for lowering in LOWERINGS
-        if not (name.startswith("int4") and lowering == "grouped-conv")  # which `convert` refuses
+        if only in (None, lowering)
+        and not (name.startswith("int4") and lowering == "grouped-conv")  # which `convert` refuses
     ]
 
 
@@ -117,6 +123,59 @@ def npu_cell(verdict: dict[str, Any]) -> str:
     return f"{verdict['extent']}: {reasons}" if reasons else verdict["extent"]
 
 
+def compile_for(row: Row, model: Any, length: int, names: Sequence[str]) -> dict[str, Any]:
+    """What the compilers take of the package, by chip: the keys of `sqb compile --json`."""
+    from sqb_tflite import convert
+    from sqb_tflite.npu import chips, compiler
+
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder, "package.tflite")
+        package.write_bytes(convert(model, row.recipe, [length], lowering=row.lowering))
+        wanted = chips.parse(",".join(names))
+        results = compiler.compile_package(package, compiler.output_paths(package, wanted))
+    return {str(result.chip): {**result.to_json(), "file": None} for result in results}
+
+
+def chip_table(results: dict[str, dict[str, Any]], length: int) -> str:
+    """Packages by chips; chips that take the same of every package share a column."""
+    columns: dict[tuple[str, ...], list[str]] = {}
+    for chip in next(iter(results.values())):
+        cells = tuple(chip_cell(record[chip]) for record in results.values())
+        columns.setdefault(cells, []).append(chip.partition(":")[2])
+    header = [f"package, {length} tokens", "lowering", *map(", ".join, columns.values())]
+    rows = [key.split(" | ") for key in results]
+    for row, *cells in zip(rows, *columns):
+        row += cells
+    refused = (
+        (_failure(record),) if record["failure"] else map(_refusal, record["refused"])
+        for by_chip in results.values()
+        for record in by_chip.values()
+    )
+    reasons = dict.fromkeys(reason for reasons in refused for reason in reasons)
+    return "\n".join(
+        [output.markdown_table([header, *rows]), "", *(f"- {reason}" for reason in reasons)]
+    )
+
+
+def chip_cell(record: dict[str, Any]) -> str:
+    """`whole`, `168 of 170 in 2` binaries, or `refused` where the compiler gave no file."""
+    if record["failure"]:
+        return "refused"
+    if record["taken"] == record["operations"]:
+        return "whole" if record["partitions"] == 1 else f"whole in {record['partitions']}"
+    return f"{record['taken']} of {record['operations']} in {record['partitions']}"
+
+
+def _failure(record: dict[str, Any]) -> str:
+    """Without the name of the operation in this package, which no other has."""
+    return "refused: " + re.sub(r'"[^"]*_\d+" ', "", record["failure"])
+
+
+def _refusal(refused: dict[str, Any]) -> str:
+    reasons = "; ".join(refused["reasons"]) or "the compiler does not say why"
+    return f"`{refused['operation']}` on the CPU: {reasons}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="runs/demo", help="bundle (default: %(default)s)")
@@ -128,26 +187,42 @@ def main() -> None:
         default=Path("runs/accelerators/results.json"),
         help="what was measured; what is there is not measured again (default: %(default)s)",
     )
+    parser.add_argument("--lowering", help="only this one (default: all)")
+    parser.add_argument(
+        "--npu",
+        metavar="CHIPS",
+        help="compile for these instead, as qualcomm:all, or all: those whose maker's compiler is installed",
+    )
     output.add_flags(parser)
     args = parser.parse_args()
-    output.check_markers(args.readme, MARKER)
+    output.check_markers(args.readme, NPU_MARKER if args.npu else MARKER)
 
     import sqb_tf
     from sqb_tflite.accelerators import vulkan
+    from sqb_tflite.npu import chips, sdk
 
-    vulkan.find()
+    settings: tuple[Any, ...] = (args.length, args.limit)
+    prefix, work = "", measure
+    if args.npu:
+        named = sdk.with_compiler(chips.parse(args.npu), None)
+        settings = (args.length, tuple(map(str, named)))
+        prefix, work = "npu | ", compile_for
+    else:
+        vulkan.find()
     model = sqb_tf.load(args.model)
-    kept, settings = output.Results(args.results), (args.length, args.limit)
-    weights = weights_digest(args.model)
+    kept, weights = output.Results(args.results), weights_digest(args.model)
     results = {
-        f"{row.name} | {row.lowering}": kept.get(
-            f"{row.name} | {row.lowering}",
+        (name := f"{row.name} | {row.lowering}"): kept.get(
+            prefix + name,
             output.digest(dataclasses.astuple(row), *settings, weights, version("ai-edge-litert")),
-            functools.partial(measure, row, model, *settings),
+            functools.partial(work, row, model, *settings),
         )
-        for row in rows()
+        for row in rows(args.lowering)
     }
-    output.publish(args, MARKER, results, table(results, args.length))
+    if args.npu:
+        output.publish(args, NPU_MARKER, results, chip_table(results, args.length))
+    else:
+        output.publish(args, MARKER, results, table(results, args.length))
 
 
 if __name__ == "__main__":

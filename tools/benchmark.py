@@ -92,12 +92,27 @@ class DeviceOptions:
     tool: tuple[str, ...] = option(
         (),
         "benchmark_model executables, one for each processor, or its .apk; without it "
-        "the published nightly build is downloaded once",
+        "the published nightly build of TFLite's is downloaded once",
         group="on devices",
         metavar="FILE",
     )
     delegates: str = option(
-        "xnnpack", "of xnnpack, gpu, nnapi, none", group="on devices", metavar="NAME,NAME"
+        "xnnpack",
+        "of xnnpack, gpu, nnapi, npu, none; npu runs packages of sqb compile, with LiteRT's tool",
+        group="on devices",
+        metavar="NAME,NAME",
+    )
+    gpu_precision: str = option(
+        "fp16",
+        "what a GPU may compute in, of fp16, fp32",
+        group="on devices",
+        metavar="NAME,NAME",
+    )
+    npu_libraries: str | None = option(
+        None,
+        "folder with LiteRT's dispatch library and the NPU's own libraries, which are copied to the device",
+        group="on devices",
+        metavar="DIR",
     )
     core_masks: str | None = option(
         None,
@@ -216,6 +231,13 @@ def measure(args: argparse.Namespace) -> int:
     for tool in on_devices.tool:
         if not Path(tool).is_file():
             raise InputError(f"--tool {tool}: no such file: expected benchmark_model or its .apk")
+    delegates = on_devices.delegates.split(",")
+    for flag, delegate, value in (
+        ("--gpu-precision", "gpu", on_devices.gpu_precision != "fp16"),
+        ("--npu-libraries", "npu", on_devices.npu_libraries),
+    ):
+        if value and delegate not in delegates:
+            raise InputError(f"{flag}: for --delegates {delegate}, which is not in --delegates")
     from sqb_tflite.bench.devices import fleet, journal, targets
     from sqb_tflite.bench.plan import Plan
     from sqb_tflite.bench.reports import report
@@ -234,7 +256,8 @@ def measure(args: argparse.Namespace) -> int:
         text=_text(options),
         each_text=bool(options.data or options.text),
         seed=options.seed,
-        delegates=on_devices.delegates.split(","),
+        delegates=delegates,
+        gpu_precisions=on_devices.gpu_precision.split(","),
         core_masks=on_devices.core_masks.split(",") if on_devices.core_masks else [None],
         repeats=on_devices.repeats,
         precision=arguments.share(on_devices.confidence_width, "--confidence-width"),
@@ -247,7 +270,9 @@ def measure(args: argparse.Namespace) -> int:
         profile=on_devices.profile,
     )
     journal_path = Path(options.report) / journal.FILE if options.report else None
-    connection = fleet.ConnectionOptions(on_devices.tool, on_devices.ssh_config)
+    connection = fleet.ConnectionOptions(
+        on_devices.tool, on_devices.ssh_config, on_devices.npu_libraries
+    )
     result = fleet.measure(devices, plan, connection, journal.Journal(journal_path))
     return _show(args, result)
 

@@ -1,6 +1,5 @@
 """How devices describe themselves, in the forms that differ between them."""
 
-import dataclasses
 import os
 import threading
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from sqb_tflite.bench.devices import (
     linux_proc,
     targets,
 )
+from sqb_tflite.bench.devices.delegation import find_delegation
 from sqb_tflite.bench.devices.shells import (
     CommandResult,
     DeviceError,
@@ -25,7 +25,6 @@ from sqb_tflite.bench.devices.shells import (
     NoAnswer,
 )
 from sqb_tflite.bench.devices.targets import Target
-from sqb_tflite.bench.devices.tool import find_delegation
 from sqb_tflite.bench.devices.tool_output import Output
 from sqb_tflite.bench.devices.tool_statistics import Statistics
 from sqb_tflite.bench.host import host_info
@@ -176,14 +175,13 @@ def test_without_adb_all_is_this_machine(monkeypatch, tmp_path, caplog):
 def test_a_delegation_is_found_by_its_delegate():
     """The GPU's, although XNNPACK took the rest; the largest of several subgraphs."""
 
-    def output(*delegations: tuple[str, str]) -> Output:
-        lines = [Delegation(name, extent, None, None, None) for name, extent in delegations]
-        return dataclasses.replace(OUTPUT, delegations=tuple(lines))
+    def lines(*delegations: tuple[str, str]) -> list[Delegation]:
+        return [Delegation(name, extent, None, None, None) for name, extent in delegations]
 
-    both = output(("GPU", "none"), ("GPU", "partial"), ("TfLiteXNNPackDelegate", "full"))
+    both = lines(("GPU", "none"), ("GPU", "partial"), ("TfLiteXNNPackDelegate", "full"))
     assert find_delegation(both, "gpu").extent == "partial"
     assert find_delegation(both, "xnnpack").extent == "full"
-    assert find_delegation(output(("XNNPACK", "full")), "gpu") is None
+    assert find_delegation(lines(("XNNPACK", "full")), "gpu") is None
 
 
 STATISTICS = Statistics(1, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0)

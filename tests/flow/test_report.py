@@ -416,7 +416,8 @@ def test_json_keys_are_the_contract(result):
     at_length, on_texts = (reports.record(HOST, 1, n, "int8").to_json() for n in (16, None))
     assert " ".join(at_length) == (
         "package sha256 size_bytes recipe lowering baseline device threads delegate core_mask "
-        "signature seq_length padded_to timed latency_ms samples_ms ci95_ms init_ms first_run_ms "
+        "gpu_precision accelerator accelerator_share npu signature seq_length padded_to timed latency_ms "
+        "samples_ms ci95_ms init_ms first_run_ms "
         "peak_memory_mb private_memory_mb total_memory_mb delegated answer_difference states throttled "
         "profile hardware tool versions date text"
     )
@@ -426,6 +427,6 @@ def test_json_keys_are_the_contract(result):
     }
     (failure,), (missing,) = result.to_json()["failures"], result.to_json()["missing"]
     assert missing.keys() == {
-        *("device", "package", "threads", "seq_length", "delegate", "core_mask"),
+        *("device", "package", "threads", "seq_length", "delegate", "core_mask", "gpu_precision"),
     }
     assert failure.keys() - missing.keys() == {"hardware_name", "cause", "message", "at"}

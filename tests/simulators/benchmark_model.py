@@ -27,6 +27,11 @@ VARIANT = os.environ.get("BENCHMARK_VARIANT", VARIANT)
 # Delegates that the build has: "gpu", "nnapi", or both separated by a comma. On a phone they take no part of
 # the model, elsewhere the platform lacks them.
 IDLE_DELEGATES = os.environ.get("BENCHMARK_DELEGATES", "").split(",")
+# How many operations a phone's GPU takes, "all" or a number; the CPU computes them all the same.
+GPU_TAKES = os.environ.get("BENCHMARK_GPU_TAKES")
+# "silent": the build says nothing of nodes, as release builds for other systems than Android; "no runtime":
+# the maker's libraries do not start.
+NPU_FAULT = os.environ.get("BENCHMARK_NPU")
 ROOT = os.environ.get("PHONE_ROOT", "")
 LOGCAT = os.environ.get("PHONE_LOGCAT")
 ANDROID = bool(ROOT or LOGCAT)
@@ -193,7 +198,18 @@ LITERT_FLAGS: list[tuple[str, Value, str, str]] = [
     ("use_gpu", False, "", "Whether to use GPU accelerator."),
     ("use_npu", False, "", "Whether to use NPU accelerator."),
     ("dispatch_library_path", "", "", "Dispatch library path."),
-    ("compiler_plugin_library_path", "", "", "Compiler plugin library path."),
+    (
+        "compiler_plugin_library_path",
+        "",
+        "",
+        "Compiler plugin library path. Only for JIT compilation.",
+    ),
+    (
+        "compiler_cache_path",
+        "",
+        "",
+        "Compiler plugin cache path, used to store JIT-compiled models.",
+    ),
     ("require_full_delegation", False, "", "Whether to require full delegation."),
     ("use_profiler", False, "", "Whether to use profiler."),
     ("gpu_backend", "", "", "GPU backend to use when using GPU accelerator."),
@@ -545,8 +561,11 @@ class Model:
             self._wrapper.ResizeInputTensor(index, shape, False, self.subgraph)
 
     def _delegate(self, values: Mapping[str, Value], named: set[str]) -> None:
-        """Delegates that this machine lacks: warns, fails, or reports that they took no part."""
+        """Delegates that this machine lacks: warns, fails, or reports which part they took."""
         asked = {"gpu": "use_gpu", "nnapi": "use_nnapi"}
+        if values.get("use_gpu") and ANDROID and GPU_TAKES is not None:
+            self._tell_gpu(values)
+            return
         applied = [name for name, flag in asked.items() if values.get(flag)]
         for name in applied:
             if not ANDROID and VARIANT == "":
@@ -566,6 +585,31 @@ class Model:
         if full and VARIANT != "litert":
             fail("Disallowed CPU fallback detected.")
 
+    def _tell_gpu(self, values: Mapping[str, Value]) -> None:
+        """What phones print of their GPU: TFLite's delegate, or LiteRT's accelerator (OpenCL).
+
+        Public logs: tensorflow/tensorflow#43541 for the first, of LiteRT 2.2 on a Galaxy S26 for the other.
+        """
+        total = sum(op["op_name"] != "DELEGATE" for op in self.interpreter._get_ops_details())
+        taken = total if GPU_TAKES == "all" else int(GPU_TAKES)
+        parts = 1 if taken == total else 2
+        name = "LITERT_CL" if VARIANT == "litert" else "TfLiteGpuDelegateV2"
+        where = f"subgraph {self.subgraph} (main)" if VARIANT == "litert" else "the whole graph"
+        if VARIANT != "litert":
+            say("INFO", "Created TensorFlow Lite delegate for GPU.", runtime=True)
+            say("INFO", "GPU delegate created.")
+        elif taken == 0:
+            return  # and XNNPACK takes it all, without another word
+        say(
+            "VERBOSE",
+            f"Replacing {taken} out of {total} node(s) with delegate ({name}) node, yielding {parts} "
+            f"partitions for {where}.",
+            runtime=True,
+        )
+        if VARIANT == "litert":
+            return
+        self._conclude("GPU", kernels=bool(taken), whole=taken == total)
+
     def _tell_delegation(self, values: Mapping[str, Value]) -> None:
         plain, inside, kernels = self.plan()
         left = len(plain) - len(inside)
@@ -582,15 +626,22 @@ class Model:
             say("INFO", "Use xnnpack: [1]")
         if values["require_full_delegation"] and left:
             fail("Disallowed CPU fallback detected.")
+        self._conclude("XNNPACK", kernels, whole=left == 0 and kernels == 1)
+
+    def _conclude(self, name: str, kernels: int, whole: bool) -> None:
+        """The tool's own line on a delegate that a flag asked for."""
+        start = f"{name} delegate is explicitly applied, the model graph will not be"
         if kernels == 0:
-            text = "Though XNNPACK delegate is explicitly applied, the model graph will not be"
-            say("INFO", f"{text} executed by the delegate.")
-        elif left == 0 and kernels == 1:
-            text = "Explicitly applied XNNPACK delegate, and the model graph will be completely"
-            say("INFO", f"{text} executed by the delegate.")
+            say("INFO", f"Though {start} executed by the delegate.")
+            return
+        start = f"Explicitly applied {name} delegate, and the model graph will be"
+        if whole:
+            say("INFO", f"{start} completely executed by the delegate.")
         else:
-            text = "Explicitly applied XNNPACK delegate, and the model graph will be partially"
-            say("INFO", f"{text} executed by the delegate w/ {kernels} delegate kernels.")
+            say(
+                "INFO",
+                f"{start} partially executed by the delegate w/ {kernels:d} delegate kernels.",
+            )
 
     def plan(self) -> tuple[list[dict], set[int], int]:
         """The operations of the model, the indices of the delegated ones, and the delegate's kernels."""
@@ -667,6 +718,96 @@ def load(path: str, size: int) -> bytes:
     if len(data) != size:
         abort(f"The size of {path} is {len(data)} bytes. It should be {size} bytes.")
     return data
+
+
+class CompiledModel:
+    """A model compiled for an NPU, whose binaries nothing here runs: a run is a sleep of a millisecond.
+
+    What it prints on the way is what LiteRT printed on phones: paths and accelerators in the issue
+    google-ai-edge/LiteRT#6059, replaced nodes in logs of LiteRT 2.2 on Snapdragon and Exynos, and the errors
+    where there is no runtime in google-ai-edge/LiteRT-LM#1466 and google-ai-edge/LiteRT#5141.
+    """
+
+    input_bytes = 0
+
+    def __init__(self, values: Mapping[str, Value], graph: object) -> None:
+        codes = [code.customCode for code in graph.operatorCodes]
+        operators = graph.subgraphs[0].operators
+        binaries = sum(codes[operator.opcodeIndex] == b"DISPATCH_OP" for operator in operators)
+        self.interpreter = None
+        say(
+            "INFO",
+            f"[benchmark_litert_model.cc:201] Loading model from: {values['graph']}",
+            runtime=True,
+        )
+        if not values["use_npu"]:
+            self._fail_unresolved()
+        for line, name in (
+            (171, "dispatch_library"),
+            (175, "compiler_plugin_library"),
+            (178, "compiler_cache"),
+        ):
+            say(
+                "INFO",
+                f"[benchmark_litert_model.cc:{line}] {name}_path: {values[f'{name}_path']}",
+                runtime=True,
+            )
+        say("INFO", "[environment.cc:30] Creating LiteRT environment with options", runtime=True)
+        say("INFO", "[auto_registration.cc:160] NPU accelerator registered.", runtime=True)
+        if NPU_FAULT == "silent":
+            return
+        library = self._dispatch_library(values["dispatch_library_path"])
+        if library:
+            say("INFO", f"[litert_dispatch.cc:126] Loading shared library: {library}", runtime=True)
+        usable = library and NPU_FAULT != "no runtime" and self._finds_runtime()
+        if not usable:
+            where = "[external/litert/litert/runtime/dispatch/dispatch_delegate.cc:168]"
+            text = f"Failed to initialize Dispatch API: ERROR: {where}"
+            say("ERROR", f"[dispatch_delegate.cc:107] {text}", runtime=True)
+        say(
+            "INFO",
+            f"Replacing {binaries} out of {len(operators)} node(s) with delegate (DispatchDelegate) node, "
+            f"yielding {min(len(operators), 2 * binaries + 1)} partitions for subgraph 0 (main).",
+            runtime=True,
+        )
+        if not usable:
+            text = "Failed to create a dispatch delegate kernel: No usable Dispatch runtime found"
+            say("ERROR", f"[dispatch_delegate.cc:122] {text}", runtime=True)
+            self._fail_unresolved()
+
+    def _dispatch_library(self, folder: str) -> str:
+        """LiteRT loads the first of this name in the folder."""
+        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        return next((f"{folder}/{n}" for n in names if n.startswith("libLiteRtDispatch_")), "")
+
+    def _finds_runtime(self) -> bool:
+        """Whether the loaders of the phone and of the Hexagon are told where the maker's libraries are."""
+        paths = [os.environ.get(name, "") for name in ("LD_LIBRARY_PATH", "ADSP_LIBRARY_PATH")]
+        return all(os.path.isfile(f"{path}/libQnnHtp.so") for path in paths)
+
+    def _fail_unresolved(self) -> NoReturn:
+        say("ERROR", "Encountered unresolved custom op: DISPATCH_OP.", runtime=True)
+        fail("Node number 0 (DISPATCH_OP) failed to prepare.")
+
+    def ranges(self, text: str) -> list[Layer]:
+        return []
+
+    def fill(self, inputs: list[Layer]) -> None:
+        pass
+
+    def runner(self) -> tuple[Callable[[], None], Callable[[], object]]:
+        return (lambda: None), (lambda: time.sleep(0.001))
+
+
+def compiled_graph(path: str) -> object | None:
+    """The model of a file with an NPU's binaries in it; None: it has none."""
+    with open(path, "rb") as file:
+        content = file.read()
+    if b"DISPATCH_OP" not in content:
+        return None
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.ModelT.InitFromPackedBuf(content, 0)
 
 
 class Timings(list):
@@ -784,7 +925,10 @@ def run(arguments: Sequence[str], phone: Phone) -> None:
     log_parameters(values, named)
     size_mb = os.path.getsize(values["graph"]) / 1e6 if os.path.isfile(values["graph"]) else 0
     start_kb, start = peak_kb(), time.perf_counter_ns()
-    model = Model(values, named, inputs)
+    graph = None
+    if VARIANT == "litert" and os.path.isfile(values["graph"]):
+        graph = compiled_graph(values["graph"])
+    model = CompiledModel(values, graph) if graph else Model(values, named, inputs)
     init_us, init_kb = (time.perf_counter_ns() - start) // 1000, peak_kb() - start_kb
     say("INFO", f"The input model file size (MB): {number(size_mb)}")
     say("INFO", f"Initialized session in {number(init_us / 1e3)}ms.")

@@ -4,7 +4,7 @@ from argparse import Namespace
 
 import pytest
 
-from benchmarks import output, pareto_report, pareto_tasks, trimming
+from benchmarks import accelerators, output, pareto_report, pareto_tasks, trimming
 from sqb_tf.checkpoint import pretrained
 from sqb_tf.data.task import Task
 
@@ -123,3 +123,23 @@ def test_every_task_can_be_opened(shared_data):
             Task(benchmark.task, data).split(split),
         ):
             assert next(iter(examples), None) is not None, title
+
+
+def test_chips_that_take_the_same_of_every_package_share_a_column():
+    whole = {"failure": None, "taken": 9, "operations": 9, "partitions": 1, "refused": []}
+    refusal = {"operation": "GATHER", "count": 2, "reasons": ["rows become float"]}
+    part = {**whole, "taken": 7, "partitions": 2, "refused": [refusal]}
+    failed = {**whole, "taken": 0, "failure": 'code 6: "a/Gather_27_LiteRt_OpId_3" generated: no'}
+    results = {
+        "fp16 | group-fused": {"qualcomm:A": whole, "qualcomm:B": failed, "qualcomm:C": whole},
+        "int8 | grouped-conv": {"qualcomm:A": part, "qualcomm:B": part, "qualcomm:C": part},
+    }
+    assert accelerators.chip_table(results, 64).splitlines() == [
+        "| package, 64 tokens | lowering | A, C | B |",
+        "| --- | --- | --- | --- |",
+        "| fp16 | group-fused | whole | refused |",
+        "| int8 | grouped-conv | 7 of 9 in 2 | 7 of 9 in 2 |",
+        "",
+        "- refused: code 6: generated: no",
+        "- `GATHER` on the CPU: rows become float",
+    ]

@@ -185,5 +185,6 @@ def test_a_comparison_is_json():
         "threads": 1,
         "delegate": "xnnpack",
         "core_mask": None,
+        "gpu_precision": None,
         "seq_length": 16,
     }

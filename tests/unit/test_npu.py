@@ -10,13 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from fixtures.commands import call, listing, rejects, start_python, unchanged
 from fixtures.devices import wait
-from flatbuffers import flexbuffers
+from fixtures.npu import dispatched_model
 
 from sqb_tf.errors import InputError
 from sqb_tflite.npu import (
@@ -102,23 +100,8 @@ def _model_size(path: Path) -> int:
 @pytest.fixture(scope="module")
 def dispatched(fixed) -> Path:
     """What LiteRT's compiler writes of `fixed`: one operation, and a binary of 8 bytes after the model."""
-    graph = container.parse(fixed.read_bytes(), "fixed")
-    (subgraph,) = graph.subgraphs
-    graph.operatorCodes = [
-        schema.OperatorCodeT(
-            builtinCode=schema.BuiltinOperator.CUSTOM,
-            deprecatedBuiltinCode=schema.BuiltinOperator.CUSTOM,
-            customCode=b"DISPATCH_OP",
-        )
-    ]
-    place = {"name": "qnn_partition_0", "bytecode_offset": 1, "bytecode_size": 8}
-    call = schema.OperatorT(opcodeIndex=0, inputs=subgraph.inputs, outputs=subgraph.outputs)
-    call.customOptions = np.frombuffer(flexbuffers.Dumps(place), np.uint8)
-    subgraph.operators = [call]
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(graph.Pack(builder), b"TFL3")
     path = fixed.with_name("dispatched.tflite")
-    path.write_bytes(bytes(builder.Output()) + b"BYTECODE")
+    path.write_bytes(dispatched_model(fixed.read_bytes()))
     return path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqb_tf.errors import InputError, suggest
@@ -12,7 +12,9 @@ from sqb_tf.progress import warn
 
 from .inputs import Text
 
-DELEGATES = ("xnnpack", "gpu", "nnapi", "none")
+DELEGATES = ("xnnpack", "gpu", "nnapi", "npu", "none")
+# What a GPU may compute in. Both tools allow float16 unless told otherwise.
+GPU_PRECISIONS = ("fp16", "fp32")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Measurement:
     seq_length: int
     delegate: str = "xnnpack"
     core_mask: str | None = None  # hexadecimal, bit 0 for core 0; None: all cores
+    gpu_precision: str | None = None  # of `GPU_PRECISIONS`; None: not on a GPU
 
     def to_dict(self) -> dict[str, Any]:
         """By the keys of records."""
@@ -31,10 +34,11 @@ class Measurement:
 
     def __str__(self) -> str:
         cores = f", cores {self.core_mask}" if self.core_mask else ""
+        precision = f" {self.gpu_precision}" if self.gpu_precision else ""
         plural = "s" if self.threads > 1 else ""
         return (
             f"{self.package}, {self.seq_length} tokens, {self.threads} thread{plural}, "
-            f"{self.delegate}{cores}"
+            f"{self.delegate}{precision}{cores}"
         )
 
 
@@ -50,7 +54,9 @@ class Plan:
         text: the source of the inputs.
         each_text: whether to run every text at its own length too; on the host only.
         seed: of the shuffled order within rounds.
-        delegates: some of `DELEGATES`; the host has only XNNPACK.
+        delegates: some of `DELEGATES`; the host has only XNNPACK. Packages that were compiled for an NPU run
+            with `npu` alone, and no other package does.
+        gpu_precisions: some of `GPU_PRECISIONS`, with the delegate `gpu` alone.
         core_masks: cores to run on, as `taskset` takes them; None: all.
         repeats: on a device, the most starts of the tool for one measurement.
         precision: on a device, a measurement is repeated until the 95% confidence interval of its median
@@ -72,6 +78,7 @@ class Plan:
     each_text: bool = False
     seed: int = 0
     delegates: Sequence[str] = ("xnnpack",)
+    gpu_precisions: Sequence[str] = ("fp16",)
     core_masks: Sequence[str | None] = (None,)
     repeats: int = 5
     precision: float = 0.03
@@ -92,10 +99,8 @@ class Plan:
         for path in self.packages:
             if self.packages.count(path) > 1:
                 raise InputError(f"{path}: listed twice; to measure a file against itself, copy it")
-        for delegate in self.delegates:
-            if delegate not in DELEGATES:
-                known, hint = ", ".join(DELEGATES), suggest(delegate, DELEGATES)
-                raise InputError(f"--delegates {delegate}: expected some of {known}{hint}")
+        _check_known("--delegates", self.delegates, DELEGATES)
+        _check_known("--gpu-precision", self.gpu_precisions, GPU_PRECISIONS)
         for mask in self.core_masks:
             if mask is not None and not (set(mask) <= set("0123456789abcdefABCDEF") and mask):
                 raise InputError(
@@ -125,12 +130,31 @@ class Plan:
                 if length > limit:
                     warn(f"{path}: takes at most {limit} tokens: skipped at {length}")
 
-    def measurements(self, limits: Mapping[str, int]) -> list[Measurement]:
-        """Every measurement on one device; `limits` are the most tokens that each package takes."""
-        return [
-            Measurement(package, threads, length, delegate, mask)
-            for package, threads, length, delegate, mask in itertools.product(
-                self.packages, self.threads, self.lengths, self.delegates, self.core_masks
-            )
-            if length <= limits[package]
+    def measurements(
+        self, limits: Mapping[str, int], compiled: Collection[str] = ()
+    ) -> list[Measurement]:
+        """Every measurement on one device.
+
+        Args:
+            limits: the most tokens that each package takes.
+            compiled: the packages that were compiled for an NPU.
+        """
+        accelerators = [
+            (delegate, precision)
+            for delegate in self.delegates
+            for precision in (self.gpu_precisions if delegate == "gpu" else (None,))
         ]
+        return [
+            Measurement(package, threads, length, delegate, mask, precision)
+            for package, threads, length, (delegate, precision), mask in itertools.product(
+                self.packages, self.threads, self.lengths, accelerators, self.core_masks
+            )
+            if length <= limits[package] and (delegate == "npu") == (package in compiled)
+        ]
+
+
+def _check_known(flag: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            hint = suggest(name, known)
+            raise InputError(f"{flag} {name}: expected some of {', '.join(known)}{hint}")

@@ -15,6 +15,7 @@ from sqb_tf.errors import InputError
 from sqb_tf.json_schema import Amount, Count, Name, Natural, Size, Time, check_json, read_json_file
 
 from ..package.info import PackageInfo
+from ..package.properties import NPU, is_compiled
 
 RECORDS_FILE = "records.json"  # a result in the folder of a report
 MAX_BYTES = 1 << 29  # of it: a record on real text has a time for each text
@@ -60,6 +61,17 @@ class Delegation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Compiled:
+    """What a package was compiled for, and how much of it the NPU runs, as its property `npu` says."""
+
+    chip: Name  # such as `qualcomm:SM8750`
+    operations: Natural  # of the package that was compiled, all signatures together
+    taken: Natural  # of them by the NPU
+    partitions: Natural | None = None  # in so many binaries
+    sdk: Name | None = None  # its version, where the maker says it
+
+
+@dataclasses.dataclass(frozen=True)
 class Operation:
     """All nodes of one type in a profile, by their shares in the tool's "Run Order"."""
 
@@ -83,6 +95,7 @@ class ToolInfo:
     sha256: Name | None
     mode: Name
     date: Name | None = None
+    npu_libraries: Name | None = None  # sha256 of those that ran on an NPU, with their names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +156,12 @@ class Record:
         package: path of the file; its hash, size, recipe, lowering and baseline are those of `PackageInfo`.
         device: as `--device` names it.
         core_mask: hexadecimal, as `taskset` takes it; None: all cores.
+        gpu_precision: what a GPU might compute in, `fp16` or `fp32`; None: no GPU was asked for.
+        accelerator: what ran the graph, or a part of it, by the tool's own lines: `cpu`, `gpu`, `npu`, or
+            `nnapi`, which chooses by itself and does not say. None: a record of an earlier version.
+        accelerator_share: of the graph's operations, those that it ran; the CPU ran the others. None: the
+            build does not print it.
+        npu: what the package was compiled for; None: it was not.
         signature: names of the signatures that ran, separated by commas.
         seq_length: in tokens; None: every text at its own length.
         padded_to: the fixed length of the signature where it is longer than `seq_length`.
@@ -172,6 +191,10 @@ class Record:
     threads: Count
     delegate: Name
     core_mask: Name | None
+    gpu_precision: Name | None = None
+    accelerator: Name | None = None
+    accelerator_share: Amount | None = None
+    npu: Compiled | None = None
     signature: Name | None = None
     seq_length: Count | None
     padded_to: Count | None = None
@@ -238,9 +261,13 @@ class Record:
         return _plain(values)
 
     @property
-    def setting(self) -> tuple[int, str, str | None]:
-        """How the run was set up, apart from its length: threads, delegate, cores."""
-        return self.threads, self.delegate, self.core_mask
+    def setting(self) -> tuple[int, str, str | None, str | None]:
+        """How the run was set up, apart from its length: threads, delegate, cores, the GPU's precision.
+
+        Earlier versions left the precision to the tool, which allowed float16.
+        """
+        default = "fp16" if self.delegate == "gpu" else None
+        return self.threads, self.delegate, self.core_mask, self.gpu_precision or default
 
     @property
     def text_tokens(self) -> tuple[int, ...]:
@@ -274,11 +301,12 @@ class Missing:
     seq_length: Count
     delegate: Name
     core_mask: Name | None
+    gpu_precision: Name | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a run gave no result; without a package, why a setting, or the device as a whole, gave none.
+    """Why a run gave no result; without a length, why a setting, or the device as a whole, gave none.
 
     Attributes:
         hardware_name: of the device; None: it was never reached.
@@ -293,6 +321,7 @@ class Failure:
     seq_length: Count | None
     delegate: Name | None
     core_mask: Name | None
+    gpu_precision: Name | None = None
     cause: Name
     message: str
     at: Name
@@ -366,7 +395,18 @@ class Result:
 def package_fields(info: PackageInfo) -> dict[str, Any]:
     """The fields of a `Record` that describe its package, except for the path."""
     names = ("sha256", "size_bytes", "recipe", "lowering", "baseline")
-    return {name: getattr(info, name) for name in names}
+    return {name: getattr(info, name) for name in names} | {"npu": compiled_for(info)}
+
+
+def compiled_for(info: PackageInfo) -> Compiled | None:
+    """What a package was compiled for; None: it was not.
+
+    Raises:
+        InputError: its property is not one that `sqb compile` writes.
+    """
+    if not is_compiled(info.properties):
+        return None
+    return check_json(dict(info.properties[NPU]), Compiled, f"{info.path}: {NPU}")
 
 
 def _check_record(value: Any, name: str) -> None:

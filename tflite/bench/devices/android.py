@@ -43,6 +43,7 @@ def describe(shell: Shell) -> dict[str, Any]:
         "name": model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip(),
         "cpu": f"{first('ro.soc.manufacturer')} {chip}".strip()
         or (hardware[1] if hardware else ""),
+        "chip": values.get("ro.soc.model") or None,  # since Android 12
         "simd": linux_proc.simd(cpuinfo),
         "cores": len(cores.split("\n")),
         "clusters": linux_proc.clusters(cores),

@@ -67,7 +67,7 @@ def find_binary(tools: Sequence[str], system: str, abis: Sequence[str]) -> Binar
     for path in map(Path, tools):
         if not path.is_file():
             raise InputError(f"--tool {path}: no such file: expected benchmark_model or its .apk")
-        if _runs(path, abis):
+        if runs_on(path, abis):
             return _identify(path)
     if tools:
         raise InputError(
@@ -180,7 +180,7 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(*arguments)
 
 
-def _runs(path: Path, abis: Sequence[str]) -> bool:
+def runs_on(path: Path, abis: Sequence[str]) -> bool:
     """Whether an executable is for one of these ABIs; a file without an ELF header may be for any."""
     with path.open("rb") as file:
         header = file.read(20)

@@ -40,6 +40,16 @@ class DeviceFiles:
         if result.code:
             raise DeviceError("no folder", f"{self._shell.folder}: {last_line(result.text)}")
 
+    def make_folder(self, name: str) -> None:
+        """Makes a folder in the shell's.
+
+        Raises:
+            DeviceError: `no folder`: it cannot be made.
+        """
+        result = self._shell.run('cd "$1" && mkdir -p "$2"', self._shell.folder, name)
+        if result.code:
+            raise DeviceError("no folder", f"{name}: {last_line(result.text)}")
+
     def copy(self, path: Path, name: str) -> str:
         """Copies a file unless it is there with the same content; returns `name`.
 

@@ -13,6 +13,7 @@ import numpy as np
 from sqb_tf.errors import InputError
 
 from ...package.info import PackageInfo
+from ...package.properties import is_compiled
 from ...runtime.runner import Runner, fit
 from ..inputs import Text, encode_length
 from .answers import Answers
@@ -30,7 +31,7 @@ class DeviceInputs:
         length: in tokens as run; more than requested where the package has a fixed length.
         fixed: whether the package takes no other length.
         value_ranges: for a tool that takes no files.
-        answers: what this machine computes of them.
+        answers: what this machine computes of them; None: it cannot run a package compiled for an NPU.
     """
 
     signature: str
@@ -40,7 +41,7 @@ class DeviceInputs:
     length: int
     fixed: bool
     value_ranges: str
-    answers: Answers
+    answers: Answers | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +57,17 @@ def prepare_package(
 ) -> PreparedPackage:
     """Token ids, mask and segments of real text at the lengths that the package takes, in `folder`.
 
+    A package compiled for an NPU gets no text: the tool that runs it takes no files.
+
     Raises:
         InputError: a name in the package that cannot be a flag's value.
     """
     _check_names(info)
+    taken = [length for length in lengths if length <= info.max_seq_length]
+    if is_compiled(info.properties):
+        return PreparedPackage(info, {length: _inputs_by_range(info, length) for length in taken})
     runner = Runner(info.path)
-    inputs = {
-        length: _prepare_inputs(info, runner, text, length, folder)
-        for length in lengths
-        if length <= info.max_seq_length
-    }
+    inputs = {length: _prepare_inputs(info, runner, text, length, folder) for length in taken}
     return PreparedPackage(info, inputs)
 
 
@@ -91,6 +93,24 @@ def _check_names(info: PackageInfo) -> None:
                     f"{info.path}: the name {name[:80]!r} in it: expected letters, digits and _ . : / - "
                     "alone: convert the model again"
                 )
+
+
+def _inputs_by_range(info: PackageInfo, length: int) -> DeviceInputs:
+    signature = info.signature_for(length)
+    if signature.seq_length is None:
+        raise InputError(
+            f"{info.path}: compiled for an NPU, and its length is not fixed: compile it again"
+        )
+    return DeviceInputs(
+        signature.name,
+        len(info.signatures) > 1,
+        signature.graph_inputs,
+        {},
+        signature.seq_length,
+        True,
+        value_ranges(signature.graph_inputs, len(info.vocabulary)),
+        None,
+    )
 
 
 def _prepare_inputs(

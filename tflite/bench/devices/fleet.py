@@ -8,8 +8,9 @@ import dataclasses
 import functools
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from sqb_tf.errors import InputError
 from sqb_tf.progress import warn
@@ -18,11 +19,12 @@ from ...package.info import PackageInfo
 from ..host import session
 from ..plan import Plan
 from ..record import Failure, Missing, Record, Result
-from . import android, binaries, linux
+from . import android, binaries, linux, npu_checks
 from .adb import AdbShell
 from .device_inputs import PreparedPackage, prepare_package
 from .journal import Journal
 from .live import LiveStatusTable
+from .npu_libraries import NpuLibraries
 from .remote_device import RemoteDevice
 from .scratch_folder import scratch_folder
 from .shells import DeviceError, LocalShell, Shell, SshShell, Stopped
@@ -31,10 +33,11 @@ from .targets import Target, ssh_address
 
 @dataclasses.dataclass(frozen=True)
 class ConnectionOptions:
-    """`benchmark_model` files of this machine, and ssh's settings file."""
+    """`benchmark_model` files of this machine, ssh's settings file, the folder of libraries for NPUs."""
 
     tools: Sequence[str] = ()
     ssh_config: str | None = None
+    npu_libraries: str | None = None
 
 
 def measure(
@@ -49,19 +52,29 @@ def measure(
     stop the others.
 
     Raises:
-        InputError: a package that cannot be opened, or a length that no package takes.
+        InputError: a package that cannot be opened or that no delegate of the plan runs, a length that no
+            package takes, or what `npu` needs is missing.
         KeyboardInterrupt: what was measured is in the journal.
     """
     journal = journal or Journal()
     packages = {path: PackageInfo.read(path) for path in plan.packages}
+    compiled = npu_checks.compiled_packages(packages)
+    npu_checks.check_plan(plan, compiled, [t.transport for t in targets], options.tools)
+    libraries = npu_checks.find_libraries(options.npu_libraries, compiled, plan)
     remote = [target for target in targets if target.transport != "host"]
     result = Result(failures=journal.failures)
     if remote:
         with scratch_folder() as folder, _local_folder(remote) as copies:
             prepared = _prepare(plan, packages, folder)
-            _measure_remote(remote, plan, prepared, options, journal, result, folder, copies)
+            connect = functools.partial(_connect, options=options, folder=folder, copies=copies)
+            _measure_remote(
+                remote, plan, prepared, options.tools, libraries, journal, result, connect
+            )
     if len(remote) < len(targets):
-        result.records += _measure_host(plan, packages, journal)
+        for path in compiled:
+            warn(f"{path}: compiled for an NPU: not measured on host")
+        runnable = {path: info for path, info in packages.items() if path not in compiled}
+        result.records += _measure_host(plan, runnable, journal) if runnable else []
     if all(_is_left_out(missing, result.failures) for missing in result.missing):
         journal.finish()
     return result
@@ -70,10 +83,11 @@ def measure(
 def _is_left_out(missing: Missing, failures: Sequence[Failure]) -> bool:
     """Whether a measurement has a setting that its device lacks: a second run would not have it either."""
     values = dataclasses.asdict(missing)
+    names = ("package", "delegate", "core_mask", "gpu_precision")
     settings = (
-        {name: value for name in ("delegate", "core_mask") if (value := getattr(failure, name))}
+        {name: value for name in names if (value := getattr(failure, name))}
         for failure in failures
-        if failure.device == missing.device and failure.package is None
+        if failure.device == missing.device and failure.seq_length is None
     )
     return any(setting and setting.items() <= values.items() for setting in settings)
 
@@ -105,29 +119,38 @@ def _measure_remote(
     targets: Sequence[Target],
     plan: Plan,
     packages: Mapping[str, PreparedPackage],
-    options: ConnectionOptions,
+    tools: Sequence[str],
+    libraries: NpuLibraries | None,
     journal: Journal,
     result: Result,
-    folder: Path,
-    copies: Path | None,
+    connect: Callable[[Target, threading.Event], tuple[Shell, ModuleType]],
 ) -> None:
-    """Each device in a thread of its own; `folder` is for what they need meanwhile, `copies` for `local`."""
+    """Each device in a thread of its own."""
     stop = threading.Event()
-    find_binary = functools.partial(binaries.find_binary, options.tools)
-    limits = {path: package.info.max_seq_length for path, package in packages.items()}
-    total = len(plan.measurements(limits))
+    find_binary = functools.partial(binaries.find_binary, tools)
     names = [target.name for target in targets]
+    limits = {path: package.info.max_seq_length for path, package in packages.items()}
+    compiled = npu_checks.compiled_packages({path: p.info for path, p in packages.items()})
+    total = len(plan.measurements(limits, compiled))
     with (
         LiveStatusTable(names, total, plan.fewest_repeats) as status,
         concurrent.futures.ThreadPoolExecutor(len(targets)) as pool,
     ):
         devices = []
         for target in targets:
-            shell, system = _connect(target, stop, options, folder, copies)
+            shell, system = connect(target, stop)
             report = functools.partial(status.report, target.name)
             devices.append(
                 RemoteDevice(
-                    target.name, shell, system, find_binary, plan, packages, journal, report
+                    target.name,
+                    shell,
+                    system,
+                    find_binary,
+                    plan,
+                    packages,
+                    journal,
+                    libraries,
+                    report,
                 )
             )
         futures = [
@@ -155,8 +178,13 @@ def _connect(
     options: ConnectionOptions,
     folder: Path,
     copies: Path | None,
-) -> tuple:
-    """The shell of a target, and the module that knows its system."""
+) -> tuple[Shell, ModuleType]:
+    """The shell of a target, and the module that knows its system.
+
+    Args:
+        folder: for what the way there needs meanwhile.
+        copies: the folder of `local`.
+    """
     shell: Shell
     if target.transport == "adb":
         return AdbShell(stop, target.name), android

@@ -56,6 +56,8 @@ def read_record(
         threads=int(params["num_threads"]),
         delegate="xnnpack",
         core_mask=None,
+        accelerator="cpu",
+        accelerator_share=1.0,
         signature=params.get("signature_to_run_for"),
         seq_length=int(params["input_layer_shape"].partition(":")[0].partition(",")[2]),
         timed="invoke",

@@ -15,7 +15,7 @@ from typing import Any
 from sqb_tf.errors import InputError, last_line
 
 from ..plan import Measurement, Plan
-from ..record import Failure, Record
+from ..record import Failure, Record, TextSource
 from . import android, answers, reconnect, tool
 from .adb import AdbShell
 from .binaries import Binary
@@ -24,6 +24,8 @@ from .device_inputs import PreparedPackage
 from .device_state import StateReader, now
 from .heat_gate import HeatGate
 from .journal import Journal
+from .npu_checks import compiled_packages, mismatch
+from .npu_libraries import NpuLibraries, folder_name
 from .repeat_policy import RepeatPolicy
 from .repeats import build_record, repeat_from_output
 from .shells import DeviceError, SettingError, Shell, Stopped
@@ -42,6 +44,7 @@ class RemoteDevice:
         find_binary: returns the tool for a system and its ABIs.
         packages: by path.
         journal: where results go.
+        npu_libraries: for the packages that were compiled for an NPU; None: the plan has no `npu`.
         report: called at every step, as `report(event, **details)`.
     """
 
@@ -54,17 +57,20 @@ class RemoteDevice:
         plan: Plan,
         packages: Mapping[str, PreparedPackage],
         journal: Journal,
+        npu_libraries: NpuLibraries | None,
         report: Callable[..., None],
     ) -> None:
         self.name, self.shell, self.system = name, shell, system
         self.plan, self.packages, self.journal = plan, packages, journal
         self._find_binary, self._report = find_binary, report
+        self._npu_libraries = npu_libraries
         self._files = DeviceFiles(shell, report)
         self._states = StateReader(system, shell)
         self._heat_gate = HeatGate(plan, self._states, shell, report)
         self._policy = RepeatPolicy(plan)
         limits = {path: package.info.max_seq_length for path, package in packages.items()}
-        self.measurements = plan.measurements(limits)
+        self._compiled = compiled_packages({path: p.info for path, p in packages.items()})
+        self.measurements = plan.measurements(limits, self._compiled)
         self.hardware: dict[str, Any] = {}
         self.tool: Tool | None = None
         self._unsupported: list[dict[str, str]] = []  # settings, by the keys of records
@@ -92,6 +98,7 @@ class RemoteDevice:
             tool.install_app(self.shell, binary)
         else:
             self._files.copy(binary.path, name)
+            self._copy_npu_libraries(self.tool)
             self.tool.identify()
         self._check_settings(self.tool)
         if self.system is android:
@@ -139,7 +146,9 @@ class RemoteDevice:
         repeats = self._repeats(measurement)
         if self.tool is None or not self._policy.settled(repeats):
             return None
-        text = self.plan.text
+        text = TextSource(self.plan.text.source, len(self.plan.text.examples))
+        if self.tool.flavor == "litert":
+            text = TextSource("ids drawn from a range: LiteRT's tool takes no text", 0)
         return build_record(
             measurement,
             self.packages[measurement.package],
@@ -147,13 +156,14 @@ class RemoteDevice:
             device=self.name,
             hardware=self.hardware,
             tool=self.tool.to_json(),
-            text={"source": text.source, "texts": len(text.examples)},
+            text=dataclasses.asdict(text),
         )
 
     def _check_settings(self, opened: Tool) -> None:
         """Notes the delegates and cores that the device lacks, once each, before anything runs."""
         checks = [
             *((opened.check_delegate, delegate) for delegate in self.plan.delegates),
+            *((opened.check_precision, precision) for precision in self._precisions()),
             *((self._check_cores, mask) for mask in self.plan.core_masks if mask),
         ]
         for check, value in checks:
@@ -161,6 +171,24 @@ class RemoteDevice:
                 check(value)
             except SettingError as error:
                 self._leave_out(error)
+        for path, npu in self._compiled.items():
+            if reason := mismatch(path, npu, self.hardware.get("chip")):
+                self._leave_out(SettingError(reason, package=path, delegate="npu"))
+
+    def _copy_npu_libraries(self, opened: Tool) -> None:
+        """Copies the libraries into a folder of their own, where all of them are looked for."""
+        libraries = self._npu_libraries
+        if libraries is None:
+            return
+        libraries.check_runs(self.hardware["abis"])
+        folder = folder_name(libraries.sha256)
+        self._files.make_folder(folder)
+        for path in libraries.files:
+            self._files.copy(path, f"{folder}/{path.name}")
+        opened.npu_libraries = libraries.sha256
+
+    def _precisions(self) -> Sequence[str]:
+        return self.plan.gpu_precisions if "gpu" in self.plan.delegates else ()
 
     def _check_cores(self, core_mask: str) -> None:
         """Checks that a process can run on the cores of a mask.
@@ -236,7 +264,7 @@ class RemoteDevice:
         output = self.tool.run(measurement, self.plan, inputs, files, profile)
         repeat = repeat_from_output(output, measurement.delegate)
         repeat |= {"profiled": profile, "states": [before, self._states.read()]}
-        if output.answers is not None:
+        if output.answers is not None and inputs.answers is not None:
             repeat["answer_difference"] = answers.check(
                 inputs.answers, output.answers, package.info.recipe, measurement.delegate
             )
@@ -259,7 +287,12 @@ class RemoteDevice:
 
     def _key(self, measurement: Measurement) -> str:
         """What must be equal for an earlier run's repeat to count: device, bytes, tool and settings."""
-        parts = measurement.to_dict() | {
+        settings = measurement.to_dict()
+        if settings["gpu_precision"] is None:  # earlier versions' journals have no such key
+            del settings["gpu_precision"]
+        if measurement.delegate == "npu":
+            settings["npu_libraries"] = self.tool and self.tool.npu_libraries
+        parts = settings | {
             "device": self.name,
             "hardware": self.hardware.get("name"),
             "package": self.packages[measurement.package].info.sha256,

@@ -7,11 +7,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sqb_tf.json_schema import check_json
+
 from .. import latency_stats
 from ..plan import Measurement
-from ..record import Record, package_fields
+from ..record import Delegation, Record, compiled_for, package_fields
+from .delegation import find_delegation, what_ran
 from .device_inputs import PreparedPackage
-from .tool import find_delegation
 from .tool_output import Output
 from .tool_profile import outside_delegates, time_by_kind
 
@@ -25,7 +27,7 @@ def repeat_from_output(output: Output, delegate: str) -> dict[str, Any]:
     """The figures of one start, ready for JSON."""
     latency = dataclasses.asdict(output.inference)
     latency.pop("first")
-    delegation = find_delegation(output, delegate)
+    delegation = find_delegation(output.delegations, delegate)
     if delegation and output.profiles:
         outside, percent = outside_delegates(output.profiles)
         delegation = dataclasses.replace(delegation, outside=outside, outside_percent=percent)
@@ -57,10 +59,17 @@ def build_record(
     times = [latency_stats.repeat_time(repeat) for repeat in timed]
     states = [state for repeat in timed for state in repeat["states"]]
     inputs = package.inputs[measurement.seq_length]
+    delegated = (profiled or timed[-1])["delegated"]
+    npu = compiled_for(package.info)
+    delegation = delegated and check_json(delegated, Delegation, "the journal: delegated")
+    accelerator, share = what_ran(measurement.delegate, delegation, npu)
     fields = {
         **measurement.to_dict(),
         **package_fields(package.info),
         **device_fields,
+        "npu": npu and dataclasses.asdict(npu),
+        "accelerator": accelerator,
+        "accelerator_share": share,
         "signature": inputs.signature,
         "padded_to": inputs.length if inputs.length != measurement.seq_length else None,
         "timed": "invoke",
@@ -69,7 +78,7 @@ def build_record(
         "ci95_ms": latency_stats.repeat_interval(times),
         **{name: _median(timed, name) for name in _COLD_START_NAMES},
         "answer_difference": max(_known(repeats, "answer_difference"), default=None),
-        "delegated": (profiled or timed[-1])["delegated"],
+        "delegated": delegated,
         "states": states,
         "throttled": list(dict.fromkeys(r for state in states for r in state["throttled"])),
         "profile": profiled and profiled["profile"],

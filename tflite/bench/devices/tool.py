@@ -14,11 +14,12 @@ from typing import Any
 from sqb_tf.errors import last_line
 
 from ..plan import Measurement, Plan
-from ..record import Delegation
 from . import answers, tool_output, tool_result
 from .adb import AdbShell
 from .binaries import Binary
+from .delegation import find_delegation
 from .device_inputs import DeviceInputs
+from .npu_libraries import folder_name
 from .shells import (
     PROBE_S,
     DeviceError,
@@ -29,13 +30,24 @@ from .shells import (
 from .tool_lines import ToolError
 from .tool_output import Output
 
-_DELEGATE_FLAGS = {
-    # Explicit: without the flag a build that lacks XNNPACK would silently run reference kernels.
-    "xnnpack": ("--use_xnnpack=true",),
-    "gpu": ("--use_gpu=true",),
-    "nnapi": ("--use_nnapi=true",),
-    "none": ("--use_xnnpack=false",),
+# By the tool, then by delegate. Explicit: without the flag a build of TFLite's that lacks XNNPACK would
+# silently run reference kernels. LiteRT's `use_cpu` is true by default, for what the others leave.
+_DELEGATE_FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
+    "tflite": {
+        "xnnpack": ("--use_xnnpack=true",),
+        "gpu": ("--use_gpu=true",),
+        "nnapi": ("--use_nnapi=true",),
+        "none": ("--use_xnnpack=false",),
+    },
+    "litert": {
+        "xnnpack": ("--use_gpu=false",),
+        "gpu": ("--use_gpu=true",),
+        "npu": ("--use_gpu=false", "--use_npu=true"),
+    },
 }
+# Whether a GPU may compute in float16, which is both tools' default.
+_PRECISION_FLAG = {"tflite": "gpu_precision_loss_allowed", "litert": "allow_fp16"}
+_LIBRARIES_FLAG = "dispatch_library_path"
 # A runtime that lists conversions apart, or a deep model, has more than the buffer's 1024 events in a run.
 _LARGER_BUFFER = "allow_dynamic_profiling_buffer_increase"
 # Share of the time-out passed as `--max_secs`, so a slow model stops before it is declared hung.
@@ -61,7 +73,7 @@ ACTIVITY = "org.tensorflow.lite.benchmark/.BenchmarkModelActivity"
 PACKAGE = ACTIVITY.partition("/")[0]
 _LOG_POLL_S = 0.5
 # Scripts of the shell; their arguments follow where they are run.
-_HELP = 'cd "$1" && "./$2" --help'
+_HELP = 'cd "$1" && shift && "$@" --help'
 # One round trip for the output, the result file, the model's outputs and the tool's own exit code.
 # `head` ends the tool at `$2` lines; 3 is the way of its exit code around `head`, 4 that of its output.
 _RUN = f"""cd "$1" && rm -f {_RESULT} {_ANSWERS} || exit
@@ -91,6 +103,7 @@ class Tool:
         name: of the file in the shell's folder.
         flags: the names of its flags.
         flavor: `tflite`, or `litert` for LiteRT's tool of the same name.
+        npu_libraries: sha256 of the libraries for an NPU in `npu_folder`; None: there are none.
     """
 
     shell: Shell
@@ -98,6 +111,12 @@ class Tool:
     name: str
     flags: frozenset[str] = frozenset()
     flavor: str = "tflite"
+    npu_libraries: str | None = None
+
+    @property
+    def npu_folder(self) -> str:
+        """On the device: the tool, LiteRT and the NPU's own processor each look for their libraries there."""
+        return f"{self.shell.folder}/{folder_name(self.npu_libraries or '')}"
 
     def identify(self) -> None:
         """Reads the executable's flavor and flags from its help. The app has no --help, and is TFLite's.
@@ -105,7 +124,7 @@ class Tool:
         Raises:
             DeviceError: it does not run there, or is not a benchmark tool.
         """
-        text = self.shell.run(_HELP, self.shell.folder, self.name).text
+        text = self.shell.run(_HELP, self.shell.folder, *self._program()).text
         _check_runs(text, self.binary)
         try:
             self.flavor, self.flags = tool_output.detect_flavor(text), tool_output.parse_flags(text)
@@ -118,16 +137,28 @@ class Tool:
         Raises:
             SettingError: it has not.
         """
-        if self.flavor == "litert":
-            lacks = delegate not in ("xnnpack", "gpu")
-        else:
-            flags = [flag[2:].partition("=")[0] for flag in _DELEGATE_FLAGS[delegate]]
-            lacks = bool(self.flags) and not self.flags.issuperset(flags)
-        if lacks:
+        arguments = _DELEGATE_FLAGS[self.flavor].get(delegate)
+        if arguments is not None and not self._lacks(*map(_flag_name, arguments)):
+            return
+        other = "name another build with --tool"
+        if delegate == "npu":
+            other = "name LiteRT's benchmark_model with --tool, which has --use_npu"
+        raise SettingError(
+            f"--delegates {delegate}: {self.binary.path.name} is built without it: {other}",
+            delegate=delegate,
+        )
+
+    def check_precision(self, precision: str) -> None:
+        """Checks that the build can be told what a GPU computes in; float16 is what it does by itself.
+
+        Raises:
+            SettingError: it cannot.
+        """
+        if precision == "fp32" and self._lacks(flag := _PRECISION_FLAG[self.flavor]):
             raise SettingError(
-                f"--delegates {delegate}: {self.binary.path.name} is built without it: name another build "
+                f"--gpu-precision {precision}: {self.binary.path.name} has no --{flag}: name a later build "
                 "with --tool",
-                delegate=delegate,
+                gpu_precision=precision,
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -137,6 +168,7 @@ class Tool:
             "sha256": self.binary.sha256,
             "mode": "app" if self.binary.is_app else "binary",
             "date": self.binary.date,
+            "npu_libraries": self.npu_libraries,
         }
 
     def run(
@@ -178,13 +210,28 @@ class Tool:
         """Rejects times of the CPU that would pass for those of a delegate."""
         if warning := output.unsupported.get(delegate):
             raise SettingError(f"--delegates {delegate}: {warning}", delegate=delegate)
-        delegation = find_delegation(output, delegate)
-        if delegate != "none" and delegation is not None and delegation.extent == "none":
+        if delegate == "npu" and output.npu_failure:
+            raise DeviceError("not delegated", f"not on the NPU: {output.npu_failure}")
+        delegation = find_delegation(output.delegations, delegate)
+        if delegation is not None and delegation.extent == "none":
             reason = f"{delegation.name} took no part of the graph: this is the CPU's time"
             raise DeviceError("not delegated", reason)
-        if delegate in ("gpu", "nnapi") and delegation is None and self.flavor == "tflite":
-            reason = f"the tool does not report that {delegate} took a part of the graph"
+        if delegate in ("gpu", "nnapi", "npu") and delegation is None:
+            reason = (
+                f"the tool does not report that {delegate} took a part of the graph: it fell back to the "
+                "CPU, or the build does not say"
+            )
             raise DeviceError("not delegated", reason)
+
+    def _lacks(self, *names: str) -> bool:
+        return bool(self.flags) and not self.flags.issuperset(names)
+
+    def _program(self) -> list[str]:
+        """The executable, as it is started: with the libraries of an NPU where there are any."""
+        if self.npu_libraries is None:
+            return [f"./{self.name}"]
+        folder = self.npu_folder
+        return ["env", f"LD_LIBRARY_PATH={folder}", f"ADSP_LIBRARY_PATH={folder}", f"./{self.name}"]
 
     def _arguments(
         self, measurement: Measurement, plan: Plan, inputs: DeviceInputs, files: Mapping[str, str]
@@ -200,8 +247,14 @@ class Tool:
         ]
         if inputs.named_signature:
             arguments.append(f"--signature_to_run_for={inputs.signature}")
+        if measurement.gpu_precision and not self._lacks(_PRECISION_FLAG[self.flavor]):
+            allowed = "true" if measurement.gpu_precision == "fp16" else "false"
+            arguments.append(f"--{_PRECISION_FLAG[self.flavor]}={allowed}")
+        arguments += _DELEGATE_FLAGS[self.flavor][measurement.delegate]
+        if measurement.delegate == "npu":
+            arguments.append(f"--{_LIBRARIES_FLAG}={self.npu_folder}")
         if self.flavor == "litert":
-            return arguments + _litert_arguments(measurement, inputs)
+            return [*arguments, _litert_inputs(measurement, inputs)]
         # Our names: the tool only warns where the model's differ, and TensorFlow's contain colons.
         shape = ":".join(f"1,{inputs.length}" for _ in inputs.names)
         values = ",".join(f"{name}:{folder}{files[name]}" for name in inputs.names)
@@ -209,7 +262,6 @@ class Tool:
             f"--input_layer={','.join(inputs.names)}",
             f"--input_layer_shape={shape}",
             f"--input_layer_value_files={values}",
-            *_DELEGATE_FLAGS[measurement.delegate],
         ]
         arguments += [f"--{flag}={value}" for flag, value in _WANTED.items() if flag in self.flags]
         return arguments
@@ -218,7 +270,7 @@ class Tool:
         self, measurement: Measurement, arguments: list[str], plan: Plan, lines: int
     ) -> Output:
         cores = ["taskset", measurement.core_mask] if measurement.core_mask else []
-        command = [*cores, f"./{self.name}", *arguments]
+        command = [*cores, *self._program(), *arguments]
         try:
             where = (self.shell.folder, str(lines))
             run = self.shell.run(_RUN, *where, *command, timeout_s=plan.timeout_s)
@@ -266,7 +318,12 @@ def install_app(shell: AdbShell, binary: Binary) -> None:
         shell.run(_NOTE_APP, *where)
 
 
-def _litert_arguments(measurement: Measurement, inputs: DeviceInputs) -> list[str]:
+def _flag_name(argument: str) -> str:
+    """`use_gpu` of `--use_gpu=true`."""
+    return argument[2:].partition("=")[0]
+
+
+def _litert_inputs(measurement: Measurement, inputs: DeviceInputs) -> str:
     """LiteRT's tool takes neither lengths nor files: it draws its inputs from ranges.
 
     Raises:
@@ -278,23 +335,13 @@ def _litert_arguments(measurement: Measurement, inputs: DeviceInputs) -> list[st
             f"{Path(measurement.package).name}: LiteRT's benchmark_model cannot set a length: convert with "
             "--seq-lengths, or name TFLite's tool with --tool",
         )
-    gpu = "true" if measurement.delegate == "gpu" else "false"
-    return [f"--input_layer_value_range={inputs.value_ranges}", f"--use_gpu={gpu}"]
+    return f"--input_layer_value_range={inputs.value_ranges}"
 
 
 def _check_runs(text: str, binary: Binary) -> None:
     if match := _WRONG_ABI.search(text):
         line = next(line for line in text.splitlines() if match[0][:20] in line)
         raise DeviceError("wrong ABI", f"{binary.path.name} does not run there: {line.strip()}")
-
-
-def find_delegation(output: Output, delegate: str) -> Delegation | None:
-    """A delegate's share of the graph, the largest of several subgraphs; None if the tool reports none.
-
-    A tool that applies the GPU delegate reports XNNPACK too, which takes the rest.
-    """
-    matches = [d for d in output.delegations if delegate in d.name.lower()]
-    return max(matches, key=lambda d: ("none", "partial", "full").index(d.extent), default=None)
 
 
 def _decode(encoded: str) -> bytes:

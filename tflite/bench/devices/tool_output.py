@@ -76,6 +76,10 @@ _APPLIED = [
         r"executed by the delegate\."
     ),
 ]
+# LiteRT's dispatch of an NPU's binary gave no kernel; the line on replaced nodes is printed all the same.
+_NO_KERNEL = re.compile(
+    r"Failed to (?:create a dispatch delegate kernel|initialize Dispatch API): (?P<reason>.+)"
+)
 # A build that has a delegate's flag for a system that lacks the delegate.
 _UNSUPPORTED = re.compile(r"(?P<name>[\w-]+) acceleration is unsupported on this platform\.")
 # Lines of LiteRT's results, and the text after their number.
@@ -110,6 +114,9 @@ class Output:
     profiles: tuple[Profile, ...]  # of the regular runs; (): not requested
     private_memory_mb: float | None = None  # of the process at the end: no file backs it; to 1 MiB
     answers: bytes | None = None  # the start of the outputs of the last run; None: not written
+    npu_failure: str | None = (
+        None  # why a binary of an NPU did not run there; None: nothing is said
+    )
 
 
 def parse(text: str) -> Output:
@@ -195,6 +202,7 @@ class _Log:
         self.runs: list[tuple[str, list[Statistics | None]]] = []
         self.delegations: list[Delegation] = []
         self.unsupported: dict[str, str] = {}
+        self.npu_failure: str | None = None
         self.profiles = ProfileReader()
         self._merged = 0  # delegations up to this index are final
 
@@ -225,6 +233,8 @@ class _Log:
             self._read_replacing(line)
         elif line.startswith(("Explicitly applied ", "Though ")):
             self._read_applied(line)
+        elif match := _NO_KERNEL.fullmatch(line):
+            self.npu_failure = self.npu_failure or quote(match[0])
         elif match := _UNSUPPORTED.fullmatch(line):
             self.unsupported[match["name"].lower()] = line
         elif line == "========== BENCHMARK RESULTS ==========":
@@ -304,6 +314,7 @@ def _output(
         overall_memory_mb=log.value("Overall footprint", MIB),
         peak_memory_mb=log.value("Peak memory", MIB),
         private_memory_mb=log.value("RssAnon", MIB),
+        npu_failure=log.npu_failure,
         delegations=tuple(log.delegations),
         unsupported=log.unsupported,
         profiles=log.profiles.profiles(),

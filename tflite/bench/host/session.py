@@ -111,6 +111,8 @@ class HostMeasurement:
             threads=subject.threads,
             delegate="xnnpack",
             core_mask=None,
+            accelerator="cpu",
+            accelerator_share=1.0,
             signature=",".join(signatures),
             seq_length=self.length,
             latency_ms=latency_stats.summarize_samples(self.samples_ms),

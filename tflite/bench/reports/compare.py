@@ -38,6 +38,7 @@ class MeasurementKey:
     threads: int
     delegate: str
     core_mask: str | None
+    gpu_precision: str | None
     seq_length: int | None  # None: every text at its own length
 
     def __str__(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..record import Record
-from .records import package_names, varies
+from .records import describe_delegate, package_names, varies
 
 FOREGROUND, EDGE, GRID = "#222222", "#888888", "#e6e6e6"
 # Okabe and Ito's colours, which colour-blind readers can distinguish; one per package.
@@ -64,7 +64,8 @@ def assign_looks(records: Sequence[Record]) -> Looks:
     """A colour and marker for each package, a dash for each delegate and cores; see `lines`."""
     names, series = package_names(records), list(dict.fromkeys(map(_series_key, records)))
     packages, settings = list(names), list(dict.fromkeys(key[1:] for key in series))
-    delegates, masks = (varies(records, field) for field in ("delegate", "core_mask"))
+    delegates = len(set(map(describe_delegate, records))) > 1
+    masks = varies(records, "core_mask")
 
     def look(package: str, delegate: str, cores: str | None) -> Look:
         index, dash = packages.index(package), settings.index((delegate, cores))
@@ -194,4 +195,4 @@ def draw_temperature(
 
 
 def _series_key(record: Record) -> tuple[Any, ...]:
-    return record.package, record.delegate, record.core_mask
+    return record.package, describe_delegate(record), record.core_mask

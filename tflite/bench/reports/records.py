@@ -153,10 +153,27 @@ def caveats(record: Record) -> list[str]:
         marks.append(f"load {load:.1f} on {record.hardware['cores']} cores")
     delegated = record.delegated
     if delegated and delegated.extent == "none":
-        marks.append("not delegated")
-    if delegated and delegated.extent == "partial":
+        marks.append("not delegated: ran on the CPU")
+    elif record.npu and record.accelerator == "npu":
+        # Nodes of a compiled graph are whole binaries: what counts is what is in them.
+        left = record.npu.operations - record.npu.taken
+        marks += [f"{left} of {record.npu.operations} operations on the CPU"] if left > 0 else []
+    elif delegated and delegated.extent == "partial":
         marks.append(f"delegated {_delegated_part(delegated)}")
     return marks
+
+
+def describe_delegate(item: Any) -> str:
+    """Such as `xnnpack`, or `gpu fp32` with what the GPU may compute in, where that is known."""
+    return " ".join(filter(None, [item.delegate, item.gpu_precision]))
+
+
+def describe_accelerator(record: Record) -> str | None:
+    """What ran a record's graph, and how much of it if not all, such as `gpu 9%`; None: unknown."""
+    share = record.accelerator_share
+    if record.accelerator is None or share is None or share >= 1:
+        return record.accelerator
+    return f"{record.accelerator} {100 * share:.0f}%"
 
 
 def crowding_load(record: Record) -> float | None:
@@ -175,13 +192,16 @@ def crowding_load(record: Record) -> float | None:
     return max(before, during) if crowded else None
 
 
-def is_split(delegated: Delegation) -> bool:
+def is_split(record: Record) -> bool:
     """Whether a delegate took less of the graph than is usual, as far as is known.
 
     Look-ups and ids stay outside in every package, in 2% of the time (int8 of base size, 128 tokens) to 8%
     (the demo's, 64), and what remains is one piece.
     """
-    if delegated.extent != "partial":
+    if record.npu:  # of which nothing stays outside in a package that was compiled whole
+        return record.npu.taken < record.npu.operations
+    delegated = record.delegated
+    if delegated is None or delegated.extent != "partial":
         return False
     if delegated.outside_percent is not None:
         return delegated.outside_percent > USUAL_OUTSIDE_PERCENT
@@ -201,7 +221,7 @@ def _delegated_part(delegated: Delegation) -> str:
 def describe_setting(item: Any) -> str:
     """Length and setting of a record, such as `128 tokens, 2 threads, gpu`."""
     parts = [describe_length(item.seq_length), describe_threads(item.threads)]
-    parts += [item.delegate] if item.delegate != "xnnpack" else []
+    parts += [describe_delegate(item)] if item.delegate != "xnnpack" else []
     parts += [f"cores {item.core_mask}"] if item.core_mask else []
     return ", ".join(parts)
 

@@ -49,11 +49,13 @@ def _counts(result: Result) -> Iterator[tuple[int, str, str]]:
     records = result.records
     delegated = [record.delegated for record in records if record.delegated]
     yield len(result.failures), "run", "failed"
+    fell_back = sum(failure.cause == "not delegated" for failure in result.failures)
+    yield fell_back, "run", "fell back to the CPU"
     yield len(result.missing), "planned measurement", "missing"
     yield sum(bool(r.throttled) for r in records), "measurement", "throttled"
     yield sum(crowding_load(r) is not None for r in records), "measurement", "on a busy machine"
     yield sum(not r.has_median for r in records), "measurement", "with a mean but no median"
-    yield sum(map(is_split, delegated)), "measurement", "delegated in part"
+    yield sum(map(is_split, records)), "measurement", "delegated in part"
     yield sum(d.extent == "none" for d in delegated), "measurement", "not delegated at all"
 
 

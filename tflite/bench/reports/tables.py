@@ -14,6 +14,8 @@ from ..record import Record, Result
 from .records import (
     caveats,
     crowding_load,
+    describe_accelerator,
+    describe_delegate,
     describe_setting,
     device_titles,
     differing_runtimes,
@@ -30,7 +32,7 @@ Columns = Sequence[tuple[str, Callable[[Any], str]]]
 
 NOTHING = "-"
 # Columns of words, and of sentences; the others are numbers.
-WORDS = ("package", "recipe", "delegate", "cores", "type", "cause", "at", "marks")
+WORDS = ("package", "recipe", "delegate", "ran on", "cores", "type", "cause", "at", "marks")
 SENTENCES = ("device", "message")
 
 
@@ -67,11 +69,12 @@ def latency_rows(records: Sequence[Record], names: Mapping[str, str], first: str
     def order(record: Record) -> tuple[Any, ...]:
         index = packages.index(record.package)
         cores = record.core_mask or ""
-        return _length_rank(record), record.threads, record.delegate, cores, index
+        return _length_rank(record), record.threads, describe_delegate(record), cores, index
 
     columns = [
         ("tokens", tokens),
         *setting_columns(records),
+        *_accelerator_column(records),
         ("package", lambda r: names[r.package]),
         ("median ms", median),
         ("95% CI", _interval),
@@ -175,6 +178,11 @@ def notes(result: Result) -> list[str]:
                 else ""
             )
         )
+    if any(_accelerator_column(group) for group in devices.values()):
+        lines.append(
+            "ran on: what ran the graph, by the tool's own lines, and the share of its operations where the "
+            "CPU ran the others; nnapi: what the system chose, which it does not say"
+        )
     lines += _conditions(records)
     marks = [mark for record in records for mark in caveats(record)]
     explained = {
@@ -237,8 +245,16 @@ def build_rows(columns: Columns, items: Sequence[Any]) -> Rows:
 def setting_columns(items: Sequence[Any]) -> Columns:
     """Threads always; delegate and cores where they vary."""
     columns = [("threads", _show("threads"))]
-    columns += [("delegate", _show("delegate"))] if varies(items, "delegate") else []
+    if len(set(map(describe_delegate, items))) > 1:
+        columns.append(("delegate", describe_delegate))
     return columns + ([("cores", _cores)] if varies(items, "core_mask") else [])
+
+
+def _accelerator_column(records: Sequence[Record]) -> Columns:
+    """What really ran, where that is not the CPU alone."""
+    if all(record.accelerator in ("cpu", None) for record in records):
+        return []
+    return [("ran on", lambda r: describe_accelerator(r) or NOTHING)]
 
 
 def tokens(item: Any) -> str:
@@ -271,7 +287,8 @@ def _measurement_columns(result: Result) -> Columns:
         ("device", lambda r: titles[r.device]),
         ("package", lambda r: names.get(r.package, NOTHING)),
         ("tokens", _show("seq_length")),
-        *((field, _show(field)) for field in ("threads", "delegate")),
+        ("threads", _show("threads")),
+        ("delegate", lambda r: describe_delegate(r) or NOTHING),
         ("cores", _show("core_mask")),
     ]
 
