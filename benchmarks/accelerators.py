@@ -128,8 +128,15 @@ def main() -> None:
         default=Path("runs/accelerators/results.json"),
         help="what was measured; what is there is not measured again (default: %(default)s)",
     )
+    parser.add_argument(
+        "--recipes",
+        metavar="NAME,NAME",
+        help="these packages alone, and not for --readme (default: all)",
+    )
     output.add_flags(parser)
     args = parser.parse_args()
+    if args.recipes and args.readme:
+        parser.error("--recipes: expected without --readme, whose table has every package")
     output.check_markers(args.readme, MARKER)
 
     import sqb_tf
@@ -137,6 +144,12 @@ def main() -> None:
 
     vulkan.find()
     model = sqb_tf.load(args.model)
+    chosen = rows()
+    if args.recipes:
+        names = args.recipes.split(",")
+        if unknown := {*names} - {row.name for row in chosen}:
+            parser.error(f"--recipes: no such package: {', '.join(sorted(unknown))}")
+        chosen = [row for row in chosen if row.name in names]
     kept, settings = output.Results(args.results), (args.length, args.limit)
     weights = weights_digest(args.model)
     results = {
@@ -145,7 +158,7 @@ def main() -> None:
             output.digest(dataclasses.astuple(row), *settings, weights, version("ai-edge-litert")),
             functools.partial(measure, row, model, *settings),
         )
-        for row in rows()
+        for row in chosen
     }
     output.publish(args, MARKER, results, table(results, args.length))
 

@@ -121,14 +121,15 @@ def test_fewest_layers_have_16_bit_activations(bundle_dir, tmp_path, monkeypatch
 
 def wide_in_file(content: bytes) -> set[str]:
     """The layers whose matmuls read 16-bit activations."""
-    graph, layers = read_graph(content), set()
-    for subgraph in graph.subgraphs:
-        for operation in subgraph.operators:
-            if graph.operatorCodes[operation.opcodeIndex].builtinCode == FULLY_CONNECTED:
-                if subgraph.tensors[operation.inputs[0]].type == schema.TensorType.INT16:
-                    name = subgraph.tensors[operation.outputs[0]].name.decode()
-                    layers.add(name.split("/MatMul")[0])
-    return layers - {MEAN_SQUARE}
+    graph = read_graph(content)
+    names = {
+        subgraph.tensors[operation.outputs[0]].name.decode().split("/MatMul")[0]
+        for subgraph in graph.subgraphs
+        for operation in subgraph.operators
+        if graph.operatorCodes[operation.opcodeIndex].builtinCode == FULLY_CONNECTED
+        and subgraph.tensors[operation.inputs[0]].type == schema.TensorType.INT16
+    }
+    return names - {MEAN_SQUARE}
 
 
 def test_layers_are_named_as_8_or_16_bit_activations():
