@@ -140,7 +140,7 @@ def _recipe(package: PackageInfo) -> RecipeSpec:
     if patterns := properties.get("activations"):
         return RecipeSpec.read(patterns)
     named = package.recipe != "mixed"
-    return RecipeSpec.read(str(package.recipe) if named else properties["weights"])
+    return RecipeSpec.read(str(package.recipe) if named else properties.get("weights") or {})
 
 
 def of_weights(
@@ -189,10 +189,10 @@ def _measured(
     """Each layer, the number of its weights, dB with it alone coarse, and how many decisions are others."""
     backend = _LoweredBackend(lowered, model)
     exact = _Exact(backend)
-    compare(exact, exact, None, examples, False)  # remembers the exact outputs
+    compare(exact, exact, None, examples, shows_progress=False)  # remembers the exact outputs
     for layer in track(layers, "sensitivity", len(layers)):
         with coarse(layer):
-            compared = compare(exact, backend, None, examples, False)
+            compared = compare(exact, backend, None, examples, shows_progress=False)
         others = round((1 - compared.agreement) * len(examples))
         size = sum(variable.numpy().size for variable in weights(lowered, layer))
         yield layer, size, compared.sqnr_db, others
