@@ -123,7 +123,7 @@ def wide_in_file(content: bytes) -> set[str]:
     """The layers whose matmuls read 16-bit activations."""
     graph = read_graph(content)
     names = {
-        subgraph.tensors[operation.outputs[0]].name.decode().split("/MatMul")[0]
+        subgraph.tensors[operation.outputs[0]].name.decode().split("/MatMul")[0].split(";")[-1]
         for subgraph in graph.subgraphs
         for operation in subgraph.operators
         if graph.operatorCodes[operation.opcodeIndex].builtinCode == FULLY_CONNECTED
