@@ -127,9 +127,12 @@ def of_package(
     request = ConversionRequest.read(model, recipe, package.seq_lengths, lowering=lowering)
     lowered = request.lower()
     storage = recipe.storage_types(lowered.layers)
-    costs = of_weights(lowered, model, examples, storage)
-    if recipe.activations is not None:
+    costs = []
+    if (
+        recipe.activations is not None
+    ):  # first: it equalizes the weights, which are rounded after that
         costs += of_activations(lowered, request, examples)
+    costs += of_weights(lowered, model, examples, storage)
     return Sensitivity(len(examples), sorted(costs, key=lambda cost: cost.sqnr_db))
 
 
