@@ -41,8 +41,8 @@ class Row:
     lowering: str
 
 
-def rows(only: str | None = None) -> list[Row]:
-    """Every recipe in both lowerings, or in the `only` one, and the mixes that accelerators need."""
+def rows(only: str | None, names: Sequence[str] | None) -> list[Row]:
+    """Every recipe, and the mixes that accelerators need, in both lowerings; or those that are named."""
     from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
 
     recipes: dict[str, Any] = {name: name for name in Recipe.names()}
@@ -56,6 +56,7 @@ def rows(only: str | None = None) -> list[Row]:
         for name, recipe in recipes.items()
         for lowering in LOWERINGS
         if only in (None, lowering)
+        and (names is None or name in names)
         and not (name.startswith("int4") and lowering == "grouped-conv")  # which `convert` refuses
     ]
 
@@ -187,7 +188,8 @@ def main() -> None:
         default=Path("runs/accelerators/results.json"),
         help="what was measured; what is there is not measured again (default: %(default)s)",
     )
-    parser.add_argument("--lowering", help="only this one (default: all)")
+    parser.add_argument("--lowering", help="this one alone (default: all)")
+    parser.add_argument("--recipes", metavar="NAME,NAME", help="these alone (default: all)")
     parser.add_argument(
         "--npu",
         metavar="CHIPS",
@@ -196,6 +198,9 @@ def main() -> None:
     output.add_flags(parser)
     args = parser.parse_args()
     output.check_markers(args.readme, NPU_MARKER if args.npu else MARKER)
+    chosen = rows(args.lowering, args.recipes and args.recipes.split(","))
+    if not chosen:
+        parser.error("--recipes, --lowering: no such package")
 
     import sqb_tf
     from sqb_tflite.accelerators import vulkan
@@ -217,7 +222,7 @@ def main() -> None:
             output.digest(dataclasses.astuple(row), *settings, weights, version("ai-edge-litert")),
             functools.partial(work, row, model, *settings),
         )
-        for row in rows(args.lowering)
+        for row in chosen
     }
     if args.npu:
         output.publish(args, NPU_MARKER, results, chip_table(results, args.length))

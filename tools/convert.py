@@ -95,7 +95,8 @@ class ConvertOptions:
     )
     search: bool = option(
         False,
-        "if the recipe misses its bounds, find the cheapest mix of weight dtypes that keeps them",
+        "if the recipe misses its bounds, find the cheapest mix of weight dtypes that keeps them; with "
+        "int8-full, in any case, the fewest layers with 16-bit activations that keep them",
         group="verification",
     )
     search_budget: float = option(

@@ -150,3 +150,37 @@ def test_the_task_is_named_where_it_is_not_the_head(described, task, line):
     description = described("int8")
     description["properties"] |= {"kind": "classification", "task": task}
     assert line in describe.table(description)
+
+
+def test_sensitivity_says_what_each_layer_costs(converted, bundle_dir, tmp_path):
+    """Weights and activations of every layer, the costliest first, and what the package has of them."""
+    package, out = tmp_path / "x.tflite", tmp_path / "out.json"
+    package.write_bytes(converted("int8-full"))
+    flags = ["--package", package, "--sensitivity", "--model", bundle_dir, "--limit", 6]
+    assert call("describe", *flags, "--json", out) == 0
+    measured = json.loads(out.read_text())["sensitivity"]
+    assert measured["examples"] == 6
+    costs = {(cost["layer"], cost["of"]): cost for cost in measured["layers"]}
+    assert len(costs) == len(measured["layers"])
+    assert {layer for layer, of in costs if of == "activations"} == {
+        layer for layer, of in costs if of == "weights"
+    } - {"embeddings", "head"}
+    decibels = [cost["sqnr_db"] for cost in measured["layers"]]
+    assert decibels == sorted(decibels) and 20 < decibels[0] < decibels[-1] < 120
+    wide = {layer for (layer, _), cost in costs.items() if cost["package"] == "int16x8"}
+    assert wide == {
+        f"block_{i}/{name}" for i in (0, 1) for name in ("intermediate", "output_projection")
+    }
+
+
+def test_sensitivity_needs_layers_and_a_bundle(converted, bundle_dir, tmp_path):
+    package = tmp_path / "x.tflite"
+    package.write_bytes(converted("fp16"))
+    rejects(
+        "--sensitivity: expected with --model", "describe", "--package", package, "--sensitivity"
+    )
+    rejects(
+        "x.tflite: --sensitivity is about layers that are rounded to integers, those of int8, .*is fp16",
+        "describe",
+        *["--package", package, "--sensitivity", "--model", bundle_dir],
+    )

@@ -6,6 +6,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from fixtures.models import random_texts
 from fixtures.paths import REPOSITORY
@@ -35,8 +36,19 @@ def test_every_answer_is_that_of_one_thread(lengths, converted):
         assert all(threads.map(classify, range(0, 160, 20)))
 
 
+@pytest.mark.parametrize("recipe", ["int8", "int8-full"])
+def test_several_texts_at_once_have_the_outputs_of_one_after_the_other(recipe, converted):
+    content = converted(recipe)
+    single, several = Runner(content), Runner(content, texts_at_once=3)
+    requests = single.requests([(text, None) for text in random_texts(20, seed=2)])
+    for expected, actual in zip(single.run(requests), several.run(iter(requests)), strict=True):
+        assert expected.keys() == actual.keys()
+        for name, values in expected.items():
+            np.testing.assert_array_equal(actual[name], values)
+
+
 def test_threads_wait_for_an_interpreter_and_hear_of_the_end(package, monkeypatch):
-    monkeypatch.setattr(runner_module, "_cores", lambda: 1)
+    monkeypatch.setattr(runner_module, "cores", lambda: 1)
     runner, errors = Runner(package), []
 
     def classify() -> None:

@@ -5,14 +5,16 @@ import types
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from fixtures.commands import call, rejects
-from fixtures.models import random_texts
+from fixtures.graphs import FULLY_CONNECTED, read_graph
 
 import sqb_tf
-from sqb_tflite.conversion.calibration import calibration_samples
-from sqb_tflite.conversion.converter import ConversionRequest
+from sqb_tf.errors import InputError
+from sqb_tflite.conversion.converter import ConversionRequest, Prepared
+from sqb_tflite.conversion.lowering.layers import MEAN_SQUARE
 from sqb_tflite.conversion.lowering.model import LoweredModel
-from sqb_tflite.conversion.recipes import Bounds, Recipe
+from sqb_tflite.conversion.recipes import Bounds, Recipe, RecipeSpec
 from sqb_tflite.package.container import unpack
 from sqb_tflite.runtime.describe import describe
 from sqb_tflite.verification.search import (
@@ -65,7 +67,7 @@ def test_the_layer_that_suffers_most_comes_first(bundle_dir):
     lowered = LoweredModel(model, "classification", 32)
     before = [dense.kernel.numpy() for dense in lowered.dense_layers]
     storage = dict.fromkeys(lowered.layers, "int4") | {"head": "float32"}
-    order = by_sensitivity(lowered, calibration_samples(model, random_texts(6), 6), storage)
+    order = by_sensitivity(lowered, model, model.info.sample("verification")[:6], storage)
     assert sorted(order) == sorted(set(lowered.layers) - {"head"})
     assert order.index("block_0/output_projection") < 3
     for dense, old in zip(lowered.dense_layers, before, strict=True):
@@ -94,6 +96,53 @@ def test_search_keeps_the_bounds_that_the_recipe_misses(bundle_dir, tmp_path, mo
     flags = ["--model", bundle_dir, "--output", again]
     assert call("convert", *flags, "--quantize", tmp_path / "mixed.recipe.json") == 0
     assert again.read_bytes() == output.read_bytes()
+
+
+def test_fewest_layers_have_16_bit_activations(bundle_dir, tmp_path, monkeypatch):
+    """8 bits in all layers leave 28.0 dB, 16 in all 29.9; the recipe, which needs no search, has 28.8."""
+    monkeypatch.setattr(Recipe.INT8_FULL, "bounds", Bounds(0.007, 0.97, 28.4, "between"))
+    output = tmp_path / "mixed.tflite"
+    flags = ["--model", bundle_dir, "--quantize", "int8-full", "--search", "--output", output]
+    assert call("convert", *flags) == 0
+    manifest = json.loads((tmp_path / "mixed.json").read_text())
+    assert manifest["recipe"] == "int8-full" and manifest["verification"]["sqnr_db"] >= 28.4
+    patterns = json.loads((tmp_path / "mixed.recipe.json").read_text())
+    assert manifest["activations"] == patterns and "embeddings" not in patterns
+    first, *others = manifest["search"]["tried"]
+    assert first["finer_layers"] == 0 and first["misses"]
+    best = min(x["finer_layers"] for x in others if not x["misses"])
+    wide = {layer for layer, kind in patterns.items() if kind == "int16x8"}
+    assert len(wide) == best < len(patterns)
+    assert wide == wide_in_file(output.read_bytes())
+    # The recipe gives the same package again.
+    request = ConversionRequest.read(sqb_tf.load(bundle_dir), tmp_path / "mixed.recipe.json")
+    assert Prepared.read(request).package(request.recipe) == output.read_bytes()
+
+
+def wide_in_file(content: bytes) -> set[str]:
+    """The layers whose matmuls read 16-bit activations."""
+    graph = read_graph(content)
+    names = {
+        subgraph.tensors[operation.outputs[0]].name.decode().split("/MatMul")[0].split(";")[-1]
+        for subgraph in graph.subgraphs
+        for operation in subgraph.operators
+        if graph.operatorCodes[operation.opcodeIndex].builtinCode == FULLY_CONNECTED
+        and subgraph.tensors[operation.inputs[0]].type == schema.TensorType.INT16
+    }
+    return names - {MEAN_SQUARE}
+
+
+def test_layers_are_named_as_8_or_16_bit_activations():
+    spec = RecipeSpec.read({"*": "int8x8", "block_1/*": "int16x8", "head": "int16x8"})
+    layers = ["embeddings", "block_0/query", "block_1/query", "pooler", "head"]
+    assert spec.base is Recipe.INT8_FULL and set(spec.storage_types(layers).values()) == {"int8"}
+    assert spec.wide_layers(layers) == ["block_1/query"]  # the outputs of the model have 8 bits
+    with pytest.raises(
+        InputError, match=r"'pooler' has 'int4': expected one of int8x8, int16x8, as"
+    ):
+        RecipeSpec.read({"*": "int8x8", "pooler": "int4"})
+    with pytest.raises(InputError, match=r"pattern 'blok_\*' matches no layer"):
+        RecipeSpec.read({"*": "int8x8", "blok_*": "int16x8"}).storage_types(layers)
 
 
 @pytest.mark.slow
@@ -132,11 +181,17 @@ def test_budget_of_nothing_is_an_error(bundle_dir):
     rejects(r"--search-budget 0\.0: expected seconds above 0", "convert", *flags)
 
 
-def test_search_of_what_has_no_finer_weights_is_an_error(bundle_dir, tmp_path):
-    for recipe in ("fp16", "int8-full"):
-        rejects(
-            f"--search with {recipe}: .*which goes with int8, int4, int4-all, mixed",
-            "convert",
-            *["--model", bundle_dir, "--quantize", recipe, "--search"],
-            *["--output", tmp_path / "x.tflite"],
-        )
+@pytest.mark.parametrize(
+    ("recipe", "reason"),
+    [
+        ("fp16", "it has no layers of integers to choose among"),
+        ("int16x8", "all activations have 16 bits already"),
+    ],
+)
+def test_search_of_what_has_no_finer_layers_is_an_error(recipe, reason, bundle_dir, tmp_path):
+    rejects(
+        f"--search with {recipe}: {reason}.* goes with int8, int4, int4-all, mixed, int8-full",
+        "convert",
+        *["--model", bundle_dir, "--quantize", recipe, "--search"],
+        *["--output", tmp_path / "x.tflite"],
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -37,9 +38,9 @@ from .checks import (
     not_built_in,
 )
 from .equalize import equalize
-from .lowering.model import LoweredModel
-from .quantize import quantize_activations, quantize_weights
-from .recipes import LOWERINGS, Recipe, RecipeSpec
+from .lowering.model import EMBEDDINGS, LoweredModel
+from .quantize import Samples, observe_ranges, quantize_weights, with_ranges
+from .recipes import LOWERINGS, Recipe, RecipeSpec, matmuls_inside
 from .targets import choose
 
 
@@ -162,24 +163,67 @@ def convert(
 
 def convert_request(request: ConversionRequest) -> bytes:
     """The bytes of the package that `request` describes; errors as of `convert`."""
-    check_finite(request.model)
-    check_memory(request.model)
-    lowered = request.lower()
-    samples: list[dict[str, tf.Tensor]] = []
-    storage: dict[str, str] = {}
-    if request.recipe.weights is not None:
-        storage = request.recipe.storage_types(lowered.layers)
-        check_convolutions(lowered, storage)
-    if request.recipe.needs_calibration:
-        samples = calibration_samples(request.model, request.calibration, _passages(request.recipe))
-        if request.recipe.base.activation_bits:
-            equalize(lowered, samples)
-        gptq.round_and_correct(lowered, samples, storage)
-    content = _flatbuffer(request, lowered)
-    content = _quantize(request, content, storage, samples)
-    check_operations(content)
-    check_verdict(content, request.target)
-    return _pack(request, content, samples)
+    return Prepared.read(request).package(request.recipe)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What packages of a model share that differ only in which layers have 16-bit activations.
+
+    Attributes:
+        request: what was asked for.
+        layers: the model's layers, and how many weights each has.
+        choosable: the layers whose activations may have 8 or 16 bits in an integer-only model.
+        content: the flatbuffer before it is quantized.
+        storage: the storage type of each layer's weights; empty where the stock converter decides.
+        samples: calibration text.
+        ranges: of the tensors of an integer-only model, over the samples.
+    """
+
+    request: ConversionRequest
+    layers: Mapping[str, int]
+    choosable: Sequence[str]
+    content: bytes
+    storage: Mapping[str, str]
+    samples: Sequence[dict[str, tf.Tensor]]
+    ranges: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, request: ConversionRequest) -> Prepared:
+        """Lowers, calibrates and rounds the model; errors as of `convert`."""
+        check_finite(request.model)
+        check_memory(request.model)
+        lowered = request.lower()
+        samples: list[dict[str, tf.Tensor]] = []
+        storage: dict[str, str] = {}
+        ranges: Mapping[str, Any] = {}
+        bits = request.recipe.base.activation_bits
+        if request.recipe.weights is not None:
+            storage = request.recipe.storage_types(lowered.layers)
+            check_convolutions(lowered, storage)
+        if request.recipe.needs_calibration:
+            passages = _passages(request.recipe)
+            samples = calibration_samples(request.model, request.calibration, passages)
+            if bits:
+                equalize(lowered, samples)
+            gptq.round_and_correct(lowered, samples, storage)
+        content = _flatbuffer(request, lowered)
+        if bits:
+            ranges = observe_ranges(content, bits, _fitted(request, samples))
+        choosable = [x for x in matmuls_inside(lowered.layers) if x not in lowered.convolutions]
+        return cls(request, _sizes(lowered), choosable, content, storage, samples, ranges)
+
+    def package(self, recipe: RecipeSpec) -> bytes:
+        """The bytes of the package; `recipe` is that of the request, or has other activations."""
+        request, content = dataclasses.replace(self.request, recipe=recipe), self.content
+        if bits := recipe.base.activation_bits:
+            wide = recipe.wide_layers([*self.layers])
+            content = with_ranges(content, bits, self.ranges, wide)
+        elif self.storage:
+            content = quantize_weights(content, self.storage, request.model.config.vocab_size)
+        check_operations(content)
+        check_verdict(content, request.target)
+        return _pack(request, content, self.samples)
 
 
 def _passages(recipe: RecipeSpec) -> int:
@@ -189,23 +233,21 @@ def _passages(recipe: RecipeSpec) -> int:
     return FOR_MEANS if recipe.base is Recipe.INT8 else FOR_ROUNDING
 
 
-def _quantize(
-    request: ConversionRequest,
-    content: bytes,
-    storage: Mapping[str, str],
-    samples: Sequence[dict[str, tf.Tensor]],
-) -> bytes:
-    """The flatbuffer with its weights (and activations) in the types of the recipe."""
-    bits = request.recipe.base.activation_bits
-    if bits:
-        inputs = {
-            name: [{k: fit(v.numpy(), length) for k, v in sample.items()} for sample in samples]
-            for name, length in request.signatures.items()
-            if length is not None  # integers have fixed lengths alone
-        }
-        return quantize_activations(content, bits, inputs)
-    vocab_size = request.model.config.vocab_size
-    return quantize_weights(content, storage, vocab_size) if storage else content
+def _sizes(lowered: LoweredModel) -> dict[str, int]:
+    """The number of weights of each layer."""
+    sizes = dict.fromkeys(lowered.layers, 0)
+    for dense in lowered.dense_layers:
+        sizes[dense.layer] += math.prod(dense.kernel.shape)
+    return sizes | {EMBEDDINGS: sum(math.prod(table.shape) for table in lowered.tables)}
+
+
+def _fitted(request: ConversionRequest, samples: Sequence[dict[str, tf.Tensor]]) -> Samples:
+    """Each signature's calibration text at its length."""
+    return {
+        name: [{k: fit(v.numpy(), length) for k, v in sample.items()} for sample in samples]
+        for name, length in request.signatures.items()
+        if length is not None  # integers have fixed lengths alone
+    }
 
 
 def _pack(
@@ -225,6 +267,7 @@ def _pack(
         properties={
             "recipe": recipe.label,
             "weights": request.recipe.weights,
+            "activations": request.recipe.activations,
             "lowering": request.lowering,
             "lowering_reason": LOWERINGS[request.lowering],
             "kind": task.kind,

@@ -6,7 +6,8 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -30,9 +31,12 @@ _KINDS = {
     for kind in qtyping.TFLOperationName
     if hasattr(schema.BuiltinOperator, kind.value)
 }
-# The matmuls of a feed-forward layer, by their layers' names.
-_FEED_FORWARD = re.compile("/(intermediate|output_projection)/")
+# In 8 bits also beside a layer in 16: four of Qualcomm's chips take no BATCH_MATMUL in 16
+# (`accelerators.rules`), and a softmax in 16 gains nothing.
+_ATTENTION = (qtyping.TFLOperationName.BATCH_MATMUL, qtyping.TFLOperationName.SOFTMAX)
 _STATIC_RECIPES = {8: recipe.static_wi8_ai8, 16: recipe.static_wi8_ai16}
+# By signature, each sample's inputs.
+Samples = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 
 
 def quantize_weights(content: bytes, storage: Mapping[str, str], vocab_size: int) -> bytes:
@@ -74,12 +78,40 @@ def _look_ups(content: bytes) -> Iterator[tuple[str, int]]:
 
 
 def quantize_activations(
-    content: bytes, bits: int, samples: Mapping[str, Sequence[Mapping[str, np.ndarray]]]
+    content: bytes,
+    bits: int,
+    samples: Samples,
+    wide: Collection[str] = (),
 ) -> bytes:
     """An integer-only model: int8 weights, activations of `bits` (8 or 16).
 
-    `samples` are each signature's inputs for real text, from which activations get their ranges.
+    `samples` are each signature's inputs for real text, from which activations get their ranges. `wide` are
+    the layers whose activations have 16 bits.
     """
+    return with_ranges(content, bits, observe_ranges(content, bits, samples), wide)
+
+
+def observe_ranges(content: bytes, bits: int, samples: Samples) -> dict[str, Any]:
+    """The range of each tensor over `samples`, the same for any width of layers."""
+    # The widest range observed: the library's default, a moving average, clips.
+    with _quiet():
+        ranges = calibrator.Calibrator(content, qsv_update_func=qsv_utils.min_max_update)
+        ranges.calibrate(samples, _integer_rules(bits))
+    return ranges.get_model_qsvs()
+
+
+def with_ranges(
+    content: bytes, bits: int, ranges: Mapping[str, Any], wide: Collection[str] = ()
+) -> bytes:
+    """`quantize_activations` by the ranges that `observe_ranges` found."""
+    rules = _integer_rules(bits)
+    for output, operation in _around(content, wide):
+        rules.add_static_config(f"^{re.escape(output)};", operation, 16, 8)
+    return _run(content, rules.get_quantization_recipe(), dict(ranges))
+
+
+def _integer_rules(bits: int) -> recipe_manager.RecipeManager:
+    """What holds for every integer-only model with activations of `bits`."""
     rules = recipe_manager.RecipeManager()
     rules.load_quantization_recipe(_STATIC_RECIPES[bits]())
     # Tables always in 8 bits: in 16 they would be half of the file.
@@ -90,34 +122,34 @@ def quantize_activations(
         rules.add_static_config(".*", operation, 16, 8)
     for operation in (_MATMULS[0], qtyping.TFLOperationName.SUM):
         rules.add_static_config(f"{MEAN_SQUARE}/", operation, 16, 8)
-    # Feed-forward layers too: GELU leaves values of 23 among others of 0.2, for which 8 bits are too few. In
-    # a MiniLM that raises the last states' median from 24.5 to 34.9 dB.
-    for output, operation in _feed_forward(content):
-        rules.add_static_config(f"^{re.escape(output)};", operation, 16, 8)
-    # The widest range observed: the library's default, a moving average, clips.
-    with _quiet():
-        ranges = calibrator.Calibrator(content, qsv_update_func=qsv_utils.min_max_update)
-        ranges.calibrate(samples, rules)
-    return _run(content, rules.get_quantization_recipe(), ranges.get_model_qsvs())
+    return rules
 
 
-def _feed_forward(content: bytes) -> Iterator[tuple[str, qtyping.TFLOperationName]]:
-    """The first output and the kind of each operation of feed-forward layers.
+def _around(
+    content: bytes, layers: Collection[str]
+) -> Iterator[tuple[str, qtyping.TFLOperationName]]:
+    """The first output and the kind of each operation that has 16 bits where these layers have.
 
     Those are matmuls and, so that nothing between is in 8 bits, what writes their inputs and reads their
-    outputs. Only FULLY_CONNECTEDs: those that are CONV_2Ds stay in 8 bits.
+    outputs, except for attention's. Only FULLY_CONNECTEDs: those that are CONV_2Ds stay in 8 bits, and so do
+    the outputs of the model.
     """
+    if not layers:
+        return
+    named = re.compile(f"(^|;)({'|'.join(map(re.escape, layers))})/")
     for subgraph in Graph.read(content, "the model").subgraphs:
         operations = [x for x in subgraph.operations if x.code in _KINDS]
         matmuls = [
             operation
             for operation in operations
             if _KINDS[operation.code] is _MATMULS[0]
-            and _FEED_FORWARD.search(subgraph.tensors[operation.outputs[0]].name)
+            and named.search(subgraph.tensors[operation.outputs[0]].name)
         ]
         read = {index for matmul in matmuls for index in matmul.inputs}
         written = {index for matmul in matmuls for index in matmul.outputs}
         for operation in operations:
+            if _KINDS[operation.code] in _ATTENTION or operation.outputs[0] in subgraph.outputs:
+                continue
             if operation in matmuls or read & {*operation.outputs} or written & {*operation.inputs}:
                 yield subgraph.tensors[operation.outputs[0]].name, _KINDS[operation.code]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqb_tf.errors import InputError, suggest
 from sqb_tf.json_schema import read_json_file
-from sqb_tf.quantization import BITS, MAX_CODES, STORAGE, Storage, storage_type
+from sqb_tf.quantization import ACTIVATION_BITS, BITS, MAX_CODES, STORAGE, Storage, storage_type
 
 # How the model is shaped, and why; the first is that of CPUs.
 LOWERINGS = {
@@ -119,9 +119,17 @@ class Recipe(enum.Enum):
 
     @property
     def is_searchable(self) -> bool:
-        """Whether the recipe quantizes weights alone, so that some layers can be stored finer."""
-        weights_decide = self.storage is not None or self is Recipe.MIXED
-        return weights_decide and self.activation_bits is None
+        """Whether some layers can be finer: their weights, or activations that have 8 bits."""
+        return self.unsearchable is None
+
+    @property
+    def unsearchable(self) -> str | None:
+        """Why no layer can be finer, and what to do instead; None: some can."""
+        if self is Recipe.INT16X8:
+            return "all activations have 16 bits already: what is lost is int8's rounding of the weights"
+        if self.storage is None and self is not Recipe.MIXED:
+            return "it has no layers of integers to choose among"
+        return None
 
     @classmethod
     def named(cls, label: str) -> Recipe:
@@ -153,11 +161,13 @@ class RecipeSpec:
         weights: layer-name pattern -> storage type; None where the stock converter decides.
         origin: where a mixed recipe's patterns are from: the file, or "the recipe" for a mapping. Each of
             its patterns must match a layer. "" for named recipes, which suit every head.
+        activations: layer-name pattern -> key of `ACTIVATION_BITS`; None where all layers are alike.
     """
 
     base: Recipe
     weights: Mapping[str, str] | None
     origin: str = ""
+    activations: Mapping[str, str] | None = None
 
     @classmethod
     def read(cls, recipe: str | Path | Mapping[str, str] | RecipeSpec) -> RecipeSpec:
@@ -169,15 +179,26 @@ class RecipeSpec:
         if isinstance(recipe, RecipeSpec):
             return recipe
         if isinstance(recipe, Mapping):
-            return cls(Recipe.MIXED, _checked_patterns(dict(recipe), "the recipe"), "the recipe")
+            return cls._mixed(_checked_patterns(dict(recipe), "the recipe"), "the recipe")
         if str(recipe).endswith(".json"):
-            return cls(Recipe.MIXED, read_patterns(recipe), str(recipe))
+            return cls._mixed(read_patterns(recipe), str(recipe))
         named = Recipe.named(str(recipe))
         if named is Recipe.MIXED:
             raise InputError(
                 "recipe 'mixed': expected the .json file that has its layer patterns, in place of the name"
             )
-        return cls(named, None if named.storage is None else named.storage.weights)
+        if named.storage is None:
+            return cls(named, None)
+        return cls(named, named.storage.weights, activations=named.storage.activations or None)
+
+    @classmethod
+    def _mixed(cls, patterns: Mapping[str, str], origin: str) -> RecipeSpec:
+        """The patterns of a file: of weights, or of activations of an integer-only model."""
+        if ACTIVATION_BITS.keys().isdisjoint(patterns.values()):
+            return cls(Recipe.MIXED, patterns, origin)
+        base = Recipe.INT8_FULL
+        assert base.storage is not None
+        return cls(base, base.storage.weights, origin, patterns)
 
     @property
     def name(self) -> str:
@@ -196,7 +217,8 @@ class RecipeSpec:
             InputError: a pattern of a mixed recipe that matches no layer; two types for one table.
         """
         weights = self.weights or {}
-        for pattern in weights if self.origin else ():
+        patterns = weights if self.activations is None else self.activations
+        for pattern in patterns if self.origin else ():
             if not any(fnmatchcase(layer, pattern) for layer in layers):
                 raise InputError(
                     f"{self.origin}: pattern {pattern!r} matches no layer of this model, which has "
@@ -211,20 +233,44 @@ class RecipeSpec:
             )
         return types
 
+    def wide_layers(self, layers: Sequence[str]) -> list[str]:
+        """The layers whose activations have 16 bits beside others that have 8.
+
+        The table of `embeddings` and the head, whose outputs are the model's, always have 8.
+        """
+        types = {layer: storage_type(self.activations or {}, layer, "int8x8") for layer in layers}
+        return [layer for layer in matmuls_inside(layers) if types[layer] == "int16x8"]
+
     def check_searchable(self) -> None:
-        """`InputError` for a recipe that is not about weights alone."""
-        if not self.base.is_searchable:
+        """`InputError` for a recipe no layer of which can be finer."""
+        if reason := self.base.unsearchable:
             names = [recipe.label for recipe in Recipe if recipe.is_searchable]
             raise InputError(
-                f"--search with {self.base.label}: a search stores some layers' weights finer, which "
-                f"goes with {', '.join(names)}"
+                f"--search with {self.base.label}: {reason}; a search goes with {', '.join(names)}. "
+                f"Without it, --allow-loss writes a package that misses its bounds"
             )
+
+
+def matmuls_inside(layers: Sequence[str]) -> list[str]:
+    """Those of a model's layers whose activations may have 8 or 16 bits, see `RecipeSpec.wide_layers`."""
+    return [layer for layer in layers if layer != SHARED_TABLE[0] and not layer.startswith("head")]
+
+
+def check_layers(recipe: str | None, package: str) -> None:
+    """`InputError` for a package whose recipe has no layers that are stored in integers."""
+    known = [r.label for r in Recipe if r.storage is not None or r is Recipe.MIXED]
+    if recipe not in known:
+        raise InputError(
+            f"{package}: --sensitivity is about layers that are rounded to integers, those of "
+            f"{', '.join(known)}; this package's recipe is {recipe}"
+        )
 
 
 def read_patterns(path: str | Path) -> dict[str, str]:
     """The patterns of a mixed recipe: a JSON object such as `{"*": "int8", "block_*/intermediate": "int4"}`.
 
-    Patterns are a shell's (`*`, `?`, `[...]`), values are keys of `sqb_tf.quantization.BITS`.
+    Patterns are a shell's (`*`, `?`, `[...]`), values are keys of `sqb_tf.quantization.BITS`, or all of them
+    of `ACTIVATION_BITS`, for an integer-only model: `{"*": "int8x8", "block_*/intermediate": "int16x8"}`.
 
     Raises:
         InputError: unreadable, not such an object, an unknown storage type.
@@ -239,9 +285,13 @@ def read_patterns(path: str | Path) -> dict[str, str]:
 def _checked_patterns(patterns: object, origin: str) -> dict[str, str]:
     if not isinstance(patterns, dict) or not patterns:
         raise InputError(f'{origin}: expected an object of layer patterns, as {{"*": "int8"}}')
+    kinds = (
+        BITS if ACTIVATION_BITS.keys().isdisjoint(map(str, patterns.values())) else ACTIVATION_BITS
+    )
     for pattern, dtype in patterns.items():
-        if not isinstance(dtype, str) or dtype not in BITS:
+        if not isinstance(dtype, str) or dtype not in kinds:
             raise InputError(
-                f"{origin}: pattern {pattern!r} has {dtype!r}: expected one of {', '.join(BITS)}"
+                f"{origin}: pattern {pattern!r} has {dtype!r}: expected one of {', '.join(kinds)}"
+                + (", as its other patterns" if kinds is ACTIVATION_BITS else "")
             )
     return patterns

@@ -32,6 +32,7 @@ class _Properties:
     settings: dict[str, Any] | None = None
     recipe: str | None = None
     weights: dict[str, str] | None = None
+    activations: dict[str, str] | None = None
     lowering: str | None = None
     lowering_reason: str | None = None
     seq_lengths: list[Count] | None = None

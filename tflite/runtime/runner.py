@@ -9,6 +9,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -62,6 +63,10 @@ class Runner(Backend):
     many as run at the same time, at most one for each `num_threads` cores. As a context manager, it is closed
     at the end.
 
+    With `texts_at_once`, `run` computes several texts at the same time, each by an interpreter of its own: so
+    its outputs are those of one after the other, bit for bit. It is for kernels that use one thread whatever
+    `num_threads` is, as LiteRT's 16-bit ones.
+
     Raises:
         InputError: not a package, or a file that LiteRT cannot open; from every method that runs the model,
             a runner that was closed.
@@ -69,15 +74,18 @@ class Runner(Backend):
 
     untimed = ""  # why `prepare` refuses; nothing: a run may be timed
 
-    def __init__(self, path: str | Path | bytes, num_threads: int = 1) -> None:
-        if num_threads < 1:
-            raise InputError(f"num_threads {num_threads}: expected at least 1")
-        self.origin = _name(path)
+    def __init__(
+        self, path: str | Path | bytes, num_threads: int = 1, texts_at_once: int = 1
+    ) -> None:
+        for name, value in (("num_threads", num_threads), ("texts_at_once", texts_at_once)):
+            if value < 1:
+                raise InputError(f"{name} {value}: expected at least 1")
+        self.origin, self._texts_at_once = _name(path), texts_at_once
         self.package = container.unpack(path)
         self._path = path if isinstance(path, bytes) else os.path.abspath(path)
         self._num_threads, self._file = num_threads, _identity(self._path)
         self._idle: collections.deque[_OpenedModel] = collections.deque()
-        self._slots = threading.Semaphore(max(1, _cores() // num_threads))
+        self._slots = threading.Semaphore(max(1, cores() // num_threads))
         self._closed = False
         self._prepared: _OpenedModel | None = None
         with self._model() as model, _one_line(self.origin, "open it"):
@@ -245,12 +253,28 @@ class Runner(Backend):
             raise InputError(f"{self.origin}: {error}") from None
 
     def run(self, requests: Iterable[Request]) -> Iterator[Outputs]:
-        for request in requests:
-            values = self(request.inputs)
-            yield {
-                output.name: values[output.name][0, : len(request) if output.per_token else None]
-                for output in self.head.outputs
-            }
+        if self._texts_at_once == 1:
+            for request in requests:
+                yield self._of_request(request, self(request.inputs))
+            return
+        running: collections.deque[tuple[Request, Future[Outputs]]] = collections.deque()
+        with ThreadPoolExecutor(self._texts_at_once) as threads:
+            for request in requests:
+                running.append((request, threads.submit(self, request.inputs)))
+                if (
+                    len(running) > self._texts_at_once
+                ):  # the next one waits for a thread, not for a caller
+                    first, values = running.popleft()
+                    yield self._of_request(first, values.result())
+            for first, values in running:
+                yield self._of_request(first, values.result())
+
+    def _of_request(self, request: Request, values: Outputs) -> Outputs:
+        """The outputs of one request, those per token for its own tokens."""
+        return {
+            output.name: values[output.name][0, : len(request) if output.per_token else None]
+            for output in self.head.outputs
+        }
 
     def classify(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None
@@ -334,7 +358,7 @@ def _identity(path: str | bytes) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -102,8 +102,9 @@ def release(
         examples: held-out examples (`sqb_tf.Example`) with labels where the head has a metric; default:
             the bundle's own sample.
         allow_loss: whether a package that misses its bounds is written too.
-        search: where the recipe misses its bounds, look for the cheapest mix of storage types within them.
-            Writes what it tried as `NAME.search.png`, the mix as `NAME.recipe.json`.
+        search: where the recipe misses its bounds, look for the cheapest mix of storage types within them;
+            for `int8-full`, always, for the fewest layers with 16-bit activations. Writes what it tried as
+            `NAME.search.png`, the mix as `NAME.recipe.json`.
         search_budget: seconds after which a search tries no other mix.
         seq_lengths: as of `sqb_tflite.convert`.
         calibration: as of `sqb_tflite.convert`.
@@ -140,14 +141,21 @@ def release(
     name = None if directory is None else str(directory)
     log(f"converting {name or 'the model'} to {spec.name}")
     log(f"lowering {request.lowering}: {LOWERINGS[request.lowering]}")
-    content = converter.convert_request(request)
     log(f"verifying on {len(held_out)} held-out examples of {source}")
-    report = verify(request.model, content, held_out)
-    tried = None
-    if report.misses and search:
+    tried, best = None, None
+    if search and spec.base.activation_bits:
+        log("searching for the layers that must have 16-bit activations")
         tried = _search(request, held_out, search_budget, files)
-        if best := mixes.cheapest(tried):
-            content, report = best.content, best.report
+        best = mixes.cheapest(tried)
+    if best is None:
+        content = converter.convert_request(request)
+        report = verify(request.model, content, held_out)
+        if report.misses and search and tried is None:
+            log(f"{spec.name} misses its bounds: searching for layers that must be finer")
+            tried = _search(request, held_out, search_budget, files)
+            best = mixes.cheapest(tried)
+    if best is not None:
+        content, report = best.content, best.report
     check = _checked_on_gpu(content, held_out) if target == "gpu" else None
     if check is not None:
         report = dataclasses.replace(report, misses=[*report.misses, *check.misses])
@@ -214,7 +222,6 @@ def _search(
     request: ConversionRequest, held_out: Sequence[Example], budget: float, files: ReleaseFiles
 ) -> list[mixes.Attempt]:
     """Every mix that was tried, drawn as a picture; the cheapest within the bounds becomes a recipe file."""
-    log(f"{request.recipe.name} misses its bounds: searching for layers that must be finer")
     tried = mixes.find(request, held_out, budget)
     with staged_file(files.search_plot) as staged:
         mixes.plot(tried, staged)

@@ -88,8 +88,11 @@ class ReleaseFiles:
             is_same = search.get("for") == spec.name
         else:
             is_same = manifest.get("recipe") == spec.base.label
-            if spec.base is Recipe.MIXED:  # which every file of patterns is
+            if spec.base is Recipe.MIXED:  # which every file of patterns of weights is
                 is_same = is_same and manifest.get("weights") == spec.weights
+            # A manifest of an earlier version has no activations: its recipe was named.
+            unstated = None if spec.origin else spec.activations
+            is_same = is_same and manifest.get("activations", unstated) == spec.activations
         return (
             is_same
             and manifest.get(MODEL_PATH) == os.path.realpath(model)

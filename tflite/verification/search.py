@@ -1,34 +1,32 @@
-"""The cheapest mix of storage types within a recipe's bounds: which layers must be finer.
+"""The cheapest mix within a recipe's bounds: which layers must be finer.
 
-Each layer alone is rounded as the recipe stores it; the noise that this makes in the outputs, per byte that
-it saves, is its sensitivity. The most sensitive layers become finer, in that order, as few as needed.
+Each layer alone is rounded as the recipe stores it (`sensitivity`). The noise that this makes in the
+outputs, per byte that it saves, is its sensitivity; of activations of an integer-only model, which begin with
+8 bits in all layers, per weight. The most sensitive layers become finer, in that order, as few as needed.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
+from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.data.example import Example
-from sqb_tf.progress import log, track
-from sqb_tf.quantization import BITS, MAX_CODES
+from sqb_tf.progress import log
+from sqb_tf.quantization import ACTIVATION_BITS, BITS
 
-from ..conversion.calibration import FOR_MEANS, calibration_samples
-from ..conversion.converter import ConversionRequest, convert_request
-from ..conversion.gptq import round_rows
+from ..conversion.converter import ConversionRequest, Prepared, convert_request
 from ..conversion.lowering.model import EMBEDDINGS, LoweredModel
 from ..conversion.recipes import SHARED_TABLE, RecipeSpec
+from . import sensitivity
 from .release_files import PICTURE_MARK
 from .verify import Report, verify
 
-# The storage type of a layer that has to be finer.
-FINER = {"int4": "int8", "int8": "float32"}
+# The storage type of a layer that has to be finer, or the type of its activations.
+FINER = {"int4": "int8", "int8": "float32", "int8x8": "int16x8"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +42,11 @@ class Attempt:
     def within_bounds(self) -> bool:
         """Whether the package missed no bound."""
         return not self.report.misses
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        return "within bounds" if self.within_bounds else "missed"
 
     def summary(self) -> dict[str, Any]:
         """Its figures, ready for JSON."""
@@ -63,19 +66,42 @@ def find(
     """Searches for the cheapest mix within the bounds of the request's recipe, see `search`.
 
     Raises:
-        InputError: a recipe that is not about weights alone.
+        InputError: a recipe no layer of which can be finer.
     """
     request.recipe.check_searchable()
+    if request.recipe.base.activation_bits:
+        return _find_activations(request, examples, budget)
     lowered = request.lower()
     storage = request.recipe.storage_types(lowered.layers)
-    samples = calibration_samples(request.model, request.calibration, FOR_MEANS)
 
     def attempt(mix: dict[str, str]) -> tuple[bytes, Report]:
         content = convert_request(dataclasses.replace(request, recipe=RecipeSpec.read(mix)))
         report = verify(request.model, content, examples, bounds_of=request.recipe.base)
         return content, report
 
-    return search(storage, by_sensitivity(lowered, samples, storage), attempt, budget)
+    order = by_sensitivity(lowered, request.model, examples[: sensitivity.TEXTS], storage)
+    return search(storage, order, attempt, budget)
+
+
+def _find_activations(
+    request: ConversionRequest, examples: Sequence[Example], budget: float
+) -> list[Attempt]:
+    """As few layers with 16-bit activations as the bounds need, beginning with none."""
+    start, prepared = time.monotonic(), Prepared.read(request)
+
+    def attempt(mix: dict[str, str]) -> tuple[bytes, Report]:
+        content = prepared.package(RecipeSpec.read(mix))
+        return content, verify(request.model, content, examples)
+
+    narrow = dict.fromkeys(prepared.choosable, "int8x8")
+    first = Attempt(0, narrow, *attempt(narrow))
+    log(f"all layers in 8 bits: {first.report.sqnr_db:.1f} dB, {first.verdict}")
+    if first.within_bounds:
+        return [first]
+    # By noise for each weight, since a layer's 16-bit matmul costs time by its weights.
+    costs = sensitivity.of_activations(request.lower(), request, examples[: sensitivity.TEXTS])
+    order = _ranked({cost.layer: cost.noise / cost.weights for cost in costs})
+    return [first, *search(narrow, order, attempt, budget - (time.monotonic() - start))]
 
 
 def search(
@@ -103,7 +129,7 @@ def search(
         tried.append(last)
         log(
             f"{count} of {len(order)} layers finer: {len(last.content) / 1e6:.2f} MB, "
-            f"{last.report.sqnr_db:.1f} dB, {'within bounds' if last.within_bounds else 'missed'}"
+            f"{last.report.sqnr_db:.1f} dB, {last.verdict}"
         )
         return last.within_bounds
 
@@ -126,59 +152,47 @@ def cheapest(tried: Sequence[Attempt]) -> Attempt | None:
 
 
 def by_sensitivity(
-    lowered: LoweredModel, samples: Sequence[dict[str, tf.Tensor]], storage: Mapping[str, str]
+    lowered: LoweredModel,
+    model: LoadedModel,
+    examples: Sequence[Example],
+    storage: Mapping[str, str],
 ) -> list[str]:
     """The layers that can be finer, by the noise that each makes alone per byte that it saves, most first."""
-    exact = [_outputs(lowered, sample) for sample in samples]
-    layers = [layer for layer in lowered.layers if storage[layer] in FINER]
+    layers = {layer: kind for layer, kind in storage.items() if kind in FINER}
     if EMBEDDINGS in layers and SHARED_TABLE[1] in layers:
         # One table in the file, of one storage type: it cannot be finer only where it is looked up.
-        layers = [layer for layer in layers if layer not in SHARED_TABLE]
-    sensitivity = {}
-    for layer in track(layers, "sensitivity", len(layers)):
-        coarse = storage[layer]
-        variables = list(_weights(lowered, layer))
-        saved = [variable.numpy() for variable in variables]
-        for variable, values in zip(variables, saved, strict=True):
-            variable.assign(round_rows(values, MAX_CODES[coarse], clip=coarse == "int4"))
-        noise = sum(
-            float(np.square(_outputs(lowered, sample) - expected).sum())
-            for sample, expected in zip(samples, exact, strict=True)
-        )
-        for variable, values in zip(variables, saved, strict=True):
-            variable.assign(values)
-        extra_bits = BITS[FINER[coarse]] - BITS[coarse]
-        sensitivity[layer] = noise / (extra_bits / 8 * sum(values.size for values in saved))
-    return sorted(sensitivity, key=lambda layer: sensitivity[layer], reverse=True)
+        layers = {layer: kind for layer, kind in layers.items() if layer not in SHARED_TABLE}
+    return _ranked(
+        {
+            cost.layer: cost.noise
+            / (cost.weights * (BITS[FINER[cost.coarse]] - BITS[cost.coarse]) / 8)
+            for cost in sensitivity.of_weights(lowered, model, examples, layers)
+        }
+    )
 
 
-def _weights(lowered: LoweredModel, layer: str) -> Iterator[tf.Variable]:
-    if layer == EMBEDDINGS:
-        yield from lowered.tables
-    yield from (dense.kernel for dense in lowered.dense_layers if dense.layer == layer)
-
-
-def _outputs(lowered: LoweredModel, sample: dict[str, tf.Tensor]) -> np.ndarray:
-    return np.concatenate([values.numpy().ravel() for values in lowered(**sample).values()])
+def _ranked(noise: Mapping[str, float]) -> list[str]:
+    return sorted(noise, key=lambda layer: noise[layer], reverse=True)
 
 
 def plot(tried: Sequence[Attempt], path: str | Path) -> None:
-    """Draws signal to noise over size, for every attempt."""
+    """Draws signal to noise for every attempt: over size, or the finer layers where all have one size."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), constrained_layout=True)
+    of_activations = any(set(attempt.patterns.values()) & {*ACTIVATION_BITS} for attempt in tried)
     for within_bounds, label, colour in ((True, "within bounds", "C2"), (False, "missed", "C3")):
         attempts = [attempt for attempt in tried if attempt.within_bounds == within_bounds]
-        sizes = [len(attempt.content) / 1e6 for attempt in attempts]
+        sizes = [a.finer if of_activations else len(a.content) / 1e6 for a in attempts]
         sqnrs = [attempt.report.sqnr_db for attempt in attempts]
         axes.scatter(sizes, sqnrs, label=label, color=colour)
         for attempt, position in zip(attempts, zip(sizes, sqnrs, strict=True), strict=True):
             note = f" {attempt.finer} finer, {attempt.report.agreement:.1%} the same"
             axes.annotate(note, position, fontsize=8)
-    axes.set_xlabel("package, MB")
+    axes.set_xlabel("layers in 16 bits" if of_activations else "package, MB")
     axes.set_ylabel("signal to noise, dB")
     axes.legend()
     figure.savefig(path, format="png", dpi=150, metadata={"Software": PICTURE_MARK})

@@ -13,13 +13,15 @@ from sqb_tf.model.layers import GroupedConv1D
 
 # The name, in the file, of the operations of `MeanSquareOfClasses`, by which the quantizer finds them.
 MEAN_SQUARE = "mean_square"
+INPUT, OUTPUT = "input", "output"
 
 
 class Dense(tf.Module):
     """One FULLY_CONNECTED: kernel `[out, in]`, bias `[out]`.
 
     Its tensors in the file are named after `layer`, by which recipes find them. During calibration,
-    `observer` is called with each input.
+    `observer` is called with each input. `through` replaces each input and output, which it is told apart by
+    `INPUT` and `OUTPUT`.
     """
 
     def __init__(self, kernel: np.ndarray | tf.Variable, bias: np.ndarray, layer: str) -> None:
@@ -29,12 +31,16 @@ class Dense(tf.Module):
         self.kernel: tf.Variable = kernel if shared else tf.Variable(kernel, trainable=False)
         self.bias = tf.Variable(bias, trainable=False)
         self.observer: Callable[[Dense, tf.Tensor], None] | None = None
+        self.through: Callable[[str, tf.Tensor], tf.Tensor] | None = None
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         if self.observer is not None:
             self.observer(self, x)
+        if self.through is not None:
+            x = self.through(INPUT, x)
         with tf.name_scope(f"{self.layer}/"):  # the slash: no number is appended to the name
-            return tf.matmul(x, self.kernel, transpose_b=True) + self.bias
+            y = tf.matmul(x, self.kernel, transpose_b=True) + self.bias
+        return y if self.through is None else self.through(OUTPUT, y)
 
 
 class LayerNorm(tf.Module):
