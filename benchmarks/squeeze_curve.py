@@ -190,13 +190,14 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
             if setting is None:  # on other tasks: `pareto.py`
                 requested = task == TASK
             else:
-                requested = task in args.tasks and name in args.students
+                requested = name in args.students and task in (TASK, *args.tasks)
             key = name if task == TASK else f"{name}/{task}"
-            if requested or results.has(key, digest):
-                run = functools.partial(measure, setting, task, args, folder)
-                result = results.get(key, digest, run)
-                row = rows.setdefault(name, {**result, "accuracies": {}})
-                row["accuracies"][task] = result["accuracy"]
+            if task != TASK and name not in rows or not (requested or results.has(key, digest)):
+                continue
+            run = functools.partial(measure, setting, task, args, folder)
+            result = results.get(key, digest, run)
+            row = rows.setdefault(name, {**result, "accuracies": {}})
+            row["accuracies"][task] = result["accuracy"]
     timed = output.digest(teacher, [s.options for s in SETTINGS], args.runs, output.processor())
     return {
         "tokens": args.tokens,
@@ -301,9 +302,9 @@ def main() -> None:
     parser.add_argument(
         "--tasks",
         nargs="+",
-        choices=TASKS,
-        default=[TASK],
-        help="what the students are fine-tuned on (default: %(default)s)",
+        choices=TASKS[1:],
+        default=[],
+        help=f"what the students are fine-tuned on besides {TASK} (default: nothing)",
     )
     parser.add_argument(
         "--tokens", type=float, default=5e5, help="that each student reads (default: 500,000)"

@@ -63,9 +63,9 @@ class Guard:
 
 
 def _main(name: str) -> None:
-    from fuzz.targets import LOADED, MISBEHAVING, TARGETS
+    from fuzz.targets import ALL, MISBEHAVING
 
-    target = {**TARGETS, **LOADED}.get(name, MISBEHAVING)
+    target = ALL.get(name, MISBEHAVING)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     first = True
     while size := sys.stdin.buffer.read(8):

@@ -268,6 +268,7 @@ LOADED = {
     "loaded bundle": Target(load, "fuzz_bundles", prepare=import_keras),
     "loaded transformers folder": Target(load, "fuzz_transformers_folders", prepare=import_keras),
 }
+ALL = {**TARGETS, **LOADED}
 
 
 def misbehave(content: bytes) -> None:

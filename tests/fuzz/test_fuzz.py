@@ -12,7 +12,7 @@ import pytest
 from fixtures.paths import REPOSITORY
 from fuzz.guard import Guard, Outcome
 from fuzz.mutate import mutant
-from fuzz.targets import LOADED, TARGETS
+from fuzz.targets import ALL, TARGETS
 
 QUICK = 300
 SLOW_SECONDS = float(os.environ.get("SQB_FUZZ_SECONDS", 60))  # of each target
@@ -55,19 +55,19 @@ def test_mutants(target, request):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", [*TARGETS, *LOADED])
+@pytest.mark.parametrize("target", ALL)
 def test_more_mutants(target, request):
-    seeds = request.getfixturevalue({**TARGETS, **LOADED}[target].seeds)
+    seeds = request.getfixturevalue(ALL[target].seeds)
     fuzz(target, seeds, range(QUICK, 10**9), SLOW_SECONDS)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ALL)
 def test_inputs_that_were_bad_are_refused(target, request):
     paths = sorted((INPUTS / target).glob("*"))
     if not paths:
         pytest.skip("none was ever bad")
     with Guard(target) as guard:
-        guard.run(request.getfixturevalue(TARGETS[target].seeds)[0])
+        guard.run(request.getfixturevalue(ALL[target].seeds)[0])
         outcomes = {path.name: guard.run(path.read_bytes()) for path in paths}
     assert not {name: o for name, o in outcomes.items() if o.kind != "refused"}
 
