@@ -192,7 +192,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
             else:
                 requested = name in args.students and task in (TASK, *args.tasks)
             key = name if task == TASK else f"{name}/{task}"
-            if task != TASK and name not in rows or not (requested or results.has(key, digest)):
+            if (task != TASK and name not in rows) or not (requested or results.has(key, digest)):
                 continue
             run = functools.partial(measure, setting, task, args, folder)
             result = results.get(key, digest, run)
