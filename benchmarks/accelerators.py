@@ -47,7 +47,7 @@ def rows(only: str | None, names: Sequence[str] | None) -> list[Row]:
     Raises:
         InputError: a name that no row has.
     """
-    from sqb_tf.errors import unknown_name
+    from sqb_tf.errors import InputError, suggest
     from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
 
     recipes: dict[str, Any] = {name: name for name in Recipe.names()}
@@ -58,7 +58,10 @@ def rows(only: str | None, names: Sequence[str] | None) -> list[Row]:
     }
     for name in names or ():
         if name not in recipes:
-            raise unknown_name("--recipes", name, list(recipes))
+            known = ", ".join(map(repr, recipes))
+            raise InputError(
+                f"--recipes {name!r}: expected some of {known}{suggest(name, recipes)}"
+            )
     return [
         Row(name, recipe, lowering)
         for name, recipe in recipes.items()
