@@ -18,7 +18,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,12 @@ class Row:
 
 
 def rows(only: str | None, names: Sequence[str] | None) -> list[Row]:
-    """Every recipe, and the mixes that accelerators need, in both lowerings; or those that are named."""
+    """Every recipe, and the mixes that accelerators need, in both lowerings; or those that are named.
+
+    Raises:
+        InputError: a name that no row has.
+    """
+    from sqb_tf.errors import InputError, suggest
     from sqb_tflite.conversion.recipes import LOWERINGS, Recipe
 
     recipes: dict[str, Any] = {name: name for name in Recipe.names()}
@@ -51,6 +56,12 @@ def rows(only: str | None, names: Sequence[str] | None) -> list[Row]:
         "fp16, int8 tables": INT8_TABLES,
         "int8, fp16 blocks": FP16_CONVOLUTIONS,
     }
+    for name in names or ():
+        if name not in recipes:
+            known = ", ".join(map(repr, recipes))
+            raise InputError(
+                f"--recipes {name!r}: expected some of {known}{suggest(name, recipes)}"
+            )
     return [
         Row(name, recipe, lowering)
         for name, recipe in recipes.items()
@@ -137,6 +148,21 @@ def compile_for(row: Row, model: Any, length: int, names: Sequence[str]) -> dict
     return {str(result.chip): {**result.to_json(), "file": None} for result in results}
 
 
+def compiler_versions(chips: Sequence[Any]) -> list[str]:
+    """What tells LiteRT and the makers' compilers from other ones: another may take what this one refuses."""
+    from sqb_tflite.npu import sdk
+
+    names = ("ai-edge-litert", "openvino")
+    installed = {d.name.replace("_", "-"): d.version for d in distributions()}
+    libraries = [
+        f"{path.name} {path.stat().st_size}"
+        for maker in dict.fromkeys(chip.maker for chip in chips)
+        for folder in sdk.library_folders(maker, None)
+        for path in sorted(Path(folder).rglob("*.so*"))
+    ]
+    return [f"{n} {v}" for n, v in sorted(installed.items()) if n.startswith(names)] + libraries
+
+
 def chip_table(results: dict[str, dict[str, Any]], length: int) -> str:
     """Packages by chips; chips that take the same of every package share a column."""
     columns: dict[tuple[str, ...], list[str]] = {}
@@ -189,7 +215,12 @@ def main() -> None:
         help="what was measured; what is there is not measured again (default: %(default)s)",
     )
     parser.add_argument("--lowering", help="this one alone (default: all)")
-    parser.add_argument("--recipes", metavar="NAME,NAME", help="these alone (default: all)")
+    parser.add_argument(
+        "--recipes",
+        nargs="+",
+        metavar="NAME",
+        help="these rows alone, without --readme (default: all)",
+    )
     parser.add_argument(
         "--npu",
         metavar="CHIPS",
@@ -197,21 +228,27 @@ def main() -> None:
     )
     output.add_flags(parser)
     args = parser.parse_args()
+    if args.recipes and args.readme:
+        parser.error("--recipes: a part of the table is no table for --readme")
     output.check_markers(args.readme, NPU_MARKER if args.npu else MARKER)
-    chosen = rows(args.lowering, args.recipes and args.recipes.split(","))
-    if not chosen:
-        parser.error("--recipes, --lowering: no such package")
 
     import sqb_tf
+    from sqb_tf.errors import InputError
     from sqb_tflite.accelerators import vulkan
     from sqb_tflite.npu import chips, sdk
 
+    try:
+        chosen = rows(args.lowering, args.recipes)
+    except InputError as error:
+        parser.error(str(error))
+    if not chosen:
+        parser.error("--recipes, --lowering: no such package")
     settings: tuple[Any, ...] = (args.length, args.limit)
-    prefix, work = "", measure
+    prefix, work, versions = "", measure, [version("ai-edge-litert")]
     if args.npu:
         named = sdk.with_compiler(chips.parse(args.npu), None)
         settings = (args.length, tuple(map(str, named)))
-        prefix, work = "npu | ", compile_for
+        prefix, work, versions = "npu | ", compile_for, compiler_versions(named)
     else:
         vulkan.find()
     model = sqb_tf.load(args.model)
@@ -219,7 +256,7 @@ def main() -> None:
     results = {
         (name := f"{row.name} | {row.lowering}"): kept.get(
             prefix + name,
-            output.digest(dataclasses.astuple(row), *settings, weights, version("ai-edge-litert")),
+            output.digest(dataclasses.astuple(row), *settings, weights, *versions),
             functools.partial(work, row, model, *settings),
         )
         for row in chosen

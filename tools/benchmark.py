@@ -231,7 +231,7 @@ def measure(args: argparse.Namespace) -> int:
     for tool in on_devices.tool:
         if not Path(tool).is_file():
             raise InputError(f"--tool {tool}: no such file: expected benchmark_model or its .apk")
-    delegates = on_devices.delegates.split(",")
+    delegates = _names(on_devices.delegates)
     for flag, delegate, value in (
         ("--gpu-precision", "gpu", on_devices.gpu_precision != "fp16"),
         ("--npu-libraries", "npu", on_devices.npu_libraries),
@@ -257,7 +257,7 @@ def measure(args: argparse.Namespace) -> int:
         each_text=bool(options.data or options.text),
         seed=options.seed,
         delegates=delegates,
-        gpu_precisions=on_devices.gpu_precision.split(","),
+        gpu_precisions=_names(on_devices.gpu_precision),
         core_masks=on_devices.core_masks.split(",") if on_devices.core_masks else [None],
         repeats=on_devices.repeats,
         precision=arguments.share(on_devices.confidence_width, "--confidence-width"),
@@ -308,6 +308,11 @@ def ios(args: argparse.Namespace) -> int:
     _check_outputs(args, report.RECORDS_FILE)
     record = ios_results.read_record(args.log, args.params, args.package, args.phone, args.system)
     return _show(args, Result([record]))
+
+
+def _names(text: str) -> list[str]:
+    """Those of `a,b`, each once: a setting named twice would be measured twice, under one key."""
+    return list(dict.fromkeys(text.split(",")))
 
 
 def _show(args: argparse.Namespace, result: Any) -> int:

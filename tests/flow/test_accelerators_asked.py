@@ -4,6 +4,7 @@ No phone was there: the stand-in prints what both tools printed on phones, see i
 `_tell_gpu`. What an NPU takes is in the package, and nothing here computes on one.
 """
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -16,9 +17,14 @@ from simulators.harness import measure, quick
 from simulators.phone import tool
 
 from sqb_tf.errors import InputError
-from sqb_tflite.bench.devices import npu_checks, npu_libraries, tool_output
+from sqb_tflite.bench.devices import delegation, fleet, npu_checks, npu_libraries, tool_output
+from sqb_tflite.bench.devices.binaries import Binary
 from sqb_tflite.bench.devices.journal import Journal
-from sqb_tflite.bench.record import Compiled, Record, Result
+from sqb_tflite.bench.devices.shells import DeviceError, SettingError
+from sqb_tflite.bench.devices.targets import Target
+from sqb_tflite.bench.devices.tool import Tool, _check_runs
+from sqb_tflite.bench.plan import Plan
+from sqb_tflite.bench.record import Compiled, Delegation, Record, Result
 from sqb_tflite.bench.reports import compare, records, report, summary
 
 pytestmark = [pytest.mark.device, pytest.mark.usefixtures("surroundings")]
@@ -77,6 +83,11 @@ def on_npu(tmp_path, libraries, compiled):
     return run
 
 
+def measured_keys(journal: Journal) -> list[dict]:
+    """Of the measurements in it."""
+    return [json.loads(key) for key in journal._repeats]
+
+
 def only_failure(result: dict) -> tuple[str, str]:
     assert result["records"] == []
     (failure,) = result["failures"]
@@ -86,8 +97,16 @@ def only_failure(result: dict) -> tuple[str, str]:
 def test_a_gpu_is_asked_for_each_precision_and_its_share_is_kept(connected, fixed):
     phone = connected(environment={"BENCHMARK_GPU_TAKES": "17"})
     plan = quick([fixed], delegates=["xnnpack", "gpu"], gpu_precisions=["fp16", "fp32"])
-    values = measure(phone, plan)
+    journal = Journal()
+    values = measure(phone, plan, journal)
     assert not values["failures"] and not values["missing"]
+    # Those of earlier versions, which were of float16, have no precision: what they measured counts.
+    assert sorted(key.get("gpu_precision", "") for key in measured_keys(journal)) == [
+        "",
+        "",
+        "fp32",
+    ]
+    assert not any("npu_libraries" in key for key in measured_keys(journal))
     made = {(r["delegate"], r["gpu_precision"]): r for r in values["records"]}
     assert made.keys() == {("xnnpack", None), ("gpu", "fp16"), ("gpu", "fp32")}
     asked = {"fp16": "true", "fp32": "false"}
@@ -128,7 +147,8 @@ def test_litert_falls_back_to_the_cpu_without_a_word_and_is_caught(connected, fi
         return
     cause, message = only_failure(values)
     assert cause == "not delegated" and "it fell back to the CPU" in message
-    assert "1 run fell back to the CPU." in summary.warnings(Result.from_json(values))
+    told = summary.warnings(Result.from_json(values))
+    assert "1 run fell back to the CPU, or the tool does not say." in told
 
 
 def test_a_build_that_cannot_be_told_the_precision_is_one_failure(connected, fixed, tmp_path):
@@ -143,6 +163,9 @@ def test_a_build_that_cannot_be_told_the_precision_is_one_failure(connected, fix
     (failure,) = values["failures"]
     assert (failure["cause"], failure["gpu_precision"]) == ("unsupported", "fp32")
     assert "has no --gpu_precision_loss_allowed" in failure["message"]
+    binary.write_text(binary.read_text().replace('("use_gpu"', '("use_graphics"'))
+    cause, message = only_failure(measure(phone, plan, tools=[str(binary)]))  # and no second one
+    assert cause == "unsupported" and message.startswith("--delegates gpu: ")
 
 
 def test_a_compiled_package_runs_on_the_npu_with_the_libraries_that_are_named(
@@ -150,7 +173,8 @@ def test_a_compiled_package_runs_on_the_npu_with_the_libraries_that_are_named(
 ):
     phone = connected(properties=SNAPDRAGON)
     plan = quick([fixed, compiled], delegates=["xnnpack", "npu"], lengths=[16])
-    values = on_npu(phone, plan=plan)
+    journal = Journal()
+    values = on_npu(phone, plan=plan, journal=journal)
     assert not values["failures"] and not values["missing"], values["failures"]
     made = {r["delegate"]: r for r in values["records"]}
     assert {d: Path(r["package"]).stem for d, r in made.items()} == {
@@ -165,6 +189,9 @@ def test_a_compiled_package_runs_on_the_npu_with_the_libraries_that_are_named(
     assert Record.from_json(json.loads(json.dumps(record))).to_json() == record
     digest = npu_libraries.read(libraries, ["qualcomm"]).sha256
     assert record["tool"]["npu_libraries"] == digest
+    # The tool of every delegate is started with them, and LiteRT's may come from there.
+    assert [key["npu_libraries"] for key in measured_keys(journal)] == [digest, digest]
+    assert ", 0 texts" not in report.table(Result.from_json(values))
     folder = f"/data/local/tmp/squeezebert-mobile/npu-{digest[:16]}"
     (run,) = [run for run in phone.runs if "use_npu" in run]
     assert f"--use_npu=true --dispatch_library_path={folder}" in run
@@ -184,6 +211,14 @@ def test_what_an_npu_leaves_to_the_cpu_is_said(connected, on_npu, fixed, tmp_pat
     assert records.caveats(record) == ["2 of 170 operations on the CPU"]
     assert "1 measurement delegated in part." in summary.warnings(result)
     assert re.search(r"\bnpu 99% ", report.table(result))
+    for share, shown in {
+        254 / 255: "npu 99%",
+        1 / 400: "npu 1%",
+        0.5: "npu 50%",
+        1.0: "npu",
+    }.items():
+        partly = dataclasses.replace(record, accelerator_share=share)
+        assert records.describe_accelerator(partly) == shown
 
 
 def test_another_chip_is_refused_before_anything_runs(connected, on_npu, tmp_path):
@@ -213,20 +248,98 @@ def test_a_chip_is_known_by_what_makers_add_to_its_name(compiled_for, chip):
     npu = Compiled(compiled_for, 2, 2)
     assert npu_checks.mismatch("a.tflite", npu, chip) is None
     if chip:
-        assert npu_checks.mismatch("a.tflite", npu, "Tensor G4")
+        told = npu_checks.mismatch("a.tflite", npu, "Tensor G4")
+        assert told.endswith("sqb compile --package PACKAGE --npu google-tensor:Tensor_G4")
+        told = npu_checks.mismatch("a.tflite", npu, "SDM845")  # LiteRT has none for it
+        assert told.endswith("compile the package for this chip, if sqb compile has it")
 
 
-def test_a_tool_without_npu_or_for_no_npu_there_gives_no_figure(connected, on_npu, libraries):
+def test_a_tool_without_npu_gives_no_figure(connected, on_npu):
     phone = connected(properties=SNAPDRAGON)
     cause, message = only_failure(on_npu(phone, variant=""))
     assert cause == "unsupported" and message.endswith(
         "is built without it: name LiteRT's benchmark_model with --tool, which has --use_npu"
     )
     assert phone.runs == []
+
+
+def test_a_library_of_another_processor_leaves_the_cpu_to_measure(
+    connected, on_npu, fixed, compiled, libraries
+):
     (libraries / LIBRARIES[0]).write_bytes(OTHER_PROCESSOR)
-    cause, message = only_failure(on_npu(phone))
-    assert (cause, phone.runs) == ("wrong ABI", [])
-    assert f"{LIBRARIES[0]} is for another processor: expected one for arm64-v8a" in message
+    phone = connected(properties=SNAPDRAGON)
+    plan = quick([fixed, compiled], delegates=["xnnpack", "npu"], lengths=[16])
+    values = on_npu(phone, plan=plan)
+    (record,), (failure,) = values["records"], values["failures"]
+    assert (record["delegate"], record["tool"]["npu_libraries"]) == ("xnnpack", None)
+    assert (failure["cause"], failure["delegate"]) == ("unsupported", "npu")
+    told = f"{LIBRARIES[0]} is for another processor: expected one for arm64-v8a"
+    assert told in failure["message"]
+
+
+def test_only_the_makers_of_a_device_need_libraries_of_its_processor(libraries):
+    (libraries / "libLiteRtDispatch_MediaTek.so").write_bytes(OTHER_PROCESSOR)
+    both = npu_libraries.read(libraries, ["qualcomm", "mediatek"])
+    both.check_runs(["arm64-v8a"], ["qualcomm"])
+    with pytest.raises(SettingError, match=r"MediaTek\.so is for another processor"):
+        both.check_runs(["arm64-v8a"], ["qualcomm", "mediatek"])
+
+
+@pytest.mark.parametrize(
+    ("cause", "line"),
+    [
+        (
+            "no library",
+            "./benchmark_model: error while loading shared libraries: libLiteRt.so: cannot open shared "
+            "object file: No such file or directory",
+        ),
+        (
+            "no library",
+            'CANNOT LINK EXECUTABLE "./benchmark_model": library "libLiteRt.so" not found: needed by main '
+            "executable",
+        ),
+        (
+            "wrong ABI",
+            "./benchmark_model: error while loading shared libraries: libLiteRt.so: wrong ELF class: "
+            "ELFCLASS32",
+        ),
+    ],
+)
+def test_a_tool_that_lacks_a_library_is_no_tool_of_another_processor(cause, line):
+    with pytest.raises(DeviceError, match=r"libLiteRt\.so") as error:
+        _check_runs(line + "\n", Binary(Path("benchmark_model"), "0" * 64, "2026-11-30"))
+    assert error.value.cause == cause
+
+
+def test_of_two_subgraphs_the_share_is_of_the_one_delegated_most():
+    parts = [Delegation("TfLiteGpuDelegateV2", "partial", nodes, 20, 2) for nodes in (3, 17, 5)]
+    assert delegation.find_delegation(parts, "gpu").nodes == 17
+
+
+def test_a_length_that_the_npu_alone_takes_is_refused_before_devices_are_measured(
+    fixed, converted, libraries, tmp_path, monkeypatch
+):
+    longer = tmp_path / "longer.tflite"
+    longer.write_bytes(converted("float32"))
+    longer.write_bytes(compiled_package(longer, NPU))
+    started = []
+    monkeypatch.setattr(fleet, "_measure_remote", lambda *_: started.append("remote"))
+    plan = quick([fixed, str(longer)], delegates=["xnnpack", "npu"], lengths=[32])
+    options = fleet.ConnectionOptions([str(tool(tmp_path))], npu_libraries=str(libraries))
+    targets = [Target("local", "local"), Target("host", "host")]
+    with pytest.raises(InputError, match="length 32: the packages take at most 16 tokens"):
+        fleet.measure(targets, plan, options)
+    assert started == []
+
+
+def test_this_machines_journal_is_known_by_the_key_of_earlier_versions(monkeypatch):
+    journal = Journal()
+    asked = []
+    monkeypatch.setattr(journal, "repeats", lambda key: asked.append(json.loads(key)) or [])
+    monkeypatch.setattr(fleet.session, "measure", lambda *_: [])
+    fleet._measure_host(quick(["a.tflite"]), {}, journal)
+    plans = {field.name for field in dataclasses.fields(Plan)} - {"gpu_precisions"}
+    assert asked[0].keys() == plans | {"host"}
 
 
 def test_an_npu_that_does_not_say_that_it_ran_gives_no_figure(connected, on_npu):
@@ -256,6 +369,10 @@ def test_replaced_nodes_prove_nothing_after_a_failed_kernel():
     output = tool_output.parse(lines + tool_logs.LITERT)
     assert output.npu_failure.endswith("kernel: No usable Dispatch runtime found")
     assert output.delegations[0].nodes == 2
+    binary = Binary(Path("benchmark_model"), "0" * 64, "2026-11-30")
+    with pytest.raises(DeviceError, match=r"not on the NPU: .*No usable Dispatch runtime") as error:
+        Tool(None, binary, "benchmark_model", flavor="litert")._check_delegation(output, "npu")
+    assert error.value.cause == "not delegated"
 
 
 @pytest.mark.parametrize(

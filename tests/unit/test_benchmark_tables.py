@@ -7,6 +7,7 @@ import pytest
 from benchmarks import accelerators, output, pareto_report, pareto_tasks, trimming
 from sqb_tf.checkpoint import pretrained
 from sqb_tf.data.task import Task
+from sqb_tf.errors import InputError
 
 
 def run(score: float, misses: tuple[str, ...] = ()) -> dict:
@@ -143,3 +144,10 @@ def test_chips_that_take_the_same_of_every_package_share_a_column():
         "- refused: code 6: generated: no",
         "- `GATHER` on the CPU: rows become float",
     ]
+
+
+def test_rows_are_chosen_by_whole_names_which_may_have_commas():
+    (row,) = accelerators.rows("grouped-conv", ["fp16, float32 tables"])
+    assert (row.recipe, row.lowering) == (accelerators.FLOAT_TABLES, "grouped-conv")
+    with pytest.raises(InputError, match=r"--recipes 'int9'.*did you mean"):
+        accelerators.rows(None, ["int8", "int9"])

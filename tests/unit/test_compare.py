@@ -1,6 +1,7 @@
 """Comparing two results: what counts as slower. The results are made up."""
 
 import copy
+import dataclasses
 import json
 import random
 
@@ -143,9 +144,12 @@ def test_means_are_compared_where_a_median_is_missing():
 
 
 def test_another_runtime_is_marked():
+    same = reports.record(PHONE, 1, 64, "int8").tool
+    with_libraries = dataclasses.replace(same, npu_libraries="ef" * 32)
     for device, changes in (
         (HOST, {"versions": {"python": "3.12", "ai-edge-litert": "2.2.0"}}),
         (PHONE, {"tool": ToolInfo("benchmark_model (tflite)", "cd" * 32, "binary")}),
+        (PHONE, {"tool": with_libraries}),
     ):
         old = reports.record(device, 1, 64, "int8")
         new = reports.replace(old, **changes)

@@ -95,7 +95,7 @@ class ToolInfo:
     sha256: Name | None
     mode: Name
     date: Name | None = None
-    npu_libraries: Name | None = None  # sha256 of those that ran on an NPU, with their names
+    npu_libraries: Name | None = None  # sha256 of those that it was started with, and their names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,8 +159,8 @@ class Record:
         gpu_precision: what a GPU might compute in, `fp16` or `fp32`; None: no GPU was asked for.
         accelerator: what ran the graph, or a part of it, by the tool's own lines: `cpu`, `gpu`, `npu`, or
             `nnapi`, which chooses by itself and does not say. None: a record of an earlier version.
-        accelerator_share: of the graph's operations, those that it ran; the CPU ran the others. None: the
-            build does not print it.
+        accelerator_share: of the graph's operations, those that it ran; the CPU ran the others. Of several
+            subgraphs, that of the one delegated most. None: the build does not print it.
         npu: what the package was compiled for; None: it was not.
         signature: names of the signatures that ran, separated by commas.
         seq_length: in tokens; None: every text at its own length.

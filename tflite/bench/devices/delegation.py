@@ -25,14 +25,18 @@ _EXTENTS = ("none", "partial", "full")
 
 
 def find_delegation(delegations: Sequence[Delegation], delegate: str) -> Delegation | None:
-    """A delegate's share of the graph, the largest of several subgraphs; None if the tool reports none.
+    """A delegate's share of the graph, or of the subgraph delegated most; None if the tool reports none.
 
     A tool that applies the GPU delegate reports XNNPACK too, which takes the rest.
     """
     if delegate == "none":
         return None
     matches = [d for d in delegations if _accelerator(d.name) == _MEANT[delegate]]
-    return max(matches, key=lambda d: _EXTENTS.index(d.extent), default=None)
+    return max(matches, key=_rank, default=None)
+
+
+def _rank(delegation: Delegation) -> tuple[int, int]:
+    return _EXTENTS.index(delegation.extent), delegation.nodes or 0
 
 
 def what_ran(

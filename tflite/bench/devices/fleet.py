@@ -62,6 +62,10 @@ def measure(
     npu_checks.check_plan(plan, compiled, [t.transport for t in targets], options.tools)
     libraries = npu_checks.find_libraries(options.npu_libraries, compiled, plan)
     remote = [target for target in targets if target.transport != "host"]
+    runnable = {path: info for path, info in packages.items() if path not in compiled}
+    if remote and len(remote) < len(targets) and compiled and runnable:
+        # The host lacks some of the packages: what it refuses, it refuses before the devices take their hour.
+        plan.check_lengths({path: info.max_seq_length for path, info in runnable.items()})
     result = Result(failures=journal.failures)
     if remote:
         with scratch_folder() as folder, _local_folder(remote) as copies:
@@ -73,7 +77,6 @@ def measure(
     if len(remote) < len(targets):
         for path in compiled:
             warn(f"{path}: compiled for an NPU: not measured on host")
-        runnable = {path: info for path, info in packages.items() if path not in compiled}
         result.records += _measure_host(plan, runnable, journal) if runnable else []
     if all(_is_left_out(missing, result.failures) for missing in result.missing):
         journal.finish()
@@ -229,6 +232,7 @@ def _measure_host(
         warn("host: measured with xnnpack on all cores only: for others --device local")
     digests = [info.sha256 for info in packages.values()]
     settings = dataclasses.asdict(plan) | {"text": plan.text.source, "host": digests}
+    del settings["gpu_precisions"]  # it has no GPU, and earlier versions' journals have no such key
     key = json.dumps(settings, sort_keys=True, default=str)
     if not journal.repeats(key):
         for record in session.measure(plan, packages):

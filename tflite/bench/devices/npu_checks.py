@@ -36,7 +36,8 @@ def check_plan(
         InputError: what is missing, and what to do.
     """
     if "npu" not in plan.delegates:
-        for path, npu in compiled.items():
+        if compiled:
+            path, npu = next(iter(compiled.items()))
             raise InputError(
                 f"{path}: compiled for {npu.chip}, which alone runs it: add --delegates npu, or name the "
                 "package that it was compiled from"
@@ -75,7 +76,12 @@ def find_libraries(
             "--npu-libraries is missing: --delegates npu needs the folder of LiteRT's dispatch library and "
             f"the NPU's own ({_GUIDE})"
         )
-    return read(folder, (npu.chip.partition(":")[0] for npu in compiled.values()))
+    return read(folder, makers(compiled))
+
+
+def makers(compiled: Mapping[str, Compiled]) -> list[str]:
+    """Of the NPUs that packages were compiled for, each once."""
+    return list(dict.fromkeys(npu.chip.partition(":")[0] for npu in compiled.values()))
 
 
 def mismatch(path: str, npu: Compiled, chip: str | None) -> str | None:
@@ -85,13 +91,19 @@ def mismatch(path: str, npu: Compiled, chip: str | None) -> str | None:
         chip: what the device says, `ro.soc.model` of Android. Some phones add to the name by which LiteRT
             knows the chip (`s5e9945` for `E9945`), so that it only has to be in it.
     """
-    maker, _, model = npu.chip.partition(":")
-    if not chip or _letters(model) in _letters(chip):
+    if not chip or _is_chip(npu.chip.partition(":")[2], chip):
         return None
-    return (
-        f"{Path(path).name}: compiled for {npu.chip}, and the chip of this device is {chip}: sqb compile "
-        f"--package PACKAGE --npu {maker}:{chip}"
-    )
+    from ...npu import chips  # late: LiteRT's targets take 0.4 s
+
+    known = next((c for c in chips.parse(chips.ALL) if _is_chip(c.model, chip)), None)
+    advice = f"sqb compile --package PACKAGE --npu {known}"
+    if known is None:
+        advice = "compile the package for this chip, if sqb compile has it"
+    return f"{Path(path).name}: compiled for {npu.chip}, and the chip of this device is {chip}: {advice}"
+
+
+def _is_chip(model: str, chip: str) -> bool:
+    return _letters(model) in _letters(chip)
 
 
 def _letters(name: str) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sqb_tf.errors import InputError
 
 from .binaries import runs_on
-from .shells import DeviceError
+from .shells import SettingError
 
 # By the maker, as `sqb compile --npu` names it: LiteRT's own library.
 _DISPATCH = {
@@ -37,26 +37,26 @@ class NpuLibraries:
 
     Attributes:
         files: those that end in `.so`, by name.
-        dispatch: LiteRT's among them.
+        dispatch: LiteRT's among them, by the maker of the NPU.
         sha256: of all names and contents.
     """
 
     files: tuple[Path, ...]
-    dispatch: tuple[Path, ...]
+    dispatch: Mapping[str, Path]
     sha256: str
 
-    def check_runs(self, abis: Sequence[str]) -> None:
-        """Checks that a device with these ABIs can load LiteRT's.
+    def check_runs(self, abis: Sequence[str], makers: Iterable[str]) -> None:
+        """Checks that a device with these ABIs can load LiteRT's for NPUs of these makers.
 
         Raises:
-            DeviceError: `wrong ABI`.
+            SettingError: it cannot; what needs no NPU runs there all the same.
         """
-        for path in self.dispatch:
+        for path in map(self.dispatch.__getitem__, makers):
             if not runs_on(path, abis):
-                raise DeviceError(
-                    "wrong ABI",
+                raise SettingError(
                     f"--npu-libraries: {path.name} is for another processor: expected one for "
                     f"{' or '.join(abis)}",
+                    delegate="npu",
                 )
 
 
@@ -70,18 +70,18 @@ def read(folder: str | Path, makers: Iterable[str]) -> NpuLibraries:
     if not folder.is_dir():
         raise InputError(f"--npu-libraries {folder}: no such folder")
     files = {path.name: path for path in sorted(folder.glob("*.so")) if path.is_file()}
-    dispatch = []
+    dispatch = {}
     for maker in dict.fromkeys(makers):
         if missing := _missing(maker, files):
             raise InputError(
                 f"--npu-libraries {folder}: no {', '.join(missing)} in it, which a package compiled for "
                 f"{maker} needs: docs/benchmarking.md says where they are"
             )
-        dispatch.append(files[_DISPATCH[maker]])
+        dispatch[maker] = files[_DISPATCH[maker]]
     digest = hashlib.sha256()
     for name, path in files.items():
         digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return NpuLibraries(tuple(files.values()), tuple(dispatch), digest.hexdigest())
+    return NpuLibraries(tuple(files.values()), dispatch, digest.hexdigest())
 
 
 def folder_name(sha256: str) -> str:

@@ -24,7 +24,7 @@ from .device_inputs import PreparedPackage
 from .device_state import StateReader, now
 from .heat_gate import HeatGate
 from .journal import Journal
-from .npu_checks import compiled_packages, mismatch
+from .npu_checks import compiled_packages, makers, mismatch
 from .npu_libraries import NpuLibraries, folder_name
 from .repeat_policy import RepeatPolicy
 from .repeats import build_record, repeat_from_output
@@ -90,6 +90,7 @@ class RemoteDevice:
                 f"--core-masks: an app ({binary.path.name}) cannot be bound to cores: name the "
                 "executable with --tool"
             )
+        self._check_chips()
         self._files.refresh()
         name = f"benchmark_model-{binary.sha256[:16]}"
         self.tool = Tool(self.shell, binary, name)
@@ -161,34 +162,47 @@ class RemoteDevice:
 
     def _check_settings(self, opened: Tool) -> None:
         """Notes the delegates and cores that the device lacks, once each, before anything runs."""
-        checks = [
-            *((opened.check_delegate, delegate) for delegate in self.plan.delegates),
-            *((opened.check_precision, precision) for precision in self._precisions()),
-            *((self._check_cores, mask) for mask in self.plan.core_masks if mask),
-        ]
-        for check, value in checks:
-            try:
-                check(value)
-            except SettingError as error:
-                self._leave_out(error)
-        for path, npu in self._compiled.items():
+        for delegate in self.plan.delegates:
+            if self._check(opened.check_delegate, delegate) and delegate == "gpu":
+                for precision in self.plan.gpu_precisions:
+                    self._check(opened.check_precision, precision)
+        for mask in filter(None, self.plan.core_masks):
+            self._check(self._check_cores, mask)
+
+    def _check(self, check: Callable[[str], None], value: str) -> bool:
+        """Whether the device has a setting; notes one that it lacks."""
+        try:
+            check(value)
+        except SettingError as error:
+            self._leave_out(error)
+            return False
+        return True
+
+    def _check_chips(self) -> None:
+        """Notes the packages that were compiled for the chip of another device."""
+        for path, npu in list(self._compiled.items()):
             if reason := mismatch(path, npu, self.hardware.get("chip")):
                 self._leave_out(SettingError(reason, package=path, delegate="npu"))
+                del self._compiled[path]
 
     def _copy_npu_libraries(self, opened: Tool) -> None:
-        """Copies the libraries into a folder of their own, where all of them are looked for."""
+        """Copies the libraries into a folder of their own, where all of them are looked for.
+
+        Also to a device of another chip: the tool itself may need LiteRT's, with any delegate.
+        """
         libraries = self._npu_libraries
         if libraries is None:
             return
-        libraries.check_runs(self.hardware["abis"])
+        try:
+            libraries.check_runs(self.hardware["abis"], makers(self._compiled))
+        except SettingError as error:
+            self._leave_out(error)
+            return
         folder = folder_name(libraries.sha256)
         self._files.make_folder(folder)
         for path in libraries.files:
             self._files.copy(path, f"{folder}/{path.name}")
         opened.npu_libraries = libraries.sha256
-
-    def _precisions(self) -> Sequence[str]:
-        return self.plan.gpu_precisions if "gpu" in self.plan.delegates else ()
 
     def _check_cores(self, core_mask: str) -> None:
         """Checks that a process can run on the cores of a mask.
@@ -288,10 +302,12 @@ class RemoteDevice:
     def _key(self, measurement: Measurement) -> str:
         """What must be equal for an earlier run's repeat to count: device, bytes, tool and settings."""
         settings = measurement.to_dict()
-        if settings["gpu_precision"] is None:  # earlier versions' journals have no such key
+        # Earlier versions' journals have no such key: with TFLite's tool, their GPUs computed in float16.
+        usual = "fp16" if self.tool and self.tool.flavor == "tflite" else None
+        if settings["gpu_precision"] in (None, usual):
             del settings["gpu_precision"]
-        if measurement.delegate == "npu":
-            settings["npu_libraries"] = self.tool and self.tool.npu_libraries
+        if self.tool and self.tool.npu_libraries is not None:
+            settings["npu_libraries"] = self.tool.npu_libraries
         parts = settings | {
             "device": self.name,
             "hardware": self.hardware.get("name"),

@@ -69,6 +69,11 @@ _WRONG_ABI = re.compile(
     r"not executable: \d+-bit ELF|Exec format error|cannot execute binary file|wrong ELF class"
     r"|No such file or directory.*ld-linux|error while loading shared libraries"
 )
+# glibc's message, and Android's.
+_NO_LIBRARY = re.compile(
+    r"error while loading shared libraries: (?P<linux>\S+): cannot open shared object file"
+    r'|CANNOT LINK EXECUTABLE .*library "(?P<android>[^"]+)" not found'
+)
 ACTIVITY = "org.tensorflow.lite.benchmark/.BenchmarkModelActivity"
 PACKAGE = ACTIVITY.partition("/")[0]
 _LOG_POLL_S = 0.5
@@ -339,6 +344,12 @@ def _litert_inputs(measurement: Measurement, inputs: DeviceInputs) -> str:
 
 
 def _check_runs(text: str, binary: Binary) -> None:
+    if match := _NO_LIBRARY.search(text):
+        raise DeviceError(
+            "no library",
+            f"{binary.path.name} needs {match['linux'] or match['android']}, which is not there: with "
+            "--delegates npu put it into the folder of --npu-libraries, or name a build without it",
+        )
     if match := _WRONG_ABI.search(text):
         line = next(line for line in text.splitlines() if match[0][:20] in line)
         raise DeviceError("wrong ABI", f"{binary.path.name} does not run there: {line.strip()}")

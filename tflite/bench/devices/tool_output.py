@@ -78,7 +78,7 @@ _APPLIED = [
 ]
 # LiteRT's dispatch of an NPU's binary gave no kernel; the line on replaced nodes is printed all the same.
 _NO_KERNEL = re.compile(
-    r"Failed to (?:create a dispatch delegate kernel|initialize Dispatch API): (?P<reason>.+)"
+    r"Failed to (?:create a dispatch delegate kernel|initialize Dispatch API): .+"
 )
 # A build that has a delegate's flag for a system that lacks the delegate.
 _UNSUPPORTED = re.compile(r"(?P<name>[\w-]+) acceleration is unsupported on this platform\.")

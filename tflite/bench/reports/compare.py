@@ -205,10 +205,11 @@ def _change(
     return Change(key, figure, old_ms, new_ms, times, ci95, p_value, verdict, tuple(marks))
 
 
-def _runtime(record: Record) -> tuple[str | None, Mapping[str, str]]:
+def _runtime(record: Record) -> tuple[str | None, str | None, Mapping[str, str]]:
     """What tells the runtime of a record from another one."""
     versions = {name: v for name, v in record.versions.items() if name != "python"}
-    return (record.tool.sha256 if record.tool else None), versions
+    tool = record.tool
+    return (tool.sha256 if tool else None), (tool.npu_libraries if tool else None), versions
 
 
 def _test(old: Record, new: Record) -> _Test | None:

@@ -169,11 +169,15 @@ def describe_delegate(item: Any) -> str:
 
 
 def describe_accelerator(record: Record) -> str | None:
-    """What ran a record's graph, and how much of it if not all, such as `gpu 9%`; None: unknown."""
+    """What ran a record's graph, and how much of it if not all, such as `gpu 9%`; None: unknown.
+
+    A part never rounds to nothing or to all.
+    """
     share = record.accelerator_share
     if record.accelerator is None or share is None or share >= 1:
         return record.accelerator
-    return f"{record.accelerator} {100 * share:.0f}%"
+    percent = min(max(round(100 * share), 1), 99) if share else 0
+    return f"{record.accelerator} {percent}%"
 
 
 def crowding_load(record: Record) -> float | None:

@@ -50,7 +50,7 @@ def _counts(result: Result) -> Iterator[tuple[int, str, str]]:
     delegated = [record.delegated for record in records if record.delegated]
     yield len(result.failures), "run", "failed"
     fell_back = sum(failure.cause == "not delegated" for failure in result.failures)
-    yield fell_back, "run", "fell back to the CPU"
+    yield fell_back, "run", "fell back to the CPU, or the tool does not say"
     yield len(result.missing), "planned measurement", "missing"
     yield sum(bool(r.throttled) for r in records), "measurement", "throttled"
     yield sum(crowding_load(r) is not None for r in records), "measurement", "on a busy machine"

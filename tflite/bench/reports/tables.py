@@ -151,7 +151,7 @@ def notes(result: Result) -> list[str]:
         "init: opening and first allocation; memory: what the package adds to the peak of the "
         "process; both in fresh processes, with the longest input",
         *(
-            f"text: {t.source}, {t.texts} texts"
+            f"text: {t.source}" + (f", {t.texts} texts" if t.texts else "")
             for t in dict.fromkeys(r.text for r in records)
             if t
         ),
