@@ -384,7 +384,8 @@ def _head(package: container.Package, origin: str) -> Head:
     try:
         head = registry.get(properties.get("kind", "classification"))
         paired = bool(properties.get("paired"))
-        return head(package.labels or ["score"], paired, properties.get("settings") or {})
+        fixed = ("score",) if head.fixed_labels is None else head.fixed_labels
+        return head(package.labels or fixed, paired, properties.get("settings") or {})
     except InputError as error:
         raise InputError(f"{origin}: {PROPERTIES_FILE}: {error}") from None
 
