@@ -138,7 +138,7 @@ def test_convolutions_have_8_bit_activations(bundle_dir, monkeypatch):
     request = ConversionRequest.read(bundle_dir, {"*": "int16x8"}, lowering="grouped-conv")
     choosable = request.lower().choosable
     assert "pooler" in choosable and "block_0/intermediate" not in choosable
-    with pytest.raises(InputError, match="the recipe: block_0/query is int16x8, and with --lower"):
+    with pytest.raises(InputError, match="the recipe: block_0/intermediate is int16x8"):
         Prepared.read(request)
     monkeypatch.setattr(LoweredModel, "choosable", [])
     request = ConversionRequest.read(bundle_dir, "int8-full", lowering="grouped-conv")
