@@ -15,6 +15,9 @@ EPILOG = """examples:
 
 The patterns of a mixed recipe are matched with these layer names (sqb convert --help)."""
 
+# Of --sensitivity, by default.
+TEXTS = 32
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DescribeOptions:
@@ -32,11 +35,15 @@ class DescribeOptions:
     sensitivity: bool = option(
         False,
         "also measure what each layer costs, dB and decisions on held-out text: its weights rounded as they "
-        "are stored, and in int8-full its activations rounded to 8 bits, all other layers exact",
+        "are stored (4-bit kernels to nearest, without GPTQ), and in int8-full its activations rounded to 8 "
+        "bits, all other layers exact",
         group="verification",
     )
-    limit: int = option(
-        32, "with --sensitivity: the first N held-out texts of the bundle", group="verification"
+    limit: int | None = option(
+        None,
+        "with --sensitivity: the first N held-out texts of the bundle",
+        group="verification",
+        fallback=str(TEXTS),
     )
 
     def __post_init__(self) -> None:
@@ -48,8 +55,12 @@ class DescribeOptions:
             raise InputError(
                 "--model: expected with --sensitivity, which compares the package with it"
             )
-        if self.limit < 1:
-            raise InputError(f"--limit {self.limit}: expected at least 1")
+        if self.limit is not None and not self.sensitivity:
+            raise InputError("--limit: expected with --sensitivity, which alone runs texts")
+        if self.limit is not None and self.limit < 2:
+            raise InputError(
+                f"--limit {self.limit}: expected at least 2, of which the outputs differ"
+            )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -64,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _describe_with_sensitivity(args: argparse.Namespace, options: DescribeOptions) -> int:
-    """The package, and what 8-bit activations of its layers cost."""
+    """The package, and what coarse weights or activations of each layer cost."""
     from sqb_tf.checkpoint import bundle
     from sqb_tflite.conversion.recipes import check_layers
     from sqb_tflite.package.info import PackageInfo
@@ -73,8 +84,8 @@ def _describe_with_sensitivity(args: argparse.Namespace, options: DescribeOption
     assert options.model is not None
     # Files that may be wrong are read before TensorFlow is imported.
     info, package = bundle.read_info(options.model), PackageInfo.read(options.package)
-    check_layers(package.recipe, package.path)
-    examples = info.sample("verification")[: options.limit]
+    check_layers(package.recipe, package.properties.get("weights"), package.path)
+    examples = info.sample("verification")[: options.limit or TEXTS]
     if not examples:
         raise no_samples(info, ["another bundle of the model with --model"])
     description = describe.describe(options.package)

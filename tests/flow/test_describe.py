@@ -2,10 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from fixtures.commands import call, rejects
+from fixtures.graphs import operations, read_graph
 
+from sqb_tf.errors import InputError
+from sqb_tflite.conversion.converter import ConversionRequest
+from sqb_tflite.conversion.recipes import check_layers
 from sqb_tflite.runtime import describe
+from sqb_tflite.verification import sensitivity
 
 
 @pytest.fixture(scope="module")
@@ -152,14 +159,20 @@ def test_the_task_is_named_where_it_is_not_the_head(described, task, line):
     assert line in describe.table(description)
 
 
-def test_sensitivity_says_what_each_layer_costs(converted, bundle_dir, tmp_path):
-    """Weights and activations of every layer, the costliest first, and what the package has of them."""
-    package, out = tmp_path / "x.tflite", tmp_path / "out.json"
-    package.write_bytes(converted("int8-full"))
+def measured_sensitivity(content, bundle_dir, folder) -> dict:
+    """What `describe --sensitivity` says of a package, on 6 texts."""
+    package, out = folder / "x.tflite", folder / "out.json"
+    package.write_bytes(content)
     flags = ["--package", package, "--sensitivity", "--model", bundle_dir, "--limit", 6]
     assert call("describe", *flags, "--json", out) == 0
-    measured = json.loads(out.read_text())["sensitivity"]
+    return json.loads(out.read_text())["sensitivity"]
+
+
+def test_sensitivity_says_what_each_layer_costs(converted, bundle_dir, tmp_path):
+    """Weights and activations of every layer, the costliest first, and what the package has of them."""
+    measured = measured_sensitivity(converted("int8-full"), bundle_dir, tmp_path)
     assert measured["examples"] == 6
+    assert all(0.5 <= cost["agreement"] <= 1 for cost in measured["layers"])
     costs = {(cost["layer"], cost["of"]): cost for cost in measured["layers"]}
     assert len(costs) == len(measured["layers"])
     assert {layer for layer, of in costs if of == "activations"} == {
@@ -171,16 +184,42 @@ def test_sensitivity_says_what_each_layer_costs(converted, bundle_dir, tmp_path)
     assert wide == {
         f"block_{i}/{name}" for i in (0, 1) for name in ("intermediate", "output_projection")
     }
+    # The same weights, equalized; all its activations have 16 bits.
+    wide = measured_sensitivity(converted("int16x8"), bundle_dir, tmp_path)["layers"]
+    assert wide == [cost for cost in measured["layers"] if cost["of"] == "weights"]
+
+
+def test_sensitivity_rounds_tables_as_they_are_stored(converted, bundle_dir):
+    """Integer-only look-ups have one scale for a table; types keep 8 bits beside words in 4."""
+    lowered, _ = sensitivity.before_rounding(ConversionRequest.read(bundle_dir, "int8-full"))
+    graph, stored = read_graph(converted("int8-full")), {}
+    for _, (table, _) in operations(graph, schema.BuiltinOperator.GATHER):
+        codes = np.frombuffer(graph.buffers[table.buffer].data, np.int8).astype(np.float32)
+        scale, zero_point = table.quantization.scale, table.quantization.zeroPoint
+        stored[tuple(table.shape)] = ((codes - zero_point) * scale).reshape(table.shape)
+    for variable in (lowered.word_table, lowered.type_table):
+        rounded = sensitivity.as_stored(lowered, "embeddings", variable, "int8")
+        np.testing.assert_allclose(rounded, stored[tuple(variable.shape)], rtol=1e-4, atol=1e-6)
+    lowered = ConversionRequest.read(bundle_dir, "int4-all").lower()
+    types = lowered.type_table.numpy()
+    rounded = sensitivity.as_stored(lowered, "embeddings", lowered.type_table, "int4")
+    step = np.abs(types).max(axis=1, keepdims=True) / 127
+    assert (np.abs(rounded - types) <= 0.501 * step).all()
 
 
 def test_sensitivity_needs_layers_and_a_bundle(converted, bundle_dir, tmp_path):
     package = tmp_path / "x.tflite"
     package.write_bytes(converted("fp16"))
+    alone = ["--package", package, "--sensitivity"]
+    rejects("--sensitivity: expected with --model", "describe", *alone)
+    rejects("--limit: expected with --sens", "describe", "--package", package, "--limit", 4)
     rejects(
-        "--sensitivity: expected with --model", "describe", "--package", package, "--sensitivity"
+        "--limit 1: expected at least 2", "describe", *alone, "--model", bundle_dir, "--limit", 1
     )
     rejects(
         "x.tflite: --sensitivity is about layers that are rounded to integers, those of int8, .*is fp16",
         "describe",
-        *["--package", package, "--sensitivity", "--model", bundle_dir],
+        *[*alone, "--model", bundle_dir],
     )
+    with pytest.raises(InputError, match=r"x\.tflite: .* mixed recipe has none, but float32, fp16"):
+        check_layers("mixed", {"*": "fp16", "head": "float32"}, "x.tflite")

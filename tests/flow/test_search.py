@@ -119,6 +119,33 @@ def test_fewest_layers_have_16_bit_activations(bundle_dir, tmp_path, monkeypatch
     assert Prepared.read(request).package(request.recipe) == output.read_bytes()
 
 
+def test_search_that_ends_early_falls_back_to_the_recipe(bundle_dir, tmp_path, monkeypatch, capsys):
+    """8 bits miss the bounds and no time is left; what an earlier search found is not of this package."""
+    monkeypatch.setattr(Recipe.INT8_FULL, "bounds", Bounds(0.007, 0.97, 28.4, "between"))
+    (tmp_path / "x.json").write_text('{"package": "x", "verification": {}, "search": {}}')
+    (tmp_path / "x.recipe.json").write_text('{"*": "int8x8"}')
+    flags = ["--model", bundle_dir, "--quantize", "int8-full", "--output", tmp_path / "x.tflite"]
+    assert call("convert", *flags, "--search", "--search-budget", 0.001) == 0
+    assert "falling back to int8-full" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"x.tflite", "x.json", "x.search.png"}
+    manifest = json.loads((tmp_path / "x.json").read_text())
+    assert [attempt["finer_layers"] for attempt in manifest["search"]["tried"]] == [0]
+    assert manifest["activations"] == RecipeSpec.read("int8-full").activations
+
+
+def test_convolutions_have_8_bit_activations(bundle_dir, monkeypatch):
+    """A file cannot ask for 16, and a search needs another layer to choose."""
+    request = ConversionRequest.read(bundle_dir, {"*": "int16x8"}, lowering="grouped-conv")
+    choosable = request.lower().choosable
+    assert "pooler" in choosable and "block_0/intermediate" not in choosable
+    with pytest.raises(InputError, match="the recipe: block_0/intermediate is int16x8"):
+        Prepared.read(request)
+    monkeypatch.setattr(LoweredModel, "choosable", [])
+    request = ConversionRequest.read(bundle_dir, "int8-full", lowering="grouped-conv")
+    with pytest.raises(InputError, match="--search with int8-full: with --lowering grouped-conv"):
+        find(request, [])
+
+
 def wide_in_file(content: bytes) -> set[str]:
     """The layers whose matmuls read 16-bit activations."""
     graph = read_graph(content)
@@ -143,6 +170,8 @@ def test_layers_are_named_as_8_or_16_bit_activations():
         RecipeSpec.read({"*": "int8x8", "pooler": "int4"})
     with pytest.raises(InputError, match=r"pattern 'blok_\*' matches no layer"):
         RecipeSpec.read({"*": "int8x8", "blok_*": "int16x8"}).storage_types(layers)
+    with pytest.raises(InputError, match=r"the recipe: it says which layers .* --search begins"):
+        spec.check_searchable()
 
 
 @pytest.mark.slow

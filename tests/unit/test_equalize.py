@@ -16,7 +16,7 @@ from sqb_tflite.conversion.calibration import calibration_samples
 from sqb_tflite.conversion.equalize import equalize, mean_square_of_classes
 from sqb_tflite.conversion.lowering.layers import Dense, MeanSquareOfClasses
 from sqb_tflite.conversion.lowering.model import LoweredModel
-from sqb_tflite.conversion.quantize import quantize_activations
+from sqb_tflite.conversion.quantize import observe_ranges, with_ranges
 
 
 def uneven(config_overrides: dict):
@@ -122,7 +122,8 @@ def in_integers(function: Callable, x: np.ndarray, folder: Path) -> np.ndarray:
     signature = tf.function(lambda x: {"y": function(x)}, input_signature=[spec])
     tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
     content = tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert()
-    content = quantize_activations(content, 16, {"serving_default": [{"x": each} for each in x]})
+    ranges = observe_ranges(content, 16, {"serving_default": [{"x": each} for each in x]})
+    content = with_ranges(content, 16, ranges)
     run = Interpreter(model_content=content).get_signature_runner()
     (from_scale, _), (to_scale, _) = (
         details["quantization"]

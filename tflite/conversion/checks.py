@@ -16,6 +16,7 @@ from sqb_tf.errors import InputError
 from ..accelerators import rules
 from ..package.graph import Graph
 from .lowering.model import LoweredModel
+from .recipes import RecipeSpec
 
 # Memory that a conversion takes beside the loaded model: bytes in all, and bytes for each byte of its
 # weights in float32. squeezebert-base (204 MB) took 1.3 GB in int8 and 1.6 in int8-full, squeezebert-small
@@ -56,13 +57,22 @@ def available_memory() -> int | None:
     return min(limits, default=None)
 
 
-def check_convolutions(lowered: LoweredModel, storage: Mapping[str, str]) -> None:
-    """`InputError` for 4-bit weights in a CONV_2D."""
+def check_convolutions(
+    lowered: LoweredModel, storage: Mapping[str, str], recipe: RecipeSpec
+) -> None:
+    """`InputError` for 4-bit weights in a CONV_2D, or 16-bit activations that a file asks for."""
     coarse = [layer for layer in lowered.convolutions if storage[layer] == "int4"]
     if coarse:
         raise InputError(
             f"--lowering grouped-conv: 4 bits in {coarse[0]} would run on a reference kernel, 20 times "
             "slower (XNNPACK has none for CONV_2D): use --lowering group-fused, or int8"
+        )
+    # The named recipe asks for feed-forward layers, whichever of them are matmuls.
+    wide = [x for x in recipe.wide_layers(lowered.layers) if x in lowered.convolutions]
+    if wide and recipe.origin:
+        raise InputError(
+            f"{recipe.origin}: {wide[0]} is int16x8, and with --lowering grouped-conv a CONV_2D, whose "
+            "activations stay in 8 bits: use --lowering group-fused, or give it int8x8"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -38,9 +37,9 @@ from .checks import (
     not_built_in,
 )
 from .equalize import equalize
-from .lowering.model import EMBEDDINGS, LoweredModel
+from .lowering.model import LoweredModel
 from .quantize import Samples, observe_ranges, quantize_weights, with_ranges
-from .recipes import LOWERINGS, Recipe, RecipeSpec, matmuls_inside
+from .recipes import LOWERINGS, Recipe, RecipeSpec
 from .targets import choose
 
 
@@ -172,8 +171,7 @@ class Prepared:
 
     Attributes:
         request: what was asked for.
-        layers: the model's layers, and how many weights each has.
-        choosable: the layers whose activations may have 8 or 16 bits in an integer-only model.
+        layers: the names of the model's layers.
         content: the flatbuffer before it is quantized.
         storage: the storage type of each layer's weights; empty where the stock converter decides.
         samples: calibration text.
@@ -181,8 +179,7 @@ class Prepared:
     """
 
     request: ConversionRequest
-    layers: Mapping[str, int]
-    choosable: Sequence[str]
+    layers: Sequence[str]
     content: bytes
     storage: Mapping[str, str]
     samples: Sequence[dict[str, tf.Tensor]]
@@ -200,7 +197,7 @@ class Prepared:
         bits = request.recipe.base.activation_bits
         if request.recipe.weights is not None:
             storage = request.recipe.storage_types(lowered.layers)
-            check_convolutions(lowered, storage)
+            check_convolutions(lowered, storage, request.recipe)
         if request.recipe.needs_calibration:
             passages = _passages(request.recipe)
             samples = calibration_samples(request.model, request.calibration, passages)
@@ -210,14 +207,13 @@ class Prepared:
         content = _flatbuffer(request, lowered)
         if bits:
             ranges = observe_ranges(content, bits, _fitted(request, samples))
-        choosable = [x for x in matmuls_inside(lowered.layers) if x not in lowered.convolutions]
-        return cls(request, _sizes(lowered), choosable, content, storage, samples, ranges)
+        return cls(request, lowered.layers, content, storage, samples, ranges)
 
     def package(self, recipe: RecipeSpec) -> bytes:
         """The bytes of the package; `recipe` is that of the request, or has other activations."""
         request, content = dataclasses.replace(self.request, recipe=recipe), self.content
         if bits := recipe.base.activation_bits:
-            wide = recipe.wide_layers([*self.layers])
+            wide = recipe.wide_layers(self.layers)
             content = with_ranges(content, bits, self.ranges, wide)
         elif self.storage:
             content = quantize_weights(content, self.storage, request.model.config.vocab_size)
@@ -231,14 +227,6 @@ def _passages(recipe: RecipeSpec) -> int:
     if recipe.base.activation_bits:
         return FOR_RANGES
     return FOR_MEANS if recipe.base is Recipe.INT8 else FOR_ROUNDING
-
-
-def _sizes(lowered: LoweredModel) -> dict[str, int]:
-    """The number of weights of each layer."""
-    sizes = dict.fromkeys(lowered.layers, 0)
-    for dense in lowered.dense_layers:
-        sizes[dense.layer] += math.prod(dense.kernel.shape)
-    return sizes | {EMBEDDINGS: sum(math.prod(table.shape) for table in lowered.tables)}
 
 
 def _fitted(request: ConversionRequest, samples: Sequence[dict[str, tf.Tensor]]) -> Samples:

@@ -77,22 +77,11 @@ def _look_ups(content: bytes) -> Iterator[tuple[str, int]]:
                 yield subgraph.Tensors(output).Name().decode(), subgraph.Tensors(table).Shape(0)
 
 
-def quantize_activations(
-    content: bytes,
-    bits: int,
-    samples: Samples,
-    wide: Collection[str] = (),
-) -> bytes:
-    """An integer-only model: int8 weights, activations of `bits` (8 or 16).
-
-    `samples` are each signature's inputs for real text, from which activations get their ranges. `wide` are
-    the layers whose activations have 16 bits.
-    """
-    return with_ranges(content, bits, observe_ranges(content, bits, samples), wide)
-
-
 def observe_ranges(content: bytes, bits: int, samples: Samples) -> dict[str, Any]:
-    """The range of each tensor over `samples`, the same for any width of layers."""
+    """The range of each tensor of an integer-only model over `samples`, the same for any width of layers.
+
+    `samples` are each signature's inputs for real text.
+    """
     # The widest range observed: the library's default, a moving average, clips.
     with _quiet():
         ranges = calibrator.Calibrator(content, qsv_update_func=qsv_utils.min_max_update)
@@ -103,7 +92,10 @@ def observe_ranges(content: bytes, bits: int, samples: Samples) -> dict[str, Any
 def with_ranges(
     content: bytes, bits: int, ranges: Mapping[str, Any], wide: Collection[str] = ()
 ) -> bytes:
-    """`quantize_activations` by the ranges that `observe_ranges` found."""
+    """An integer-only model: int8 weights, activations of `bits` (8 or 16).
+
+    `ranges` are those of `observe_ranges`, `wide` are the layers whose activations have 16 bits.
+    """
     rules = _integer_rules(bits)
     for output, operation in _around(content, wide):
         rules.add_static_config(f"^{re.escape(output)};", operation, 16, 8)

@@ -242,7 +242,12 @@ class RecipeSpec:
         return [layer for layer in matmuls_inside(layers) if types[layer] == "int16x8"]
 
     def check_searchable(self) -> None:
-        """`InputError` for a recipe no layer of which can be finer."""
+        """`InputError` for a recipe no layer of which can be finer, or a file that sets activations."""
+        if self.origin and self.activations is not None:
+            raise InputError(
+                f"{self.origin}: it says which layers have 16-bit activations, and --search begins with "
+                "8 bits in all: leave out --search, or use --quantize int8-full"
+            )
         if reason := self.base.unsearchable:
             names = [recipe.label for recipe in Recipe if recipe.is_searchable]
             raise InputError(
@@ -256,13 +261,22 @@ def matmuls_inside(layers: Sequence[str]) -> list[str]:
     return [layer for layer in layers if layer != SHARED_TABLE[0] and not layer.startswith("head")]
 
 
-def check_layers(recipe: str | None, package: str) -> None:
-    """`InputError` for a package whose recipe has no layers that are stored in integers."""
+def check_layers(recipe: str | None, weights: Mapping[str, str] | None, package: str) -> None:
+    """`InputError` for a package whose recipe has no layers that are stored in integers.
+
+    `weights` are the patterns that it was converted by, which of a mixed recipe may ask for none.
+    """
     known = [r.label for r in Recipe if r.storage is not None or r is Recipe.MIXED]
     if recipe not in known:
         raise InputError(
             f"{package}: --sensitivity is about layers that are rounded to integers, those of "
             f"{', '.join(known)}; this package's recipe is {recipe}"
+        )
+    kinds = {*(weights or {}).values()}
+    if recipe == Recipe.MIXED.label and not kinds & MAX_CODES.keys():
+        raise InputError(
+            f"{package}: --sensitivity is about layers that are rounded to integers; this package's mixed "
+            f"recipe has none, but {', '.join(sorted(kinds)) or 'no record of its patterns'}"
         )
 
 

@@ -261,9 +261,8 @@ class Runner(Backend):
         with ThreadPoolExecutor(self._texts_at_once) as threads:
             for request in requests:
                 running.append((request, threads.submit(self, request.inputs)))
-                if (
-                    len(running) > self._texts_at_once
-                ):  # the next one waits for a thread, not for a caller
+                # One more than run: the next one waits for a thread, not for a caller.
+                if len(running) > self._texts_at_once:
                     first, values = running.popleft()
                     yield self._of_request(first, values.result())
             for first, values in running:

@@ -148,6 +148,8 @@ def release(
         tried = _search(request, held_out, search_budget, files)
         best = mixes.cheapest(tried)
     if best is None:
+        if tried is not None:
+            log(f"falling back to {spec.name}")
         content = converter.convert_request(request)
         report = verify(request.model, content, held_out)
         if report.misses and search and tried is None:
@@ -178,6 +180,9 @@ def release(
     if written is None:
         raise BoundsMissed(files.package, result)
     _write(result, files)
+    if best is None and search:
+        # An earlier search's, which is not the recipe of this package.
+        files.search_recipe.unlink(missing_ok=True)
     return result
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqb_tf.checkpoint.loaded_model import LoadedModel
 from sqb_tf.data.example import Example
+from sqb_tf.errors import InputError
 from sqb_tf.progress import log
 from sqb_tf.quantization import ACTIVATION_BITS, BITS
 
@@ -66,7 +67,7 @@ def find(
     """Searches for the cheapest mix within the bounds of the request's recipe, see `search`.
 
     Raises:
-        InputError: a recipe no layer of which can be finer.
+        InputError: a recipe or a lowering no layer of which can be finer.
     """
     request.recipe.check_searchable()
     if request.recipe.base.activation_bits:
@@ -87,19 +88,27 @@ def _find_activations(
     request: ConversionRequest, examples: Sequence[Example], budget: float
 ) -> list[Attempt]:
     """As few layers with 16-bit activations as the bounds need, beginning with none."""
-    start, prepared = time.monotonic(), Prepared.read(request)
+    start, choosable = time.monotonic(), request.lower().choosable
+    if not choosable:
+        raise InputError(
+            f"--search with {request.recipe.name}: with --lowering {request.lowering} every layer of this "
+            "model whose activations could have 16 bits is a CONV_2D, where they have 8: leave out --search, "
+            "or use --lowering group-fused"
+        )
+    prepared = Prepared.read(request)
 
     def attempt(mix: dict[str, str]) -> tuple[bytes, Report]:
         content = prepared.package(RecipeSpec.read(mix))
         return content, verify(request.model, content, examples)
 
-    narrow = dict.fromkeys(prepared.choosable, "int8x8")
+    narrow = dict.fromkeys(choosable, "int8x8")
     first = Attempt(0, narrow, *attempt(narrow))
     log(f"all layers in 8 bits: {first.report.sqnr_db:.1f} dB, {first.verdict}")
     if first.within_bounds:
         return [first]
     # By noise for each weight, since a layer's 16-bit matmul costs time by its weights.
-    costs = sensitivity.of_activations(request.lower(), request, examples[: sensitivity.TEXTS])
+    lowered, samples = sensitivity.before_rounding(request)
+    costs = sensitivity.of_activations(lowered, request, samples, examples[: sensitivity.TEXTS])
     order = _ranked({cost.layer: cost.noise / cost.weights for cost in costs})
     return [first, *search(narrow, order, attempt, budget - (time.monotonic() - start))]
 

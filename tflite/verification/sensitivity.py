@@ -13,6 +13,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from sqb_tf.checkpoint.loaded_model import LoadedModel
@@ -21,7 +22,7 @@ from sqb_tf.errors import InputError
 from sqb_tf.heads.backend import Backend
 from sqb_tf.heads.head import Outputs, Request
 from sqb_tf.progress import track
-from sqb_tf.quantization import MAX_CODES
+from sqb_tf.quantization import MAX_CODES, small_table_type
 from sqb_tf.text.encoder import TextEncoder
 
 from ..conversion.calibration import FOR_RANGES, calibration_samples
@@ -30,13 +31,14 @@ from ..conversion.equalize import equalize
 from ..conversion.gptq import round_rows
 from ..conversion.lowering.layers import INPUT, OUTPUT, Attention, Dense
 from ..conversion.lowering.model import EMBEDDINGS, LoweredModel
-from ..conversion.recipes import RecipeSpec, check_layers, matmuls_inside
+from ..conversion.recipes import RecipeSpec, check_layers
 from ..package.info import PackageInfo
 from ..text_table import align
 from .verify import compare
 
 # Texts on which layers are ranked.
 TEXTS = 32
+Samples = Sequence[dict[str, tf.Tensor]]
 _Ranges = dict[tuple[Dense, str], tuple[float, float]]
 
 
@@ -48,10 +50,11 @@ class Cost:
         layer: its name.
         of: `weights` or `activations`.
         coarse: the storage type of the weights, or `int8x8`.
-        package: what the package has; of activations it may be `int16x8`, which costs next to nothing.
+        package: what the package has; of activations it may be `int16x8`, which costs next to nothing, or
+            `not recorded`.
         weights: their number.
         sqnr_db: signal to noise of the outputs with this layer alone coarse.
-        decisions: that are others then.
+        agreement: the share of decisions that are the same then, see `Head.agreement`.
     """
 
     layer: str
@@ -60,7 +63,7 @@ class Cost:
     package: str
     weights: int
     sqnr_db: float
-    decisions: int
+    agreement: float
 
     @property
     def noise(self) -> float:
@@ -98,7 +101,7 @@ class Sensitivity:
                 cost.coarse,
                 cost.package,
                 f"{cost.sqnr_db:.1f}",
-                f"{cost.decisions} of {self.examples}",
+                f"{1 - cost.agreement:.1%}",
                 f"{cost.weights:,}",
             )
             for cost in self.layers
@@ -125,25 +128,37 @@ def of_package(
         )
     lowering = package.lowering or "auto"
     request = ConversionRequest.read(model, recipe, package.seq_lengths, lowering=lowering)
-    lowered = request.lower()
-    storage = recipe.storage_types(lowered.layers)
-    costs = []
-    if (
-        recipe.activations is not None
-    ):  # first: it equalizes the weights, which are rounded after that
-        costs += of_activations(lowered, request, examples)
-    costs += of_weights(lowered, model, examples, storage)
+    lowered, samples = before_rounding(request)
+    costs = of_weights(lowered, model, examples, recipe.storage_types(lowered.layers))
+    if recipe.activations is not None:
+        of_each = of_activations(lowered, request, samples, examples)
+        if not package.properties.get("activations"):  # of an earlier version
+            of_each = [dataclasses.replace(cost, package="not recorded") for cost in of_each]
+        costs += of_each
     return Sensitivity(len(examples), sorted(costs, key=lambda cost: cost.sqnr_db))
 
 
 def _recipe(package: PackageInfo) -> RecipeSpec:
     """What a package stores of each layer; `InputError` for a recipe that has no layers."""
-    check_layers(package.recipe, package.path)
     properties = package.properties
+    check_layers(package.recipe, properties.get("weights"), package.path)
     if patterns := properties.get("activations"):
         return RecipeSpec.read(patterns)
     named = package.recipe != "mixed"
     return RecipeSpec.read(str(package.recipe) if named else properties.get("weights") or {})
+
+
+def before_rounding(request: ConversionRequest) -> tuple[LoweredModel, Samples]:
+    """The model with the weights that conversion rounds: those of integer-only recipes are equalized.
+
+    Also the calibration text, which other recipes need none of here.
+    """
+    lowered = request.lower()
+    if not request.recipe.base.activation_bits:
+        return lowered, []
+    samples = calibration_samples(request.model, request.calibration, FOR_RANGES)
+    equalize(lowered, samples)
+    return lowered, samples
 
 
 def of_weights(
@@ -157,28 +172,30 @@ def of_weights(
     rounded = functools.partial(_rounded_weights, lowered, layers)
     found = _measured(lowered, model, examples, list(layers), rounded)
     return [
-        Cost(layer, "weights", layers[layer], layers[layer], size, sqnr_db, decisions)
-        for layer, size, sqnr_db, decisions in found
+        Cost(layer, "weights", layers[layer], layers[layer], size, sqnr_db, agreement)
+        for layer, size, sqnr_db, agreement in found
     ]
 
 
 def of_activations(
-    lowered: LoweredModel, request: ConversionRequest, examples: Sequence[Example]
+    lowered: LoweredModel,
+    request: ConversionRequest,
+    samples: Samples,
+    examples: Sequence[Example],
 ) -> list[Cost]:
     """What 8 bits cost in the inputs and outputs of each layer that may have 16.
 
-    Equalizes the lowered model. What attention reads and writes has 8 bits in any case, and is left out.
+    The lowered model and the samples are those of `before_rounding`. What attention reads and writes has 8
+    bits in any case, and is left out.
     """
-    samples = calibration_samples(request.model, request.calibration, FOR_RANGES)
-    equalize(lowered, samples)
-    layers = [x for x in matmuls_inside(lowered.layers) if x not in lowered.convolutions]
+    layers = lowered.choosable
     rounded = functools.partial(_rounded_activations, lowered, _ranges(lowered, samples))
     found = _measured(lowered, request.model, examples, layers, rounded)
     narrow = dict.fromkeys(layers, "int8x8")
     package = narrow | dict.fromkeys(request.recipe.wide_layers(layers), "int16x8")
     return [
-        Cost(layer, "activations", narrow[layer], package[layer], size, sqnr_db, decisions)
-        for layer, size, sqnr_db, decisions in found
+        Cost(layer, "activations", narrow[layer], package[layer], size, sqnr_db, agreement)
+        for layer, size, sqnr_db, agreement in found
     ]
 
 
@@ -188,17 +205,16 @@ def _measured(
     examples: Sequence[Example],
     layers: Sequence[str],
     coarse: Callable[[str], contextlib.AbstractContextManager[None]],
-) -> Iterator[tuple[str, int, float, int]]:
-    """Each layer, the number of its weights, dB with it alone coarse, and how many decisions are others."""
+) -> Iterator[tuple[str, int, float, float]]:
+    """Each layer, the number of its weights, dB with it alone coarse, and the share of the same decisions."""
     backend = _LoweredBackend(lowered, model)
     exact = _Exact(backend)
     compare(exact, exact, None, examples, shows_progress=False)  # remembers the exact outputs
     for layer in track(layers, "sensitivity", len(layers)):
         with coarse(layer):
             compared = compare(exact, backend, None, examples, shows_progress=False)
-        others = round((1 - compared.agreement) * len(examples))
         size = sum(variable.numpy().size for variable in weights(lowered, layer))
-        yield layer, size, compared.sqnr_db, others
+        yield layer, size, compared.sqnr_db, compared.agreement
 
 
 def weights(lowered: LoweredModel, layer: str) -> Iterator[tf.Variable]:
@@ -215,8 +231,8 @@ def _rounded_weights(
     """Rounds a layer's weights to its storage type."""
     kind, variables = storage[layer], list(weights(lowered, layer))
     exact = [variable.numpy() for variable in variables]
-    for variable, values in zip(variables, exact, strict=True):
-        variable.assign(round_rows(values, MAX_CODES[kind], clip=kind == "int4"))
+    for variable in variables:
+        variable.assign(as_stored(lowered, layer, variable, kind))
     try:
         yield
     finally:
@@ -224,12 +240,32 @@ def _rounded_weights(
             variable.assign(values)
 
 
+def as_stored(lowered: LoweredModel, layer: str, variable: tf.Variable, kind: str) -> np.ndarray:
+    """A kernel or table as packages store it; 4-bit kernels to nearest, where conversion has GPTQ."""
+    values: np.ndarray = variable.numpy()
+    if layer == EMBEDDINGS and lowered.integer:
+        if variable is lowered.position_table:  # a constant that is added, in 16 bits
+            return values
+        # A table of GATHER has one scale and a zero point, as activations have.
+        return _in_256_levels(values, min(0.0, values.min()), max(0.0, values.max())).numpy()
+    if layer == EMBEDDINGS and variable is not lowered.word_table:
+        kind = small_table_type(kind)
+    return round_rows(values, MAX_CODES[kind], clip=kind == "int4")
+
+
+def _in_256_levels(x: Any, lowest: float, highest: float) -> tf.Tensor:
+    """`x` rounded to 8 bits of a range that has 0."""
+    scale = (highest - lowest) / 255 or 1.0
+    codes = tf.clip_by_value(tf.round(x / scale), round(lowest / scale), round(highest / scale))
+    return codes * scale
+
+
 @contextlib.contextmanager
 def _passing(
-    denses: Iterable[Dense], through: Callable[[Dense, str, tf.Tensor], tf.Tensor]
+    denses: Sequence[Dense], through: Callable[[Dense, str, tf.Tensor], tf.Tensor]
 ) -> Iterator[None]:
     """Sends inputs and outputs of matmuls through a function."""
-    for dense in (denses := list(denses)):
+    for dense in denses:
         dense.through = functools.partial(through, dense)
     try:
         yield
@@ -238,7 +274,7 @@ def _passing(
             dense.through = None
 
 
-def _ranges(lowered: LoweredModel, samples: Sequence[dict[str, tf.Tensor]]) -> _Ranges:
+def _ranges(lowered: LoweredModel, samples: Samples) -> _Ranges:
     """The smallest and the largest value of each input and output of matmuls that may have 16 bits."""
     ranges: _Ranges = {}
     narrow = _narrow(lowered)
@@ -274,14 +310,9 @@ def _rounded_activations(lowered: LoweredModel, ranges: _Ranges, layer: str) -> 
     def rounded(dense: Dense, end: str, x: tf.Tensor) -> tf.Tensor:
         if (dense, end) not in ranges:
             return x
-        lowest, highest = ranges[dense, end]
-        scale = (highest - lowest) / 255 or 1.0
-        return (
-            tf.clip_by_value(tf.round(x / scale), round(lowest / scale), round(highest / scale))
-            * scale
-        )
+        return _in_256_levels(x, *ranges[dense, end])
 
-    with _passing((x for x in lowered.dense_layers if x.layer == layer), rounded):
+    with _passing([x for x in lowered.dense_layers if x.layer == layer], rounded):
         yield
 
 

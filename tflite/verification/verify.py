@@ -28,6 +28,8 @@ from .bundle_backend import BundleBackend
 
 # Of examples, of which the standard error of the metric's drop is made.
 JACKKNIFE_BLOCKS = 20
+# Interpreters of one integer-only package: each has its own memory.
+MOST_AT_ONCE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,16 +158,17 @@ def verify(
 
 
 def runner_for(path: str | Path | bytes) -> Runner:
-    """What runs a package's texts for a comparison: of integer-only ones, as many at once as there are cores.
+    """What runs a package's texts for a comparison: of integer-only ones, one at once for each of 8 cores.
 
-    XNNPACK has no kernels for 16-bit activations, and LiteRT's own use one thread whatever `num_threads` is:
-    with 4, of 243 ticks of a squeezebert-micro 10 were of other threads. Each text is still run by itself, so
-    the outputs are bit for bit the same. Other recipes' kernels are fast, and their interpreters larger: each
-    packs all weights for XNNPACK.
+    They have 16-bit activations at least in norms. XNNPACK has no kernels for those, and LiteRT's own use one
+    thread whatever `num_threads` is: with 4, of 243 ticks of a squeezebert-micro 10 were of other threads.
+    Each text is still run by itself, so the outputs are bit for bit the same. For 8-bit matmuls, each
+    interpreter packs their weights for XNNPACK: so not more of them than `MOST_AT_ONCE`, and one for other
+    recipes, which are fast.
     """
     recipe = container.unpack(path).properties.get("recipe")
     integer = any(recipe == known.label for known in Recipe if known.activation_bits)
-    return Runner(path, texts_at_once=cores() if integer else 1)
+    return Runner(path, texts_at_once=min(cores(), MOST_AT_ONCE) if integer else 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,7 @@ from sqb_tf.heads import registry
 from sqb_tf.model.backbone import INPUT_NAMES
 from sqb_tf.model.layers import MASK_BIAS
 
+from ..recipes import matmuls_inside
 from .heads import HEADS
 from .layers import (
     Block,
@@ -105,6 +106,12 @@ class LoweredModel(tf.Module):
         """The names of the layers that are CONV_2Ds."""
         projections = (module for module in self.submodules if isinstance(module, Projection))
         return [projection.layer for projection in projections if projection.as_convolution]
+
+    @property
+    def choosable(self) -> list[str]:
+        """The layers whose activations may have 8 or 16 bits in an integer-only model."""
+        convolutions = self.convolutions  # which stay in 8 bits
+        return [layer for layer in matmuls_inside(self.layers) if layer not in convolutions]
 
     @property
     def norms(self) -> list[LayerNorm]:
