@@ -170,10 +170,10 @@ def of_weights(
     """What each layer's weights cost in their storage type, of layers that are stored in integers."""
     layers = {layer: kind for layer, kind in storage.items() if kind in MAX_CODES}
     rounded = functools.partial(_rounded_weights, lowered, layers)
-    found = _measured(lowered, model, examples, list(layers), rounded)
+    measured = _measured(lowered, model, examples, list(layers), rounded)
     return [
         Cost(layer, "weights", layers[layer], layers[layer], size, sqnr_db, agreement)
-        for layer, size, sqnr_db, agreement in found
+        for layer, size, sqnr_db, agreement in measured
     ]
 
 
@@ -190,12 +190,12 @@ def of_activations(
     """
     layers = lowered.choosable
     rounded = functools.partial(_rounded_activations, lowered, _ranges(lowered, samples))
-    found = _measured(lowered, request.model, examples, layers, rounded)
+    measured = _measured(lowered, request.model, examples, layers, rounded)
     narrow = dict.fromkeys(layers, "int8x8")
     package = narrow | dict.fromkeys(request.recipe.wide_layers(layers), "int16x8")
     return [
         Cost(layer, "activations", narrow[layer], package[layer], size, sqnr_db, agreement)
-        for layer, size, sqnr_db, agreement in found
+        for layer, size, sqnr_db, agreement in measured
     ]
 
 
