@@ -170,11 +170,7 @@ def of_weights(
     """What each layer's weights cost in their storage type, of layers that are stored in integers."""
     layers = {layer: kind for layer, kind in storage.items() if kind in MAX_CODES}
     rounded = functools.partial(_rounded_weights, lowered, layers)
-    measured = _measured(lowered, model, examples, list(layers), rounded)
-    return [
-        Cost(layer, "weights", layers[layer], layers[layer], size, sqnr_db, agreement)
-        for layer, size, sqnr_db, agreement in measured
-    ]
+    return _measure(lowered, model, examples, "weights", layers, layers, rounded)
 
 
 def of_activations(
@@ -190,31 +186,32 @@ def of_activations(
     """
     layers = lowered.choosable
     rounded = functools.partial(_rounded_activations, lowered, _ranges(lowered, samples))
-    measured = _measured(lowered, request.model, examples, layers, rounded)
     narrow = dict.fromkeys(layers, "int8x8")
     package = narrow | dict.fromkeys(request.recipe.wide_layers(layers), "int16x8")
-    return [
-        Cost(layer, "activations", narrow[layer], package[layer], size, sqnr_db, agreement)
-        for layer, size, sqnr_db, agreement in measured
-    ]
+    return _measure(lowered, request.model, examples, "activations", narrow, package, rounded)
 
 
-def _measured(
+def _measure(
     lowered: LoweredModel,
     model: LoadedModel,
     examples: Sequence[Example],
-    layers: Sequence[str],
-    coarse: Callable[[str], contextlib.AbstractContextManager[None]],
-) -> Iterator[tuple[str, int, float, float]]:
-    """Each layer, the number of its weights, dB with it alone coarse, and the share of the same decisions."""
+    of: str,
+    coarse: Mapping[str, str],
+    package: Mapping[str, str],
+    rounded: Callable[[str], contextlib.AbstractContextManager[None]],
+) -> list[Cost]:
+    """What each layer of `coarse` costs; `rounded` makes it alone so."""
     backend = _LoweredBackend(lowered, model)
     exact = _Exact(backend)
     compare(exact, exact, None, examples, shows_progress=False)  # remembers the exact outputs
-    for layer in track(layers, "sensitivity", len(layers)):
-        with coarse(layer):
+    costs = []
+    for layer, kind in track(coarse.items(), "sensitivity", len(coarse)):
+        with rounded(layer):
             compared = compare(exact, backend, None, examples, shows_progress=False)
         size = sum(variable.numpy().size for variable in weights(lowered, layer))
-        yield layer, size, compared.sqnr_db, compared.agreement
+        quality = compared.sqnr_db, compared.agreement
+        costs.append(Cost(layer, of, kind, package[layer], size, *quality))
+    return costs
 
 
 def weights(lowered: LoweredModel, layer: str) -> Iterator[tf.Variable]:

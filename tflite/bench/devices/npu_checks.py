@@ -13,7 +13,7 @@ from ..plan import Plan
 from ..record import Compiled, compiled_for
 from .npu_libraries import NpuLibraries, read
 
-_GUIDE = "docs/benchmarking.md, On an NPU"
+_GUIDE = "docs/benchmarking.md, On a GPU or an NPU"
 
 
 def compiled_packages(packages: Mapping[str, PackageInfo]) -> dict[str, Compiled]:
