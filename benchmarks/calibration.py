@@ -27,9 +27,8 @@ from benchmarks.pareto_tasks import BENCHMARKS, Benchmark, Contender, add_precis
 MARKER = "calibration"
 TASKS = ("CLINC150", "BANKING77", "SST-2")
 RECIPES = ("float32", "int8")
-# The task that has texts of no class, their label, and the shares of the others that keep their answer.
+# The task that has texts of no class, and their label.
 SCOPE, OUT_OF_SCOPE = "CLINC150", "oos"
-KEPT = (0.99, 0.98, 0.97, 0.96, 0.95, 0.93, 0.9, 0.85, 0.8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,23 +96,12 @@ def curve(answers: Sequence[Answer]) -> list[dict[str, float]]:
     Caught is what `--abstain` and the class of no intent refuse together: a text given that class, or whose
     score is below the threshold.
     """
+    from sqb_tflite.evaluation.out_of_scope import threshold_curve
+
     refused = -1.0  # below any threshold
     scores = np.array([refused if a.label == OUT_OF_SCOPE else a.score for a in answers])
     outside = np.array([a.gold == OUT_OF_SCOPE for a in answers])
-    inside = np.sort(scores[~outside])
-    points = []
-    for kept in KEPT:
-        threshold = max(inside[round((1 - kept) * len(inside))], 0.0)
-        caught, lost = (int((scores[of] < threshold).sum()) for of in (outside, ~outside))
-        points.append(
-            {
-                "kept": 1 - lost / len(inside),
-                "threshold": float(threshold),
-                "caught": caught / int(outside.sum()),
-                "precision": caught / max(caught + lost, 1),
-            }
-        )
-    return points
+    return threshold_curve(scores[~outside], scores[outside])
 
 
 def table(rows: dict[str, Any], args: argparse.Namespace) -> str:
@@ -175,6 +163,8 @@ def main() -> None:
     output.check_markers(args.readme, MARKER)
     kept, rows = output.Results(args.results), {}
     model = Contender(init=args.init, precision=args.precision)
+    from sqb_tflite.evaluation.out_of_scope import KEPT
+
     for title in TASKS:
         print(title, file=sys.stderr)
         digest = model.digest(BENCHMARKS[title], 0, RECIPES, KEPT)

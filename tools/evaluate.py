@@ -10,6 +10,7 @@ from sqb_tf.checkpoint import bundle
 from sqb_tf.errors import InputError
 from sqb_tf.heads.backend import Backend
 from sqb_tf.options import option
+from sqb_tf.training.abstention import read_others
 from sqb_tools import arguments, entry, results
 from sqb_tools.backends import BackendOptions, warn_of_truncation
 from sqb_tools.shared_options import AnswerOptions, DataOptions
@@ -18,7 +19,8 @@ EPILOG = """examples:
   sqb evaluate --package sst2.tflite --data GLUE/SST-2 --task sst2
   sqb evaluate --model runs/squad --data SQuAD --task squad --predictions answers.json
   sqb evaluate --package reviews.tflite --data reviews.csv --report runs/errors
-  sqb evaluate --package int8.tflite --against runs/reviews --data reviews.csv --report runs/changes"""
+  sqb evaluate --package int8.tflite --against runs/reviews --data reviews.csv --report runs/changes
+  sqb evaluate --package intents.tflite --data intents --others chitchat.txt --report runs/scope"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,13 @@ class EvaluateOptions(BackendOptions):
         "with --report: another package or bundle, to compare with",
         group="model",
         metavar="FILE or DIR",
+    )
+    others: str | None = option(
+        None,
+        "also texts of no class, to see how many get no label (sqb finetune --abstain) and what other "
+        "thresholds would do: a table, or a file with one per line",
+        group="data",
+        metavar="FILE",
     )
     predictions: str | None = option(
         None,
@@ -74,6 +83,7 @@ def main(args: argparse.Namespace) -> int:
     task = arguments.read(DataOptions, args).load_task()
     if options.model:
         bundle.read_info(options.model)
+    others = read_others(options.others, task.columns.text) if options.others else []
     for _ in task.split(options.split):  # bad data is reported before TensorFlow is imported
         pass
     from sqb_tflite.evaluation.evaluate import evaluate
@@ -82,7 +92,7 @@ def main(args: argparse.Namespace) -> int:
     for opened in filter(None, (backend, other)):
         opened.head = opened.head.update_settings(answers.settings)
     files = (options.predictions, options.nbest, options.report)
-    result = evaluate(backend, task, options.split, *files, other)
+    result = evaluate(backend, task, options.split, *files, other, others)
     lines = [
         f"{name} {value:.4f} ({result['examples']} examples)"
         for name, value in result["metrics"].items()
@@ -108,6 +118,9 @@ def _summary(result: dict[str, Any]) -> Iterator[str]:
             f"answered {shares['answered']:.4f}, of those right {shares['precision']:.4f}; in the metrics, a "
             "text without a label is wrong (--abstain-below 0 labels every text)"
         )
+    if "others" in result:
+        shares = result["others"]
+        yield f"of {shares['texts']} texts of no class {shares['caught']:.4f} get no label"
     if "calibration" in result:
         error = result["calibration"]["expected_calibration_error"]
         yield f"expected calibration error {error:.4f}"

@@ -197,9 +197,9 @@ def test_the_page_of_an_evaluation(open_page, tmp_path):
         Answering(head, {text: classified(labels, said[text], 0.8) for text, _ in data})
         for said in (wrong, dict(data))
     )
-    result = evaluate(
-        backend, Task("classification", tmp_path), "dev", report=tmp_path / "report", against=other
-    )
+    task, report = Task("classification", tmp_path), tmp_path / "report"
+    others = ["good text 0", "good text 1"]
+    result = evaluate(backend, task, "dev", report=report, against=other, others=others)
     page = open_page(360, 740, url=(tmp_path / "report" / "report.html").as_uri())
     shown = {row["class"]: row for row in rows(page, "Precision, recall and F1 by class")}
     assert shown[HARMFUL]["recall"] == "0.750" and shown["good"]["in the data"] == "20"
@@ -208,6 +208,8 @@ def test_the_page_of_an_evaluation(open_page, tmp_path):
     assert both["accuracy"] == ["accuracy", "0.7500", "1.0000", "-0.2500"]
     assert len(rows(page, "F1 of the classes that differ")) == 3
     assert page.locator("svg rect[opacity]").count() == 6  # three right, three wrong
+    assert len(rows(page, "What a threshold (--abstain-below) would refuse")) == 9
+    assert page.locator("svg polyline").count() == 1
     assert "right there: 15" in page.locator("main").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert json.loads(page.locator("#data").text_content()) == result

@@ -104,6 +104,10 @@ CASES = [
     (["survey", "--data", "gone"], "gone: no such file or folder"),
     (["survey", "--data", "data", "--init", "gone"], "gone: no such folder"),
     (["survey", "--data", "data", "--cased"], "--cased goes with --vocab"),
+    (
+        ["evaluate", "--model", "bundle", "--data", "data", "--others", "gone.txt"],
+        "gone.txt: cannot be read",
+    ),
     (["evaluate", "--model", "bundle", "--data", "data", "--against", "x"], "goes with --report"),
     (["evaluate", "--data", "data"], "give either --package FILE or --model DIR"),
     (["evaluate", "--model", "bundle", "--data", "data", "--split", "tets"], "data: no tets.tsv"),

@@ -91,6 +91,39 @@ def test_calibration_by_hand():
     assert [entry["count"] for entry in calibration["bins"]] == [1, 4]
 
 
+def test_texts_of_no_class_and_what_thresholds_would_refuse(tmp_path):
+    """By hand: 100 texts of a class with scores 0.01 to 1, four of none, one of them below 0.3."""
+    rows = [f"text {i}\ta" for i in range(100)]
+    (tmp_path / "dev.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    head = registry.get_task_head("classification")(LABELS, settings={"abstain_below": 0.3})
+    scores = {f"text {i}": (i + 1) / 100 for i in range(100)}
+    scores |= {"x": 0.02, "y": 0.055, "z": 0.5, "surest": 1.0}
+    results = {
+        text: Classification(
+            "a" if score >= 0.3 else None, {"a": score, "b": 0.0, "c": 0.0, "never": 0.0}
+        )
+        for text, score in scores.items()
+    }
+    task, folder = Task("classification", tmp_path), tmp_path / "report"
+    others = ["x", "y", "z", "surest"]
+    result = evaluate(Answering(head, results), task, "dev", report=folder, others=others)
+    assert (result["others"]["texts"], result["others"]["caught"]) == (4, 0.5)
+    by_kept = {round(point["kept"], 2): point for point in result["others"]["curve"]}
+    assert by_kept[0.99] == pytest.approx(
+        {"kept": 0.99, "threshold": 0.02, "caught": 0.0, "precision": 0.0}
+    )
+    assert by_kept[0.95] == pytest.approx(
+        {"kept": 0.95, "threshold": 0.06, "caught": 0.5, "precision": 2 / 7}
+    )
+    page = (folder / "report.html").read_text()
+    assert "of 4 texts of no class 50.0% get no label" in page
+    assert "What a threshold (--abstain-below) would refuse" in page
+    several = Task("multi_label", tmp_path)
+    head = registry.get_task_head("multi_label")(LABELS)
+    with pytest.raises(InputError, match="--others is for classification, not for a multi_label"):
+        evaluate(Answering(head, {}), several, "dev", others=["x"])
+
+
 def test_entities_are_scored_as_the_metric_does():
     head = registry.get_task_head("token_classification")(["O", "B-X", "I-X", "B-Y"])
     rows = [

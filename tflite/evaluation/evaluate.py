@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from sqb_tf.heads.task_head import TaskHead
 
 from .assessment import Assessment
 from .comparison import Comparison
+from .out_of_scope import OutOfScope
 from .report import PAGE, Report
 
 # Examples whose metric inputs are joined at once.
@@ -35,6 +36,7 @@ def evaluate(
     nbest: str | Path | None = None,
     report: str | Path | None = None,
     against: Backend | None = None,
+    others: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The metrics of a model on a split of `task`; none where the split has no labels.
 
@@ -51,10 +53,12 @@ def evaluate(
             JSON by id.
         report: a folder to write with a page, every wrong decision and the confusion matrix.
         against: another model of the same task, to compare with in the report.
+        others: texts of no class, to see how many get no label.
 
     Returns:
         `metric` (`name`, `value`; None without labels), `metrics` by name, `examples`, `truncated` (those of
-        which the model has not seen all tokens), the files written;
+        which the model has not seen all tokens), the files written; with texts of no class `others`, see
+        `OutOfScope.to_json`;
         with a report also what `Assessment.to_json` and `Comparison.to_json` say.
 
     Raises:
@@ -62,6 +66,8 @@ def evaluate(
     """
     backend = _for_task(backend, task)
     head = _check(backend.head, task, split, predictions, nbest, report)
+    if others and not head.one_class:
+        raise InputError(f"--others is for classification, not for a {task.head}")
     if report is not None:
         check_writable(Path(report) / PAGE)
     comparison = other_scores = None
@@ -73,6 +79,7 @@ def evaluate(
         comparison, other_scores = Comparison(other_head), _Scores(other_head, task)
     scores = None if task.is_unlabelled(split) else _Scores(head, task)
     assessment = Assessment(head) if report is not None else None
+    scope = OutOfScope()
     kept: list[tuple[Example, Any]] = []
     count = truncated = 0
     for example, result, other in _results(task.split(split), backend, against):
@@ -80,6 +87,8 @@ def evaluate(
         truncated += truncated_tokens(result) > 0
         if scores is not None:
             scores.add(example, result)
+        if others:
+            scope.add(result)
         if assessment is not None:
             judgements = list(head.judge(example, result))
             assessment.add(example, judgements)
@@ -94,13 +103,10 @@ def evaluate(
     metric = {"name": task.metric_name, "value": values[task.metric_name]} if values else None
     summary: dict[str, Any] = {"metric": metric, "metrics": values, "examples": count}
     summary["truncated"] = truncated
-    if predictions is not None:
-        names = {shown: label for label, shown in (task.spec.label_names or {}).items()}
-        lines = head.format_submission([e for e, _ in kept], [r for _, r in kept], names)
-        summary["predictions"] = _write(predictions, "\n".join(lines))
-    if nbest is not None:
-        answers = {example.id: result.listed() for example, result in kept}
-        summary["nbest"] = _write(nbest, json.dumps(answers, ensure_ascii=False, indent=1))
+    summary |= _write_answers(head, task, kept, predictions, nbest)
+    if others:
+        results = backend.stream((text, None) for text in others)
+        summary["others"] = scope.to_json(result for _, result in results)
     if report is not None and assessment is not None:
         summary |= assessment.to_json()
         if comparison is not None and other_scores is not None:
@@ -175,6 +181,25 @@ def _results(
         others = against.stream(e.texts for e in other_texts)
     for example, (_, result), (_, other) in zip(rows, results, others):
         yield example, result, other
+
+
+def _write_answers(
+    head: TaskHead,
+    task: Task,
+    answered: Sequence[tuple[Example, Any]],
+    predictions: str | Path | None,
+    nbest: str | Path | None,
+) -> dict[str, str]:
+    """Writes the files of the predictions that are asked for; their names."""
+    written = {}
+    if predictions is not None:
+        names = {shown: label for label, shown in (task.spec.label_names or {}).items()}
+        lines = head.format_submission([e for e, _ in answered], [r for _, r in answered], names)
+        written["predictions"] = _write(predictions, "\n".join(lines))
+    if nbest is not None:
+        answers = {example.id: result.listed() for example, result in answered}
+        written["nbest"] = _write(nbest, json.dumps(answers, ensure_ascii=False, indent=1))
+    return written
 
 
 class _Scores:

@@ -11,7 +11,8 @@ from .assessment import Assessment
 
 # Classes of a matrix, and the pixels of a cell; of more classes, those with the most mistakes are shown.
 MOST_CLASSES, CELL, LETTER = 40, 16, 6.2
-SIDE = 240
+# A square plot of shares: its side, and where it begins.
+SIDE, LEFT, TOP = 240, 34, 8
 
 
 def confusion_matrix(assessment: Assessment) -> str:
@@ -61,14 +62,12 @@ def _shown_classes(assessment: Assessment) -> list[str]:
 def calibration_curve(bins: Sequence[Mapping[str, Any]]) -> str:
     """The share that is right over confidence; on the diagonal both are the same."""
     most = max(entry["count"] for entry in bins)
-    left, top = 34, 8
     parts = [
-        f'<rect x="{left}" y="{top}" width="{SIDE}" height="{SIDE}" fill="none" stroke="var(--grid)"/>',
-        f'<line x1="{left}" y1="{top + SIDE}" x2="{left + SIDE}" y2="{top}" stroke="var(--edge)" '
+        f'<line x1="{LEFT}" y1="{TOP + SIDE}" x2="{LEFT + SIDE}" y2="{TOP}" stroke="var(--edge)" '
         'stroke-dasharray="4 4"/>',
     ]
     for entry in bins:
-        x, y = left + SIDE * entry["confidence"], top + SIDE * (1 - entry["accuracy"])
+        x, y = _place(entry["confidence"], entry["accuracy"])
         title = (
             f"{entry['count']:,} decisions: confidence {entry['confidence']:.3f}, "
             f"right {entry['accuracy']:.3f}"
@@ -77,18 +76,46 @@ def calibration_curve(bins: Sequence[Mapping[str, Any]]) -> str:
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 + 7 * (entry["count"] / most) ** 0.5:.1f}" '
             f'fill="var(--series-0)" opacity="0.8"><title>{as_html(title)}</title></circle>'
         )
-    for value in (0, 0.5, 1):
-        x, y = left + SIDE * value, top + SIDE * (1 - value)
-        parts.append(
-            f'<text x="{x:.0f}" y="{top + SIDE + 16}" text-anchor="middle">{value:g}</text>'
-        )
-        parts.append(f'<text x="{left - 6}" y="{y + 4:.0f}" text-anchor="end">{value:g}</text>')
-    parts.append(
-        f'<text x="{left + SIDE / 2}" y="{top + SIDE + 32}" text-anchor="middle">confidence</text>'
-        f'<text transform="translate(10 {top + SIDE / 2}) rotate(-90)" text-anchor="middle">right</text>'
-    )
     label = "Calibration: the share of decisions that is right over the model's confidence"
-    return _svg(left + SIDE + 14, top + SIDE + 40, label, parts)
+    return _square("confidence", "right", label, parts)
+
+
+def scope_curve(points: Sequence[Mapping[str, float]]) -> str:
+    """The share of texts of no class that is caught, over that of the others that is answered."""
+    places = [_place(point["kept"], point["caught"]) for point in points]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    parts = [f'<polyline points="{line}" fill="none" stroke="var(--series-0)" stroke-width="2"/>']
+    for (x, y), point in zip(places, points, strict=True):
+        title = f"below {point['threshold']:.3f}: {point['kept']:.1%} answered, {point['caught']:.1%} caught"
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="var(--series-0)"><title>{as_html(title)}'
+            "</title></circle>"
+        )
+    label = "Texts of no class that get no label, over texts of a class that are answered"
+    return _square("answered", "caught", label, parts)
+
+
+def _place(x: float, y: float) -> tuple[float, float]:
+    """Where two shares are in the square."""
+    return LEFT + SIDE * x, TOP + SIDE * (1 - y)
+
+
+def _square(x_title: str, y_title: str, label: str, parts: Sequence[str]) -> str:
+    """A plot of two shares, from 0 to 1."""
+    frame = [
+        f'<rect x="{LEFT}" y="{TOP}" width="{SIDE}" height="{SIDE}" fill="none" stroke="var(--grid)"/>'
+    ]
+    for value in (0, 0.5, 1):
+        x, y = _place(value, value)
+        frame.append(
+            f'<text x="{x:.0f}" y="{TOP + SIDE + 16}" text-anchor="middle">{value:g}</text>'
+        )
+        frame.append(f'<text x="{LEFT - 6}" y="{y + 4:.0f}" text-anchor="end">{value:g}</text>')
+    frame.append(
+        f'<text x="{LEFT + SIDE / 2}" y="{TOP + SIDE + 32}" text-anchor="middle">{x_title}</text>'
+        f'<text transform="translate(10 {TOP + SIDE / 2}) rotate(-90)" text-anchor="middle">{y_title}</text>'
+    )
+    return _svg(LEFT + SIDE + 14, TOP + SIDE + 40, label, [*frame, *parts])
 
 
 def _svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:

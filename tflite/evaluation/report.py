@@ -92,6 +92,7 @@ class Report:
             *self._comparison_parts(),
             *self._class_parts(),
             *self._calibration_parts(),
+            *self._scope_parts(),
             *self._group_parts(),
             *self._error_parts(),
             download("As JSON", JSON, self.summary),
@@ -119,6 +120,8 @@ class Report:
                 f"{abstention['answered']:.1%} are answered, of those {abstention['precision']:.1%} are "
                 "right; in the metrics and below, a text without a label is wrong"
             )
+        if others := self.summary.get("others"):
+            yield f"of {others['texts']:,} texts of no class {others['caught']:.1%} get no label"
         if calibration := self.assessment.confidence.to_json():
             yield f"expected calibration error: {calibration['expected_calibration_error']:.3f}"
 
@@ -155,6 +158,20 @@ class Report:
             shares = (f"{entry[key]:.3f}" for key in ("confidence", "accuracy"))
             rows.append([str(entry["count"]), *shares])
         yield table("Decisions by confidence", rows, WORDS)
+
+    def _scope_parts(self) -> Iterator[str]:
+        others = self.summary.get("others")
+        if others is None:
+            return
+        yield "<h2>Texts of no class</h2>"
+        yield pictures.scope_curve(others["curve"])
+        rows = [
+            ["texts of a class that are answered", "of no class: caught", "precision", "threshold"]
+        ]
+        for point in others["curve"]:
+            shares = (f"{point[name]:.1%}" for name in ("kept", "caught", "precision"))
+            rows.append([*shares, f"{point['threshold']:.4f}"])
+        yield table("What a threshold (--abstain-below) would refuse", rows, WORDS)
 
     def _group_parts(self) -> Iterator[str]:
         groups = self.summary.get("groups", {})
