@@ -17,6 +17,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when run as a script
 
 from benchmarks import output
+from benchmarks.squeeze_curve import Setting
 
 MARKER = "squeeze-tokens"
 SEQ_LENGTH = 128  # tokens of an instance, as the cards say
@@ -60,7 +61,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         tokens, errors = curve(metrics)
         options = metrics["options"]
-        setting = few.get(f"{options['layers']} layers, {options['groups']} groups", {})
+        setting = few.get(Setting(options["layers"], options["groups"]).name, {})
         score = shipped.get(f"{TASK}/{name}/0", {}).get("result")
         rows[name] = {
             "tokens_of_a_step": tokens_of_a_step(metrics),

@@ -226,12 +226,12 @@ PRESETS["squeezebert-separable"] = PRESETS["squeezebert-small"] | dict(
     token_mixer="separable_conv", mixer_kernel_size=3
 )
 # The architectures of the checkpoints that ship, see sqb_tf/pretrained: MiniLM (Wang et al. 2020, arXiv
-# 2002.10957) with 2 groups, and with half of its layers.
+# 2002.10957) with 4 and with 2 of its 6 layers. Without groups: docs/decisions/105-fewer-layers-before-groups.md.
 PRESETS["squeezebert-mini"] = dict(
     hidden_size=384,
-    num_hidden_layers=6,
+    num_hidden_layers=4,
     num_attention_heads=12,
     intermediate_size=1536,
-    **dict.fromkeys(set(GROUP_FIELDS) - {"post_attention_groups"}, 2),
+    **dict.fromkeys(GROUP_FIELDS, 1),
 )
-PRESETS["squeezebert-micro"] = PRESETS["squeezebert-mini"] | dict(num_hidden_layers=3)
+PRESETS["squeezebert-micro"] = PRESETS["squeezebert-mini"] | dict(num_hidden_layers=2)

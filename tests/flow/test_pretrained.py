@@ -129,7 +129,7 @@ def test_what_float16_does_not_hold_is_an_error(value):
 
 
 def test_compact_weights_are_the_models(bundle_dir, tmp_path):
-    """Word embeddings with 5 bits of mantissa, all else with 8."""
+    """Word embeddings with 5 bits of mantissa, all else with 7."""
     compact = shutil.copytree(bundle_dir, tmp_path / "compact")
     compact_weights(bundle_dir / bundle.WEIGHTS, compact / bundle.WEIGHTS)
     checksum.write(compact / bundle.WEIGHTS)
