@@ -226,7 +226,7 @@ PRESETS["squeezebert-separable"] = PRESETS["squeezebert-small"] | dict(
     token_mixer="separable_conv", mixer_kernel_size=3
 )
 # The architectures of the checkpoints that ship, see sqb_tf/pretrained: MiniLM (Wang et al. 2020, arXiv
-# 2002.10957) with 4 and with 2 of its 6 layers. Without groups: docs/decisions/105-fewer-layers-before-groups.md.
+# 2002.10957) with 4 and with 2 of its 6 layers. Why without groups: docs/decisions/105-*.md.
 PRESETS["squeezebert-mini"] = dict(
     hidden_size=384,
     num_hidden_layers=4,

@@ -10,8 +10,8 @@ from sqb_tf.errors import InputError
 FOLDER = Path(__file__).parents[1] / "pretrained"
 # The sha256 of each one's weights. `python -m sqb_tools.ship_checkpoint` writes them.
 CHECKPOINTS: dict[str, str] = {
-    "squeezebert-mini": "938518112547fb425c667dd4810e56701bd54303dc22e23b02182698ec494cde",
-    "squeezebert-micro": "4a72cb497372f3f772e1e0fee41eb17e8fd96557b2fcb6e45f8947e2d4bc9381",
+    "squeezebert-mini": "178521e109d76b7f7572820af94bf5d822057d31375a503fdbf84f92ad615371",
+    "squeezebert-micro": "64eb90459a1e4ee4c47a361f6d92de8fb83c111d421996d456c9c83f63987f12",
 }
 # What a fine-tuning starts from if nothing says otherwise.
 DEFAULT = "squeezebert-micro"

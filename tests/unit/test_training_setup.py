@@ -76,8 +76,10 @@ def test_fine_tuning_starts_from_the_checkpoint_unless_a_new_model_is_asked_for(
         ({"preset": "squeezebert-base"}, 12, 768, True, 1e-3),
         ({"init": "x"}, 12, 768, True, 5e-5),
         ({"init": "x"}, 6, 384, True, 2e-4),
-        ({}, 3, 384, True, 4e-4),
-        ({"init": "x"}, 2, 128, True, 1e-3),
+        ({}, 4, 384, True, 3e-4),
+        ({}, 2, 384, True, 3e-4),  # few layers count as 4
+        ({"init": "x"}, 2, 128, True, 9e-4),
+        ({"init": "x"}, 2, 64, True, 1e-3),
         ({"init": "x"}, 3, 384, False, 1e-4),
         ({"init": "x", "learning_rate": 3e-5}, 3, 384, True, 3e-5),
     ],
