@@ -72,6 +72,7 @@ accuracy: $(VENV)/.installed $(TORCH)/.installed ## the checkpoints beside their
 	$(RUN) benchmarks/long_texts.py --results $(LABELS)/long-texts.json --readme $(LABELS).md
 	$(RUN) benchmarks/calibration.py --results $(LABELS)/calibration.json --readme $(LABELS).md \
 	    --picture docs/out-of-scope.svg
+	$(RUN) benchmarks/surveying.py --readme $(LABELS).md
 	$(RUN) benchmarks/trimming.py --results $(KEPT)/trimming.json --readme $(ACCURACY)
 	$(RUN) tools/squeeze.py --teacher $(TEACHER) --text $(TEXT) --seq-length 128 --held-out 0.5 --shards $(SHARDS) --steps 0
 	$(RUN) benchmarks/squeeze_curve.py --teacher $(TEACHER) --shards $(SHARDS) --results $(KEPT)/squeeze-curve.json \

