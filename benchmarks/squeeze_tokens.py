@@ -88,9 +88,10 @@ def table(rows: dict[str, Any]) -> str:
             million = few["held_out"]["step"] * row["tokens_of_a_step"] / 1e6
             scores = f"{few['metric']['value']:.3f}", f"{100 * few['accuracy']:.1f}"
             lines.append([name, f"{million:.1f} (another run)", *scores])
-        for share in SHARES:
-            i = int(np.abs(tokens - share * tokens[-1]).argmin())
-            accuracy = f"{100 * row['accuracy']:.1f}" if share == 1 and row["accuracy"] else ""
+        nearest = [int(np.abs(tokens - share * tokens[-1]).argmin()) for share in SHARES]
+        for i in sorted(set(nearest)):
+            is_last = i == len(tokens) - 1
+            accuracy = f"{100 * row['accuracy']:.1f}" if is_last and row["accuracy"] else ""
             lines.append([name, f"{tokens[i] / 1e6:.1f}", f"{row['errors'][i]:.3f}", accuracy])
         for factor in MORE:
             million = f"*{factor * tokens[-1] / 1e6:.0f}*"
