@@ -22,6 +22,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # `benchmarks`, when 
 from benchmarks import output
 from benchmarks.random_bundle import SHARED_DATA
 
+MARKER = "surveying"
 TEXTS = SHARED_DATA / "text" / "mixed"
 LENGTHS = (100, 300, 1000)  # characters of a row's text
 CLASSES = ("negative", "neutral", "positive")
@@ -47,15 +48,17 @@ def texts(length: int) -> Iterator[str]:
     while True:
         for path in sorted(TEXTS.glob("*.txt")):
             words: list[str] = []
+            size = 0
             for word in itertools.chain.from_iterable(map(str.split, path.open(encoding="utf-8"))):
                 words.append(word)
-                if sum(map(len, words)) + len(words) > length:
+                size += len(word) + 1
+                if size > length:
                     yield " ".join(words)
-                    words = []
+                    words, size = [], 0
 
 
 def write_rows(path: Path, rows: Iterator[str], size: float) -> int:
-    """Writes a CSV file of `size` bytes; how many it has."""
+    """Writes rows until the CSV file has `size` bytes; returns how many it has."""
     labels = itertools.cycle(CLASSES)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -91,7 +94,7 @@ def main() -> None:
     )
     output.add_flags(parser)
     args = parser.parse_args()
-    output.check_markers(args.readme, "surveying")
+    output.check_markers(args.readme, MARKER)
     settings = [(length, args.mb, False) for length in LENGTHS]
     settings += [(LENGTHS[-1], args.long_mb, False), (LENGTHS[-1], args.mb, True)]
     records = []
@@ -122,7 +125,7 @@ def main() -> None:
             ]
         )
     foot = f"CSV of running English; seconds of one core of {output.processor()}."
-    output.publish(args, "surveying", records, f"{output.markdown_table(rows)}\n\n{foot}")
+    output.publish(args, MARKER, records, f"{output.markdown_table(rows)}\n\n{foot}")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def test_calibration_by_hand():
 
 
 def test_texts_of_no_class_and_what_thresholds_would_refuse(tmp_path):
-    """By hand: 100 texts of a class with scores 0.01 to 1, four of none, one of them below 0.3."""
+    """By hand: 100 texts of a class with scores 0.01 to 1, four of none, two of them below 0.3."""
     rows = [f"text {i}\ta" for i in range(100)]
     (tmp_path / "dev.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
     head = registry.get_task_head("classification")(LABELS, settings={"abstain_below": 0.3})
