@@ -12,8 +12,8 @@ import numpy as np
 
 from sqb_tf.errors import InputError
 
-# Bits of the mantissa that are kept, of the 10 of float16. Word embeddings, 75% of squeezebert-micro's
-# parameters, have 43.5 dB with 5 bits (MiniLM's): what int8 with a scale per row leaves. All else has 55 with 7.
+# Bits of the mantissa that are kept, of the 10 of float16. Word embeddings, 75% of squeezebert-micro, have
+# 43.5 dB with 5 bits (MiniLM's): what int8 with a scale per row leaves. All else has 55 dB with 7.
 WORD_BITS, BITS = 5, 7
 _MANTISSA = 10
 
