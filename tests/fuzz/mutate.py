@@ -49,6 +49,8 @@ _LINES = (
     "##\0",
     "\x1b[2J",
 )
+# Characters that lines may add: all of a file of one line, 300 times in each of 500 lines, were 1.5 GB.
+_MOST_ADDED = 1 << 20
 
 
 def mutant(seeds: Sequence[bytes], number: int) -> bytes:
@@ -184,6 +186,8 @@ def _lines(rng: random.Random, text: str) -> bytes:
     """A line replaced, removed, added or repeated."""
     lines = text.split("\n")
     index = rng.randrange(len(lines))
-    new = rng.choice((*_LINES, rng.choice(lines), lines[index] * 300))
-    lines[index : index + rng.randint(0, 1)] = [new] * rng.choice((0, 1, 1, 1, 2, 500))
+    long = lines[index][: _MOST_ADDED // 300] * 300
+    new = rng.choice((*_LINES, rng.choice(lines), long))
+    count = rng.choice((0, 1, 1, 1, 2, 500))
+    lines[index : index + rng.randint(0, 1)] = [new[: _MOST_ADDED // max(count, 1)]] * count
     return "\n".join(lines).encode("utf-8", "surrogatepass")
