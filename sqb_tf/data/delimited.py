@@ -63,9 +63,8 @@ class DelimitedFile:
 
     def example(self, line: int, row: dict[str, Any]) -> Example:
         """The example in a row; `InputError` if there is none."""
-        columns = self.columns
-        text = self.cell(line, row, columns.text)
-        pair = None if columns.pair is None else self.cell(line, row, columns.pair)
+        text = self.cell(line, row, self.columns.text)
+        pair = self.cell(line, row, self.columns.pair)
         return Example(text or "", pair, self.label(line, row))
 
     def label(self, line: int, row: dict[str, Any]) -> str | None:

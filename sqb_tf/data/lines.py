@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -33,15 +32,12 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
 
 def decoded_lines(file: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
     """`numbered_lines` of an open binary file; messages call it `name`."""
-    number = 0  # of the last line that was decoded; `map` decodes faster than a call for each line
-    lines = map(bytes.decode, file)
-    try:
-        for first in itertools.islice(lines, 1):
-            number = 1
-            yield number, first.removeprefix("\ufeff")
-        for number, line in enumerate(lines, 2):
-            yield number, line
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name}:{number + 1}: not UTF-8 (byte {error.start + 1} of the line): save the file as UTF-8"
-        ) from None
+    for number, raw in enumerate(file, 1):
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{name}:{number}: not UTF-8 (byte {error.start + 1} of the line): "
+                "save the file as UTF-8"
+            ) from None
+        yield number, line.removeprefix("\ufeff") if number == 1 else line
